@@ -1,14 +1,19 @@
-"""A LoRA adapter on the resident base model: put on, and taken off so that nothing is left."""
+"""A LoRA adapter on the resident base model: put on, and taken off so that nothing is left.
+
+Shape legend: G adapters that train side by side (1: one alone), N tokens of an adapter's rows,
+I and O the width of a layer's input and output, R rank.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from search_spaces.recipes import QLoRA
 from trainables.engines.sharded_base import is_shard
@@ -109,7 +114,7 @@ def adapter_on(base: Base, recipe: QLoRA, seed: int) -> Iterator[Adapter]:
     # Importing peft imports bitsandbytes: seconds that only these cells pay.
     quiet_bitsandbytes()
     from peft import LoraConfig, LoraModel
-    from peft.tuners.lora import LoraLayer
+    from peft.tuners.lora import Linear, LoraLayer
 
     config = LoraConfig(
         r=recipe.rank,
@@ -122,17 +127,52 @@ def adapter_on(base: Base, recipe: QLoRA, seed: int) -> Iterator[Adapter]:
         tuner = LoraModel(base.model, {"default": config}, "default")
     try:
         base.model.eval()
+        layers = tuple(part for part in base.model.modules() if isinstance(part, LoraLayer))
+        for layer in layers:
+            if type(layer) is Linear and recipe.dropout == 0.0:
+                layer.forward = partial(_adapted_output, layer)
         trained = {n: p for n, p in base.model.named_parameters() if p.requires_grad}
         for parameter in trained.values():
             # In 16 bits an update at the learning rate would often be rounded away.
             parameter.data = parameter.data.float()
         yield Adapter(
-            layers=tuple(part for part in base.model.modules() if isinstance(part, LoraLayer)),
+            layers=layers,
             parameters=tuple(trained.values()),
             names=tuple(trained),
         )
     finally:
         tuner.unload()
+
+
+def add_low_rank(
+    output: Tensor, given: Tensor, down_GRI: Tensor, up_GOR: Tensor, scale: float
+) -> Tensor:
+    """Returns a layer's output with the adapters' updates of it added, in the output's dtype.
+
+    Args:
+        output: Of the frozen layer, [..., O]; rows of one adapter stand together.
+        given: The layer's input, [..., I].
+        down_GRI: First factors; their dtype is that of the product.
+        up_GOR: Second factors.
+        scale: Of the updates: alpha / rank.
+    """
+    number = len(down_GRI)
+    input_GNI = given.reshape(number, -1, given.shape[-1]).to(down_GRI.dtype)
+    output_GNO = output.reshape(number, -1, output.shape[-1]).to(down_GRI.dtype)
+    inner_GNR = torch.bmm(input_GNI, down_GRI.transpose(1, 2))
+    # One product that scales and adds: each of these alone would pass over the whole output again.
+    added_GNO = torch.baddbmm(output_GNO, inner_GNR, up_GOR.transpose(1, 2), alpha=scale)
+    return added_GNO.reshape(output.shape).to(output.dtype)
+
+
+def _adapted_output(layer: Any, given: Tensor) -> Tensor:
+    """Is what peft's layer computes, where it has one adapter and no dropout."""
+    down, up = layer.lora_A["default"].weight, layer.lora_B["default"].weight
+    if layer.disable_adapters or is_shard(down):
+        # The factors' own modules gather them where they are in pieces.
+        return type(layer).forward(layer, given)
+    output = layer.base_layer(given)
+    return add_low_rank(output, given, down[None], up[None], layer.scaling["default"])
 
 
 @contextmanager

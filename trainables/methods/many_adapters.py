@@ -4,8 +4,7 @@ Every batch holds equally many rows of each adapter, one adapter's after the oth
 low-rank updates are one batched product. Each adapter has its own data, loss, clipping and steps:
 what it learns differs by rounding only from what it learns alone (class B).
 
-Shape legend: see `trainables.packing`; G adapters, N tokens of an adapter's rows, I and O the
-width of a layer's input and output, R rank.
+Shape legend: see `trainables.methods.adapters`.
 """
 
 from __future__ import annotations
@@ -24,7 +23,7 @@ from search_spaces.recipes import QLoRA
 from trainables.adapter_groups import may_train_together
 from trainables.answer_tokens import TokenizedItems
 from trainables.draws import seed_of
-from trainables.methods.adapters import adapter_on
+from trainables.methods.adapters import adapter_on, add_low_rank
 from trainables.methods.checkpointing import checkpointed
 from trainables.methods.inputs import Example, Setting, TrainedState
 from trainables.methods.objectives import Objective, answer_log_probs, part_of
@@ -269,9 +268,6 @@ def _beside(base: Base, stacks: _Stacks, recipe: QLoRA) -> Iterator[None]:
 def _hook(down_GRI: Tensor, up_GOR: Tensor, scale: float) -> Any:
     def add(module: nn.Module, args: tuple[Tensor, ...], output: Tensor) -> Tensor:
         # Rows of one adapter stand together, so tokens do too, flattened or not.
-        input_GNI = args[0].reshape(len(down_GRI), -1, args[0].shape[-1]).to(down_GRI.dtype)
-        inner_GNR = torch.bmm(input_GNI, down_GRI.transpose(1, 2)) * scale
-        update_GNO = torch.bmm(inner_GNR, up_GOR.transpose(1, 2))
-        return output + update_GNO.reshape(output.shape).to(output.dtype)
+        return add_low_rank(output, args[0], down_GRI, up_GOR, scale)
 
     return add
