@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from search_spaces.hase2024 import FINE_TUNING, IN_CONTEXT, MODELS, PROBE
+from search_spaces.hase2024 import IN_CONTEXT, MODELS, PROBE
+from search_spaces.recipes import PAPER_QLORA
 from search_spaces.space import Level, Space, TaskAxis
 
 SCHOOLS = tuple(
@@ -41,6 +42,6 @@ def gap() -> Space:
                 prompt="paper",
             ),
         ),
-        methods=(IN_CONTEXT, PROBE, FINE_TUNING),
+        methods=(IN_CONTEXT, PROBE, PAPER_QLORA),
         seeds=5,
     )

@@ -7,7 +7,7 @@ commit ad8358e) leave a setting open or differ, what was chosen stands beside it
 
 from __future__ import annotations
 
-from search_spaces.recipes import InContext, LinearProbe, QLoRA, Reasoning
+from search_spaces.recipes import PAPER_QLORA, InContext, LinearProbe, QLoRA, Reasoning
 from search_spaces.space import BaseModelRef, Contrast, Footprint, Level, Space, TaskAxis
 from search_spaces.supervision import Condition, Labels
 
@@ -42,17 +42,6 @@ grid has one recipe (of Mixtral, int8 reaches the attention alone), and the pape
 PROBE = LinearProbe(solver="paper", quantization="int8")
 """160 labels, middle and last layer, SGD on a norm penalty (appendix D)."""
 
-FINE_TUNING = QLoRA(
-    quantization="int8",
-    dropout=0.1,
-    target_modules="attention",
-    epochs=3,
-    batch_size=50,
-    weight_decay=1e-5,
-)
-"""160 labels, rank 16, alpha 32, learning rate 1e-4, 12 updates of up to 50 items (appendix D). The
-released code drops what is left of an accumulation and makes 9 or 10; nothing is dropped here."""
-
 
 def reasoned(max_new_tokens: int, *ks: int) -> tuple[InContext | QLoRA, ...]:
     """Returns the paper's recipes with a chain of thought: in-context for each k, and QLoRA.
@@ -62,7 +51,7 @@ def reasoned(max_new_tokens: int, *ks: int) -> tuple[InContext | QLoRA, ...]:
     """
     reasoning = Reasoning(max_new_tokens=max_new_tokens)
     shown = tuple(InContext(k=k, quantization="int8", reasoning=reasoning) for k in ks)
-    tuned = FINE_TUNING.model_copy(update={"reasoning": reasoning, "loss": "text", "epochs": 38})
+    tuned = PAPER_QLORA.model_copy(update={"reasoning": reasoning, "loss": "text", "epochs": 38})
     return (*shown, tuned)
 
 
@@ -95,7 +84,7 @@ SOLUTION_LINES = levels(easy=(2, 3), medium=(4, 5), hard=(6, 11))
 STRATEGYQA_METHODS = (
     InContext(k=4, quantization="int8"),
     PROBE,
-    FINE_TUNING,
+    PAPER_QLORA,
     *reasoned(100, 8, 4),
 )
 """Without a chain of thought k = 4 (Table 4); with one k = 8, and 4 (Figure 16). Generations end
@@ -152,7 +141,7 @@ def hase2024() -> Space:
             axis("strategyqa", "question_words", QUANTILES),
             axis("gsm8k", "steps", SOLUTION_LINES, MIXED),
         ),
-        methods=(IN_CONTEXT, PROBE, FINE_TUNING),
+        methods=(IN_CONTEXT, PROBE, PAPER_QLORA),
         seeds=5,
         split="paper",
         contrasts=(

@@ -13,14 +13,13 @@ return to the mean. Models that are not studied, as in `hase2024_mdl`, avoid tha
 from __future__ import annotations
 
 from search_spaces.hase2024 import (
-    FINE_TUNING,
     IN_CONTEXT,
     MODELS,
     PROBE,
     QUANTILES,
     axis,
 )
-from search_spaces.recipes import QLoRA, ZeroShot
+from search_spaces.recipes import PAPER_QLORA, QLoRA, ZeroShot
 from search_spaces.space import BaseModelRef, ModelHardness, Space, TaskAxis
 
 JUDGES = tuple(
@@ -80,7 +79,7 @@ def hase2024_mdl() -> Space:
             axis("mmlu_stem5", judged, QUANTILES),
             axis("strategyqa", judged, QUANTILES),
         ),
-        methods=(IN_CONTEXT, PROBE, FINE_TUNING),
+        methods=(IN_CONTEXT, PROBE, PAPER_QLORA),
         seeds=5,
         split="paper",
         hardness=(
@@ -98,7 +97,7 @@ def hase2024_mdl() -> Space:
             ModelHardness(
                 name="mdl-qlora",
                 models=JUDGES,
-                method=FINE_TUNING.model_copy(update={"prompt": "paper"}),
+                method=PAPER_QLORA.model_copy(update={"prompt": "paper"}),
                 sizes=SIZES,
             ),
         ),

@@ -196,7 +196,8 @@ PAPER_QLORA = QLoRA(
     weight_decay=1e-5,
 )
 """The paper's fine-tuning (arXiv:2401.06751, section 4 and appendix D): 12 updates at 160 labels,
-3 of 50 items and one of 10 an epoch. Adam's moments are held in 32 bits here, there in 8."""
+3 of 50 items and one of 10 an epoch. The released code drops what is left of an accumulation and
+makes 9 or 10; nothing is dropped here. Adam's moments are held in 32 bits here, there in 8."""
 
 
 WeightTraining = QLoRA | FullFineTuning

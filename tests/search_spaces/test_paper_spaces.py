@@ -8,9 +8,10 @@ import pytest
 
 from search_spaces.cost import BUDGETS, cost, cost_micro
 from search_spaces.gap import gap
-from search_spaces.hase2024 import FINE_TUNING, hase2024
+from search_spaces.hase2024 import hase2024
+from search_spaces.mdl import hase2024_mdl
 from search_spaces.noise import noise, noise_micro
-from search_spaces.recipes import InContext, LinearProbe, QLoRA, num_labels
+from search_spaces.recipes import PAPER_QLORA, InContext, LinearProbe, QLoRA, num_labels
 from search_spaces.registry import named_spaces
 from search_spaces.small import small
 from search_spaces.space import BaseModelRef, Space
@@ -40,13 +41,48 @@ def test_levels_are_the_papers_cuts() -> None:
     }
 
 
+PAPERS_FINE_TUNING = {
+    "n_train": 160,
+    "quantization": "int8",
+    "rank": 16,
+    "alpha": 32.0,
+    "dropout": 0.1,
+    "target_modules": "attention",
+    "learning_rate": 1e-4,
+    "warm_up": 0.0,
+    "epochs": 3,
+    "batch_size": 50,
+    "weight_decay": 1e-5,
+    "max_grad_norm": 1.0,
+    "loss": "choices",
+    "head": "language model",
+    "scoring": "sum",
+    "orders": "given",
+}
+"""Section 4 and appendix D of the paper: linear decay to a tenth from the first update on, without
+a warm-up; the answers' summed log-probabilities, softmax over the choices."""
+
+PAPERS_FINE_TUNING_WITH_REASONING = PAPERS_FINE_TUNING | {"loss": "text", "epochs": 38}
+"""The released code: at least 150 updates, of reasoning and answer as text."""
+
+
+@pytest.mark.parametrize("space", [hase2024(), gap(), hase2024_mdl()], ids=lambda space: space.name)
+def test_fine_tuning_is_the_papers_in_every_hyper_parameter(space: Space) -> None:
+    recipes = [recipe for axis in space.tasks for recipe in space.recipes(axis)]
+    recipes += [judge.method for judge in space.hardness]
+    tuned = [recipe for recipe in recipes if isinstance(recipe, QLoRA)]
+    assert tuned
+    for recipe in tuned:
+        found = recipe.model_dump(exclude={"method", "prompt", "search", "reasoning"})
+        reasons = recipe.reasoning is not None
+        assert found == (PAPERS_FINE_TUNING_WITH_REASONING if reasons else PAPERS_FINE_TUNING)
+
+
 def test_fine_tuning_is_twelve_updates_and_with_reasoning_150() -> None:
     def updates(recipe: QLoRA) -> int:
         return math.ceil(recipe.n_train / recipe.batch_size) * recipe.epochs
 
-    assert updates(FINE_TUNING) == 12
-    shown = (FINE_TUNING.rank, FINE_TUNING.alpha, FINE_TUNING.dropout, FINE_TUNING.learning_rate)
-    assert shown == (16, 32.0, 0.1, 1e-4) and FINE_TUNING.quantization == "int8"
+    assert updates(PAPER_QLORA) == 12
     space = hase2024()
     reasoned = [
         recipe
