@@ -129,14 +129,14 @@ def _other_measures() -> Iterator[Published]:
     """Figure 19, hard test, in-context."""
     rows = {
         ("arc", "answer_chars"): (85.4, 89.9, 91.7),
-        ("arc", "mdl_zero_shot"): (71.9, 83.7, 86.4),
-        ("arc", "mdl_qlora"): (65.9, 77.1, 79.2),
-        ("arc", "mdl_probe"): (68.9, 78.1, 80.5),
+        ("arc", "mdl-zero-shot:label_probability"): (71.9, 83.7, 86.4),
+        ("arc", "mdl-qlora:label_probability"): (65.9, 77.1, 79.2),
+        ("arc", "mdl-probe:label_probability"): (68.9, 78.1, 80.5),
         ("arc", "question_words"): (82.7, 87.3, 89.6),
         ("mmlu_stem5", "answer_chars"): (59.7, 64.5, 66.4),
-        ("mmlu_stem5", "mdl_zero_shot"): (37.4, 48.1, 46.6),
+        ("mmlu_stem5", "mdl-zero-shot:label_probability"): (37.4, 48.1, 46.6),
         ("mmlu_stem5", "question_words"): (45.1, 49.3, 51.2),
-        ("strategyqa", "mdl_zero_shot"): (26.9, 66.6, 83.6),
+        ("strategyqa", "mdl-zero-shot:label_probability"): (26.9, 66.6, 83.6),
         ("strategyqa", "question_words"): (60.7, 64.2, 68.8),
     }
     for axis, (zero, easy, hard) in rows.items():
