@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 
 from trainables.tasks.errors import DataError
 from trainables.tasks.files import Row
 from trainables.tasks.hub import HubSource
 from trainables.tasks.preference import Pair, hub_and_files_task
-from trainables.tasks.spec import text_field
+from trainables.tasks.spec import TaskSpec, text_field
 
 _TURN = re.compile(r"\n\n(?=(?:Human|Assistant):)")
 _ASSISTANT = "Assistant:"
@@ -52,16 +53,24 @@ def _response(turns: list[str]) -> str:
     return "\n\n".join(turns).removeprefix(_ASSISTANT).strip()
 
 
-TASK = hub_and_files_task(
-    name="hh_rlhf",
-    title="human preferences on helpfulness and harmlessness",
-    licence="MIT",
-    accepts="DIR/hh_rlhf/[SUBSET/]{train,test}.jsonl (chosen, rejected; also .csv, .parquet, .gz)",
-    hub=HubSource(
-        name="Anthropic/hh-rlhf",
-        revision="09be8c5bbc57cb3887f3a9732ad6aa7ec602a1fa",
-        splits=("train", "test"),
-    ),
-    parts={"train": "train", "test": "test"},
-    parse=parse_row,
-)
+def make_task(parts: tuple[str, ...], parse: Callable[[Row], Pair]) -> TaskSpec:
+    """Returns the task with these parts of the data, of `train` and `test`, read in this way."""
+    wanted = f"{{{','.join(parts)}}}" if len(parts) > 1 else parts[0]
+    return hub_and_files_task(
+        name="hh_rlhf",
+        title="human preferences on helpfulness and harmlessness",
+        licence="MIT",
+        accepts=(
+            f"DIR/hh_rlhf/[SUBSET/]{wanted}.jsonl (chosen, rejected; also .csv, .parquet, .gz)"
+        ),
+        hub=HubSource(
+            name="Anthropic/hh-rlhf",
+            revision="09be8c5bbc57cb3887f3a9732ad6aa7ec602a1fa",
+            splits=parts,
+        ),
+        parts={part: part for part in parts},
+        parse=parse,
+    )
+
+
+TASK = make_task(("train", "test"), parse_row)

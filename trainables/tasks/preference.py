@@ -73,10 +73,13 @@ def hub_and_files_task(
     accepts: str,
     hub: HubSource,
     parts: Mapping[str, str],
-    parse: Callable[[Row], Pair],
+    parse: Callable[[Row], Pair | None],
+    left_out: str = "",
     cuts: Mapping[str, Mapping[str, tuple[Level, ...]]] | None = None,
 ) -> TaskSpec:
     """Returns the task of a preference data set that the Hub has.
+
+    Rows of a part whose name begins with `test` are its own test.
 
     Args:
         name: The task's name, and its folder under the data root.
@@ -85,7 +88,8 @@ def hub_and_files_task(
         accepts: File names and schema of a local copy, for messages.
         hub: Where it is on the Hub.
         parts: Part -> pattern of its files (`find_parts`); a part may be many files.
-        parse: Returns a row's pair.
+        parse: Returns a row's pair; None leaves the row out.
+        left_out: What such rows are and why they are left out, for a note with their number.
         cuts: Measure -> name of a cut -> levels.
     """
 
@@ -94,19 +98,35 @@ def hub_and_files_task(
             return hub_rows(hub, f"put {accepts} and pass --data-root DIR")
         return read_parts(request.data_root / name, parts, request.bad, several=True)
 
+    def parsed(row: Row) -> Item | None:
+        pair = parse(row)
+        return None if pair is None else pair_item(pair, row.where)
+
     def stream(request: Request) -> Iterator[Item]:
-        return usable(
-            rows(request), lambda row: pair_item(parse(row), row.where), request.bad, unique=False
-        )
+        return usable(rows(request), parsed, request.bad, unique=False)
 
     def load(request: Request) -> Loaded:
+        test: set[str] = set()
+        num_left_out = 0
+
+        def noted(row: Row) -> Item | None:
+            nonlocal num_left_out
+            item = parsed(row)
+            if item is None:
+                num_left_out += 1
+            elif row.part.startswith("test"):
+                test.add(item.id)
+            return item
+
         source = (
             f"Hub {hub.name}@{hub.revision}"
             if request.data_root is None
             else str(request.data_root / name)
         )
-        items, notes = without_repeats(stream(request))
-        return Loaded(items=items, source=source, notes=notes)
+        items, notes = without_repeats(usable(rows(request), noted, request.bad, unique=False))
+        if num_left_out:
+            notes += (f"{num_left_out:,} {left_out}",)
+        return Loaded(items=items, source=source, notes=notes, test=frozenset(test))
 
     return TaskSpec(
         name=name,

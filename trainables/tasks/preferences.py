@@ -1,25 +1,25 @@
-"""Preferences: UltraFeedback to train on, and four sets to test on, in one task.
+"""Preferences: UltraFeedback to train on, and five sets to test on, in one task.
 
 A set that is there to test on is never trained on, nor is a pair whose prompt it has. Measure
-`set`: 0 UltraFeedback (its own test part, `test_prefs`), 1 RewardBench, 2 PandaLM, 3 LLMBar.
+`set`: 0 UltraFeedback (its own test part, `test_prefs`), 1 RewardBench, 2 PandaLM, 3 LLMBar, 4
+HH-RLHF (its own test part; what it has to train on is not read).
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 
 from trainables.items import Item
 from trainables.measures.cuts import fixed_cut
-from trainables.tasks import llmbar, pandalm, rewardbench, ultrafeedback
+from trainables.tasks import hh_rlhf, llmbar, pandalm, rewardbench, ultrafeedback
 from trainables.tasks.files import Row
 from trainables.tasks.preference import Pair
 from trainables.tasks.spec import Loaded, Request, TaskSpec
 
-SETS = {"ultrafeedback": 0, "rewardbench": 1, "pandalm": 2, "llmbar": 3}
+SETS = {"ultrafeedback": 0, "rewardbench": 1, "pandalm": 2, "llmbar": 3, "hh_rlhf": 4}
 """Set -> value of the measure `set`."""
-
-_IS_TEST = "is test"
 
 
 def load(request: Request) -> Loaded:
@@ -28,27 +28,20 @@ def load(request: Request) -> Loaded:
     Raises:
         DataError: If the data of a set is missing or cannot be used: with the file to put where.
     """
-    trained = _marked.load(request)
-    others = {
+    sets = {
+        "ultrafeedback": ultrafeedback.TASK.load(request),
         "rewardbench": rewardbench.TASK.load(request),
         "pandalm": pandalm.TASK.load(request),
         "llmbar": llmbar.TASK.load(request),
+        "hh_rlhf": _human.load(request),
     }
-    pairs = list(trained.items)
-    items = list(_of_set("ultrafeedback", pairs))
-    test = {f"ultrafeedback/{item.id}" for item in pairs if item.hardness[_IS_TEST]}
-    for name, loaded in others.items():
-        added = list(_of_set(name, loaded.items))
-        items += added
-        test.update(item.id for item in added)
+    items = {name: list(_of_set(name, loaded.items)) for name, loaded in sets.items()}
+    test = {f"ultrafeedback/{id_}" for id_ in sets["ultrafeedback"].test}
+    test.update(i.id for name in sets if name != "ultrafeedback" for i in items[name])
     return Loaded(
-        items=items,
-        source="; ".join(loaded.source for loaded in (trained, *others.values())),
-        notes=tuple(
-            f"{name}: {note}"
-            for name, loaded in {"ultrafeedback": trained, **others}.items()
-            for note in loaded.notes
-        ),
+        items=[item for found in items.values() for item in found],
+        source="; ".join(loaded.source for loaded in sets.values()),
+        notes=tuple(f"{name}: {note}" for name, loaded in sets.items() for note in loaded.notes),
         test=frozenset(test),
     )
 
@@ -56,28 +49,38 @@ def load(request: Request) -> Loaded:
 def _of_set(name: str, items: Iterable[Item]) -> Iterator[Item]:
     """Yields the items with the set in their ids and among their measures."""
     for item in items:
-        measures = {key: value for key, value in item.hardness.items() if key != _IS_TEST}
-        hardness = {**measures, "set": float(SETS[name])}
+        hardness = {**item.hardness, "set": float(SETS[name])}
         yield replace(item, id=f"{name}/{item.id}", hardness=hardness)
 
 
-def _parse(row: Row) -> Pair:
-    pair = ultrafeedback.parse_row(row)
-    is_test = float(row.part.startswith("test"))
-    return replace(pair, hardness={**pair.hardness, _IS_TEST: is_test})
+def _parse_human(row: Row) -> Pair:
+    """Returns a pair of HH-RLHF with its prompt as UltraFeedback writes one.
+
+    So the model is asked as it was trained, and a prompt that both have is known as one. HH-RLHF
+    writes `Human:` for `User:`, and also where the prompt is one message.
+    """
+    pair = hh_rlhf.parse_row(row)
+    prompt = re.sub("^Human:", "User:", pair.prompt, flags=re.MULTILINE)
+    if "\n\nAssistant:" not in prompt:
+        prompt = prompt.removeprefix("User:")
+    return replace(pair, prompt=prompt)
 
 
-_marked = ultrafeedback.make_task(_parse)
+_human = hh_rlhf.make_task(("test",), _parse_human)
 
 TASK = TaskSpec(
     name="preferences",
-    title="UltraFeedback to train on; its test part, RewardBench, PandaLM and LLMBar to test on",
+    title=(
+        "UltraFeedback to train on; its test part, RewardBench, PandaLM, LLMBar and the test part "
+        "of HH-RLHF to test on"
+    ),
     licence=(
         f"UltraFeedback {ultrafeedback.TASK.licence}, RewardBench {rewardbench.TASK.licence}, "
-        f"PandaLM {pandalm.TASK.licence}, LLMBar {llmbar.TASK.licence}"
+        f"PandaLM {pandalm.TASK.licence}, LLMBar {llmbar.TASK.licence}, "
+        f"HH-RLHF {hh_rlhf.TASK.licence}"
     ),
     accepts=f"{ultrafeedback.TASK.accepts}; {rewardbench.TASK.accepts}; "
-    f"{pandalm.TASK.accepts}; and {llmbar.TASK.accepts}",
+    f"{pandalm.TASK.accepts}; {llmbar.TASK.accepts}; and {_human.accepts}",
     load=load,
     cuts={"set": {"sets": fixed_cut({name: (number, number) for name, number in SETS.items()})}},
 )

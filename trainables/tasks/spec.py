@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from search_spaces.space import Level
+from trainables.draws import seed_of
 from trainables.items import Item, data_hash
 from trainables.measures.cuts import standard_cuts
 from trainables.measures.model_free import item_measures
@@ -193,25 +194,41 @@ def leaving_out_repeated_choices(
 def without_repeats(items: Iterable[Item]) -> tuple[list[Item], tuple[str, ...]]:
     """Returns the items of a data set without ids of its own, each content once, and notes.
 
-    Copies with the same answer are one item. Copies that contradict each other have no gold answer:
-    none of them is kept.
+    Which items there are does not depend on their gold answers: of copies that contradict each
+    other one is kept too, and the notes say how many contents have such copies.
     """
-    first: dict[str, Item] = {}
-    contradicted: set[str] = set()
+    copies: dict[str, list[Item]] = {}
     num_items = 0
     for item in items:
         num_items += 1
-        known = first.setdefault(item.id, item)
-        if known.choices[known.answer] != item.choices[item.answer]:
-            contradicted.add(item.id)
-    kept = [item for id_, item in first.items() if id_ not in contradicted]
+        copies.setdefault(item.id, []).append(item)
+    kept = [_one_of(same) for same in copies.values()]
+    num_contradicted = sum(len(set(map(_gold_text, same))) > 1 for same in copies.values())
     notes: tuple[str, ...] = ()
-    if num_items > len(first):
+    if num_items > len(kept):
         notes += (
-            f"{num_items - len(first):,} of {num_items:,} rows repeat another row; "
-            f"{len(contradicted)} questions with contradicting answers were left out.",
+            f"{num_items - len(kept):,} of {num_items:,} rows repeat another row; of "
+            f"{num_contradicted} contents with contradicting answers one answer was drawn.",
         )
     return kept, notes
+
+
+def _one_of(copies: list[Item]) -> Item:
+    """Returns one of some copies: told apart by all but gold first, then drawn.
+
+    Neither the order of the rows nor which answer is gold says which it is.
+    """
+    first = min(map(_beside_gold, copies))
+    alike = sorted((item for item in copies if _beside_gold(item) == first), key=_gold_text)
+    return alike[seed_of("copies", alike[0].id) % len(alike)]
+
+
+def _beside_gold(item: Item) -> tuple[list[tuple[str, float]], str, str]:
+    return sorted(item.hardness.items()), item.topic or "", item.reasoning or ""
+
+
+def _gold_text(item: Item) -> str:
+    return item.choices[item.answer]
 
 
 def number_field(row: Row, name: str) -> float:

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 from trainables.tasks.errors import DataError
 from trainables.tasks.files import Row
 from trainables.tasks.hub import HubSource
 from trainables.tasks.preference import Pair, hub_and_files_task
-from trainables.tasks.spec import TaskSpec, number_field, wrong_columns
+from trainables.tasks.spec import number_field, wrong_columns
 
 
-def parse_row(row: Row) -> Pair:
-    """Returns the pair of a row; `closeness` is minus the difference of the two scores, if given.
+def parse_row(row: Row) -> Pair | None:
+    """Returns the pair of a row; None where both responses have one score: neither is better.
+
+    `closeness` is minus the distance of the two scores, if they are given. Without its sign, which
+    would say which response is the better one.
 
     Raises:
         DataError: If a message list is wrong, or the two have different contexts.
@@ -27,7 +29,9 @@ def parse_row(row: Row) -> Pair:
     hardness = {}
     if row.values.get("score_chosen") is not None and row.values.get("score_rejected") is not None:
         gap = number_field(row, "score_chosen") - number_field(row, "score_rejected")
-        hardness["closeness"] = -gap
+        if gap == 0:
+            return None
+        hardness["closeness"] = -abs(gap)
     return Pair(
         prompt=_context(chosen[:-1]),
         chosen=chosen[-1][1],
@@ -55,24 +59,20 @@ def _context(messages: list[tuple[str, str]]) -> str:
     return "\n\n".join(f"{role.capitalize()}: {content}" for role, content in messages)
 
 
-def make_task(parse: Callable[[Row], Pair]) -> TaskSpec:
-    """Returns the task with its rows read in this way; `Row.part` begins with `train` or `test`."""
-    return hub_and_files_task(
-        name="ultrafeedback",
-        title="model-judged preferences, chosen and rejected message lists",
-        licence="MIT",
-        accepts=(
-            "DIR/ultrafeedback/{train,test}_prefs.parquet (chosen, rejected message lists; also "
-            "{train,test}, .jsonl, .json, .gz)"
-        ),
-        hub=HubSource(
-            name="HuggingFaceH4/ultrafeedback_binarized",
-            revision="3949bf5f8c17c394422ccfab0c31ea9c20bdeb85",
-            splits=("train_prefs", "test_prefs"),
-        ),
-        parts={"train": "train(_prefs)?", "test": "test(_prefs)?"},
-        parse=parse,
-    )
-
-
-TASK = make_task(parse_row)
+TASK = hub_and_files_task(
+    name="ultrafeedback",
+    title="model-judged preferences, chosen and rejected message lists",
+    licence="MIT",
+    accepts=(
+        "DIR/ultrafeedback/{train,test}_prefs.parquet (chosen, rejected message lists; also "
+        "{train,test}, .jsonl, .json, .gz)"
+    ),
+    hub=HubSource(
+        name="HuggingFaceH4/ultrafeedback_binarized",
+        revision="3949bf5f8c17c394422ccfab0c31ea9c20bdeb85",
+        splits=("train_prefs", "test_prefs"),
+    ),
+    parts={"train": "train(_prefs)?", "test": "test(_prefs)?"},
+    parse=parse_row,
+    left_out="pairs whose responses have one score were dropped: neither is the better one.",
+)

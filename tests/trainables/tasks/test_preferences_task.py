@@ -36,7 +36,7 @@ def write(path: Path, rows: list[dict[str, object]]) -> None:
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """Two training pairs have a prompt of a set that is there to test on, one its whole content."""
+    """Three training pairs have a prompt of a set to test on, one of them in other dress."""
     train = [ultrafeedback(f"train {n}", n) for n in range(20)]
     train += [ultrafeedback("Bench  0", 100), ultrafeedback("test 1", 101)]
     write(tmp_path / "ultrafeedback" / "train_prefs.jsonl", train)
@@ -58,19 +58,28 @@ def folder(tmp_path: Path) -> Path:
         for subset in SUBSETS
     ]
     write(tmp_path / "llmbar" / "llmbar.jsonl", bar)
+    human = [
+        {
+            "chosen": f"\n\nHuman: {asked}\n\nAssistant: sure",
+            "rejected": f"\n\nHuman: {asked}\n\nAssistant: no",
+        }
+        for asked in ("hh 0", "hh 1", "hh 2", "hh 3", "train 7")
+    ]
+    write(tmp_path / "hh_rlhf" / "helpful-base" / "test.jsonl", human[:3])
+    write(tmp_path / "hh_rlhf" / "harmless-base" / "test.jsonl", human[3:])
     return tmp_path
 
 
 def test_sets_are_told_apart_and_keep_their_subsets(folder: Path) -> None:
     task = load_task("preferences", folder)
-    assert Counter(task.measures["set"].values()) == {0.0: 27, 1.0: 4, 2.0: 3, 3.0: 2}
+    assert Counter(task.measures["set"].values()) == {0.0: 27, 1.0: 4, 2.0: 3, 3.0: 2, 4.0: 5}
     assert {item.id.partition("/")[0] for item in task.items} == {
-        "ultrafeedback", "rewardbench", "pandalm", "llmbar",
+        "ultrafeedback", "rewardbench", "pandalm", "llmbar", "hh_rlhf",
     }  # fmt: skip
     topics = {item.topic for item in task.items if item.id.startswith(("reward", "llmbar"))}
     assert topics == {"donotanswer", *SUBSETS}
     assert [level.name for level in task.cuts["set"]] == [
-        "ultrafeedback", "rewardbench", "pandalm", "llmbar",
+        "ultrafeedback", "rewardbench", "pandalm", "llmbar", "hh_rlhf",
     ]  # fmt: skip
     assert set(task.measures["disagreement"].values()) == {1.0}
     assert (
@@ -83,12 +92,16 @@ def test_nothing_of_a_test_set_is_trained_on(folder: Path) -> None:
     task = load_task("preferences", folder)
     split = make_split(task, n_train=5)
     by_id = {item.id: item for item in task.items}
-    assert {by_id[id_].question for id_ in split.pool} == {f"train {n}" for n in range(20)}
+    assert {by_id[id_].question for id_ in split.pool} == {f"train {n}" for n in range(20)} - {
+        "train 7"
+    }
     found = Counter(id_.partition("/")[0] for id_ in split.test)
-    assert found == {"ultrafeedback": 5, "rewardbench": 4, "pandalm": 3, "llmbar": 2}
-    assert "2 items with a test item's prompt" in split.notes[0]
-    pairs = task.cuts["set"][0].model_copy(update={"name": "pairs", "high": 3.0})
-    assert len(SplitTask(data=task, split=split).pool_ids("set", pairs)) == 20
+    assert found == {
+        "ultrafeedback": 5, "rewardbench": 4, "pandalm": 3, "llmbar": 2, "hh_rlhf": 5,
+    }  # fmt: skip
+    assert "3 items with a test item's prompt" in split.notes[0]
+    pairs = task.cuts["set"][0].model_copy(update={"name": "pairs", "high": 4.0})
+    assert len(SplitTask(data=task, split=split).pool_ids("set", pairs)) == 19
 
 
 def test_own_split_does_not_depend_on_seed_or_size_but_on_the_items(folder: Path) -> None:
