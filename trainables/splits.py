@@ -16,10 +16,9 @@ from numpy.typing import NDArray
 from search_spaces.space import Level
 from search_spaces.values import digest
 from trainables.draws import draw_ids
-from trainables.items import Item, duplicate_key
-from trainables.measures.cuts import single_levels
-from trainables.measures.model_free import MADE_OF_GOLD
+from trainables.items import Item, prompt_key
 from trainables.own_split import own_split
+from trainables.split_levels import columns_of
 from trainables.task_data import Split, TaskData
 
 MIN_TEST = 200
@@ -44,17 +43,6 @@ class _Strata:
     """Items of each unit in each level: [units, levels]."""
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class _Column:
-    """A level as the split sees it."""
-
-    name: str
-    measure: str
-    level: Level
-    is_band: bool
-    is_easiest: bool
-
-
 def make_split(
     task: TaskData,
     *,
@@ -69,8 +57,9 @@ def make_split(
     A standard level's pool holds 2 x n_train items where the level has as many; the easiest level
     of a measure, which may be there for training only, else n_train. A single value's pool holds
     2 x n_train where 200 remain for the test. The pool's share rises only where a level needs it,
-    equally over the joint strata of all measures in that level. Groups are never parted; pool items
-    that are test items but for letter case and white space are removed.
+    equally over the joint strata of all measures in that level. Groups are never parted, nor are
+    items that ask the same and have no group; pool items that ask what a test item of another
+    group asks are removed. Letter case and white space make no other question.
 
     Args:
         task: The loaded task.
@@ -80,24 +69,34 @@ def make_split(
             Standard ones change nothing; measures that the task lacks are passed over.
 
     Raises:
-        ValueError: If `n_train` is not positive.
+        ValueError: If `n_train` is not positive, or all items ask the same.
     """
     if n_train < 1:
         raise ValueError(f"n_train must be at least 1, got {n_train}")
     if task.test:
         return own_split(task)
     strata = _strata(task, study_seed, bands)
+    _refuse_one_question(task, strata)
     minimum = _pool_minimum(strata, n_train)
-    keys = [{duplicate_key(item) for item in unit} for unit in strata.units]
+    keys = [{prompt_key(item) for item in unit} for unit in strata.units]
     drawn = _systematic_draw(strata, _pool_shares(strata, minimum))
     in_pool = _topped_up(strata, drawn, minimum, keys)
     test_keys = set().union(*(keys[i] for i in np.flatnonzero(~in_pool)))
     pool_items = [item for i in np.flatnonzero(in_pool) for item in strata.units[i]]
-    pool = sorted(item.id for item in pool_items if duplicate_key(item) not in test_keys)
+    pool = sorted(item.id for item in pool_items if prompt_key(item) not in test_keys)
     test = sorted(item.id for i in np.flatnonzero(~in_pool) for item in strata.units[i])
     notes = _notes(strata, in_pool, n_train, len(pool_items) - len(pool))
     hashed = digest({"test": test, "pool": pool})
     return Split(test=tuple(test), pool=tuple(pool), split_hash=hashed, notes=notes)
+
+
+def _refuse_one_question(task: TaskData, strata: _Strata) -> None:
+    if len(task.items) > 1 and len(strata.units) == 1 and task.items[0].group is None:
+        raise ValueError(
+            f"task {task.name}: all {len(task.items)} items ask {task.items[0].question!r:.80}, "
+            "and what asks the same is never parted into training and test: write what tells "
+            "the items apart into their questions"
+        )
 
 
 def paper_split(task: TaskData) -> Split:
@@ -126,15 +125,17 @@ def untrained_ids(split: Split, labelled: Iterable[str]) -> tuple[str, ...]:
 
 def _strata(task: TaskData, study_seed: int, bands: Mapping[str, tuple[Level, ...]]) -> _Strata:
     groups: dict[str, list[Item]] = {}
-    for item in task.items:
-        # An item without a group is a group of its own; the prefixes keep the names apart.
-        key = f"item/{item.id}" if item.group is None else f"group/{item.group}"
+    first: dict[str, str] = {}
+    for item in sorted(task.items, key=lambda item: item.id):
+        # Without a group, what asks the same is one; the prefixes keep the names apart.
+        alone = None if item.group else first.setdefault(prompt_key(item), item.id)
+        key = f"group/{item.group}" if item.group else f"item/{alone}"
         groups.setdefault(key, []).append(item)
     order = draw_ids(groups, len(groups), "split", task.name, study_seed)
     units = tuple(tuple(groups[key]) for key in order)
     unit_of = np.repeat(np.arange(len(units)), [len(unit) for unit in units])
     ids = [item.id for unit in units for item in unit]
-    columns = [*_standard_columns(task, bands), *_own_columns(task, bands)]
+    columns = list(columns_of(task, bands))
     inside = [np.ones(len(ids), bool)]
     for column in columns:
         values = task.measures[column.measure]
@@ -150,63 +151,6 @@ def _strata(task: TaskData, study_seed: int, bands: Mapping[str, tuple[Level, ..
         is_easiest=np.array([True, *(column.is_easiest for column in columns)]),
         counts=counts.astype(np.int64),
     )
-
-
-def _standard_columns(task: TaskData, bands: Mapping[str, tuple[Level, ...]]) -> Iterable[_Column]:
-    """Yields each measure's standard levels, then its other single values.
-
-    A single value that the space trains on is a band: in its own place, so that the order of the
-    columns, on which the draw depends, is the same with and without it.
-    """
-    for measure, cut in sorted(task.cuts.items()):
-        own = bands.get(measure, ())
-        if measure in MADE_OF_GOLD and not own:
-            continue  # gold answers of the pool must not say what is in it
-        for level in cut:
-            yield _Column(
-                name=f"{measure} {level.name}",
-                measure=measure,
-                level=level,
-                is_band=True,
-                is_easiest=level == cut[0],
-            )
-        bounds = _bounds(cut)
-        for level in single_levels(task.measures[measure].values()):
-            if (level.low, level.high) not in bounds:
-                is_band = (level.low, level.high) in _bounds(own)
-                yield _Column(
-                    name=f"{measure} {level.name}",
-                    measure=measure,
-                    level=level,
-                    is_band=is_band,
-                    is_easiest=is_band and level.low == _lowest(own),
-                )
-
-
-def _own_columns(task: TaskData, bands: Mapping[str, tuple[Level, ...]]) -> Iterable[_Column]:
-    """Yields the bands that are neither standard levels nor single values, each once."""
-    for measure in sorted(bands.keys() & task.measures.keys()):
-        own = bands[measure]
-        singles = single_levels(task.measures[measure].values()) if measure in task.cuts else ()
-        known = _bounds((*task.cuts.get(measure, ()), *singles))
-        by_bounds = {(level.low, level.high): level for level in own}
-        for (low, high), level in sorted(by_bounds.items(), key=lambda pair: pair[0]):
-            if (low, high) not in known:
-                yield _Column(
-                    name=f"{measure} {low:g} to {high:g}",
-                    measure=measure,
-                    level=level,
-                    is_band=True,
-                    is_easiest=low == _lowest(own),
-                )
-
-
-def _bounds(levels: Iterable[Level]) -> set[tuple[float, float]]:
-    return {(level.low, level.high) for level in levels}
-
-
-def _lowest(levels: Iterable[Level]) -> float:
-    return min(level.low for level in levels)
 
 
 def _pool_minimum(strata: _Strata, n_train: int) -> NDArray[np.int64]:
@@ -248,15 +192,15 @@ def _topped_up(
     strata: _Strata,
     in_pool: NDArray[np.bool_],
     minimum: NDArray[np.int64],
-    keys: list[set[tuple[str, frozenset[str]]]],
+    keys: list[set[str]],
 ) -> NDArray[np.bool_]:
-    """Returns the pool with test units added where rounding or duplicates left a level short."""
+    """Returns the pool with test units added where rounding or removals left a level short."""
     in_pool = in_pool.copy()
-    copies: dict[tuple[str, frozenset[str]], list[int]] = {}
+    alike: dict[str, list[int]] = {}
     for unit, unit_keys in enumerate(keys):
         for key in unit_keys:
-            copies.setdefault(key, []).append(unit)
-    repeated = {unit for units in copies.values() if len(units) > 1 for unit in units}
+            alike.setdefault(key, []).append(unit)
+    repeated = {unit for units in alike.values() if len(units) > 1 for unit in units}
     held = _usable_counts(strata, in_pool, keys, repeated)
     for level in np.flatnonzero(held < minimum).tolist():
         for unit in np.flatnonzero(~in_pool & (strata.counts[:, level] > 0)).tolist():
@@ -271,10 +215,10 @@ def _topped_up(
 def _usable_counts(
     strata: _Strata,
     in_pool: NDArray[np.bool_],
-    keys: list[set[tuple[str, frozenset[str]]]],
+    keys: list[set[str]],
     repeated: set[int],
 ) -> NDArray[np.int64]:
-    """Returns pool items per level, without units that duplicates may cost an item."""
+    """Returns pool items per level, without units that may lose an item to the test."""
     test_keys = set().union(*(keys[unit] for unit in repeated if not in_pool[unit]))
     lost = [unit for unit in repeated if in_pool[unit] and keys[unit] & test_keys]
     counts: NDArray[np.int64] = strata.counts[in_pool].sum(axis=0)
@@ -285,7 +229,7 @@ def _usable_counts(
 def _notes(
     strata: _Strata, in_pool: NDArray[np.bool_], n_train: int, num_removed: int
 ) -> tuple[str, ...]:
-    notes = [f"{num_removed} duplicates of test items were removed from the pool."]
+    notes = [f"{num_removed} items that ask what a test item asks were removed from the pool."]
     in_test = strata.counts[~in_pool].sum(axis=0)
     sizes = strata.counts.sum(axis=0)
     for level, (name, size) in enumerate(zip(strata.names, sizes.tolist(), strict=True)):

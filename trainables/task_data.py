@@ -157,9 +157,9 @@ class SplitTask:
     def drawn_ids(self, draws: CellDraws) -> DrawnIds:
         """Returns the ids of a cell's items, each use in draw order.
 
-        Copies of labelled and validation items, and items of their groups, are no part of the
-        unlabelled pool: a model would label what it was told. Nor is what asks the same as they or
-        as a test item.
+        What asks the same as a labelled item, is a copy of it or of its group is drawn neither for
+        validation nor as unlabelled: a model would label what it was told. Nor is what asks the
+        same as a validation or test item unlabelled.
 
         Raises:
             ValueError: If a level's pool holds fewer items than a draw wants.
@@ -167,11 +167,11 @@ class SplitTask:
         labelled = _in_turn([self._draw(draw, frozenset()) for draw in draws.labelled])
         if not draws.validation and not draws.unlabelled:
             return DrawnIds(labelled=labelled)
-        taken = self.relatives(labelled)
+        taken = self.relatives(labelled) | self._asking_alike(labelled)
         validation = _in_turn([self._draw(draw, taken) for draw in draws.validation])
         taken |= self.relatives(validation)
         if draws.unlabelled:
-            taken |= self._asking_alike((*labelled, *validation, *self.split.test))
+            taken |= self._asking_alike((*validation, *self.split.test))
         unlabelled = []
         for draw in draws.unlabelled:
             ids = self._draw(draw, taken)
