@@ -21,6 +21,7 @@ from huggingface_hub.errors import HfHubHTTPError, HFValidationError
 from search_spaces.space import BaseModelRef
 from trainables.errors import UnavailableError
 from trainables.experts import count_expert_params
+from trainables.safetensors_header import read_header
 
 HUB_NAME = re.compile(r"[\w-][\w.-]*/[\w-][\w.-]*")
 """`owner/name`, as the Hub spells it."""
@@ -83,7 +84,7 @@ def resolve_model(ref: BaseModelRef) -> ModelSource:
     A name is looked up among the embedded lab's models, then as a folder, then on the Hub.
 
     Raises:
-        ValueError: If there is no such model, its weights are not safetensors, or it brings code of
+        ValueError: If there is no such model, its weights are not safetensors, or it needs code of
             its own.
         UnavailableError: If it may be on the Hub, and the Hub cannot be reached.
     """
@@ -131,7 +132,7 @@ def _resolve_folder(ref: BaseModelRef, folder: Path) -> ModelSource:
         source=str(folder.resolve()),
         revision=None,
         content=f"files:{_hash_files(folder)}",
-        num_params=_count_params(config, (_read_header(path) for path in weights)),
+        num_params=_count_params(config, (read_header(path) for path in weights)),
         num_expert_params=count_expert_params(_text_config(config)),
         **_facts(config),
     )
@@ -144,12 +145,25 @@ def _read_config(name: str, path: Path) -> Mapping[str, Any]:
         raise ValueError(f"model {name!r}: {path} is not JSON: {error}") from error
     if not isinstance(config, dict):
         raise ValueError(f"model {name!r}: {path} must hold one JSON object")
-    if "auto_map" in config:
+    if "auto_map" in config and not _is_native(config.get("model_type")):
         raise ValueError(
             f"model {name!r}: its config.json asks for code of its own (auto_map), which is never "
-            "run; use a model whose architecture is part of transformers"
+            f"run, and its model_type {config.get('model_type')!r} is no causal language model of "
+            "the transformers installed here; use a model whose architecture is part of it"
         )
     return config
+
+
+def _is_native(model_type: object) -> bool:
+    """Says whether transformers has the architecture, so that the model's own code is not needed.
+
+    Repositories of architectures that transformers took up later (Falcon, MPT) keep their auto_map.
+    """
+    from transformers.models.auto.modeling_auto import (  # with torch: few models need it
+        MODEL_FOR_CAUSAL_LM_MAPPING_NAMES,
+    )
+
+    return model_type in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
 
 
 def _hash_files(folder: Path) -> str:
@@ -161,48 +175,6 @@ def _hash_files(folder: Path) -> str:
             content = hashlib.file_digest(file, "sha256").hexdigest()
         total.update(f"{path.name}:{content}\n".encode())
     return total.hexdigest()
-
-
-def _read_header(path: Path) -> Mapping[str, Any]:
-    """Returns the JSON header of a safetensors file: a little-endian length, then the header.
-
-    Source: https://github.com/huggingface/safetensors#format
-
-    Raises:
-        ValueError: If it is no safetensors file, or only the beginning of one.
-    """
-    size = path.stat().st_size
-    with path.open("rb") as file:
-        length = int.from_bytes(file.read(8), "little")
-        # The length is the file's own word: reading as much as it says could take all memory.
-        if length > size - 8:
-            raise _incomplete(path, size, f"the header alone would take {length + 8:,}")
-        try:
-            header = json.loads(file.read(length))
-        except ValueError as error:
-            raise ValueError(f"{path}: not a safetensors file: {error}") from error
-    if not isinstance(header, dict):
-        raise ValueError(f"{path}: not a safetensors file: its header is no JSON object")
-    needed = 8 + length + _end_of_data(path, header)
-    if needed > size:
-        raise _incomplete(path, size, f"its header speaks of {needed:,}")
-    return header
-
-
-def _end_of_data(path: Path, header: Mapping[str, Any]) -> int:
-    """Returns where the last tensor ends, counted from the end of the header."""
-    tensors = [tensor for name, tensor in header.items() if name != "__metadata__"]
-    try:
-        return max((int(tensor["data_offsets"][1]) for tensor in tensors), default=0)
-    except (IndexError, KeyError, TypeError, ValueError) as error:
-        raise ValueError(f"{path}: not a safetensors file: a tensor without offsets") from error
-
-
-def _incomplete(path: Path, size: int, expected: str) -> ValueError:
-    return ValueError(
-        f"{path}: a safetensors file must be whole: it has {size:,} bytes, {expected}; it is cut "
-        "short or a git-LFS pointer: download it again, or run `git lfs pull` in its repository"
-    )
 
 
 def _count_params(config: Mapping[str, Any], headers: Iterable[Mapping[str, Any]]) -> int | None:
@@ -248,7 +220,7 @@ def _resolve_hub(ref: BaseModelRef) -> ModelSource:
         weights = sorted(path.parent.glob("*.safetensors")) if path else []
         if path and weights:
             config = _read_config(ref.name, path)
-            num_params = _count_params(config, (_read_header(path) for path in weights))
+            num_params = _count_params(config, (read_header(path) for path in weights))
             return _hub_source(ref.name, ref.revision, config, num_params)
     try:
         info = HfApi().model_info(ref.name, revision=ref.revision, timeout=HUB_TIMEOUT_S)

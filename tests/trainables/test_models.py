@@ -123,10 +123,27 @@ def test_a_header_that_is_none_is_refused(folder: Path) -> None:
         content_of(folder)
 
 
-def test_code_of_its_own_is_refused(folder: Path) -> None:
-    change_config(folder, auto_map={"AutoModelForCausalLM": "modeling.Mine"})
-    with pytest.raises(ValueError, match="auto_map"):
+OWN_CODE = {"AutoConfig": "own.Config", "AutoModelForCausalLM": "own.Model"}
+
+
+@pytest.mark.parametrize("model_type", ["unheard-of", "bert-of-mine", None])
+def test_an_architecture_that_needs_code_of_its_own_is_refused(
+    folder: Path, model_type: str | None
+) -> None:
+    change_config(folder, auto_map=OWN_CODE, model_type=model_type)
+    with pytest.raises(ValueError, match=rf"auto_map.* model_type {model_type!r} is no causal"):
         content_of(folder)
+
+
+def test_code_beside_an_architecture_of_transformers_is_never_run(folder: Path) -> None:
+    mark = folder / "ran"
+    (folder / "own.py").write_text(
+        f"open({str(mark)!r}, 'w').close()\nraise SystemExit('own code')"
+    )
+    change_config(folder, auto_map=OWN_CODE)
+    base = load_base(resolve_model(BaseModelRef(name=str(folder))), "float32", "none", "cpu")
+    assert type(base.model).__module__.startswith("transformers.models.")
+    assert not mark.exists()
 
 
 def test_a_folder_without_tokenizer_or_with_a_revision_is_refused(folder: Path) -> None:
