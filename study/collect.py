@@ -32,7 +32,7 @@ from trainables.storage import Storage
 from trainables.task_data import CellDraws
 
 UNSEEN = -1
-"""In a matrix of right (1) and wrong (0): the cell was trained on the item (split `paper`)."""
+"""In a matrix of scores: the cell was trained on the item (split `paper`)."""
 
 _LOCAL_READERS = 4
 _REMOTE_READERS = 32
@@ -63,8 +63,8 @@ class TaskScores:
 
     row: Mapping[str, int]
     """Cell id -> row of the matrices."""
-    correct: NDArray[np.int8]
-    """[cells, items]: 1 right, 0 wrong, UNSEEN."""
+    correct: NDArray[np.float32]
+    """[cells, items]: 1 right, 0 wrong, between them on a tie (`records.choice_score`), UNSEEN."""
     confidence: NDArray[np.float32]
     """[cells, items] softmax probability of the predicted choice; NaN where unseen."""
 
@@ -90,7 +90,7 @@ class Collected:
 class _CellScores:
     record: Record
     item_ids: pa.Array
-    correct: NDArray[np.bool_]
+    correct: NDArray[np.float64]
     confidence: NDArray[np.float64]
 
 
@@ -206,7 +206,7 @@ class _Filling:
 
     def __init__(self, item_ids: pa.Array, *, num_cells: int) -> None:
         self._item_ids = item_ids
-        self._correct = np.full((num_cells, len(item_ids)), UNSEEN, dtype=np.int8)
+        self._correct = np.full((num_cells, len(item_ids)), UNSEEN, dtype=np.float32)
         self._confidence = np.full((num_cells, len(item_ids)), np.nan, dtype=np.float32)
         self._row: dict[str, int] = {}
         self._last: tuple[pa.Array, frozenset[str], NDArray[np.int64]] | None = None

@@ -27,7 +27,7 @@ SCHEMA = pa.schema(
     [
         pa.field("item_id", pa.string(), nullable=False),
         pa.field("predicted", pa.int32()),
-        pa.field("correct", pa.bool_(), nullable=False),
+        pa.field("correct", pa.float64(), nullable=False),
         pa.field("confidence", pa.float64()),
         pa.field("log_probs", pa.list_(pa.float64())),
         pa.field("text", pa.string()),
@@ -36,7 +36,8 @@ SCHEMA = pa.schema(
 """Columns of scores.parquet: `predicted` is the index of the choice with the highest
 log-probability (the first of equals), `confidence` its softmax probability, `log_probs` one value
 a choice. Where the answer was generated there are neither; `text` is what was generated, and
-`predicted` is null where no choice could be read off it."""
+`predicted` is null where no choice could be read off it. `correct` is in [0, 1]: `choice_score`, or
+1 and 0 for generated answers."""
 
 
 REWARDS_SCHEMA = pa.schema(
@@ -86,6 +87,20 @@ class Record(Value):
     """SHA-256 of the other files that the cell left, by name: its trained state, its selection."""
 
 
+def choice_score(values: np.ndarray, gold: int) -> float:
+    """Returns 1 where the right choice scores best, 0 where another one does.
+
+    Among m best ones that are exactly equal it is 1/m if the right one is among them: what a guess
+    among them scores on average, in whatever order they are listed.
+
+    Args:
+        values: Scores of the choices, such as log-probabilities.
+        gold: Index of the right one.
+    """
+    best = np.flatnonzero(values == np.max(values))
+    return float(gold in best) / len(best)
+
+
 def scores_table(
     item_ids: Sequence[str], gold: Sequence[int], log_probs: Sequence[np.ndarray]
 ) -> pa.Table:
@@ -106,7 +121,7 @@ def scores_table(
         best = int(np.argmax(values))
         predicted.append(best)
         confidence.append(float(1.0 / np.exp(values - values[best]).sum()))
-    correct = [p == g for p, g in zip(predicted, gold, strict=True)]
+    correct = [choice_score(v, g) for v, g in zip(log_probs, gold, strict=True)]
     lists = [scores.tolist() for scores in log_probs]
     return _table(item_ids, predicted, correct, confidence, lists, [None] * len(predicted))
 
@@ -119,7 +134,7 @@ def generated_table(
 ) -> pa.Table:
     """Returns generated answers in the schema of scores.parquet, in the order given."""
     nothing = [None] * len(item_ids)
-    return _table(item_ids, predicted, correct, nothing, nothing, texts)
+    return _table(item_ids, predicted, list(map(float, correct)), nothing, nothing, texts)
 
 
 def _table(*columns: Sequence[Any]) -> pa.Table:

@@ -21,6 +21,7 @@ from trainables.methods import Example, Fitted, Setting, fit
 from trainables.methods.inputs import Answers
 from trainables.model_identity import ModelSource
 from trainables.models import Base, load_base
+from trainables.records import choice_score
 from trainables.states import StateCache
 
 
@@ -93,16 +94,16 @@ def load_search_base(search: Search, device: str) -> Base:
 
 
 def accuracy(answers: Answers, items: Sequence[Item]) -> float:
-    """Returns the share of items that were answered right, in [0, 1]; ties go to the first."""
-    return float(np.mean(list(_are_right(answers, items))))
+    """Returns the share of items that were answered right, in [0, 1]; ties count their share."""
+    return float(np.mean(list(_scores(answers, items))))
 
 
-def _are_right(answers: Answers, items: Sequence[Item]) -> Iterator[bool]:
+def _scores(answers: Answers, items: Sequence[Item]) -> Iterator[float]:
     if answers.log_probs is None:
-        yield from (answer.is_correct for answer in answers.generated or ())
+        yield from (float(answer.is_correct) for answer in answers.generated or ())
         return
     for item, log_prob_C in zip(items, answers.log_probs, strict=True):
-        yield int(np.argmax(log_prob_C)) == item.answer
+        yield choice_score(log_prob_C, item.answer)
 
 
 def _cell(search: Search, recipe: TrainedRecipe, labelled: Sequence[Item]) -> Cell:

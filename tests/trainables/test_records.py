@@ -48,8 +48,37 @@ def write(storage: Storage) -> None:
 def test_scores_of_a_hand_worked_case() -> None:
     table = scores_table(["a", "b"], [1, 1], [np.log([0.25, 0.75]) - 3.0, np.array([-5.0, -5.0])])
     assert table["predicted"].to_pylist() == [1, 0], "the first of equals"
-    assert table["correct"].to_pylist() == [True, False]
+    assert table["correct"].to_pylist() == [1.0, 0.5]
     np.testing.assert_allclose(table["confidence"].to_numpy(), [0.75, 0.5], rtol=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("values", "gold", "score"),
+    [
+        ([-1.0, -2.0], 0, 1.0),
+        ([-1.0, -2.0], 1, 0.0),
+        ([-2.0, -2.0], 1, 1 / 2),
+        ([-1.0, -1.0, -1.0], 2, 1 / 3),
+        ([-1.0, -1.0, -3.0], 2, 0.0),
+        ([-1.0, -1.0 - 1e-12], 1, 0.0),
+    ],
+)
+def test_choices_that_score_alike_share_what_one_would_have(
+    values: list[float], gold: int, score: float
+) -> None:
+    assert choice_score(np.array(values), gold) == score
+
+
+def test_an_accuracy_with_ties_does_not_depend_on_the_order_of_choices() -> None:
+    rows = np.random.default_rng(0).integers(0, 2, (50, 3)).astype(float)
+    gold = [int(row.sum()) % 3 for row in rows]
+    turned = [(g + 1) % 3 for g in gold]
+    tables = (
+        scores_table([str(i) for i in range(50)], gold, list(rows)),
+        scores_table([str(i) for i in range(50)], turned, list(np.roll(rows, 1, axis=1))),
+    )
+    first, second = (table["correct"].to_pylist() for table in tables)
+    assert first == second and not set(first) <= {0.0, 1.0}
 
 
 @pytest.mark.parametrize("bad", [np.nan, -np.inf, np.inf])
@@ -61,7 +90,7 @@ def test_scores_that_are_not_finite_are_refused_by_item(bad: float) -> None:
 def test_round_trip(storage: Storage) -> None:
     write(storage)
     record = read_record(storage, ID)
-    assert record.accuracy == 1.0 and record.num_items == 2 and record.seconds == {"total": 1.5}
+    assert record.accuracy == 0.75 and record.num_items == 2 and record.seconds == {"total": 1.5}
     assert read_scores(storage, ID, record)["item_id"].to_pylist() == ["a", "b"]
 
 
