@@ -113,7 +113,7 @@ def ssrm_rm_micro() -> Space:
 
 
 def ssrm_rm() -> Space:
-    """Trained on UltraFeedback, tested on it, RewardBench, PandaLM and LLMBar, for GPUs.
+    """Trained on UltraFeedback, tested on it, RewardBench, PandaLM, LLMBar and HH-RLHF, for GPUs.
 
     Full supervision is VOLUME pairs. Hyper-parameters follow the released code where an adapter
     has them too (one epoch, cosine replaced by a linear decay); rank and rate are an adapter's.
@@ -135,12 +135,13 @@ def ssrm_rm() -> Space:
                 task="preferences",
                 measure="set",
                 # Only UltraFeedback is in the pool; the level holds the other sets' tests too.
-                train_levels=(Level(name="pairs", low=0, high=3),),
+                train_levels=(Level(name="pairs", low=0, high=4),),
                 test_levels=(
                     Level(name="ultrafeedback", low=0, high=0),
                     Level(name="rewardbench", low=1, high=1),
                     Level(name="pandalm", low=2, high=2),
                     Level(name="llmbar", low=3, high=3),
+                    Level(name="hh_rlhf", low=4, high=4),
                 ),
                 train_on_all=False,
                 prompt="chat:letter",

@@ -49,7 +49,8 @@ class WinRate:
     second_reward: float | None = None
     label_accuracy: float | None = None
     """Of the pairs that the first policy was trained on: share whose preferred answer has the
-    higher gold reward, pairs of equal rewards left out."""
+    higher gold reward, pairs of equal rewards left out; mean over the seeds that have one. None
+    where no seed has: then all pairs are of equal rewards."""
     num_questions: int = 0
     num_samples: int = 0
     """Answers to a question."""
@@ -132,11 +133,12 @@ def _win_rate(
         return empty
     try:
         pairs = list(_paired(read, *planned.values()))
-        right = [read.label_accuracy(id_) for id_ in planned[first].cells]
+        labels = [read.label_accuracy(id_) for id_ in planned[first].cells]
     except InvalidRecordError as error:
         return replace(empty, reason=f"record not valid: {error}")
     if any(a.question_ids != b.question_ids for a, b in pairs):
         return replace(empty, reason="the policies answered different questions")
+    right = [share for share in labels if share is not None]
     shares = [win_shares(a.values, b.values) for a, b in pairs]
     found = win_rate(shares, planned[first].draws, level=level)
     return WinRate(
@@ -151,7 +153,7 @@ def _win_rate(
         ),
         first_reward=float(np.mean([a.values.mean() for a, _ in pairs])),
         second_reward=float(np.mean([b.values.mean() for _, b in pairs])),
-        label_accuracy=float(np.mean(right)),
+        label_accuracy=float(np.mean(right)) if right else None,
         num_questions=len(shares[0]),
         num_samples=pairs[0][0].values.shape[1],
         num_seeds=len(pairs),
@@ -185,8 +187,10 @@ class _Reader:
             self._known[id_] = rewards_of(self._table(id_, layout.rewards(id_)))
         return self._known[id_]
 
-    def label_accuracy(self, id_: str) -> float:
+    def label_accuracy(self, id_: str) -> float | None:
         """Returns how often gold agrees with the labels that a trained policy learned from.
+
+        None where no pair tells.
 
         Raises:
             InvalidRecordError: As `rewards`.
@@ -198,10 +202,10 @@ class _Reader:
         return pq.read_table(pa.BufferReader(read_file(self._storage, record, name)))
 
 
-def label_accuracy_of(table: pa.Table) -> float:
+def label_accuracy_of(table: pa.Table) -> float | None:
     """Returns the share of a pairs.parquet's pairs whose preferred answer is the better one.
 
-    Pairs of equal gold rewards have no better one and are left out; NaN where all are such.
+    Pairs of equal gold rewards have no better one and are left out; None where all are such.
     """
     problems = {question.id: question.problem for question in preference_questions()}
     differences = np.array(
@@ -212,7 +216,7 @@ def label_accuracy_of(table: pa.Table) -> float:
         ]
     )
     told = differences[differences != 0]
-    return float((told > 0).mean()) if len(told) else float("nan")
+    return float((told > 0).mean()) if len(told) else None
 
 
 def rewards_of(table: pa.Table) -> Rewards:

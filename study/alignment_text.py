@@ -55,7 +55,7 @@ def _line(row: WinRate) -> tuple[str, ...]:
         interval,
         p_value,
         f"{row.first_reward:.2f} : {row.second_reward:.2f}",
-        _of(row.label_accuracy),
+        labels_text(row),
     )
 
 
@@ -69,8 +69,13 @@ def source_of(comparison: PolicyComparison) -> str:
     return " ".join([*parts, f"round {comparison.ssrm_round}"])
 
 
-def _of(share: float | None) -> str:
-    return "" if share is None else f"{100 * share:.1f}"
+def labels_text(row: WinRate) -> str:
+    """Returns how many labels were right in %, or why none can be told right from wrong."""
+    return "pairs of equal rewards" if row.label_accuracy is None else _of(row.label_accuracy)
+
+
+def _of(share: float) -> str:
+    return f"{100 * share:.1f}"
 
 
 def _columns(row: WinRate) -> dict[str, str | float | int | None]:
@@ -79,6 +84,7 @@ def _columns(row: WinRate) -> dict[str, str | float | int | None]:
         "model": found.model,
         "task": found.task,
         "reward_recipe": recipe_text(found.recipe),
+        "source": source_of(found),
         "condition": found.condition,
         "variant": found.variant,
         "threshold": found.threshold,

@@ -11,12 +11,12 @@ import sys
 from collections.abc import Sequence
 
 from study.against import compare, format_comparison
-from study.alignment_text import format_win_rates, write_alignment
-from study.audit_reader import write_audit
+from study.alignment_text import format_win_rates
 from study.facts.papers import PAPERS
 from study.planned import Plan, read_plan
 from study.reporting.axes import AXES, VALUES
 from study.reporting.content import Content, ViewChoice, gather
+from study.reporting.files import write_tables
 from study.reporting.legacy import format_legacy, legacy_rows
 from study.reporting.page import render_page
 from study.reporting.terminal import format_table
@@ -35,7 +35,7 @@ OK, BAD_INPUT = 0, 2
 def write_report(
     storage: Storage, plan: Plan, surface: Surface, content: Content | None = None
 ) -> str:
-    """Writes the page and its figures, and returns the path of the page.
+    """Writes the page, its figures and its tables, and returns the path of the page.
 
     Args:
         storage: The run folder.
@@ -48,10 +48,7 @@ def write_report(
     for drawing in content.drawings:
         storage.write_bytes(layout.report(name, f"{drawing.name}.png"), drawing.png)
         storage.write_bytes(layout.report(name, f"{drawing.name}.svg"), drawing.svg)
-    if content.self_training is not None:
-        write_audit(storage, name, content.self_training.audit)
-    if content.alignment:
-        write_alignment(storage, name, content.alignment)
+    write_tables(storage, name, content)
     key = layout.report(name, "index.html")
     storage.write_bytes(key, render_page(plan, surface, content).encode())
     return storage.path(key)

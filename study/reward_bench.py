@@ -62,21 +62,8 @@ MATH_WEIGHT = 984
 PRIOR_WEIGHT = 0.5
 """Of the prior preference sets beside the four sections, as on the public leaderboard."""
 
-
-def pair_score(chosen_probability: float) -> float:
-    """Returns 1 where the chosen response wins, 0 where it loses and 0.5 on an exact tie.
-
-    Args:
-        chosen_probability: That the chosen response is the better one, averaged over both orders.
-
-    Raises:
-        ValueError: If it is no probability.
-    """
-    if not 0.0 <= chosen_probability <= 1.0:
-        raise ValueError(f"a probability must be in [0, 1], got {chosen_probability}")
-    if chosen_probability == 0.5:
-        return 0.5
-    return float(chosen_probability > 0.5)
+LEADERBOARD_PRIOR_SETS = ("Anthropic Helpful", "Anthropic HHH", "SHP", "Summarize")
+"""The prior sets of the public leaderboard."""
 
 
 def weights(section: Section, version: Version = "corrected") -> Mapping[str, int]:
@@ -96,7 +83,7 @@ def subset_accuracies(
     """Returns subset -> mean score of its pairs.
 
     Args:
-        scores: Item id -> score of its pair (`pair_score`).
+        scores: Item id -> score of its pair: 1 right, 0 wrong, 0.5 on a tie.
         subsets: Item id -> subset, for every scored item.
 
     Raises:

@@ -1,18 +1,20 @@
 """Reward models on preference tasks: accuracy by subset, ties counted half, beside people.
 
-Preference tasks are those of response pairs; a model's answer is read from the log-probabilities
-of both responses, so that an exact tie is seen as one. How far annotators agree is the ceiling of
-what can be asked of a model where the data has several votes a pair.
+Preference tasks are those of response pairs. A pair's score is that of its record: 1, 0, or half
+on an exact tie. How far annotators agree is the ceiling of what can be asked of a model where the
+data has several votes a pair.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
+from numpy.typing import NDArray
 
 from study import points
+from study.collect import UNSEEN
 from study.items_table import MEASURE, TaskItems
 from study.planned import Plan
 from study.reporting.accuracy import named_arms
@@ -23,12 +25,11 @@ from study.reward_bench import (
     mean_of_sections,
     mean_with_prior_sets,
     section_means,
+    subset_accuracies,
 )
 from study.statistics.agreement import Agreement, annotator_agreement
-from study.surface import Surface
+from study.surface import Surface, missing_reason
 from study.surface_rows import recipe_text
-from trainables.records import InvalidRecordError, read_scores
-from trainables.storage import Storage
 
 PREFERENCE_TASKS = (
     "hh_rlhf",
@@ -49,9 +50,9 @@ VOTES = ("disagreement", "tie_votes")
 
 NUM_VOTERS = 3
 
-PRIOR_SETS = ("hh_rlhf",)
-"""Prior preference sets that a study may hold beside RewardBench; the leaderboard has three more,
-so the page names the one that a mean stands on."""
+PRIOR_SETS: Mapping[str, str] = {"hh_rlhf": "HH-RLHF (its whole test part, harmless pairs too)"}
+"""Prior preference sets that the composed task holds beside RewardBench -> how the page names them.
+The leaderboard has others, `reward_bench.LEADERBOARD_PRIOR_SETS`."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -59,6 +60,7 @@ class RewardRow:
     """One arm on the test pairs of one preference task, its seeds averaged."""
 
     task: str
+    """With the set's name where the task is made of several: `preferences/llmbar`."""
     model: str
     recipe: str
     source: str
@@ -66,76 +68,87 @@ class RewardRow:
     """`all`: each pair shown in both orders and averaged; `given`: in one, position counts."""
     num_pairs: int
     num_seeds: int
-    accuracy: float
+    accuracy: float | None = None
     """Ties count half."""
-    tie_share: float
-    subsets: Mapping[str, float]
+    tie_share: float | None = None
+    subsets: Mapping[str, float] = field(default_factory=dict)
     """Topic -> accuracy; empty where the data names none."""
-    sections: Mapping[Section, float]
+    sections: Mapping[Section, float] = field(default_factory=dict)
     """Of RewardBench, by corrected weights; those that are whole."""
-    sections_old: Mapping[Section, float]
+    sections_old: Mapping[Section, float] = field(default_factory=dict)
     """Likewise by the weights of its first release."""
-    overall: float | None
+    overall: float | None = None
     """Plain mean of the four sections; None where one is not whole."""
-    overall_with_prior: float | None
-    """With the prior sets of the same arm's study at half weight; None without both."""
+    overall_with_prior: float | None = None
+    """With prior sets at half weight; None where the same cells did not answer any."""
+    prior_sets: tuple[str, ...] = ()
+    """Those in it, of `PRIOR_SETS`."""
+    reason: str | None = None
+    """Why there is no accuracy."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Ceiling:
-    """What people reach on the test pairs of a task."""
+    """What people reach on the test pairs of a task, or of a set of it."""
 
     task: str
     agreement: Agreement | None
     """None: one label a pair, so no ceiling is known."""
 
 
-def reward_rows(storage: Storage, plan: Plan, surface: Surface) -> tuple[RewardRow, ...]:
-    """Returns every finished arm on every preference task of the study.
+def reward_rows(plan: Plan, surface: Surface) -> tuple[RewardRow, ...]:
+    """Returns every arm on every preference task of the study, or why it has no accuracy.
 
     Args:
-        storage: The run folder; the log-probabilities are read from it.
         plan: The study.
         surface: Its records, items and points.
     """
-    cells = {planned.id: planned.cell for planned in plan.cells}
-    found = []
+    recipes = {planned.id: planned.cell.recipe for planned in plan.cells}
+    found: list[RewardRow] = []
     for (task, model, source), arm in _arms(surface):
-        scored = [_pair_scores(storage, surface, task, id_) for id_ in arm.cells]
-        seeds = [scores for scores in scored if scores is not None]
-        if len(seeds) != len(arm.cells):
-            continue
-        recipe = cells[arm.cells[0]].recipe
-        topics = _topics(surface.items.test[task])
-        for part, scores in _parts(task, seeds).items():
-            names = (part, model, recipe_text(recipe), source)
-            found.append(_row(names, recipe.orders, scores, topics))
-    return tuple(_with_prior_sets(row, found) for row in found)
+        recipe = recipes[arm.cells[0]]
+        empty = RewardRow(
+            task=task,
+            model=model,
+            recipe=recipe_text(recipe),
+            source=source,
+            orders=recipe.orders,
+            num_pairs=0,
+            num_seeds=len(arm.cells),
+            reason=missing_reason({"reward_model": arm}, surface.scores),
+        )
+        # All rows of one arm are of the very same cells, so they may be put into one mean.
+        rows = _arm_rows(surface, arm, empty)
+        found += [_with_prior_sets(row, rows) for row in rows]
+    return tuple(found)
 
 
 def ceilings(surface: Surface) -> tuple[Ceiling, ...]:
-    """Returns the annotators' agreement on each preference task of the study."""
+    """Returns the annotators' agreement on each preference task of the study, set by set."""
     tasks = dict.fromkeys(row.point.task for row in surface.rows)
     return tuple(
-        # Of a composed task's sets PandaLM alone has votes.
-        Ceiling(
-            task=f"{task}/pandalm" if task == COMPOSED else task,
-            agreement=votes_agreement(surface.items.test[task]),
-        )
+        Ceiling(task=part, agreement=votes_agreement(surface.items.test[task], columns))
         for task in tasks
         if task in PREFERENCE_TASKS
+        for part, columns in parts_of(surface.items.test[task]).items()
     )
 
 
-def votes_agreement(items: TaskItems) -> Agreement | None:
-    """Returns how far the annotators of these pairs agree; None where the votes are not known."""
+def votes_agreement(items: TaskItems, columns: NDArray[np.intp] | None = None) -> Agreement | None:
+    """Returns how far the annotators of these pairs agree; None where the votes are not known.
+
+    Args:
+        items: Of the task.
+        columns: Which of them; None: all.
+    """
     names = [MEASURE + name for name in VOTES]
     if not set(names) <= set(items.table.column_names):
         return None
-    against, ties = (items.table[name].to_pylist() for name in names)
+    table = items.table if columns is None else items.table.take(columns)
+    ids, against, ties = (table[name].to_pylist() for name in ("id", *names))
     votes = {
         id_: _votes(int(others), int(tie))
-        for id_, others, tie in zip(items.ids.to_pylist(), against, ties, strict=True)
+        for id_, others, tie in zip(ids, against, ties, strict=True)
         if others is not None and tie is not None
     }
     return annotator_agreement(votes, tie="neither") if votes else None
@@ -144,6 +157,16 @@ def votes_agreement(items: TaskItems) -> Agreement | None:
 def _votes(num_against: int, num_ties: int) -> list[str]:
     majority = ["majority"] * (NUM_VOTERS - num_against)
     return [*majority, *["neither"] * num_ties, *["other"] * (num_against - num_ties)]
+
+
+def parts_of(items: TaskItems) -> Mapping[str, NDArray[np.intp]]:
+    """Returns the sets of a task that is made of several, each with the places of its items."""
+    if items.task != COMPOSED:
+        return {items.task: np.arange(len(items.ids))}
+    places: dict[str, list[int]] = {}
+    for place, id_ in enumerate(items.ids.to_pylist()):
+        places.setdefault(f"{items.task}/{id_.partition('/')[0]}", []).append(place)
+    return {part: np.array(found, dtype=np.intp) for part, found in places.items()}
 
 
 def _arms(surface: Surface) -> list[tuple[tuple[str, str, str], points.Arm]]:
@@ -156,46 +179,24 @@ def _arms(surface: Surface) -> list[tuple[tuple[str, str, str], points.Arm]]:
     return list(found.values())
 
 
-def _pair_scores(
-    storage: Storage, surface: Surface, task: str, id_: str
-) -> Mapping[str, float] | None:
-    """Item id -> 1, 0, or 0.5 on an exact tie; None where the cell has no such scores."""
-    record = surface.scores.records.get(id_)
-    if record is None:
-        return None
-    try:
-        table = read_scores(storage, id_, record, ["item_id", "log_probs"])
-    except InvalidRecordError:
-        return None  # the surface lists the cell with the reason
-    items = surface.items.test[task]
-    gold = dict(zip(items.ids.to_pylist(), items.table["gold"].to_pylist(), strict=True))
-    scores = {}
-    for item, values in zip(
-        table["item_id"].to_pylist(), table["log_probs"].to_pylist(), strict=True
-    ):
-        if values is None:
-            return None
-        best = [index for index, value in enumerate(values) if value == max(values)]
-        scores[item] = float(gold[item] in best) / len(best)
-    return scores
-
-
-def _parts(
-    task: str, seeds: Sequence[Mapping[str, float]]
-) -> Mapping[str, Sequence[Mapping[str, float]]]:
-    """Returns the seeds' scores by set, for a task that is made of several."""
-    if task != COMPOSED:
-        return {task: seeds}
-    parts: dict[str, list[dict[str, float]]] = {}
-    for number, scores in enumerate(seeds):
-        for id_, score in scores.items():
-            own = parts.setdefault(f"{task}/{_set(id_)}", [{} for _ in seeds])
-            own[number][id_] = score
-    return parts
-
-
-def _set(id_: str) -> str:
-    return id_.partition("/")[0]
+def _arm_rows(surface: Surface, arm: points.Arm, empty: RewardRow) -> list[RewardRow]:
+    """The rows of one arm, one a set of its task."""
+    items = surface.items.test[empty.task]
+    named = {
+        part: (replace(empty, task=part, num_pairs=len(columns)), columns)
+        for part, columns in parts_of(items).items()
+    }
+    if empty.reason is not None:
+        return [row for row, _ in named.values()]
+    matrices = surface.scores.tasks[empty.task]
+    right = matrices.correct[[matrices.row[id_] for id_ in arm.cells]].astype(np.float64)
+    right[right == UNSEEN] = np.nan
+    ids = items.ids.to_pylist()
+    topics = _topics(items)
+    return [
+        _scored(row, [ids[place] for place in columns], right[:, columns], topics)
+        for row, columns in named.values()
+    ]
 
 
 def _topics(items: TaskItems) -> Mapping[str, str]:
@@ -203,54 +204,55 @@ def _topics(items: TaskItems) -> Mapping[str, str]:
     return {id_: topic for id_, topic in pairs if topic is not None}
 
 
-def _row(
-    names: tuple[str, str, str, str],
-    orders: str,
-    scored: Sequence[Mapping[str, float]],
-    topics: Mapping[str, str],
+def _scored(
+    row: RewardRow, ids: Sequence[str], right: NDArray[np.float64], topics: Mapping[str, str]
 ) -> RewardRow:
-    task, model, recipe, source = names
-    values = [score for seed in scored for score in seed.values()]
-    by_topic: dict[str, list[float]] = {}
-    for seed in scored:
-        for id_, score in seed.items():
-            if id_ in topics:
-                by_topic.setdefault(topics[id_], []).append(score)
-    subsets = {name: float(np.mean(found)) for name, found in sorted(by_topic.items())}
-    sections = _sections(task, subsets, "corrected")
-    return RewardRow(
-        task=task,
-        model=model,
-        recipe=recipe,
-        source=source,
-        orders=orders,
-        num_pairs=len(scored[0]),
-        num_seeds=len(scored),
-        accuracy=float(np.mean(values)),
-        tie_share=float(np.mean([value == 0.5 for value in values])),
+    """Adds what the scores say.
+
+    Args:
+        row: Without numbers.
+        ids: Of the pairs.
+        right: [seeds, pairs] scores; NaN where a pair was trained on.
+        topics: Id of a pair -> its topic, where it has one.
+    """
+    means = dict(zip(ids, np.nanmean(right, axis=0).tolist(), strict=True))
+    subsets = subset_accuracies({i: mean for i, mean in means.items() if i in topics}, topics)
+    sections = _sections(row.task, subsets, "corrected")
+    return replace(
+        row,
+        accuracy=float(np.mean(list(means.values()))),
+        tie_share=float(np.mean((right > 0.0) & (right < 1.0))),
         subsets=subsets,
         sections=sections,
-        sections_old=_sections(task, subsets, "old"),
+        sections_old=_sections(row.task, subsets, "old"),
         overall=mean_of_sections(sections) if len(sections) == len(SUBSETS) else None,
-        overall_with_prior=None,
     )
 
 
 def _sections(task: str, subsets: Mapping[str, float], version: Version) -> Mapping[Section, float]:
-    if task.rpartition("/")[2] != "rewardbench":
+    if set_of(task) != "rewardbench":
         return {}
     known = {name for counts in SUBSETS.values() for name in counts}
     return section_means({n: v for n, v in subsets.items() if n in known}, version=version)
 
 
+def set_of(task: str) -> str:
+    """Returns the set that a row is of: `llmbar` of `preferences/llmbar`, and of `llmbar`."""
+    return task.rpartition("/")[2]
+
+
 def _with_prior_sets(row: RewardRow, rows: Iterable[RewardRow]) -> RewardRow:
-    """Adds the overall mean with prior sets, where the same model was scored on them too."""
-    same = [
-        other.accuracy
+    """Adds the overall mean with the prior sets among the rows of the same arm."""
+    prior = {
+        set_of(other.task): other.accuracy
         for other in rows
-        if other.task in PRIOR_SETS
-        and (other.model, other.recipe, other.source) == (row.model, row.recipe, row.source)
-    ]
-    if row.overall is None or not same:
+        if set_of(other.task) in PRIOR_SETS and other.accuracy is not None
+    }
+    if row.overall is None or not prior:
         return row
-    return replace(row, overall_with_prior=mean_with_prior_sets(row.sections, float(np.mean(same))))
+    mean = float(np.mean(list(prior.values())))
+    return replace(
+        row,
+        overall_with_prior=mean_with_prior_sets(row.sections, mean),
+        prior_sets=tuple(prior),
+    )

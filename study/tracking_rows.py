@@ -10,13 +10,23 @@ import io
 import json
 import zipfile
 from collections.abc import Iterable, Mapping
+from typing import Any
+
+import pyarrow as pa
 
 from search_spaces.cell import Cell
+from study.reward_bench import SUBSETS
 from study.surface_rows import SSRM_OPTIONS, Scalar, recipe_factors, recipe_text
 from trainables import layout
 from trainables.block import PlannedCell
 from trainables.records import Record
 from trainables.storage import Storage
+
+REWARD_NUMBERS = ("accuracy", "ceiling", *SUBSETS, "four_sections", "with_prior_sets")
+"""What a summary tells of a reward model, where it is known."""
+
+MAX_RESULTS = 500
+"""Rows of one table that a summary tells of; the table has more."""
 
 SELECTION = ("num_pool", "num_selected", "threshold")
 """What a row tells of a round of self-training; the threshold is the one in force."""
@@ -76,6 +86,38 @@ def _round_factors(cell: Cell) -> dict[str, Scalar]:
         **{column: getattr(options, name) for name, column in SSRM_OPTIONS.items()},
         "ssrm_round": cell.round,
     }
+
+
+def results_summary(tables: Mapping[str, pa.Table]) -> dict[str, Scalar]:
+    """Returns what a run's summary says of reward models, policies and failure detectors.
+
+    Args:
+        tables: Those of `wandb_logs.TABLES` that the study has.
+    """
+    found: dict[str, Scalar] = {}
+    for row in _rows(tables, "reward models"):
+        if row["subset"] is None and row["accuracy"] is not None:
+            name = f"reward/{row['task']} {row['model']} {_method(row['recipe'])} {row['source']}"
+            numbers = {column: row[column] for column in REWARD_NUMBERS}
+            found |= {f"{name}/{c}": value for c, value in numbers.items() if value is not None}
+    for row in _rows(tables, "policies"):
+        if row["win_rate"] is not None:
+            name = f"wins/{row['model']} {row['source']}: {row['first']} over {row['second']}"
+            found |= {f"{name}/{c}": row[c] for c in ("win_rate", "low", "high", "p_value")}
+    if "failure detectors" in tables:
+        found["num_warnings"] = sum(
+            row["num_warned"] > 0 for row in tables["failure detectors"].to_pylist()
+        )
+    return found
+
+
+def _rows(tables: Mapping[str, pa.Table], name: str) -> list[dict[str, Any]]:
+    rows: list[dict[str, Any]] = tables[name].to_pylist() if name in tables else []
+    return rows[:MAX_RESULTS]
+
+
+def _method(recipe: str) -> str:
+    return recipe.partition("(")[0]
 
 
 def read_curve(storage: Storage, cell_id: str) -> list[Mapping[str, float]]:

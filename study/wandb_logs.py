@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 
 from study.planned import Plan
@@ -14,7 +15,7 @@ from study.reporting.contrasts import declared_contrasts
 from study.reporting.plotly_figures import panel_figure
 from study.surface import Surface
 from study.surface_rows import surface_table
-from study.tracking_rows import cell_factors, cell_row, read_curve, zip_records
+from study.tracking_rows import cell_factors, cell_row, read_curve, results_summary, zip_records
 from study.wandb_runs import WandbRuns
 from trainables import layout
 from trainables.storage import Storage
@@ -26,7 +27,17 @@ MAX_GAINS = 100
 """Gains of self-training in the summary; the surface's table has all."""
 
 MAX_ROWS = 10_000
-"""Rows of one W&B table; surface.parquet in the artifact has all."""
+"""Rows of one W&B table; the parquet files in the artifact have all."""
+
+TABLES: Mapping[str, Callable[[str], str]] = {
+    "self-training audit": layout.audit,
+    "failure detectors": layout.detectors,
+    "reliability": layout.reliability,
+    "selective accuracy": layout.selective,
+    "reward models": layout.reward_models,
+    "policies": layout.alignment,
+}
+"""Table in W&B -> the file that the report leaves of it, where the study has such results."""
 
 
 def log_aggregation(runs: WandbRuns, storage: Storage, plan: Plan, surface: Surface) -> None:
@@ -44,10 +55,12 @@ def log_aggregation(runs: WandbRuns, storage: Storage, plan: Plan, surface: Surf
     table = surface_table(surface.rows[:MAX_ROWS])
     data = [list(row.values()) for row in table.to_pylist()]
     run.log({"surface": wandb.Table(columns=table.column_names, data=data)})
-    if storage.exists(layout.audit(space)):
-        run.log({"self-training audit": _audit(wandb, storage.read_bytes(layout.audit(space)))})
+    found = _tables(storage, space)
+    if found:
+        run.log({name: _wandb_table(wandb, table) for name, table in found.items()})
     run.log(_figures(wandb, storage, plan, surface))
     run.summary.update(_summary(plan, surface))
+    run.summary.update(results_summary(found))
     artifact = wandb.Artifact(f"study-{space}", type="study")
     files = {
         "plan.json": storage.read_bytes(layout.plan(space)),
@@ -55,8 +68,9 @@ def log_aggregation(runs: WandbRuns, storage: Storage, plan: Plan, surface: Surf
         "surface.parquet": storage.read_bytes(layout.surface(space)),
         "records.zip": zip_records(storage, sorted(surface.scores.records)),
     }
-    if storage.exists(layout.audit(space)):
-        files["audit.parquet"] = storage.read_bytes(layout.audit(space))
+    for name in found:
+        key = TABLES[name](space)
+        files[key.rpartition("/")[2]] = storage.read_bytes(key)
     for name, content in files.items():
         with artifact.new_file(name, mode="wb") as stream:
             stream.write(content)
@@ -114,12 +128,21 @@ def _figures(wandb: Any, storage: Storage, plan: Plan, surface: Surface) -> dict
     return figures
 
 
-def _audit(wandb: Any, content: bytes) -> Any:
-    """The audit as a table; a histogram is one text, for W&B has no lists."""
-    table = pq.read_table(io.BytesIO(content)).slice(0, MAX_ROWS)
+def _tables(storage: Storage, space: str) -> dict[str, pa.Table]:
+    """The report's tables, those that there are."""
+    keys = {name: key(space) for name, key in TABLES.items()}
+    return {
+        name: pq.read_table(io.BytesIO(storage.read_bytes(key)))
+        for name, key in keys.items()
+        if storage.exists(key)
+    }
+
+
+def _wandb_table(wandb: Any, table: pa.Table) -> Any:
+    """A table for W&B; a list (a histogram) is one text, for W&B has no lists."""
     data = [
         [" ".join(map(str, v)) if isinstance(v, list) else v for v in row.values()]
-        for row in table.to_pylist()
+        for row in table.slice(0, MAX_ROWS).to_pylist()
     ]
     return wandb.Table(columns=table.column_names, data=data)
 

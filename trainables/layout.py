@@ -9,7 +9,8 @@
 <out>/measures/<task>/  <name>.parquet and <name>.json: a model-based measure and its sources
 <out>/sweep.json        which sweep works on the folder now
 <out>/<space>/          plan.json, items.parquet, surface.parquet, audit.parquet,
-                        alignment.parquet, report/, ray/, wandb/, tune/
+                        detectors.parquet, reliability.parquet, selective.parquet,
+                        rewards.parquet, alignment.parquet, report/, ray/, wandb/, tune/
 """
 
 from __future__ import annotations
@@ -136,6 +137,26 @@ def audit(space: str) -> str:
 def alignment(space: str) -> str:
     """Win rates between policies: a row a comparison."""
     return f"{space}/alignment.parquet"
+
+
+def reward_models(space: str) -> str:
+    """Reward models on preference tasks: a row an arm and set, and one for each subset."""
+    return f"{space}/rewards.parquet"
+
+
+def detectors(space: str) -> str:
+    """Failure detectors of self-training: a row a source and detector."""
+    return f"{space}/detectors.parquet"
+
+
+def reliability(space: str) -> str:
+    """Reliability before and after each round of self-training: a row a bin."""
+    return f"{space}/reliability.parquet"
+
+
+def selective(space: str) -> str:
+    """Accuracy of the most confident pseudo-labels: a row a coverage."""
+    return f"{space}/selective.parquet"
 
 
 def report(space: str, name: str) -> str:

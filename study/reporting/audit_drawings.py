@@ -1,11 +1,13 @@
 """Figures of the audit: confidence before and after each round, reliability, selective accuracy.
 
-Seeds are put together. Controls select as their source does, so they are not drawn.
+Each level of the pool has panels of its own. Seeds are put together. Controls select as their
+source does, so they are not drawn.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 
 import matplotlib as mpl
 import numpy as np
@@ -18,6 +20,7 @@ from study.reporting.drawings import (
     STYLE,
     Drawing,
     add_legend,
+    capped,
     finish,
     grid,
     looks_of,
@@ -27,69 +30,85 @@ from study.statistics.calibration import NUM_BINS, calibrate, selective_accuracy
 from study.surface_rows import recipe_text
 
 _Floats = NDArray[np.float64]
-Key = tuple[str, str]
-"""Row and column of a panel: source and model."""
 
 BEFORE, AFTER = "before", "after"
 POOL, TEST = "pool", "test items of its levels"
+SETS = (f"{TEST}, {BEFORE}", f"{TEST}, {AFTER}", f"{POOL}, {BEFORE}", f"{POOL}, {AFTER}")
+
+IN_AUDIT = "audit.parquet has the numbers of all"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Panel:
+    """Rounds that share a panel, and the level of their pools that it shows."""
+
+    row: str
+    column: str
+    level: str
+    rounds: Sequence[AuditedRound]
+
+    @property
+    def key(self) -> tuple[str, str]:
+        """Where the panel stands in a grid."""
+        return self.row, self.column
 
 
 def draw_confidence(rounds: Sequence[AuditedRound], labels: Mapping[str, str]) -> Drawing | None:
     """Draws how confident the models before and after each round are; None without a round."""
     panels = _panels(rounds, labels)
-    if not panels:
+    shown = panels[:MAX_PANELS]
+    if not shown:
         return None
-    sets = [f"{TEST}, {BEFORE}", f"{TEST}, {AFTER}", f"{POOL}, {BEFORE}", f"{POOL}, {AFTER}"]
-    looks = looks_of(sets)
+    looks = looks_of(SETS)
     edges = np.linspace(0.0, 100.0, 2 * NUM_BINS + 1)
     middles = (edges[:-1] + edges[1:]) / 2
     with mpl.rc_context(STYLE):
-        figure, places = grid(list(panels))
+        figure, places = grid([panel.key for panel in shown])
         used: dict[str, None] = {}
-        for place, members in zip(places, panels.values(), strict=True):
-            for name, found in _sets(members).items():
+        for place, panel in zip(places, shown, strict=True):
+            for name, found in _sets(panel).items():
                 counts, _ = np.histogram(100 * _all_confidence(found), bins=edges)
                 place.plot(middles, 100 * counts / counts.sum(), **looks[name])
                 used[name] = None
-            for threshold in _thresholds(members):
+            for threshold in _thresholds(panel.rounds):
                 place.axvline(100 * threshold, color="#777777", linewidth=0.8, dashes=(2, 2))
             place.set(xlim=(0, 100), xlabel="confidence %", ylabel="share of items %")
             place.set_ylim(bottom=0)
-        add_legend(figure, {name: looks[name] for name in sets if name in used})
+        add_legend(figure, {name: looks[name] for name in SETS if name in used})
         return finish(
             figure,
             "ssrm-confidence",
             "How confident the models before and after each round of self-training are, in bins of "
-            "5 points; a panel a source and model. The pool after a round is drawn where a next "
-            "round labelled it. Dashed: the threshold in force.",
+            "5 points; a panel a source, level and model. The pool after a round is drawn where it "
+            f"was labelled again. Dashed: the threshold in force.{capped(panels, IN_AUDIT)}",
         )
 
 
 def draw_reliability(rounds: Sequence[AuditedRound], labels: Mapping[str, str]) -> Drawing | None:
     """Draws reliability before and after each round; None without a round."""
     panels = _panels(rounds, labels)
-    if not panels:
+    shown = panels[:MAX_PANELS]
+    if not shown:
         return None
-    sets = [f"{TEST}, {BEFORE}", f"{TEST}, {AFTER}", f"{POOL}, {BEFORE}", f"{POOL}, {AFTER}"]
-    looks = looks_of(sets)
+    looks = looks_of(SETS)
     with mpl.rc_context(STYLE):
-        figure, places = grid(list(panels))
+        figure, places = grid([panel.key for panel in shown])
         used: dict[str, None] = {}
-        for place, members in zip(places, panels.values(), strict=True):
+        for place, panel in zip(places, shown, strict=True):
             place.plot([0, 100], [0, 100], color="#777777", linewidth=0.8, dashes=(2, 2))
-            for name, found in _sets(members).items():
+            for name, found in _sets(panel).items():
                 bins = calibrate(_all_confidence(found), _all_correct(found)).bins
                 x, y = [100 * b.confidence for b in bins], [100 * b.accuracy for b in bins]
                 place.plot(x, y, **looks[name])
                 used[name] = None
             place.set(xlim=(0, 100), ylim=(0, 100), xlabel="confidence %", ylabel="right %")
-        add_legend(figure, {name: looks[name] for name in sets if name in used})
+        add_legend(figure, {name: looks[name] for name in SETS if name in used})
         return finish(
             figure,
             "ssrm-reliability",
             "Reliability before and after each round of self-training: how often answers of a "
-            "confidence are right, in 10 bins of equal width; a panel a source and model. The "
-            "audit's table has the calibration errors.",
+            "confidence are right, in 10 bins of equal width; a panel a source, level and model. "
+            f"The audit's table has the calibration errors.{capped(panels, IN_AUDIT)}",
         )
 
 
@@ -99,26 +118,18 @@ def draw_selective(rounds: Sequence[AuditedRound], labels: Mapping[str, str]) ->
     Rounds that have one teacher and differ in nothing but the threshold share a curve; each of
     their thresholds is marked where it cuts.
     """
-    panels: dict[Key, dict[tuple[str | None, ...], list[AuditedRound]]] = {}
-    for key, members in _panels(rounds, labels, by_source=False).items():
-        by_source: dict[str, list[AuditedRound]] = {}
-        for found in members:
-            by_source.setdefault(cell_source(found.planned), []).append(found)
-        curves = panels.setdefault(key, {})
-        for chain in by_source.values():
-            teachers = (found.planned.cell.parent for found in chain)
-            curves.setdefault((chain[0].planned.variant, *teachers), []).extend(chain)
-    if not panels:
+    panels = _panels(rounds, labels, by_source=False)
+    shown = panels[:MAX_PANELS]
+    if not shown:
         return None
+    curves = [_curves(panel.rounds) for panel in shown]
+    looks = looks_of(_curve_name(chain) for found in curves for chain in found)
     with mpl.rc_context(STYLE):
-        figure, places = grid(list(panels))
-        names = {
-            _curve_name(chain): None for curves in panels.values() for chain in curves.values()
-        }
-        looks = looks_of(names)
-        for place, curves in zip(places, panels.values(), strict=True):
-            for chain in curves.values():
-                _draw_selective(place, chain, str(looks[_curve_name(chain)]["color"]))
+        figure, places = grid([panel.key for panel in shown])
+        for place, panel, found in zip(places, shown, curves, strict=True):
+            for chain in found:
+                colour = str(looks[_curve_name(chain)]["color"])
+                _draw_selective(place, chain, panel.level, colour)
             place.set(xlim=(0, 103), ylim=(0, 103), xlabel="labelled share %", ylabel="right %")
             place.grid(axis="y", alpha=0.3)
         add_legend(
@@ -128,13 +139,26 @@ def draw_selective(rounds: Sequence[AuditedRound], labels: Mapping[str, str]) ->
             figure,
             "ssrm-selective",
             "Selective accuracy of the pseudo-labels: how many of the most confident ones are "
-            "right, for every share of the pool that could be labelled; a panel a pool and model. "
-            "Each threshold is marked at the share that it selected.",
+            "right, for every share of a level's items in the pool that could be labelled; a panel "
+            "a pool, level and model. Each threshold is marked at the share that it selected."
+            f"{capped(panels, IN_AUDIT)}",
         )
 
 
-def _draw_selective(place: Axes, chain: Sequence[AuditedRound], colour: str) -> None:
-    seen: dict[str | None, Answers] = {found.planned.cell.parent: found.pool for found in chain}
+def _curves(rounds: Sequence[AuditedRound]) -> list[list[AuditedRound]]:
+    """Rounds of one panel by curve: those of one teacher and variant together."""
+    by_source: dict[str, list[AuditedRound]] = {}
+    for found in rounds:
+        by_source.setdefault(cell_source(found.planned), []).append(found)
+    curves: dict[tuple[str | None, ...], list[AuditedRound]] = {}
+    for chain in by_source.values():
+        teachers = (found.planned.cell.parent for found in chain)
+        curves.setdefault((chain[0].planned.variant, *teachers), []).extend(chain)
+    return list(curves.values())
+
+
+def _draw_selective(place: Axes, chain: Sequence[AuditedRound], level: str, colour: str) -> None:
+    seen = {found.planned.cell.parent: _of_level(found.pool, level) for found in chain}
     pools = list(seen.values())
     curve = selective_accuracy(_all_confidence(pools), _all_correct(pools)).curve
     x, y = [100 * step.coverage for step in curve], [100 * step.accuracy for step in curve]
@@ -145,7 +169,8 @@ def _draw_selective(place: Axes, chain: Sequence[AuditedRound], colour: str) -> 
         if options is not None and options.threshold is not None:
             by_tau.setdefault(options.threshold, []).append(found)
     for number, (tau, members) in enumerate(sorted(by_tau.items())):
-        share = 100 * float(np.mean(np.concatenate([found.selected for found in members])))
+        chosen = [found.selected[_rows(found.pool, level)] for found in members]
+        share = 100 * float(np.mean(np.concatenate(chosen)))
         if share > 0:
             height = float(np.interp(share, x, y))
             place.plot([share], [height], "o", color=colour, markerfacecolor="white", markersize=5)
@@ -171,30 +196,46 @@ def _curve_name(chain: Sequence[AuditedRound]) -> str:
 
 def _panels(
     rounds: Sequence[AuditedRound], labels: Mapping[str, str], *, by_source: bool = True
-) -> dict[Key, list[AuditedRound]]:
-    """Rounds of self-training by model and source (or by model and pool), the first that fit."""
-    panels: dict[Key, list[AuditedRound]] = {}
+) -> list[Panel]:
+    """Rounds of self-training by model, source (or pool) and level."""
+    grouped: dict[tuple[str, str, str], list[AuditedRound]] = {}
     several = len({(found.planned.cell.task, found.planned.measure) for found in rounds}) > 1
     for found in rounds:
         planned = found.planned
         if cell_role(planned) != "self-training":
             continue
         method = labels.get(recipe_text(planned.cell.recipe), planned.cell.recipe.method)
-        levels = "+".join(sorted(set(found.pool.levels)))
-        row = cell_source(planned) if by_source else f"{method}, pool {levels}"
+        levels = sorted(set(found.pool.levels))
         column = f"{planned.model_name} {method}" if by_source else planned.model_name
         column += f", {planned.cell.task} by {planned.measure}" if several else ""
-        panels.setdefault((row, column), []).append(found)
-    return dict(list(panels.items())[:MAX_PANELS])
+        for level in levels:
+            row = f"{cell_source(planned)}, {level}" if by_source else f"{method}, pool {level}"
+            if not by_source and len(levels) > 1:
+                row += f" of {'+'.join(levels)}"
+            grouped.setdefault((row, column, level), []).append(found)
+    return [
+        Panel(row=row, column=column, level=level, rounds=members)
+        for (row, column, level), members in grouped.items()
+    ]
 
 
-def _sets(rounds: Sequence[AuditedRound]) -> dict[str, list[Answers]]:
-    """The seeds' answers by set, those that there are."""
+def _rows(answers: Answers, level: str) -> NDArray[np.intp]:
+    return np.flatnonzero(np.array(answers.levels) == level)
+
+
+def _of_level(answers: Answers, level: str) -> Answers:
+    return answers.take(_rows(answers, level))
+
+
+def _sets(panel: Panel) -> dict[str, list[Answers]]:
+    """The seeds' answers by set on the items of the panel's level, those that there are."""
     named = {"pool": POOL, "test": TEST}
     found: dict[str, list[Answers]] = {}
-    for one in rounds:
+    for one in panel.rounds:
         for items, moment, answers in one.answers():
-            found.setdefault(f"{named[items]}, {moment}", []).append(answers)
+            own = _of_level(answers, panel.level)
+            if own.ids:
+                found.setdefault(f"{named[items]}, {moment}", []).append(own)
     return found
 
 

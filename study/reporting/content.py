@@ -122,7 +122,7 @@ def gather(
         contrasts=declared_contrasts(plan, surface),
         trends=trend_rows(surface),
         mixes=level_mixes(plan, surface),
-        rewards=reward_rows(storage, plan, surface),
+        rewards=reward_rows(plan, surface),
         ceilings=ceilings(surface),
         self_training=gather_self_training(storage, plan, surface),
         alignment=win_rates(storage, plan, surface),

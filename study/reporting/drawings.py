@@ -90,10 +90,11 @@ def draw_curves(
 def draw_calibration(name: str, rows: Sequence[CalibrationRow]) -> Drawing:
     """Draws reliability diagrams: accuracy against confidence, one curve a condition."""
     looks = looks_of(row.condition for row in rows)
-    keys = list(dict.fromkeys((row.method, row.model) for row in rows))[:MAX_PANELS]
+    keys = list(dict.fromkeys((row.method, row.model) for row in rows))
+    shown = keys[:MAX_PANELS]
     with mpl.rc_context(STYLE):
-        figure, places = grid(keys)
-        for key, place in zip(keys, places, strict=True):
+        figure, places = grid(shown)
+        for key, place in zip(shown, places, strict=True):
             place.plot([0, 100], [0, 100], color="#777777", linewidth=0.8, dashes=(2, 2))
             for row in rows:
                 if (row.method, row.model) == key:
@@ -110,7 +111,7 @@ def draw_calibration(name: str, rows: Sequence[CalibrationRow]) -> Drawing:
             "Reliability diagrams, one panel a model and method: how often answers of a confidence "
             "are right, per condition. On the diagonal confidence and accuracy agree. The expected "
             "calibration errors are in the table below."
-        )
+        ) + capped(keys, "the table has all")
         return finish(figure, name, alt)
 
 
@@ -132,6 +133,18 @@ def _draw_curve(
             linewidth=1,
             alpha=0.7,
         )
+
+
+def capped(panels: Sequence[object], elsewhere: str) -> str:
+    """Returns what a caption says where there are more panels than a figure has.
+
+    Args:
+        panels: All of them; a figure has the first `MAX_PANELS`.
+        elsewhere: Where the others are, as a clause.
+    """
+    if len(panels) <= MAX_PANELS:
+        return ""
+    return f" Shown are the first {MAX_PANELS} of {len(panels)} panels; {elsewhere}."
 
 
 def grid(keys: Sequence[tuple[str, str]]) -> tuple[Figure, list[Axes]]:

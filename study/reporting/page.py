@@ -13,7 +13,7 @@ from markupsafe import Markup
 from plotly.offline import get_plotlyjs
 
 from study.against import comparison_row
-from study.alignment_text import source_of
+from study.alignment_text import labels_text, source_of
 from study.planned import Plan
 from study.reporting.axes import View
 from study.reporting.calibration import CalibrationRow
@@ -36,7 +36,7 @@ from study.reporting.tables import audit_table, cell_table, missing_table, point
 from study.reporting.terminal import gain_text, residual_text, summary
 from study.reporting.tiles import hover_text
 from study.reward_bench import SUBSETS
-from study.reward_eval import PRIOR_SETS
+from study.reward_text import ceiling_text, prior_text
 from study.surface import Surface
 from study.surface_rows import recipe_text
 
@@ -65,7 +65,9 @@ def render_page(plan: Plan, surface: Surface, content: Content) -> str:
         p_text=_p_text,
         recipe_text=recipe_text,
         bench_sections=tuple(SUBSETS),
-        prior_sets=PRIOR_SETS,
+        prior_text=prior_text,
+        ceiling_text=ceiling_text,
+        labels_text=labels_text,
         paper_text=paper_text,
         comparison_row=comparison_row,
         outcome=outcome,

@@ -5,8 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+import pyarrow as pa
+
 from study.audit import AuditRow, audit_rows
 from study.audit_reader import read_rounds
+from study.confidence_tables import reliability_table, selective_table
 from study.detection import DetectorRow, detector_rows, warning_lines
 from study.planned import Plan
 from study.reporting.audit_drawings import (
@@ -70,6 +73,10 @@ class SelfTrainingSection:
     warnings: tuple[str, ...]
     """A line for each detector that warns, and for each round that cannot be audited."""
     drawings: tuple[Drawing, ...]
+    reliability: pa.Table
+    """Bins of every source, round and level (`confidence_tables.RELIABILITY`)."""
+    selective: pa.Table
+    """Likewise accuracy against coverage (`confidence_tables.SELECTIVE`)."""
 
 
 def gather_self_training(
@@ -97,6 +104,8 @@ def gather_self_training(
         detectors=detectors,
         warnings=(*warning_lines(detectors, labels), *faults),
         drawings=tuple(drawing for drawing in drawings if drawing is not None),
+        reliability=reliability_table(rounds.audited),
+        selective=selective_table(rounds.audited),
     )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -65,7 +65,7 @@ def pairs_table() -> pa.Table:
 
 def test_labels_are_right_where_the_preferred_answer_is_the_better_one() -> None:
     assert label_accuracy_of(pairs_table()) == 0.75
-    assert np.isnan(label_accuracy_of(pairs_table().slice(4)))
+    assert label_accuracy_of(pairs_table().slice(4)) is None
 
 
 def test_share_of_wins_counts_ties_half() -> None:
@@ -140,8 +140,20 @@ def with_policies(study: FakeStudy) -> tuple[Plan, Mapping[str, list[str]]]:
     return study.plan.model_copy(update={"policies": (comparison,)}), cells
 
 
-def finish(study: FakeStudy, cells: Mapping[str, list[str]], without: str = "") -> None:
-    """Writes records whose rewards rise from the base over before and after to gold."""
+def finish(
+    study: FakeStudy,
+    cells: Mapping[str, list[str]],
+    without: str = "",
+    ties: Container[str] = (),
+) -> None:
+    """Writes records whose rewards rise from the base over before and after to gold.
+
+    Args:
+        study: Whose cells they are.
+        cells: Policy -> its cells.
+        without: A cell that has not run.
+        ties: Cells whose labelled pairs are all of equal gold rewards.
+    """
     planned = {cell.id: cell for cell in study.plan.cells}
     for name, ids in cells.items():
         for seed, id_ in enumerate(ids):
@@ -152,7 +164,8 @@ def finish(study: FakeStudy, cells: Mapping[str, list[str]], without: str = "") 
             rewards = np.floor(rng.normal(level, 1.0, (40, 4)))
             files = {layout.rewards(id_): parquet_bytes(table(rewards))}
             if name != "base":
-                files[layout.pairs(id_)] = parquet_bytes(pairs_table())
+                pairs = pairs_table().slice(4) if id_ in ties else pairs_table()
+                files[layout.pairs(id_)] = parquet_bytes(pairs)
             study.finish_cell(planned[id_], files=files)
 
 
@@ -184,6 +197,24 @@ def test_win_rates_of_a_study(study: FakeStudy) -> None:
     content = study.storage.read_bytes(layout.alignment("fake"))
     stored = pq.read_table(io.BytesIO(content)).to_pylist()
     assert [row["win_rate"] for row in stored] == [row.rate.estimate for row in rows]
+
+
+def test_pairs_of_equal_rewards_say_nothing_of_the_labels(study: FakeStudy) -> None:
+    plan, cells = with_policies(study)
+    finish(study, cells, ties={cells["after"][0], *cells["gold"]})
+    surface = compute_surface(study.storage, plan)
+    rows = win_rates(study.storage, plan, surface)
+    found = found_by_sides(rows)
+    assert found["after", "base"].label_accuracy == 0.75  # of the two seeds that have one
+    assert found["gold", "base"].label_accuracy is None
+    assert found["gold", "base"].rate.estimate is not None
+    write_alignment(study.storage, "fake", rows)
+    stored = pq.read_table(io.BytesIO(study.storage.read_bytes(layout.alignment("fake"))))
+    assert stored["label_accuracy"].to_pylist() == [0.75, 0.75, 0.75, None]
+    gold = format_win_rates(rows).splitlines()[-1]
+    assert gold.rstrip().endswith("pairs of equal rewards") and "nan" not in gold
+    page = render_page(plan, surface, gather(study.storage, plan, surface))
+    assert '<td class="n">pairs of equal rewards</td>' in page
 
 
 def test_missing_policy_is_said_and_the_others_stand(study: FakeStudy) -> None:

@@ -11,7 +11,6 @@ from study.reward_bench import (
     Section,
     mean_of_sections,
     mean_with_prior_sets,
-    pair_score,
     section_means,
     subset_accuracies,
     weights,
@@ -108,15 +107,6 @@ class TestSections:
 
 
 class TestPairs:
-    @pytest.mark.parametrize(("probability", "score"), [(0.51, 1.0), (0.5, 0.5), (0.49, 0.0)])
-    def test_ties_count_half(self, probability: float, score: float) -> None:
-        assert pair_score(probability) == score
-
-    @pytest.mark.parametrize("bad", [-0.1, 1.1, float("nan")])
-    def test_only_probabilities(self, bad: float) -> None:
-        with pytest.raises(ValueError, match="probability"):
-            pair_score(bad)
-
     def test_accuracy_by_subset(self) -> None:
         scores = {"a": 1.0, "b": 0.5, "c": 0.0}
         subsets = {"a": "hep-go", "b": "hep-go", "c": "math-prm", "unscored": "hep-js"}

@@ -2,31 +2,29 @@
 
 from __future__ import annotations
 
+import io
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from search_spaces.recipes import QLoRA
 from search_spaces.space import BaseModelRef, TaskAxis
 from study.items_table import TaskItems
+from study.report import write_report
 from study.reporting.content import gather
 from study.reporting.page import render_page
 from study.reward_bench import SUBSETS
-from study.reward_eval import (
-    RewardRow,
-    _parts,
-    _row,
-    ceilings,
-    reward_rows,
-    votes_agreement,
-)
+from study.reward_eval import RewardRow, ceilings, reward_rows, votes_agreement
 from study.surface import Surface, compute_surface
+from tests.study.fake_tasks import fake_task
 from tests.study.fakes import EASY, HARD, FakeStudy, fake_space
 from trainables.records import read_record, scores_table, write_record
 from trainables.storage import open_storage
+from trainables.task_data import SplitTask
 
 ALL_SUBSETS = [name for counts in SUBSETS.values() for name in counts]
 
@@ -54,6 +52,40 @@ def reward_study(root: Path, *tasks: str, topics: list[str] | None = None) -> Fa
     return study.write().finish()
 
 
+SET_OF = ("hh_rlhf", "llmbar", "rewardbench", "rewardbench")
+"""Sets of a composed task's test items, in turn; its pool is UltraFeedback's."""
+
+
+@pytest.fixture
+def composed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Makes the fake task `preferences` of several sets, as the real one is."""
+
+    def make(name: str, *sizes: int) -> SplitTask:
+        task = fake_task(name, *sizes)
+        if name != "preferences":
+            return task
+        own = {id_: f"{SET_OF[i % 4]}/{id_}" for i, id_ in enumerate(task.split.test)}
+        own |= {id_: f"ultrafeedback/{id_}" for id_ in task.split.pool}
+        benched = [id_ for id_ in task.split.test if own[id_].startswith("rewardbench")]
+        topics = {id_: ALL_SUBSETS[i % 23] for i, id_ in enumerate(benched)}
+        items = tuple(
+            replace(item, id=own[item.id], topic=topics.get(item.id)) for item in task.data.items
+        )
+        measures = {
+            measure: {own[id_]: value for id_, value in values.items()}
+            for measure, values in task.data.measures.items()
+        }
+        split = replace(
+            task.split,
+            test=tuple(own[id_] for id_ in task.split.test),
+            pool=tuple(own[id_] for id_ in task.split.pool),
+        )
+        data = replace(task.data, items=items, measures=measures)
+        return SplitTask(data=data, split=split)
+
+    monkeypatch.setattr("tests.study.fakes.fake_task", make)
+
+
 def answer(study: FakeStudy, condition: str, log_probs: list[list[float]]) -> None:
     """Makes every cell of a condition answer its test items so, in turn: relative to gold."""
     for planned in study.cells(condition, method="any" if condition == "zero-shot" else "qlora"):
@@ -71,13 +103,13 @@ def answer(study: FakeStudy, condition: str, log_probs: list[list[float]]) -> No
 
 def rows_of(study: FakeStudy) -> tuple[tuple[RewardRow, ...], Surface]:
     surface = compute_surface(study.storage, study.plan)
-    return reward_rows(study.storage, study.plan, surface), surface
+    return reward_rows(study.plan, surface), surface
 
 
 RIGHT, WRONG, TIE = [0.0, -3.0, -3.0, -3.0], [-3.0, 0.0, -3.0, -3.0], [0.0, 0.0, -3.0, -3.0]
 
 
-def test_ties_count_half_where_the_stored_answer_says_right_or_wrong(tmp_path: Path) -> None:
+def test_ties_count_half_in_every_table(tmp_path: Path) -> None:
     study = reward_study(tmp_path, "llmbar", topics=["a", "b"])
     answer(study, "zero-shot", [RIGHT, TIE, WRONG, TIE])
     rows, _ = rows_of(study)
@@ -86,9 +118,11 @@ def test_ties_count_half_where_the_stored_answer_says_right_or_wrong(tmp_path: P
     assert row.tie_share == pytest.approx(0.5)
     assert row.subsets == pytest.approx({"a": 0.5, "b": 0.5})
     assert (row.orders, row.num_pairs, row.num_seeds) == ("all", 120, 1)
-    record = study.cells("zero-shot", method="any")[0]
-    # First of equals: what the record alone would call right half of the time or more.
-    assert read_record(study.storage, record.id).accuracy != row.accuracy
+    (planned,) = study.cells("zero-shot", method="any")
+    assert read_record(study.storage, planned.id).accuracy == row.accuracy
+    surface = compute_surface(study.storage, study.plan)
+    # 30 right, 30 wrong, 60 ties over both levels; the hard half has the same mix.
+    assert {point.zero_shot for point in surface.rows} == {row.accuracy}
 
 
 def test_each_arm_stands_once_with_its_seeds_averaged(tmp_path: Path) -> None:
@@ -105,15 +139,14 @@ def test_tasks_of_questions_are_no_preferences(tmp_path: Path) -> None:
     assert ceilings(surface) == ()
 
 
-def test_rewardbench_has_sections_and_both_overall_means(tmp_path: Path) -> None:
-    study = reward_study(tmp_path, "rewardbench", "hh_rlhf", topics=ALL_SUBSETS)
+def test_rewardbench_has_sections_and_their_mean(tmp_path: Path) -> None:
+    study = reward_study(tmp_path, "rewardbench", topics=ALL_SUBSETS)
     num = len(ALL_SUBSETS)
     safe = {"xstest-should-refuse"}
     pattern = [RIGHT if name in safe or i % 2 else WRONG for i, name in enumerate(ALL_SUBSETS)]
     answer(study, "zero-shot", pattern)
     rows, _ = rows_of(study)
     bench = next(r for r in rows if (r.task, r.source) == ("rewardbench", "zero-shot"))
-    prior = next(r for r in rows if (r.task, r.source) == ("hh_rlhf", "zero-shot"))
     right = {name: float(pattern[i] is RIGHT) for i, name in enumerate(ALL_SUBSETS)}
     assert len(bench.subsets) == num and bench.subsets == right
     counts = SUBSETS["Safety"]
@@ -122,10 +155,78 @@ def test_rewardbench_has_sections_and_both_overall_means(tmp_path: Path) -> None
     old = sum((swap.get(name, n)) * right[name] for name, n in counts.items())
     assert bench.sections["Safety"] == pytest.approx(new)
     assert bench.sections_old["Safety"] == pytest.approx(old / sum(counts.values()))
-    mean = sum(bench.sections.values()) / 4
-    assert bench.overall == pytest.approx(mean)
-    assert bench.overall_with_prior == pytest.approx((4 * mean + 0.5 * prior.accuracy) / 4.5)
-    assert prior.overall is None
+    assert bench.overall == pytest.approx(sum(bench.sections.values()) / 4)
+
+
+@pytest.mark.usefixtures("composed")
+def test_prior_sets_count_half_where_the_very_same_cells_answered_them(tmp_path: Path) -> None:
+    study = reward_study(tmp_path, "preferences", "hh_rlhf")
+    rows, _ = rows_of(study)
+    found = {(row.task, row.source): row for row in rows}
+    for source in ("zero-shot", "easy", "hard"):
+        bench = found["preferences/rewardbench", source]
+        own, other = found["preferences/hh_rlhf", source], found["hh_rlhf", source]
+        mean = sum(bench.sections.values()) / 4
+        assert own.accuracy is not None and own.accuracy != other.accuracy
+        assert bench.overall_with_prior == pytest.approx((4 * mean + 0.5 * own.accuracy) / 4.5)
+        assert bench.prior_sets == ("hh_rlhf",)
+        assert (own.overall_with_prior, own.prior_sets) == (None, ())
+    surface = compute_surface(study.storage, study.plan)
+    page = render_page(study.plan, surface, gather(study.storage, study.plan, surface))
+    assert "in them is HH-RLHF (its whole test part, harmless pairs too)" in page
+    assert "Anthropic Helpful, Anthropic HHH, SHP, Summarize" in page
+    for part in ("hh_rlhf", "llmbar", "rewardbench"):
+        assert f"preferences/{part}: no ceiling known" in page
+
+
+def test_arms_of_another_axis_are_other_models(tmp_path: Path) -> None:
+    """`hard` on one task and `hard` on another were trained on different pairs."""
+    study = reward_study(tmp_path, "rewardbench", "hh_rlhf", topics=ALL_SUBSETS)
+    rows, surface = rows_of(study)
+    assert {row.task for row in rows} == {"rewardbench", "hh_rlhf"}
+    assert all(row.overall_with_prior is None and row.prior_sets == () for row in rows)
+    page = render_page(study.plan, surface, gather(study.storage, study.plan, surface))
+    assert "No prior set was answered by the same models" in page
+
+
+@pytest.mark.usefixtures("composed")
+def test_an_arm_with_a_missing_seed_stands_with_the_reason(tmp_path: Path) -> None:
+    study = reward_study(tmp_path, "preferences")
+    study.fail_cell(study.cells("hard")[1])
+    rows, surface = rows_of(study)
+    hard = [row for row in rows if row.source == "hard"]
+    assert {row.task: row.num_pairs for row in hard} == {
+        "preferences/hh_rlhf": 30, "preferences/llmbar": 30, "preferences/rewardbench": 60,
+    }  # fmt: skip
+    reason = "1 of 3 reward-model cells missing: failed: out of memory"
+    assert {row.reason for row in hard} == {reason}
+    assert all(row.accuracy is None and not row.subsets for row in hard)
+    assert all(row.reason is None and row.accuracy for row in rows if row.source == "easy")
+    page = render_page(study.plan, surface, gather(study.storage, study.plan, surface))
+    assert f'<td colspan="2" class="wrap">{reason}</td>' in page
+
+
+@pytest.mark.usefixtures("composed")
+def test_rewards_are_a_file_beside_the_surface(tmp_path: Path) -> None:
+    study = reward_study(tmp_path, "preferences")
+    study.fail_cell(study.cells("hard")[1])
+    rows, surface = rows_of(study)
+    write_report(study.storage, study.plan, surface)
+    content = study.storage.read_bytes("fake/rewards.parquet")
+    stored = pq.read_table(io.BytesIO(content)).to_pylist()
+    whole = {(line["task"], line["source"]): line for line in stored if line["subset"] is None}
+    assert {key: line["accuracy"] for key, line in whole.items()} == {
+        (row.task, row.source): row.accuracy for row in rows
+    }
+    bench = next(r for r in rows if (r.task, r.source) == ("preferences/rewardbench", "easy"))
+    line = whole["preferences/rewardbench", "easy"]
+    assert {name: line[name] for name in SUBSETS} == dict(bench.sections)
+    assert (line["four_sections"], line["with_prior_sets"], line["prior_sets"]) == (
+        bench.overall, bench.overall_with_prior, "hh_rlhf",
+    )  # fmt: skip
+    assert whole["preferences/llmbar", "hard"]["reason"].startswith("1 of 3")
+    subsets = [r for r in stored if r["source"] == "easy" and r["subset"] is not None]
+    assert {line["subset"]: line["accuracy"] for line in subsets} == dict(bench.subsets)
 
 
 def test_without_prior_sets_there_is_one_overall_mean(tmp_path: Path) -> None:
@@ -170,23 +271,26 @@ def test_the_page_shows_rewards_and_says_where_no_ceiling_is_known(tmp_path: Pat
         assert name in page
 
 
-def test_a_task_of_several_sets_has_a_row_a_set() -> None:
+@pytest.mark.usefixtures("composed")
+def test_a_task_of_several_sets_has_a_row_a_set(tmp_path: Path) -> None:
     """Each set is averaged alone; only RewardBench's own subsets make sections."""
-    counts = SUBSETS["Safety"]
-    bench = {f"rewardbench/{name}": float(i % 2) for i, name in enumerate(counts)}
-    seeds = [
-        {**bench, "llmbar/a": 1.0, "llmbar/b": 0.5},
-        {**bench, "llmbar/a": 0.0, "llmbar/b": 0.5},
+    study = reward_study(tmp_path, "preferences")
+    by_set = {"hh_rlhf": RIGHT, "llmbar": TIE}
+    rng = np.random.default_rng(0)
+    luck = {name: bool(rng.integers(2)) for name in ALL_SUBSETS}
+    task = study.tasks["preferences"]
+    pattern = [
+        by_set.get(item.id.partition("/")[0]) or (RIGHT if luck[item.topic or ""] else WRONG)
+        for item in task.by_id(task.split.test)
     ]
-    topics = {id_: id_.partition("/")[2] for id_ in seeds[0]}
-    rows = {
-        part: _row((part, "m", "r", "s"), "all", scores, topics)
-        for part, scores in _parts("preferences", seeds).items()
-    }
-    assert list(rows) == ["preferences/rewardbench", "preferences/llmbar"]
-    assert rows["preferences/llmbar"].accuracy == 0.5
-    assert rows["preferences/llmbar"].subsets == {"a": 0.5, "b": 0.5}
+    answer(study, "zero-shot", pattern)
+    rows = {row.task: row for row in rows_of(study)[0] if row.source == "zero-shot"}
+    found = {name: (row.accuracy, row.num_pairs) for name, row in rows.items()}
+    assert found["preferences/hh_rlhf"] == (1.0, 30)
+    assert found["preferences/llmbar"] == (0.5, 30)
     assert not rows["preferences/llmbar"].sections
-    right = sum(n * (i % 2) for i, n in enumerate(counts.values())) / sum(counts.values())
-    assert rows["preferences/rewardbench"].sections["Safety"] == pytest.approx(right)
-    assert _parts("rewardbench", seeds) == {"rewardbench": seeds}
+    bench = rows["preferences/rewardbench"]
+    assert bench.subsets == {name: float(right) for name, right in luck.items()}
+    counts = SUBSETS["Safety"]
+    right = sum(n * luck[name] for name, n in counts.items()) / sum(counts.values())
+    assert bench.sections["Safety"] == pytest.approx(right)

@@ -119,14 +119,20 @@ FACTS: Mapping[str, TaskFacts] = {
         source="Lambert et al. 2024, arXiv:2403.13787: the filtered split",
     ),
     "preferences": TaskFacts(
-        num_items=67_433,
+        num_items=75_985,
         levels={
-            "set": {"ultrafeedback": 63_135, "rewardbench": 2985, "pandalm": 894, "llmbar": 419}
+            "set": {
+                "ultrafeedback": 63_135,
+                "rewardbench": 2985,
+                "pandalm": 894,
+                "llmbar": 419,
+                "hh_rlhf": 8552,
+            }
         },
         characters=3000,
         num_choices=2,
         is_assumed=True,
-        source="ultrafeedback, rewardbench, pandalm and llmbar together",
+        source="ultrafeedback, rewardbench, pandalm, llmbar and the test part of hh_rlhf together",
     ),
     "micro_preferences": TaskFacts(
         num_items=4608,
