@@ -19,6 +19,7 @@ from transformers import PreTrainedTokenizerFast as Tokenizer
 
 from trainables.answer_tokens import common_length
 from trainables.decoding import CachedRows, Decoder, WholeTexts, filled_up
+from trainables.engines.sharded_base import first_workers
 from trainables.generated_text import Generation, GrowingText, StopRule
 from trainables.memory import is_out_of_memory
 from trainables.packed_forward import encode_shared
@@ -146,7 +147,7 @@ def generate_tokens(
                 GrowingText(tokenizer, tokenized.shared + tokenized.rows[index])
                 for index in indices
             ]
-            _decode(decoder, texts, rule, end_tokens(model, tokenizer))
+            _decode(model, decoder, texts, rule, end_tokens(model, tokenizer))
             made |= {i: text.finished() for i, text in zip(indices, texts, strict=True)}
     return GeneratedTexts(generations=[made[i] for i in range(len(made))], notes=notes)
 
@@ -188,7 +189,7 @@ def find_cache_fault(model: PreTrainedModel, tokenized: TokenizedPrompts) -> str
     rows = [order[0], order[-1]]
     whole = [WholeTexts(model, tokenized.shared + row) for row in rows]
     whole_BV = torch.cat([text.start() for text in whole])
-    tokens = whole_BV.argmax(dim=-1).tolist()
+    tokens = first_workers(model, whole_BV.argmax(dim=-1)).tolist()
     next_BV = torch.cat([text.step([token]) for text, token in zip(whole, tokens, strict=True)])
     try:
         cached = CachedRows(model, encode_shared(model, tokenized.shared), rows, 1)
@@ -198,7 +199,8 @@ def find_cache_fault(model: PreTrainedModel, tokenized: TokenizedPrompts) -> str
             raise
         return f"{type(error).__name__} with a cache: {error}"
     for got_BV, expected_BV in pairs:
-        difference, spread = float((got_BV - expected_BV).std()), float(expected_BV.std())
+        spreads = torch.stack([(got_BV - expected_BV).std(), expected_BV.std()])
+        difference, spread = first_workers(model, spreads).tolist()
         if not difference <= _tolerance(model) * spread:
             return f"with a cache, logits of spread {spread:.2g} differ by {difference:.2g}"
     return None
@@ -236,13 +238,20 @@ def _decoders(
 
 
 def _decode(
-    decoder: Decoder, texts: Sequence[GrowingText], rule: StopRule, ends: frozenset[int]
+    model: PreTrainedModel,
+    decoder: Decoder,
+    texts: Sequence[GrowingText],
+    rule: StopRule,
+    ends: frozenset[int],
 ) -> None:
-    """Continues the texts until all are done."""
+    """Continues the texts until all are done.
+
+    Workers that hold a model in pieces write what the first one does: all stop at one step.
+    """
     live = list(texts)
     logit_BV = decoder.start()
     while True:
-        tokens = logit_BV.argmax(dim=-1).tolist()
+        tokens = first_workers(model, logit_BV.argmax(dim=-1)).tolist()
         for text, token in zip(live, tokens, strict=True):
             text.add(token, rule, ends)
         kept = filled_up([row for row, text in enumerate(live) if text.stopped is None])

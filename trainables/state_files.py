@@ -67,6 +67,8 @@ class StateFiles:
             content = self.storage.read_bytes(layout.states(key))
         except FileNotFoundError:
             return None
+        except OSError as error:
+            raise InvalidStatesError(f"a states file cannot be read: {error}") from error
         try:
             return _decode(content, key, item_ids)
         except (InvalidStatesError, SafetensorError, KeyError, TypeError, ValueError) as error:
@@ -75,14 +77,17 @@ class StateFiles:
             ) from error
 
     def write(self, key: str, states: LayerStates) -> str | None:
-        """Writes the states whole, or returns why they are not written."""
+        """Writes the states whole, or returns why they are not written: no score needs them."""
         size = states.state_AH.nbytes
         if size > self.max_bytes:
             return (
                 f"states of {size / 2**20:,.0f} MiB a layer are not kept in the run folder (limit "
                 f"{self.max_bytes / 2**20:,.0f} MiB): a later run extracts them again"
             )
-        self.storage.write_bytes(layout.states(key), _encode(key, states))
+        try:
+            self.storage.write_bytes(layout.states(key), _encode(key, states))
+        except OSError as error:
+            return f"states are not kept in the run folder: {error}; a later run extracts them again"
         return None
 
 

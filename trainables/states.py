@@ -23,6 +23,7 @@ from trainables.models import Base
 from trainables.scoring import ScoredItems, default_token_budget
 from trainables.state_files import InvalidStatesError, LayerStates, StateFiles, state_key
 from trainables.task_pass import Questions, count_layers, run_task_pass
+from trainables.team import Team
 
 __all__ = [
     "Layer",
@@ -83,6 +84,7 @@ class TaskStates:
 
         Raises:
             KeyError: If an item or a layer was not extracted.
+            ValueError: If an item does not fit into the model's context; names it.
         """
         numbers = [layer_number(layer, self.num_layers) for layer in layers]
         places: dict[str, tuple[int, slice]] = {}
@@ -94,6 +96,11 @@ class TaskStates:
         rows = []
         for item in items:
             at, where = places[item.id]
+            if where.start == where.stop:
+                raise ValueError(
+                    f"item {item.id!r}: with its longest choice it does not fit into the model's "
+                    "context; leave the item out or use a model with a longer context"
+                )
             part = self.parts[at]
             rows.append(torch.cat([part[layer].state_AH[where] for layer in numbers], dim=1))
         return torch.cat(rows).double(), [len(row) for row in rows]
@@ -105,6 +112,8 @@ class StateCache:
 
     files: StateFiles | None = None
     """Where states outlive the process; None: nowhere."""
+    team: Team = field(default_factory=Team)
+    """The workers that extract them together: all take them from a file, or none does."""
     fits: dict[str, Any] = field(default_factory=dict)
     """Probes that were solved beside others of their draw, until their own cells ask for them."""
     _layers: dict[tuple[str, ...], dict[int, LayerStates]] = field(default_factory=dict)
@@ -215,7 +224,7 @@ class StateCache:
                     found = files.read(names[layer], ids)
                 except InvalidStatesError as error:
                     faults[layer], found = (f"states extracted again: {error}",), None
-                if found is not None:
+                if self.team.all_say(found is not None) and found is not None:
                     kept[layer] = found
         missing = [layer for layer in layers if layer not in kept]
         if not items or not (missing or with_scores):
@@ -223,12 +232,12 @@ class StateCache:
         result = run_task_pass(
             base, items, prompt, layers=missing, with_scores=with_scores, token_budget=token_budget
         )
-        counts = {item.id: len(item.choices) for item in items}
         for layer in missing:
-            states = LayerStates(state_AH=result.states[layer], counts=counts, notes=result.notes)
-            unwritten = files.write(names[layer], states) if files and to_file else None
+            states = LayerStates(state_AH=result.states[layer], counts=result.counts, notes=result.notes)
+            is_mine = to_file and self.team.is_first
+            unwritten = files.write(names[layer], states) if files and is_mine else None
             said = (*result.notes, *faults.get(layer, ()), *filter(None, [unwritten]))
-            kept[layer] = LayerStates(state_AH=states.state_AH, counts=counts, notes=said)
+            kept[layer] = LayerStates(state_AH=states.state_AH, counts=result.counts, notes=said)
         if result.log_probs is not None:
             scored = ScoredItems(log_probs=result.log_probs, notes=result.notes)
             self._scores[place] = ({id_: row for row, id_ in enumerate(ids)}, scored)

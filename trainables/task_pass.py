@@ -25,11 +25,13 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from trainables.answer_tokens import TokenizedItems, tokenize_items
+from trainables.context_limit import check_context, find_too_long
+from trainables.engines.sharded_base import first_workers
 from trainables.items import Item
 from trainables.models import Base
 from trainables.packed_forward import SharedPrefix, packed_mask, packed_scores, plain_scores
 from trainables.packing import Batch, build_batch, explode, plan_batches
-from trainables.scoring import check_lengths, default_token_budget, find_packing_fault
+from trainables.scoring import default_token_budget, find_packing_fault
 
 
 class Questions(Protocol):
@@ -52,6 +54,9 @@ class PassResult:
 
     states: Mapping[int, Tensor]
     """Layer -> [A, H] in the model's own number format, on the CPU."""
+    counts: Mapping[str, int]
+    """Item id -> its rows of the states, one a choice; 0 where its texts do not fit into the model's
+    context."""
     log_probs: list[NDArray[np.float64]] | None
     """Per item, the summed log-probability of each choice; None where none were asked for."""
     notes: tuple[str, ...] = ()
@@ -82,8 +87,10 @@ def run_task_pass(
         token_budget: Tokens of a batch at most; None: `trainables.scoring.default_token_budget`.
             Other batches round otherwise.
 
+    An item that does not fit into the model's context has no states; no other is worse for it.
+
     Raises:
-        ValueError: If an item does not fit into the model's context.
+        ValueError: If scores are asked for and an item does not fit; names it.
     """
     tokenized = tokenize_items(
         base.tokenizer,
@@ -91,23 +98,37 @@ def run_task_pass(
         [prompt.choice_texts(item) for item in items],
         add_bos=prompt.adds_special_tokens,
     )
-    check_lengths(base.model, tokenized)
+    if with_scores:
+        check_context(base, items, tokenized)
+    tokenized, counts = _fitting(base, items, tokenized)
     fault = find_packing_fault(base.model, tokenized)
     notes: tuple[str, ...] = ()
     if fault is not None:
         notes = (f"states and scores by one full forward per choice: {fault}",)
-    counts = [len(item.choices) for item in items]
     rows = explode(tokenized) if fault else tokenized
     budget = token_budget or default_token_budget(base.model)
     states, score_A = _run(
         base, rows, sorted(set(layers)), with_scores, budget, packed=fault is None
     )
-    log_probs = np.split(score_A.numpy(), np.cumsum(counts)[:-1]) if with_scores else None
+    log_probs = np.split(score_A.numpy(), np.cumsum(list(counts.values()))[:-1]) if with_scores else None
     return PassResult(
         states=states,
+        counts=counts,
         log_probs=None if log_probs is None else [part.copy() for part in log_probs[: len(items)]],
         notes=notes,
     )
+
+
+def _fitting(
+    base: Base, items: Sequence[Item], tokenized: TokenizedItems
+) -> tuple[TokenizedItems, Mapping[str, int]]:
+    """Returns the items that fit into the model's context, and how many rows each item has."""
+    left_out = set(find_too_long(base, tokenized))
+    kept = tuple(one for place, one in enumerate(tokenized.items) if place not in left_out)
+    counts = {
+        item.id: 0 if place in left_out else len(item.choices) for place, item in enumerate(items)
+    }
+    return TokenizedItems(shared=tokenized.shared, items=kept), counts
 
 
 def _run(
@@ -200,9 +221,10 @@ def _takes_right(model: PreTrainedModel, blocks: nn.ModuleList, tokenized: Token
         for handle in handles:
             handle.remove()
     reported = output.hidden_states
-    return len(reported) == len(taken) and all(
+    is_right = len(reported) == len(taken) and all(
         torch.equal(state_BTH, taken[layer]) for layer, state_BTH in enumerate(reported)
     )
+    return bool(first_workers(model, torch.tensor([is_right])))
 
 
 def _hook(

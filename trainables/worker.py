@@ -7,54 +7,42 @@ cell is durable at once; a failed one leaves its reason, and the rest goes on.
 from __future__ import annotations
 
 import gc
-import json
-import os
-import platform
-import threading
 import time
 import traceback
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import nullcontext
 from dataclasses import dataclass, field
-from functools import cache, partial
-from importlib.metadata import version
+from functools import partial
 from typing import Any
 
 import torch
 
 from search_spaces.recipes import WeightTraining
 from search_spaces.space import EngineName
-from trainables import layout
 from trainables.block import PlannedCell, Site, Unit
 from trainables.cell_inputs import make_inputs
 from trainables.cells import CellInputs, CellResult, run_cell
-from trainables.checkpoints import Checkpoint, Timer, delete_checkpoint, update_reached
+from trainables.checkpoints import Checkpoint, Timer, delete_checkpoint
 from trainables.engines.choose import choose_engine, load_for_engine
-from trainables.host import host_kind
+from trainables.failures import read_failure, write_failure
+from trainables.memory import LEAST_SHARE, halve_until_it_fits, halved_note
 from trainables.methods.execution import Execution
 from trainables.models import Base, load_base
+from trainables.provenance import execution_facts
 from trainables.records import (
     InvalidRecordError,
     check_record,
-    read_failure,
-    write_failure,
     write_record,
 )
 from trainables.results import files_of, scores_of
 from trainables.side_by_side import SideBySide
+from trainables.signs import Begun, Signs
 from trainables.state_files import StateFiles
 from trainables.states import StateCache
 from trainables.storage import Storage, open_storage
 from trainables.task_data import SplitTask
 from trainables.team import GroupBrokenError, Team
-
-PACKAGES = ("bitsandbytes", "numpy", "peft", "torch", "transformers")
-"""Whose versions a record keeps: other versions may sum in another order."""
-
-
-NOTICE_POLL_S = 2.0
-"""Between two looks at whether the machine is about to be taken away."""
 
 MAX_ATTEMPTS = 3
 """A cell that outlived so many of its processes is not begun again: one that kills its process
@@ -87,42 +75,68 @@ class Worker:
     run_one: CellRunner = run_cell
     """What runs a cell: a measurement of all else gives one that only waits."""
     _storage: Storage = field(init=False)
+    _signs: Signs = field(init=False)
     _base_key: tuple[str, str, str] | None = field(init=False, default=None)
     _base: Base | None = field(init=False, default=None)
     _states: StateCache | None = field(init=False, default=None)
     _unit: Unit = field(init=False, default=())
     """In hand."""
+    _share: float = field(init=False, default=1.0)
+    """Of the usual tokens of a batch, in the cell in hand."""
+    _begun: float | None = field(init=False, default=None)
+    """When the cell in hand was, by `time.perf_counter`; None: it was given up at once."""
     _side_by_side: SideBySide = field(init=False, default_factory=SideBySide)
 
     def __post_init__(self) -> None:
         self._storage = open_storage(self.site.out)
+        self._signs = Signs(
+            storage=self._storage,
+            group=self.group,
+            is_leaving=self.is_leaving,
+            token=self.site.token,
+        )
 
     def run(self, units: Sequence[Unit], claims: Iterable[int]) -> None:
         """Runs the claimed units' cells that have no valid record yet.
 
         Units with a cell that was running when an earlier group of this block died are suspects:
         the first worker runs them after all else, one at a time, so that a cell which kills its
-        process takes no other one with it more than once.
+        process takes no other one with it more than once. Where a machine of the group is about to
+        be taken away no further unit is begun: what is left is for the next start of the group.
+
+        Raises:
+            OSError: If the run folder takes nothing any more; on all workers of a team.
+            GroupBrokenError: If the team's other workers cannot end a cell.
         """
         torch.set_num_threads(self.threads)
-        begun = self.team.as_first(self._begun_before)
-        suspects = {
-            index: attempts
-            for index, unit in enumerate(units)
-            if (attempts := max((begun.get(planned.id, 0) for planned in unit), default=0))
-        }
-        for index in claims:
+        words = self.team.as_first(self._signs.begun_before)
+        begun = {id_: Begun(deaths=int(w["deaths"]), share=w["share"]) for id_, w in words.items()}
+        suspects: dict[int, int] = {}
+        for index, unit in enumerate(units):
+            deaths = max((begun[cell.id].deaths for cell in unit if cell.id in begun), default=0)
+            if deaths:
+                suspects[index] = deaths
+        for index in self._until_leaving(claims):
             if index not in suspects:
                 self._run_unit(units[index], begun)
         if self.is_first or self.team.size > 1:
-            for index in sorted(suspects, key=lambda index: (suspects[index], index)):
+            order = sorted(suspects, key=lambda index: (suspects[index], index))
+            for index in self._until_leaving(order):
                 self._run_unit(units[index], begun)
 
-    def _run_unit(self, unit: Unit, begun: Mapping[str, int]) -> None:
+    def _until_leaving(self, claims: Iterable[int]) -> Iterator[int]:
+        waiting = iter(claims)
+        while not self.team.as_first(self.is_leaving):
+            index = next(waiting, None)
+            if index is None:
+                return
+            yield index
+
+    def _run_unit(self, unit: Unit, begun: Mapping[str, Begun]) -> None:
         self._unit = unit
         for planned in unit:
             if not self.team.as_first(partial(self._is_over, planned)):
-                self._run_and_record(planned, begun.get(planned.id, 0) + 1)
+                self._run_and_record(planned, begun.get(planned.id, Begun()))
 
     def _is_over(self, planned: PlannedCell) -> bool:
         """Says whether the cell needs no run; one that broke a team in this sweep gets no other."""
@@ -130,119 +144,109 @@ class Worker:
             return True
         return is_finished(self._storage, planned)
 
-    def _run_and_record(self, planned: PlannedCell, attempt: int) -> None:
-        sign = layout.running(planned.id)
+    def _run_and_record(self, planned: PlannedCell, before: Begun) -> None:
+        attempt, self._begun = before.deaths + 1, None
         if attempt > MAX_ATTEMPTS:
             reason = (
                 f"its process died {MAX_ATTEMPTS} times while running it (out of memory, or a "
                 "crash in native code); the rest of its block goes on without it"
             )
-            if self.team.is_first:
-                write_failure(self._storage, planned.id, reason=reason, details="")
-                delete_checkpoint(self._storage, planned.id)
-                self._storage.delete(sign)
+            self.team.as_first(partial(self._leave, planned, reason))
             return
+        self._begun = time.perf_counter()
         try:
-            with self._noting_departure(planned, attempt) if self.team.is_first else nullcontext():
-                self._run(planned, attempt)
+            self._run(planned, attempt, before.share)
         except GroupBrokenError as error:
-            # The others cannot end the cell, and this may not be the worker that writes.
-            self._write_failure(planned, error)
-            self._storage.delete(sign)
+            self._leave_broken(planned, attempt, error)
             raise
         except Exception as error:
-            if self.team.is_first:
-                self._write_failure(planned, error)
-        if self.team.is_first:
-            if isinstance(planned.cell.recipe, WeightTraining):
-                delete_checkpoint(self._storage, planned.id)
-            self._storage.delete(sign)
+            reason, details = f"{type(error).__name__}: {error}", traceback.format_exc()
+            self.team.as_first(partial(self._leave, planned, reason, details))
+        else:
+            self.team.as_first(partial(self._leave, planned))
 
-    def _write_failure(self, planned: PlannedCell, error: Exception) -> None:
-        reason = f"{type(error).__name__}: {error}"
-        write_failure(self._storage, planned.id, reason=reason, details=traceback.format_exc())
+    def _leave(self, planned: PlannedCell, reason: str | None = None, details: str = "") -> None:
+        """Writes why the cell failed, if it did, and removes what only a running cell has."""
+        if reason is not None:
+            self._write_failure(planned, reason, details)
+        if isinstance(planned.cell.recipe, WeightTraining):
+            delete_checkpoint(self._storage, planned.id)
+        self._signs.remove(planned.id)
 
-    def _begun_before(self) -> dict[str, int]:
-        """Returns how often cells were begun in this sweep by processes that then died."""
-        found = {}
-        for name in self._storage.list(layout.RUNNING):
-            id_ = name.removesuffix(".json")
-            try:
-                word = json.loads(self._storage.read_bytes(layout.running(id_)))
-                if word["group"] != self.group:
-                    found[id_] = self._deaths(id_, word)
-            except (FileNotFoundError, ValueError, KeyError, TypeError):
-                continue  # it ended meanwhile
-        return found
+    def _write_failure(self, planned: PlannedCell, reason: str, details: str) -> None:
+        write_failure(
+            self._storage,
+            planned.id,
+            reason=reason,
+            details=details,
+            seconds=0.0 if self._begun is None else time.perf_counter() - self._begun,
+            device=self.device,
+            workers=self.team.size,
+        )
 
-    def _deaths(self, id_: str, word: Mapping[str, Any]) -> int:
-        """Returns how often a cell's process died that may be the cell's own fault.
+    def _leave_broken(self, planned: PlannedCell, attempt: int, error: GroupBrokenError) -> None:
+        """Writes how the next start of the group goes on; this need not be the first worker."""
+        try:
+            if error.ran_out and self._share / 2 >= LEAST_SHARE:
+                self._signs.put(planned.id, attempt - 1, self._share / 2)
+            else:
+                reason = f"{type(error).__name__}: {error}"
+                self._write_failure(planned, reason, traceback.format_exc())
+                self._signs.remove(planned.id)
+        except OSError as fault:  # the cell's sign stays, and the group has to start anew anyway
+            error.add_note(f"the run folder took no word of it: {fault}")
 
-        Not where the cloud took the machine with a notice, and not where training got further.
+    def _run(self, planned: PlannedCell, attempt: int, share: float) -> None:
+        """Runs the cell and writes its record; a team that runs out of memory tries again at half.
+
+        A worker alone does that within the cell (`run_cell`).
         """
-        if word.get("was_leaving") or update_reached(self._storage, id_) > int(
-            word.get("update", 0)
-        ):
-            return 0
-        return int(word["attempt"])
-
-    def _sign(self, planned: PlannedCell, attempt: int, *, was_leaving: bool = False) -> None:
-        word = {
-            "host": platform.node(),
-            "pid": os.getpid(),
-            "started": time.time(),
-            "group": self.group,
-            "attempt": attempt,
-            "update": update_reached(self._storage, planned.id),
-            "was_leaving": was_leaving,
-        }
-        self._storage.write_bytes(layout.running(planned.id), json.dumps(word).encode())
-
-    @contextmanager
-    def _noting_departure(self, planned: PlannedCell, attempt: int) -> Iterator[None]:
-        """Says in the cell's sign when the machine is about to be taken away under it."""
-        ended = threading.Event()
-
-        def watch() -> None:
-            while not ended.wait(NOTICE_POLL_S):
-                if self.is_leaving():
-                    self._sign(planned, attempt, was_leaving=True)
-                    return
-
-        thread = threading.Thread(target=watch, daemon=True)
-        thread.start()
-        try:
-            yield
-        finally:
-            ended.set()
-            thread.join()
-
-    def _run(self, planned: PlannedCell, attempt: int) -> None:
-        try:
-            write = self.team.do(partial(self._find, planned, attempt))
-        except Exception:
-            if self.team.size > 1:
-                self._base = None  # some of its weights may have been left gathered
-            raise
+        find = partial(self._find_together, planned, attempt)
+        if self.team.size == 1:
+            write = find(share)
+        else:
+            write, _ = halve_until_it_fits(find, share, torch.device(self.device))
         self.team.do(write if self.team.is_first else _nothing)
 
-    def _find(self, planned: PlannedCell, attempt: int) -> Callable[[], object]:
+    def _find_together(
+        self, planned: PlannedCell, attempt: int, share: float
+    ) -> Callable[[], object]:
+        self._share = share
+        sign = partial(self._signs.put, planned.id, attempt, share)
+        self.team.do(sign if self.team.is_first else _nothing)
+        watched = self._signs.noting_departure(planned.id, attempt, share)
+        with watched if self.team.is_first else nullcontext():
+            try:
+                return self.team.do(partial(self._find, planned, share))
+            except Exception:
+                if self.team.size > 1:
+                    self._base = None  # some of its weights may have been left gathered
+                raise
+
+    def _find(self, planned: PlannedCell, share: float) -> Callable[[], object]:
         """Runs the cell; returns what writes its record."""
-        if self.team.is_first:
-            self._sign(planned, attempt)
         started = time.perf_counter()
         base, states = self._base_for(planned)
         loaded = time.perf_counter()
         curve: list[Mapping[str, float]] = []
-        inputs = self._inputs(planned, base, states, curve)
+        # What its parents left may be read here and not there: that is said before all begin.
+        inputs = self.team.do(partial(self._inputs, planned, base, states, curve, share))
         trained = self._side_by_side.take(
-            planned, self._unit, base, lambda other, log: self._inputs(other, base, states, log)
+            planned,
+            self._unit,
+            base,
+            lambda other, log: self._inputs(other, base, states, log, share),
         )
         execution = self._execution(planned)
+        notes = base.notes
+        if share < 1.0:
+            execution |= {"class": "B", "token_share": share}
+            notes = (*notes, halved_note(share))
         if trained is not None:
             inputs = trained.given_to(inputs)
             curve += trained.curve
             execution |= trained.execution
+            notes = (*notes, *trained.notes)
         result = self.run_one(inputs, base)
         ended = time.perf_counter()
         return partial(
@@ -253,7 +257,7 @@ class Worker:
             seconds={"load": loaded - started, "run": ended - loaded, "total": ended - started},
             execution={**execution, **result.execution},
             curve=curve,
-            notes=(*base.notes, *(() if trained is None else trained.notes), *result.notes),
+            notes=(*notes, *result.notes),
             selection=None if result.round is None else result.round.facts,
             files=files_of(planned, result),
         )
@@ -264,6 +268,7 @@ class Worker:
         base: Base,
         states: StateCache,
         curve: list[Mapping[str, float]],
+        share: float,
     ) -> CellInputs:
         return make_inputs(
             planned,
@@ -275,7 +280,9 @@ class Worker:
             curve=curve,
             execution=Execution(
                 engine=choose_engine(self.engine, offload=self.offload),
+                token_share=share,
                 may_halve=self.team.size == 1,
+                team=self.team,
                 checkpoint=self._checkpoint(planned),
             ),
         )
@@ -303,35 +310,22 @@ class Worker:
                 device=self.device,
             )
             self._base = load_for_engine(
-                load, self.engine, device=self.device, offload=self.offload
+                load, self.engine, dtype=cell.dtype, device=self.device, offload=self.offload
             )
-            self._states = StateCache(files=StateFiles(storage=self._storage))
+            files = StateFiles(storage=self._storage)
+            self._states = StateCache(files=files, team=self.team)
             self._base_key = planned.base_key
         return self._base, self._states
 
     def _execution(self, planned: PlannedCell) -> dict[str, Any]:
-        # int8 rounds by the batch, and sums over several threads are other sums.
-        is_exact = planned.cell.recipe.quantization != "int8" and self.threads == 1
-        shared: dict[str, Any] = {}
-        if self.engine != "plain":
-            is_exact = False
-            shared = {"engine": self.engine, "offload": self.offload, "workers": self.team.size}
-            shared["deepspeed"] = version("deepspeed")
-        return {
-            "class": "A" if is_exact else "B",
-            "host": host_kind(),
-            "device": self.device,
-            "threads": self.threads,
-            "python": platform.python_version(),
-            **_versions(),
-            **shared,
-        }
-
-
-@cache
-def _versions() -> Mapping[str, str]:
-    """Returns the packages' versions; each is read from a file, 2 ms a package and cell."""
-    return {name: version(name) for name in PACKAGES}
+        return execution_facts(
+            quantization=planned.cell.recipe.quantization,
+            device=self.device,
+            threads=self.threads,
+            engine=self.engine,
+            offload=self.offload,
+            workers=self.team.size,
+        )
 
 
 def _nothing() -> None:

@@ -9,7 +9,13 @@ from typing import Any
 import pytest
 import torch.distributed as dist
 
-from trainables.team import FailedElsewhereError, GroupBrokenError, Team
+from trainables.memory import CPU_MESSAGE, is_out_of_memory
+from trainables.team import (
+    FailedElsewhereError,
+    GroupBrokenError,
+    OutOfMemoryElsewhereError,
+    Team,
+)
 
 
 @pytest.fixture
@@ -73,10 +79,93 @@ def test_a_failure_breaks_the_group_where_others_do_not_end(together: Any) -> No
     assert "worker 2 of 3: KeyError: 'key'" in str(second)
 
 
+def test_what_the_first_worker_cannot_decide_is_an_error_on_all(together: Any) -> None:
+    """The others would else wait for its word for days."""
+
+    def refuse(error: Exception) -> None:
+        raise error
+
+    full = OSError("No space left on device")
+    for error in together(lambda team: team.as_first(lambda: refuse(full))):
+        assert isinstance(error, OSError) and "No space left on device" in str(error)
+    first, *others = together(lambda team: team.as_first(lambda: refuse(KeyError("a"))))
+    assert isinstance(first, KeyError)
+    assert all(isinstance(error, FailedElsewhereError) for error in others)
+    assert together(lambda team: team.as_first(lambda: "on")) == ["on"] * 3
+
+
+def test_all_say_asks_every_worker(together: Any) -> None:
+    assert together(lambda team: team.all_say(True)) == [True] * 3
+    assert together(lambda team: team.all_say(team.rank != 2)) == [False] * 3
+
+
+def test_memory_that_runs_out_on_one_is_every_workers_error(together: Any) -> None:
+    """Whatever else went wrong beside it: all try again with less."""
+
+    def work(rank: int) -> int:
+        if rank == 1:
+            raise MemoryError("full")
+        if rank == 2:
+            raise ValueError("a collective was ended")
+        return rank
+
+    first, second, third = together(lambda team: team.do(lambda: work(team.rank)))
+    assert isinstance(first, OutOfMemoryElsewhereError)
+    assert "worker 2 of 3: MemoryError: full" in str(first)
+    assert type(second) is MemoryError
+    assert isinstance(third, OutOfMemoryElsewhereError)
+    assert all(is_out_of_memory(error) for error in (first, second, third))
+
+
+def test_a_group_that_memory_breaks_says_so_and_is_not_tried_again_as_it_is(together: Any) -> None:
+    def work(team: Team) -> Any:
+        if team.rank == 0:
+            return "still waiting"
+        return team.do(lambda: (_ for _ in ()).throw(RuntimeError(f"{CPU_MESSAGE}: 9 bytes.")))
+
+    for error in together(work)[1:]:
+        assert isinstance(error, GroupBrokenError) and error.ran_out
+        assert not is_out_of_memory(error)
+
+
+def test_workers_that_left_their_work_at_different_places_understand_each_other(
+    together: Any,
+) -> None:
+    """The first two fail before they are told something that the third is told."""
+
+    def work(team: Team) -> str:
+        if team.is_first:
+            team.as_first(lambda: "told")
+            raise ValueError("late")
+        if team.rank == 1:
+            raise ValueError("early")
+        return team.as_first(lambda: "never asked")
+
+    assert all(
+        isinstance(error, ValueError | FailedElsewhereError)
+        for error in together(lambda team: team.do(lambda: work(team)))
+    )
+    assert together(lambda team: team.do(lambda: team.as_first(lambda: "next"))) == ["next"] * 3
+
+
+def test_work_within_work_fails_on_all_and_says_it_once(together: Any) -> None:
+    def inner(team: Team) -> int:
+        if team.rank == 1:
+            raise ValueError("unreadable")
+        return team.rank
+
+    first, second, third = together(lambda team: team.do(lambda: team.do(lambda: inner(team))))
+    assert isinstance(second, ValueError)
+    for other in (first, third):
+        assert str(other) == "worker 2 of 3: ValueError: unreadable"
+    assert together(lambda team: team.do(lambda: team.do(lambda: team.rank))) == [0, 1, 2]
+
+
 def test_a_worker_alone_asks_nobody() -> None:
     team = Team()
     assert team.is_first
     assert team.as_first(lambda: object) is object
     assert team.do(lambda: 5) == 5
+    assert team.all_say(True) and not team.all_say(False)
     with pytest.raises(ValueError, match="own"):
         team.do(lambda: (_ for _ in ()).throw(ValueError("own")))

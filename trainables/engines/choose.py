@@ -25,19 +25,20 @@ def choose_engine(name: EngineName, *, offload: bool) -> MakeEngine:
 
 
 def load_for_engine(
-    load: Callable[[], Base], name: EngineName, *, device: str, offload: bool
+    load: Callable[[], Base], name: EngineName, *, dtype: str, device: str, offload: bool
 ) -> Base:
     """Returns the base model as the engine wants it: whole, or in pieces over the workers.
 
     Args:
         load: Loads the base model.
         name: The engine.
+        dtype: The number format that the base model is loaded in.
         device: Where the model will be used.
         offload: Whether pieces lie in the memory of the CPU.
     """
     if name != SHARDED:
         return load()
-    with sharded_loading(torch.device(device), offload=offload):
+    with sharded_loading(torch.device(device), dtype=dtype, offload=offload):
         base = load()
     gather_in_passes(base.model)
     return base

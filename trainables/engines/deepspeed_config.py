@@ -13,7 +13,12 @@ NEVER = 10**9
 
 
 def zero_config(
-    stage: int, *, offload: bool, on_gpu: bool, max_grad_norm: float = 0.0
+    stage: int,
+    *,
+    offload: bool,
+    on_gpu: bool,
+    max_grad_norm: float = 0.0,
+    dtype: str = "float32",
 ) -> dict[str, Any]:
     """Returns DeepSpeed's configuration of one training, or of a sharded base.
 
@@ -24,6 +29,7 @@ def zero_config(
         offload: Whether what is shared lies in the memory of the CPU.
         on_gpu: Whether the weights are used on a GPU.
         max_grad_norm: Largest norm of a gradient; 0: no limit.
+        dtype: The number format of a sharded base, which pieces would else be cast from.
     """
     zero: dict[str, Any] = {
         "stage": stage,
@@ -37,7 +43,9 @@ def zero_config(
         zero["offload_optimizer"] = {"device": "cpu", "pin_memory": on_gpu}
         if stage == 3:
             zero["offload_param"] = {"device": "cpu", "pin_memory": on_gpu}
+    formats = {"bfloat16": "bf16", "float16": "fp16"}
     return {
+        **({formats[dtype]: {"enabled": True}} if dtype in formats else {}),
         "train_micro_batch_size_per_gpu": 1,
         "gradient_accumulation_steps": 1,
         "gradient_clipping": max_grad_norm,

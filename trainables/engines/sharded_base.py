@@ -21,11 +21,12 @@ from trainables.engines.deepspeed_config import prepare_process, zero_config
 
 
 @contextmanager
-def sharded_loading(device: torch.device, *, offload: bool) -> Iterator[None]:
+def sharded_loading(device: torch.device, *, dtype: str, offload: bool) -> Iterator[None]:
     """Lets transformers load a model in pieces: no worker holds more than its own and a tensor.
 
     Args:
         device: Where the model will be used.
+        dtype: The number format of its weights.
         offload: Whether the pieces lie in the memory of the CPU.
     """
     on_gpu = device.type == "cuda"
@@ -33,7 +34,9 @@ def sharded_loading(device: torch.device, *, offload: bool) -> Iterator[None]:
     import transformers.integrations.deepspeed as integration
 
     # transformers looks at this configuration for as long as the object lives.
-    config = integration.HfDeepSpeedConfig(zero_config(3, offload=offload, on_gpu=on_gpu))
+    config = integration.HfDeepSpeedConfig(
+        zero_config(3, offload=offload, on_gpu=on_gpu, dtype=dtype)
+    )
     try:
         yield
     finally:
@@ -104,6 +107,28 @@ def write_weights(model: nn.Module, state: Mapping[str, Tensor]) -> None:
     for name, parameter in model.named_parameters():
         with torch.no_grad(), gathered([parameter], to_write=True):
             parameter.copy_(state[name])
+
+
+def first_workers(model: nn.Module, values_N: Tensor) -> Tensor:
+    """Returns the first worker's numbers where the model is in pieces, else this worker's own.
+
+    What the next pass over a base in pieces is must be decided so: a worker whose last bits differ
+    would make other passes than the rest, and all would wait for each other.
+
+    Args:
+        model: Whose passes made the numbers; all workers have as many of them.
+        values_N: On the model's device, or on the CPU.
+    """
+    if not is_shard(next(model.parameters())):  # asked for every token that is written
+        return values_N
+    import torch.distributed as dist
+
+    # NCCL sends from a GPU only, gloo from the CPU.
+    where = torch.device("cpu" if dist.get_backend() == "gloo" else "cuda")
+    with torch.inference_mode(False):
+        shared_N = values_N.detach().to(where, copy=True)
+        dist.broadcast(shared_N, src=0)
+    return shared_N.to(values_N.device)
 
 
 def _hook(part: nn.Module, *, recurse: bool) -> None:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from trainables.checkpoints import Checkpoint
 from trainables.engines import MakeEngine
 from trainables.engines.plain import plain_engine
+from trainables.team import Team
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -17,8 +18,11 @@ class Execution:
     token_share: float = 1.0
     """Share of the usual number of tokens of a batch, in (0, 1]: it halves when memory runs out."""
     may_halve: bool = True
-    """Whether a cell that runs out of memory is tried again in smaller batches: not where workers
-    run it together, because it need not run out on all."""
+    """Whether a cell that runs out of memory is tried again in smaller batches by itself: not where
+    workers run it together, who have to agree on it (`trainables.worker`)."""
+    team: Team = field(default_factory=Team)
+    """The workers that run the cell together: what they do next must not hang on the last bits of
+    numbers that each of them computes."""
     checkpoint: Checkpoint | None = None
     """Where a training keeps how far it is; None: a lost worker's training begins anew."""
     checkpointing: bool | None = None

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
 
 import torch
 from safetensors import SafetensorError
@@ -35,7 +37,7 @@ class Progress:
         """Goes on where an earlier process was, if all workers can; its log is logged again."""
         if self.checkpoint is None:
             return
-        progress = self.checkpoint.read_progress()
+        progress = self._progress(self.checkpoint)
         state = None if progress is None else self._read(int(progress["update"]))
         if self.engine.mean(0.0 if state is None else 1.0) < 1.0:
             return
@@ -62,21 +64,37 @@ class Progress:
     def _write(self, checkpoint: Checkpoint) -> None:
         rank = self.engine.rank
         content = save({**self.engine.state(), **self._randomness()})
-        checkpoint.write_share(self.num_done, rank, content)
-        self.engine.mean(0.0)  # every share is written
-        if rank == 0:
-            checkpoint.write_progress(self.num_done, self._rows)
-        self.engine.mean(0.0)  # they are in force
+        self._together(partial(checkpoint.write_share, self.num_done, rank, content))
+        # Every share is written: they come into force.
+        put = partial(checkpoint.write_progress, self.num_done, self._rows)
+        self._together(put if rank == 0 else None)
         if self._kept is not None:
             checkpoint.delete_share(self._kept, rank)
         self._kept = self.num_done
+
+    def _together(self, write: Callable[[], None] | None) -> None:
+        """Writes on every worker; where one cannot all fail: none goes on to wait for it."""
+        fault: OSError | None = None
+        try:
+            if write is not None:
+                write()
+        except OSError as error:
+            fault = error
+        if self.engine.mean(0.0 if fault is None else 1.0) > 0.0:
+            raise fault or OSError("another worker could not write its share of a checkpoint")
+
+    def _progress(self, checkpoint: Checkpoint) -> dict[str, Any] | None:
+        try:
+            return checkpoint.read_progress()
+        except OSError:
+            return None  # the training begins anew, on all workers
 
     def _read(self, update: int) -> dict[str, Tensor] | None:
         if self.checkpoint is None:
             return None
         try:
             state: dict[str, Tensor] = load(self.checkpoint.read_share(update, self.engine.rank))
-        except (FileNotFoundError, SafetensorError):
+        except (OSError, SafetensorError):
             return None
         return state
 
