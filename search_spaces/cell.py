@@ -10,7 +10,7 @@ import hashlib
 from collections.abc import Mapping
 from functools import lru_cache
 from json.encoder import encode_basestring_ascii
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import Field, NonNegativeInt, ValidationError, model_validator
 
@@ -25,8 +25,10 @@ STEP_VERSIONS: Mapping[str, int] = {
     "qlora": 3,
     "full fine-tuning": 2,
     "dpo": 2,
+    "self-training": 2,
 }
-"""Version of each method's code: raised when the same cell would give other numbers."""
+"""Version of each step's code (the methods, and what a round of self-training does beside its
+method): raised when the same cell would give other numbers."""
 
 CELL_ID_LENGTH = 16
 """Hex digits of a cell id: 64 bits, so 100,000 cells collide with a probability below 1e-9."""
@@ -55,6 +57,11 @@ class Cell(Value):
     """Of self-training; 0: labelled items only."""
     unlabelled_hash: str | None = None
     """Hash of the ids of the unlabelled items, level after level."""
+    answer_classes: Literal["texts"] | None = None
+    """Of a round: what rules that ask for classes balance. `texts`: the texts of the choices, which
+    all items share that any round of the chain may label. None: positions."""
+    round_version: int | None = Field(default=None, ge=1)
+    """`STEP_VERSIONS` of self-training when a round was planned; other cells have none."""
     validation_hash: str | None = None
     """Hash of the ids of the labelled items that only calibrate."""
     study_seed: int = 0
@@ -86,6 +93,11 @@ class Cell(Value):
             raise ValueError(
                 "a cell of self-training has a round >= 1 and an unlabelled pool, every other cell "
                 f"has neither; got round={self.round}, unlabelled_hash={self.unlabelled_hash!r}"
+            )
+        if is_round != (self.round_version is not None):
+            raise ValueError(
+                "a round of self-training has the version of its code, every other cell has none; "
+                f"got round={self.round}, round_version={self.round_version}"
             )
         if is_round and self.parent is None:
             raise ValueError("a round of self-training starts from the cell before it: its parent")

@@ -80,6 +80,16 @@ class SelfTraining(Value):
         return self
 
     @model_validator(mode="after")
+    def _rule_can_accumulate(self) -> SelfTraining:
+        if self.rule == "softmatch" and self.memory == "accumulate":
+            raise ValueError(
+                "rule 'softmatch' takes every item in the first round that sees it, and memory "
+                "'accumulate' would keep that label and weight for good: later rounds would change "
+                "nothing; use memory='relabel', or a rule with a threshold"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _calibration_has_labels(self) -> SelfTraining:
         if (self.calibration == "temperature") != (self.n_validation > 0):
             raise ValueError(
@@ -106,6 +116,10 @@ class Condition(Value):
     """Rounds of self-training: each is a cell, and a row of the surface."""
     label_cost: float = Field(default=1.0, gt=0.0)
     """Price of one label, in labels of the easiest level."""
+    control: bool = False
+    """Held beside results and never among them: it shows what a result is not due to, as a pool
+    does that is as easy as the labels. Random and trivial labels, and self-training on anything
+    but pseudo-labels, are controls without saying so."""
 
     @model_validator(mode="after")
     def _pool_belongs_to_self_training(self) -> Condition:

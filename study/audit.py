@@ -6,12 +6,11 @@ items.parquet. Pure functions of the rounds that `study.audit_reader` reads.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
-import pyarrow as pa
 from numpy.typing import NDArray
 
 from study.roles import Role, cell_role
@@ -41,9 +40,13 @@ class Answers:
     levels: tuple[str, ...]
     """Training level of each item; empty for an item of none."""
     probabilities: tuple[_Floats, ...]
-    """A distribution over its choices for each item."""
+    """A distribution over its choices for each item, at the temperature."""
     gold: tuple[int, ...]
     """Index of the right choice of each."""
+    raw: tuple[_Floats, ...] | None = None
+    """Likewise at temperature 1; None where no temperature was fitted: they would be the same."""
+    temperature: float | None = None
+    """Of this model, as the round fitted it."""
 
     @property
     def confidence(self) -> _Floats:
@@ -66,7 +69,15 @@ class Answers:
             levels=tuple(self.levels[i] for i in rows),
             probabilities=tuple(self.probabilities[i] for i in rows),
             gold=tuple(self.gold[i] for i in rows),
+            raw=None if self.raw is None else tuple(self.raw[i] for i in rows),
+            temperature=self.temperature,
         )
+
+    def untempered(self) -> Answers:
+        """Returns the answers at temperature 1."""
+        if self.raw is None:
+            return self
+        return replace(self, probabilities=self.raw, raw=None, temperature=None)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -80,21 +91,23 @@ class AuditedRound:
     """Before the round: the pseudo-labels."""
     selected: NDArray[np.bool_]
     """Of the pool: what was kept."""
+    confident: NDArray[np.bool_]
+    """Of the pool: what the rule selected in this round, kept or without room in the prompt."""
     kept: tuple[int | None, ...]
     """Of the pool: index of the pseudo-label that the item was kept with, None where it was not:
     where labels accumulate that of the round that admitted it, else the answer before the round."""
     targets: tuple[int | None, ...]
     """Of the pool: index of the label that the item was trained on; another one in a control."""
-    pool_after: Answers | None = None
-    """The pool as the next round found it, where there is one."""
+    pool_after: Answers
+    """The pool by the model that the round trained."""
     test_before: Answers | None = None
     test_after: Answers | None = None
 
     def answers(self) -> Iterable[tuple[Items, Moment, Answers]]:
         """Yields the sets of answers that there are."""
         yield "pool", "before", self.pool
+        yield "pool", "after", self.pool_after
         others: tuple[tuple[Items, Moment, Answers | None], ...] = (
-            ("pool", "after", self.pool_after),
             ("test", "before", self.test_before),
             ("test", "after", self.test_after),
         )
@@ -107,7 +120,9 @@ class AuditedRound:
 class AuditRow:
     """One set of answers of a round in numbers: of a level, or of all levels together.
 
-    Accuracies, coverages and confidences are fractions.
+    Accuracies, coverages and confidences are fractions. Confidences and what is made of them are at
+    the temperature of the model that answers, where the round fits one; `raw_` says at temperature
+    1, which is the same where it fits none.
     """
 
     cell: str
@@ -133,6 +148,8 @@ class AuditRow:
     moment: Moment
     level: str | None
     """None: all levels together."""
+    temperature: float | None
+    """Of the model that answers; None where none is fitted."""
     num_items: int
     accuracy: float
     """Of the pool before the round: of its pseudo-labels, selected or not."""
@@ -140,16 +157,22 @@ class AuditRow:
     ece_equal_width: float
     ece_equal_mass: float
     brier: float
+    raw_mean_confidence: float
+    raw_ece_equal_width: float
+    raw_ece_equal_mass: float
+    raw_brier: float
     selective_area: float
     """Mean accuracy over all coverages, most confident first."""
     histogram_right: tuple[int, ...]
     """Right answers in 20 bins of confidence, of equal width from 0 to 1."""
     histogram_wrong: tuple[int, ...]
     """Likewise wrong ones; a tie counts as wrong here."""
+    num_confident: int | None = None
+    """This and what follows: of the pool before the round. What the rule selected."""
     num_selected: int | None = None
-    """This and what follows: of the pool before the round."""
+    """What was trained on: fewer where a prompt has no room, more where labels accumulate."""
     coverage: float | None = None
-    """Share that was selected."""
+    """Share that was trained on."""
     selected_accuracy: float | None = None
     """Of the pseudo-labels that items were kept with, those of earlier rounds too; None where
     nothing was selected."""
@@ -167,36 +190,6 @@ def audit_rows(rounds: Iterable[AuditedRound]) -> tuple[AuditRow, ...]:
         for items, moment, answers in found.answers()
         for row in _rows(found, items, moment, answers)
     )
-
-
-def audit_table(rows: Sequence[AuditRow]) -> pa.Table:
-    """Returns the rows as a tidy table, as audit.parquet has it; what there is not is null."""
-    names = AuditRow.__slots__
-    return pa.table(
-        {
-            name: pa.array([_plain(getattr(row, name)) for row in rows], _TYPES.get(name))
-            for name in names
-        }
-    )
-
-
-_TYPES: Mapping[str, pa.DataType] = {
-    **dict.fromkeys(("measure", "level"), pa.string()),
-    **dict.fromkeys(("ssrm_round", "seed", "num_items", "num_selected"), pa.int64()),
-    **dict.fromkeys(
-        (
-            "threshold",
-            "threshold_used",
-            "coverage",
-            "selected_accuracy",
-            "selected_confidence",
-            "target_accuracy",
-        ),
-        pa.float64(),
-    ),
-    **dict.fromkeys(("histogram_right", "histogram_wrong"), pa.list_(pa.int64())),
-}
-"""Types of the columns that can be all null or are lists."""
 
 
 def _rows(
@@ -219,7 +212,7 @@ def _row(
     planned, options = found.planned, found.planned.cell.self_training
     if options is None:
         raise ValueError(f"cell {planned.id} is no round of self-training")
-    confidence, correct = answers.confidence, answers.correct
+    confidence, correct, raw = answers.confidence, answers.correct, answers.untempered()
     histogram = confidence_histogram(confidence, correct == 1.0)
     return AuditRow(
         cell=planned.id,
@@ -240,12 +233,17 @@ def _row(
         items=items,
         moment=moment,
         level=level,
+        temperature=answers.temperature,
         num_items=len(answers.ids),
         accuracy=float(correct.mean()),
         mean_confidence=float(confidence.mean()),
         ece_equal_width=calibrate(confidence, correct).ece,
         ece_equal_mass=calibrate(confidence, correct, binning="equal-mass").ece,
         brier=brier_score(answers.probabilities, answers.gold),
+        raw_mean_confidence=float(raw.confidence.mean()),
+        raw_ece_equal_width=calibrate(raw.confidence, raw.correct).ece,
+        raw_ece_equal_mass=calibrate(raw.confidence, raw.correct, binning="equal-mass").ece,
+        raw_brier=brier_score(raw.probabilities, raw.gold),
         selective_area=selective_accuracy(confidence, correct).area,
         histogram_right=histogram.right,
         histogram_wrong=histogram.wrong,
@@ -258,19 +256,16 @@ def _with_selection(row: AuditRow, found: AuditedRound, rows: NDArray[np.intp]) 
     right = [float(found.kept[i] == found.pool.gold[i]) for i in kept]
     chosen = found.pool.take(kept)
     trained = [
-        float(target == found.pool.gold[i])
-        for i, target in enumerate(found.targets)
-        if target is not None and i in set(rows.tolist())
+        float(found.targets[i] == found.pool.gold[i])
+        for i in rows.tolist()
+        if found.targets[i] is not None
     ]
     return replace(
         row,
+        num_confident=int(found.confident[rows].sum()),
         num_selected=len(kept),
         coverage=len(kept) / len(rows),
         selected_accuracy=sum(right) / len(right) if kept else None,
         selected_confidence=float(chosen.confidence.mean()) if kept else None,
         target_accuracy=sum(trained) / len(trained) if trained else None,
     )
-
-
-def _plain(value: object) -> object:
-    return list(value) if isinstance(value, tuple) else value

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
@@ -11,9 +11,11 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+from numpy.typing import NDArray
 
-from search_spaces.space import TaskAxis
-from study.audit import Answers, AuditedRound, AuditRow, audit_table
+from search_spaces.space import Level, TaskAxis
+from study.audit import Answers, AuditedRound, AuditRow
+from study.audit_table import audit_table
 from study.items_table import ItemsTable, TaskItems, text_hash
 from study.planned import Plan
 from study.surface import Surface
@@ -25,7 +27,7 @@ from trainables.storage import Storage
 _READERS = 8
 """Threads that read selections: most of the time is spent waiting for the storage."""
 
-_COLUMNS = ["item_id", "label", "trained_on", "confidence", "choices", "probabilities", "weight"]
+_Floats = NDArray[np.float64]
 
 Selection = Sequence[Mapping[str, Any]]
 """Rows of selection.parquet."""
@@ -91,25 +93,55 @@ def axis_of(plan: Plan, planned: PlannedCell) -> TaskAxis:
 def hardness_and_levels(
     items: TaskItems, axis: TaskAxis
 ) -> tuple[Mapping[str, float], Mapping[str, str]]:
-    """Returns the hardness of each item and the training level it belongs to (or `no level`)."""
+    """Returns the hardness of each item and the name of the band it belongs to (`band_name`)."""
     values = items.table[f"measure.{axis.measure}"].to_pylist()
     hardness = {
         id_: value
         for id_, value in zip(items.ids.to_pylist(), values, strict=True)
         if value is not None
     }
-    levels = {
-        id_: next((level.name for level in axis.train_levels if level.holds(value)), "no level")
-        for id_, value in hardness.items()
-    }
-    return hardness, levels
+    names = {value: band_name(axis, value) for value in set(hardness.values())}
+    return hardness, {id_: names[value] for id_, value in hardness.items()}
+
+
+def band_name(axis: TaskAxis, value: float) -> str:
+    """Returns the name of the band that a hardness lies in, `no level` outside of all levels.
+
+    Bands are the finest disjoint parts that training and test levels cut the measure into: a level
+    of its own where no other one cuts it, `hard without steps 6` where one does.
+    """
+    by_interval: dict[tuple[float, float], Level] = {}
+    for level in (*axis.train_levels, *axis.test_levels):
+        by_interval.setdefault((level.low, level.high), level)
+    levels = by_interval.values()
+    holders = [level for level in levels if level.holds(value)]
+    if not holders:
+        return "no level"
+    low, high = max(level.low for level in holders), min(level.high for level in holders)
+    finest = [level for level in holders if not any(_inside(other, level) for other in holders)]
+    cut = [
+        level.name
+        for level in levels
+        if level not in holders and level.low <= high and level.high >= low
+    ]
+    name = " and ".join(level.name for level in finest)
+    return f"{name} without {', '.join(cut)}" if cut else name
+
+
+def _inside(inner: Level, outer: Level) -> bool:
+    """Says whether one level is a part of another, and not the same."""
+    return (
+        outer.low <= inner.low
+        and inner.high <= outer.high
+        and (inner.low, inner.high) != (outer.low, outer.high)
+    )
 
 
 def _read_selection(storage: Storage, id_: str, record: Record) -> Selection | str:
     """Reads what a round thought of its pool, or says why it cannot be read."""
     try:
         content = read_file(storage, record, layout.selection(id_))
-        table = pq.read_table(pa.BufferReader(content), columns=_COLUMNS)
+        table = pq.read_table(pa.BufferReader(content))
     except (InvalidRecordError, pa.ArrowException) as error:
         return str(error)
     rows: Selection = table.to_pylist()
@@ -126,7 +158,6 @@ class _Join:
         self._plan = plan
         self._items = items
         self._records = records
-        self._child = {cell.cell.parent: cell.id for cell in plan.cells if cell.cell.self_training}
         self._gold_hash = {
             task: dict(zip(part.ids.to_pylist(), part.table["gold_hash"].to_pylist(), strict=True))
             for task, part in items.pool.items()
@@ -145,23 +176,26 @@ class _Join:
             InvalidRecordError: If scores that it needs cannot be read.
         """
         rows = selections[planned.id]
-        pool = self._pool(planned, rows)
-        after = selections.get(self._child.get(planned.id, ""))
         selection = self._records[planned.id].selection or {}
+        before, after = (_temperature(selection, key) for key in _TEMPERATURES)
+        pool = self._pool(planned, rows, "", before)
         shown = sorted(set(pool.levels))
         return AuditedRound(
             planned=planned,
             threshold=selection.get("threshold"),
             pool=pool,
             selected=np.array([row["weight"] > 0.0 for row in rows]),
+            confident=np.array([row["is_confident"] for row in rows]),
             kept=_kept(planned, rows, selections.get(planned.cell.parent or "", ())),
             targets=tuple(_index(row["choices"], row["trained_on"]) for row in rows),
-            pool_after=None if after is None else _only(self._pool(planned, after), pool.ids),
-            test_before=self._test(planned, planned.cell.parent or "", shown),
-            test_after=self._test(planned, planned.id, shown),
+            pool_after=self._pool(planned, rows, "_after", after),
+            test_before=self._test(planned, planned.cell.parent or "", shown, before),
+            test_after=self._test(planned, planned.id, shown, after),
         )
 
-    def _pool(self, planned: PlannedCell, rows: Selection) -> Answers:
+    def _pool(
+        self, planned: PlannedCell, rows: Selection, when: str, temperature: float | None
+    ) -> Answers:
         known = self._gold_hash[planned.cell.task]
         levels = self._level_of(planned, "pool")
         gold = []
@@ -177,12 +211,20 @@ class _Join:
         return Answers(
             ids=tuple(row["item_id"] for row in rows),
             levels=tuple(levels.get(row["item_id"], "no level") for row in rows),
-            probabilities=tuple(np.asarray(row["probabilities"], dtype=float) for row in rows),
+            probabilities=_column(rows, f"probabilities{when}"),
             gold=tuple(gold),
+            raw=None if temperature is None else _column(rows, f"raw_probabilities{when}"),
+            temperature=temperature,
         )
 
-    def _test(self, planned: PlannedCell, id_: str, shown: Sequence[str]) -> Answers | None:
-        """Answers of a cell on the test items of these levels; None where it has not finished."""
+    def _test(
+        self, planned: PlannedCell, id_: str, shown: Sequence[str], temperature: float | None
+    ) -> Answers | None:
+        """Answers of a cell on the test items of these levels; None where it has not finished.
+
+        The temperature is applied to the recorded scores: where a recipe answers in all orders,
+        that is to their average, and not to each as in the pool.
+        """
         record = self._records.get(id_)
         if record is None:
             return None
@@ -199,8 +241,10 @@ class _Join:
         return Answers(
             ids=tuple(item for item, _ in kept),
             levels=tuple(levels[item] for item, _ in kept),
-            probabilities=tuple(_softmax(values) for _, values in kept),
+            probabilities=tuple(_softmax(values / (temperature or 1.0)) for _, values in kept),
             gold=tuple(gold[item] for item, _ in kept),
+            raw=None if temperature is None else tuple(_softmax(values) for _, values in kept),
+            temperature=temperature,
         )
 
     def _level_of(self, planned: PlannedCell, part: str) -> Mapping[str, str]:
@@ -236,13 +280,20 @@ def _index(choices: Sequence[str], text: str | None) -> int | None:
     return None if text is None else list(choices).index(text)
 
 
-def _only(answers: Answers, ids: Iterable[str]) -> Answers:
-    """The answers to these items, in their order; those that there are."""
-    place = {id_: number for number, id_ in enumerate(answers.ids)}
-    return answers.take([place[id_] for id_ in ids if id_ in place])
+_TEMPERATURES = ("temperature", "temperature_after")
+"""Of the models before and after a round, in its record."""
 
 
-def _softmax(values: np.ndarray[Any, np.dtype[np.float64]]) -> np.ndarray[Any, Any]:
+def _temperature(selection: Mapping[str, Any], key: str) -> float | None:
+    found = selection.get(key)
+    return None if found is None else float(found["value"])
+
+
+def _column(rows: Selection, name: str) -> tuple[_Floats, ...]:
+    return tuple(np.asarray(row[name], dtype=float) for row in rows)
+
+
+def _softmax(values: _Floats) -> _Floats:
     exps = np.exp(values - values.max())
-    found: np.ndarray[Any, Any] = exps / exps.sum()
+    found: _Floats = exps / exps.sum()
     return found

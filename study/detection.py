@@ -14,7 +14,8 @@ from study.roles import cell_role, cell_source
 from study.surface import Surface
 from study.surface_rows import recipe_text
 from trainables.block import PlannedCell
-from trainables.self_training.detectors import Finding, RoundLabels, detect, labels_of_rows
+from trainables.self_training.detectors import detect
+from trainables.self_training.round_labels import Finding, RoundLabels, labels_of_rows
 
 _Key = tuple[str, str, str | None, str, str]
 """Model, task, measure, recipe and source."""
@@ -31,6 +32,7 @@ class DetectorRow:
     source: str
     name: str
     threshold: float
+    """For as many items as the first seed had."""
     low: float | None
     """Smallest value over the seeds; None where no seed had enough to judge by."""
     high: float | None
@@ -43,11 +45,13 @@ class DetectorRow:
 def detector_rows(plan: Plan, surface: Surface, rounds: Rounds) -> tuple[DetectorRow, ...]:
     """Returns the findings on every finished chain of rounds; controls select as their source."""
     cells = {cell.id: cell for cell in plan.cells}
-    parents = {cells[id_].cell.parent for id_ in rounds.selections}
+    # A control's rounds start from those of its source: they do not end where a control goes on.
+    proper = [id_ for id_ in rounds.selections if cell_role(cells[id_]) == "self-training"]
+    parents = {cells[id_].cell.parent for id_ in proper}
     found: dict[_Key, list[tuple[Finding, ...]]] = {}
-    for id_ in rounds.selections:
+    for id_ in proper:
         planned = cells[id_]
-        if cell_role(planned) != "self-training" or id_ in parents:
+        if id_ in parents:
             continue
         recipe = recipe_text(planned.cell.recipe)
         where = (planned.model_name, planned.cell.task, planned.measure)

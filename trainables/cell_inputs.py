@@ -19,7 +19,8 @@ from trainables.methods import Example, Setting
 from trainables.methods.execution import Execution
 from trainables.models import Base
 from trainables.self_training.canonical import blank
-from trainables.self_training.rounds import GoldOf, Pool, Teacher
+from trainables.self_training.rounds import Pool, Teacher
+from trainables.self_training.training_set import GoldOf
 from trainables.splits import untrained_ids
 from trainables.states import Layer, StateCache
 from trainables.storage import Storage
@@ -74,16 +75,20 @@ def make_inputs(
         setting=setting,
         labelled=task.by_id(drawn.labelled),
         test=task.by_id(untrained_ids(task.split, drawn.labelled)),
-        pool=_pool(cell, task, drawn, storage) if cell.self_training is not None else None,
+        pool=_pool(planned, task, drawn, storage) if cell.self_training is not None else None,
         reward_model=_reward_model(setting, base, storage),
         keeps_state=planned.is_parent,
         restart=curve.clear,
     )
 
 
-def _pool(cell: Cell, task: SplitTask, drawn: DrawnIds, storage: Storage) -> Pool:
+def _pool(planned: PlannedCell, task: SplitTask, drawn: DrawnIds, storage: Storage) -> Pool:
     """Returns the unlabelled items without their gold: it goes no further than here."""
+    cell = planned.cell
     ids = [id_ for level in drawn.unlabelled for id_ in level]
+    draws = () if planned.draws is None else planned.draws.unlabelled
+    names_of = [draw.level.name if draw.level is not None else "whole pool" for draw in draws]
+    values = task.data.measures.get(planned.measure or "", {})
     names = (cell.study_seed, cell.task, cell.seed or 0)
     return Pool(
         unlabelled=tuple(blank(item, *names) for item in task.by_id(ids)),
@@ -93,6 +98,12 @@ def _pool(cell: Cell, task: SplitTask, drawn: DrawnIds, storage: Storage) -> Poo
         test=task.by_id(task.split.test),
         teacher=_teacher(cell, storage),
         gold_of=_gold_of(cell, task),
+        hardness={id_: values[id_] for id_ in ids if id_ in values},
+        levels={
+            id_: name
+            for name, level in zip(names_of, drawn.unlabelled, strict=True)
+            for id_ in level
+        },
     )
 
 

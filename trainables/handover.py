@@ -12,7 +12,8 @@ from trainables import layout
 from trainables.methods import TrainedState
 from trainables.records import parquet_bytes, read_file, read_record
 from trainables.self_training.adaptive import ConfidenceState
-from trainables.self_training.rounds import PoolRow, Teacher
+from trainables.self_training.pool_rows import PoolRow
+from trainables.self_training.rounds import Teacher
 from trainables.storage import Storage
 
 SELECTION_SCHEMA = pa.schema(
@@ -20,10 +21,18 @@ SELECTION_SCHEMA = pa.schema(
         pa.field("item_id", pa.string(), nullable=False),
         pa.field("label", pa.string()),
         pa.field("trained_on", pa.string()),
+        pa.field("is_confident", pa.bool_(), nullable=False),
         pa.field("confidence", pa.float64(), nullable=False),
         pa.field("choices", pa.list_(pa.string()), nullable=False),
         pa.field("probabilities", pa.list_(pa.float64()), nullable=False),
+        pa.field("raw_probabilities", pa.list_(pa.float64())),
+        pa.field("first_position", pa.float64()),
         pa.field("weight", pa.float64(), nullable=False),
+        pa.field("label_after", pa.string()),
+        pa.field("confidence_after", pa.float64(), nullable=False),
+        pa.field("probabilities_after", pa.list_(pa.float64()), nullable=False),
+        pa.field("raw_probabilities_after", pa.list_(pa.float64())),
+        pa.field("first_position_after", pa.float64()),
     ]
 )
 """Columns of selection.parquet, a row an unlabelled item (`PoolRow`).
@@ -69,10 +78,17 @@ def read_teacher(storage: Storage, parent: str) -> Teacher:
 
 def _confidence_state(found: Mapping[str, object]) -> ConfidenceState:
     values = dict(found)
-    means = values.pop("class_means")
-    if not isinstance(means, list):
-        raise ValueError(f"class_means must be a list of lists, got {means!r}")
-    return ConfidenceState(class_means=tuple(tuple(row) for row in means), **values)  # type: ignore[arg-type]
+    means, texts = values.pop("class_means"), values.pop("texts")
+    if not isinstance(means, list) or not isinstance(texts, list | None):
+        raise ValueError(
+            "class_means must be a list of lists, and texts a list or null; got "
+            f"{means!r} and {texts!r}"
+        )
+    return ConfidenceState(
+        class_means=tuple(tuple(row) for row in means),
+        texts=None if texts is None else tuple(texts),
+        **values,  # type: ignore[arg-type]
+    )
 
 
 def _plain(value: object) -> object:

@@ -25,6 +25,7 @@ ROUND = {
     "round": 1,
     "unlabelled_hash": "u0",
     "parent": "0123",
+    "round_version": 1,
 }
 
 
@@ -63,6 +64,8 @@ def make_cell(**changes: Any) -> Cell:
         ROUND,
         {**ROUND, "round": 2},
         {**ROUND, "unlabelled_hash": "u1"},
+        {**ROUND, "answer_classes": "texts"},
+        {**ROUND, "round_version": 2},
         {**ROUND, "self_training": SelfTraining(threshold=0.9)},
         {"recipe": QLoRA(orders="all")},
         {"recipe": QLoRA(scoring="pmi")},
@@ -99,10 +102,17 @@ def test_what_is_none_by_choice_survives_and_what_is_none_by_default_is_not_writ
 def test_cell_ids_of_all_changes_differ() -> None:
     rounds = [ROUND, {**ROUND, "round": 2}, {**ROUND, "parent": "4567"}]
     rounds += [{**ROUND, "self_training": SelfTraining(targets="oracle")}]
+    rounds += [{**ROUND, "round_version": 2}, {**ROUND, "answer_classes": "texts"}]
     assert len({cell_id(make_cell(**change)) for change in rounds}) == len(rounds)
 
 
-def test_a_round_needs_a_parent_and_a_pool() -> None:
+def test_only_rounds_have_a_version_of_self_training() -> None:
+    with pytest.raises(ValidationError, match="round=0, round_version=1"):
+        make_cell(round_version=1)
+    assert "round_version" not in encode_cell(make_cell())
+
+
+def test_a_round_needs_a_parent_a_pool_and_a_version() -> None:
     for missing in ROUND:
         change = {key: value for key, value in ROUND.items() if key != missing}
         with pytest.raises(ValidationError, match="self-training"):

@@ -80,18 +80,24 @@ def _ease(item_id: str) -> float:
 def pool_rows(planned: PlannedCell, task: SplitTask) -> list[dict[str, Any]]:
     """Returns what a round would have thought of its pool: rows of selection.parquet.
 
-    The teacher is the parent, so rounds of one parent agree.
+    The teacher is the parent, so rounds of one parent agree; the model after a round is the cell,
+    so it says what a next round starts from.
     """
     cell = planned.cell
     options = cell.self_training
     assert options is not None and planned.draws is not None and options.threshold is not None
     rng = np.random.default_rng(int(cell.parent or "0", 16))
+    later = np.random.default_rng(int(planned.id, 16))
     ids = [id_ for level in task.drawn_ids(planned.draws).unlabelled for id_ in level]
     rows = []
     for item in task.by_id(sorted(ids)):
         shown = blank(item, cell.study_seed, cell.task, cell.seed or 0)
         probabilities = np.exp(log_probs(rng, planned, item))
-        by_text = dict(zip(item.choices, probabilities.tolist(), strict=True))
+        after = np.exp(log_probs(later, planned, item))
+        by_text, by_text_after = (
+            dict(zip(item.choices, values.tolist(), strict=True))
+            for values in (probabilities, after)
+        )
         label = item.choices[int(probabilities.argmax())]
         kept = float(probabilities.max()) > options.threshold
         targets = {
@@ -99,15 +105,24 @@ def pool_rows(planned: PlannedCell, task: SplitTask) -> list[dict[str, Any]]:
             "oracle": item.choices[item.answer],
             "random": item.choices[int(rng.integers(len(item.choices)))],
         }
+        later.integers(len(item.choices))  # as `rng`, which a next round goes on with
         rows.append(
             {
                 "item_id": item.id,
                 "label": label,
                 "trained_on": targets.get(options.targets) if kept else None,
+                "is_confident": kept,
                 "confidence": float(probabilities.max()),
                 "choices": list(shown.choices),
                 "probabilities": [by_text[text] for text in shown.choices],
+                "raw_probabilities": None,
+                "first_position": 0.0,
                 "weight": float(kept),
+                "label_after": item.choices[int(after.argmax())],
+                "confidence_after": float(after.max()),
+                "probabilities_after": [by_text_after[text] for text in shown.choices],
+                "raw_probabilities_after": None,
+                "first_position_after": 0.0,
             }
         )
     return rows

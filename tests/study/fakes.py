@@ -25,7 +25,8 @@ from tests.study.fake_tasks import fake_task, log_probs, pool_rows
 from trainables import layout
 from trainables.block import PlannedCell
 from trainables.draws import ids_hash
-from trainables.records import parquet_bytes, scores_table, write_failure, write_record
+from trainables.failures import write_failure
+from trainables.records import parquet_bytes, scores_table, write_record
 from trainables.storage import Storage, open_storage
 from trainables.task_data import CellDraws
 
@@ -238,6 +239,7 @@ class FakeStudy:
         )
         parent = self._round(axis, model, recipe, chain, number - 1, seed)
         changes = {"self_training": options, "round": number, "parent": parent.id}
+        changes["round_version"] = STEP_VERSIONS["self-training"]
         return self._plan(axis, model, recipe, draws, condition, changes)
 
     def _plan(

@@ -206,7 +206,7 @@ def test_levels_that_are_cut_by_gold_are_refused_for_self_training(model: str, d
         "train_levels": levels,
         "test_levels": levels[1:],
     }
-    with pytest.raises(ValueError, match="answer_chars: that measure is made of gold labels"):
+    with pytest.raises(ValueError, match="answer_chars, a measure that is made of gold labels"):
         make_plan(Space.model_validate(space.model_dump() | {"tasks": [axis]}), data)
 
 

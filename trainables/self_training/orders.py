@@ -58,6 +58,27 @@ def average_over_orders(
     return np.array([math.fsum(column) / len(orders) for column in columns])
 
 
+def first_position(log_probs: Sequence[ArrayLike]) -> float | None:
+    """Returns how much more probable the choice shown first is than chance, over all orders.
+
+    Over the k rotations each choice stands first once, so the mean is 1/k, and this 0, for a model
+    that answers by content; one that always takes the first position has 1 - 1/k, one that never
+    does has -1/k.
+
+    Args:
+        log_probs: For each order its scores, by position shown; any constant may be added to one.
+
+    Returns:
+        In [-1/k, 1 - 1/k]; None where not every rotation was shown: one order cannot tell what
+        stands first from where it stands.
+    """
+    num_choices = np.asarray(log_probs[0]).size
+    if len(log_probs) < num_choices:
+        return None
+    first = (_softmax(scores, num_choices)[0] for scores in log_probs)
+    return math.fsum(first) / len(log_probs) - 1.0 / num_choices
+
+
 def _softmax(scores: ArrayLike, num_choices: int) -> list[float]:
     values = np.asarray(scores, dtype=np.float64)
     if values.shape != (num_choices,):

@@ -8,14 +8,17 @@ The rules:
 
 `fixed`: confidence > tau, as SSRM has it (arXiv:2409.06903).
 `quantile`: tau is the share of the pool that is left out: the floor((1 - tau) n) most confident
-    are kept; of equal confidences at the cut none is. Exact ties take no place among them.
+    are kept. Exact ties take no place among them.
 `class-balanced`: of those with confidence > tau the n most confident of each predicted class
-    are kept, n being the number of the rarest; balanced within each number of choices. Equal
-    confidences are ranked by a hash of their ids.
+    are kept, n being the number of the rarest; balanced within each number of choices.
 `freematch`: confidence >= min(mean confidence, tau) * factor of the predicted class, both
     moving averages over rounds; tau is the cap (arXiv:2205.07246; its code can cap at 0.95).
 `softmatch`: everything, weighted by how far below the mean confidence it is; items whose weight
-    rounds to 0 are left out, and there is no tau (arXiv:2301.10921).
+    rounds to 0 are left out, and there is no tau (arXiv:2301.10921). The mean is the moving
+    average, or this pool's where that is lower: a model that has become less sure all over has
+    not become wrong all over, and a pool of one confidence weighs 1.
+
+Where only some of equal confidences have room they are ranked by a hash of their ids.
 
 A class is the text of a choice where all items share their texts, else its position
 (`trainables.self_training.classes`).
@@ -35,10 +38,11 @@ from trainables.self_training.adaptive import (
     MOMENTUM,
     ConfidenceState,
     class_factors,
+    measured,
     soft_weight,
     updated,
 )
-from trainables.self_training.classes import classes_of
+from trainables.self_training.classes import classes_of, shared_texts
 from trainables.self_training.confidence import Guess, Rule, Scale, check_threshold, read_pool
 
 
@@ -70,8 +74,9 @@ class Selection:
     num_choices: Mapping[str, int]
     """Of every item of the pool."""
     threshold: float | None
-    """What the confidence had to exceed (`freematch`: to reach, before the factor of the class);
-    None where nothing was cut off."""
+    """What the confidence had to exceed (`quantile`: to reach, and of equals at it those that the
+    hash puts first; `freematch`: to reach, before the factor of the class); None where nothing was
+    cut off."""
     class_thresholds: tuple[ClassThreshold, ...] = ()
     """Where classes differ; a class of which nothing was selected may have none."""
     state: ConfidenceState | None = None
@@ -95,6 +100,8 @@ class _Asked:
     tau: float
     state: ConfidenceState | None
     momentum: float
+    texts: tuple[str, ...] | None
+    """Of the choices, where they are the classes."""
 
 
 def select(
@@ -129,7 +136,12 @@ def select(
     guesses = read_pool(by_class, scale)
     sizes = {guess.num_choices for guess in guesses}
     check_threshold(tau, rule=rule, scale=scale, num_choices=sizes)
-    asked = _Asked(tau=1.0 if tau is None else tau, state=state, momentum=momentum)
+    asked = _Asked(
+        tau=1.0 if tau is None else tau,
+        state=state,
+        momentum=momentum,
+        texts=None if classes is None else shared_texts({id_: classes[id_] for id_ in pool}),
+    )
     kept = _RULES[rule](guesses, asked)
     pairs = sorted(zip(kept.guesses, kept.weights, strict=True), key=lambda pair: pair[0].id)
     labels = {guess.id: _label(guess, order) for guess in guesses}
@@ -170,11 +182,11 @@ def _fixed(guesses: Sequence[Guess], asked: _Asked) -> _Kept:
 
 
 def _quantile(guesses: Sequence[Guess], asked: _Asked) -> _Kept:
-    labelled = sorted(guess.confidence for guess in guesses if guess.label is not None)[::-1]
+    labelled = sorted((guess for guess in guesses if guess.label is not None), key=_rank)
     # (1 - 0.8) * 10 is 1.9999999999999996.
     number = math.floor(round((1.0 - asked.tau) * len(guesses), 9))
-    cut = labelled[number] if number < len(labelled) else None
-    kept = _above(guesses, -1.0 if cut is None else cut)
+    cut = labelled[number].confidence if number < len(labelled) else None
+    kept = labelled[:number]
     return _Kept(guesses=kept, weights=[1.0] * len(kept), threshold=cut)
 
 
@@ -203,7 +215,7 @@ def _class_balanced(guesses: Sequence[Guess], asked: _Asked) -> _Kept:
 
 
 def _freematch(guesses: Sequence[Guess], asked: _Asked) -> _Kept:
-    state = updated(asked.state, guesses, asked.momentum)
+    state = updated(asked.state, measured(guesses, asked.texts), asked.momentum)
     threshold = min(state.mean, asked.tau)
     factors = class_factors(state)
     kept = [
@@ -226,9 +238,11 @@ def _freematch(guesses: Sequence[Guess], asked: _Asked) -> _Kept:
 
 
 def _softmatch(guesses: Sequence[Guess], asked: _Asked) -> _Kept:
-    state = updated(asked.state, guesses, asked.momentum)
+    now = measured(guesses, asked.texts)
+    state = updated(asked.state, now, asked.momentum)
+    mean = min(state.mean, now.mean)
     weighted = [
-        (guess, soft_weight(guess.confidence, state))
+        (guess, soft_weight(guess.confidence, mean=mean, variance=state.variance))
         for guess in guesses
         if guess.label is not None
     ]

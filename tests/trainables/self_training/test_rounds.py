@@ -10,18 +10,20 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from types import SimpleNamespace
+from typing import Literal
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from search_spaces.recipes import LinearProbe
+from search_spaces.cell import Cell
+from search_spaces.recipes import InContext, LinearProbe, TrainedRecipe
 from search_spaces.supervision import SelfTraining
 from trainables.items import Item
 from trainables.methods import Example
 from trainables.methods.inputs import Answers
 from trainables.self_training import rounds
-from trainables.self_training.canonical import UnlabelledItem, blank
+from trainables.self_training.canonical import UnlabelledItem, blank, labelled
 from trainables.self_training.rounds import Pool, Teacher, run_round
 
 WIDTH = 12
@@ -91,27 +93,56 @@ class Toy:
         self, targets: str, asked: list[tuple[str, ...]]
     ) -> tuple[Ridge, rounds.Round, list[Example]]:
         """Runs a round that selects all but exact ties, and returns what it trained on too."""
-        options = SelfTraining.model_validate({"threshold": 0.5, "targets": targets})
-        cell = SimpleNamespace(self_training=options, recipe=LinearProbe(n_train=NUM_LABELLED))
-        setting = SimpleNamespace(cell=cell, names=("toy", self.seed))
         right = {item.id: item.choices[item.answer] for item in self.pool}
 
         def gold_of(ids: Sequence[str]) -> dict[str, str]:
             asked.append(tuple(ids))
             return {id_: right[id_] for id_ in ids}
 
-        pool = Pool(
-            unlabelled=self.blanked,
-            teacher=Teacher(state={}, kept={}, confidence=None),
-            gold_of=gold_of,
-        )
+        pool = Pool(unlabelled=self.blanked, teacher=NOTHING_KEPT, gold_of=gold_of)
+        options = SelfTraining.model_validate({"threshold": 0.5, "targets": targets})
+        return self.run(pool, a_cell(options))
+
+    def run(
+        self, pool: Pool, cell: Cell, *, start: Ridge | None = None
+    ) -> tuple[Ridge, rounds.Round, list[Example]]:
+        """Runs a round of the toy method, and returns what it trained on too."""
+        setting = SimpleNamespace(cell=cell, names=("toy", self.seed))
         trained: list[Example] = []
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(rounds, "restore", fixed(self.start))
+            patch.setattr(rounds, "restore", fixed(start or self.start))
             patch.setattr(rounds, "fit", learning(trained))
             with run_round(setting, None, self.labelled, pool) as (fitted, found):  # type: ignore[arg-type]
                 assert isinstance(fitted, Ridge)
                 return fitted, found, trained
+
+
+NOTHING_KEPT = Teacher(state={}, kept={}, confidence=None)
+
+
+def a_cell(
+    options: SelfTraining,
+    recipe: TrainedRecipe | None = None,
+    classes: Literal["texts"] | None = None,
+) -> Cell:
+    return Cell(
+        model="files:toy",
+        dtype="float32",
+        task="toy",
+        data_hash="d",
+        split_hash="s",
+        prompt="p",
+        recipe=recipe or LinearProbe(n_train=NUM_LABELLED),
+        training_hash="t",
+        self_training=options,
+        round=1,
+        unlabelled_hash="u",
+        answer_classes=classes,
+        round_version=1,
+        seed=0,
+        parent="0123",
+        version=1,
+    )
 
 
 def fixed(model: Ridge) -> object:
@@ -202,17 +233,198 @@ def test_fixed_answers_are_balanced_by_text() -> None:
         for item in made.blanked
     )
     options = SelfTraining(rule="class-balanced", threshold=0.5)
-    cell = SimpleNamespace(self_training=options, recipe=LinearProbe(n_train=NUM_LABELLED))
-    setting = SimpleNamespace(cell=cell, names=("toy", 1))
-    teacher = Teacher(state={}, kept={}, confidence=None)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(rounds, "restore", fixed(made.start))
-        patch.setattr(rounds, "fit", learning([]))
-        with run_round(setting, None, made.labelled, Pool(unlabelled=pool, teacher=teacher)) as (  # type: ignore[arg-type]
-            _,
-            found,
-        ):
-            kept = [row.label for row in found.rows if row.weight]
+    kept = {}
+    for classes in ("texts", None):
+        cell = a_cell(options, classes=classes)  # type: ignore[arg-type]
+        _, found, _ = made.run(Pool(unlabelled=pool, teacher=NOTHING_KEPT), cell)
+        kept[classes] = [row.label for row in found.rows if row.weight]
     said = [row.label for row in found.rows]
     assert said.count("no") != said.count("right")
-    assert kept.count("no") == kept.count("right") == min(said.count("no"), said.count("right"))
+    rarer = min(said.count("no"), said.count("right"))
+    assert kept["texts"].count("no") == kept["texts"].count("right") == rarer
+    # Where another level is mixed the plan says so, and this one is balanced by position too.
+    assert kept[None].count("no") != kept[None].count("right")
+
+
+class TestPrompts:
+    """In-context: few items stand in the prompt, and only those were learned from."""
+
+    RECIPE = InContext(k=NUM_LABELLED)
+
+    def prompt_round(
+        self, made: Toy, teacher: Teacher = NOTHING_KEPT, **options: object
+    ) -> tuple[rounds.Round, list[Example]]:
+        asked = SelfTraining.model_validate({"threshold": 0.6, **options})
+        pool = Pool(unlabelled=made.blanked, teacher=teacher)
+        _, found, shown = made.run(pool, a_cell(asked, self.RECIPE))
+        return found, shown
+
+    def test_what_has_no_room_is_confident_and_not_trained_on(self) -> None:
+        made = toy(2)
+        found, shown = self.prompt_round(made)
+        confident = {row.item_id for row in found.rows if row.confidence > 0.6}
+        assert len(confident) > 5 * NUM_LABELLED
+        assert {row.item_id for row in found.rows if row.is_confident} == confident
+        in_prompt = {example.item.id for example in shown[NUM_LABELLED:]}
+        assert len(in_prompt) == NUM_LABELLED
+        assert {row.item_id for row in found.rows if row.trained_on} == in_prompt
+        assert {row.item_id for row in found.rows if row.weight} == in_prompt
+        assert found.facts["num_confident"] == len(confident)
+        assert found.facts["num_selected"] == NUM_LABELLED
+        assert any("the prompt has room for 12" in note for note in found.notes)
+
+    def test_the_most_confident_are_shown_first(self) -> None:
+        made = toy(2)
+        found, shown = self.prompt_round(made)
+        sure = {row.item_id: row.confidence for row in found.rows}
+        said = [sure[example.item.id] for example in shown[NUM_LABELLED:]]
+        assert said == sorted(sure.values(), reverse=True)[:NUM_LABELLED]
+
+    def test_the_control_of_equal_steps_shows_as_many(self) -> None:
+        found, shown = self.prompt_round(toy(2), targets="none")
+        assert len(shown) == 2 * NUM_LABELLED
+        assert sum(row.weight > 0 for row in found.rows) == NUM_LABELLED
+        assert not any(row.trained_on for row in found.rows)
+
+    def test_accumulated_examples_stay_and_as_many_again_come(self) -> None:
+        made = toy(2)
+        first, _ = self.prompt_round(made, memory="accumulate")
+        kept = {row.item_id: (row.trained_on, 1.0) for row in first.rows if row.trained_on}
+        # The model has changed its mind on one of them.
+        id_, text = next((id_, text) for id_, (text, _) in kept.items())
+        other = next(t for i in made.blanked if i.id == id_ for t in i.choices if t != text)
+        kept[id_] = (other, 1.0)
+        teacher = Teacher(state={}, kept=kept, confidence=None)  # type: ignore[arg-type]
+        second, shown = self.prompt_round(made, teacher, memory="accumulate")
+        trained = {row.item_id: row.trained_on for row in second.rows if row.trained_on}
+        assert trained.items() >= {id_: text for id_, (text, _) in kept.items()}.items()
+        assert len(trained) == second.facts["num_selected"] == 2 * NUM_LABELLED
+        assert {e.item.id for e in shown[NUM_LABELLED : 2 * NUM_LABELLED]} == set(kept)
+
+
+class TestAfter:
+    """Every round scores its pool once more, with the model that it has trained."""
+
+    def test_a_round_says_what_its_model_thinks_and_the_next_one_finds_it_so(self) -> None:
+        made = toy(4)
+        pool = Pool(unlabelled=made.blanked, teacher=NOTHING_KEPT)
+        cell = a_cell(SelfTraining(threshold=0.6))
+        fitted, first, _ = made.run(pool, cell)
+        _, second, _ = made.run(pool, cell, start=fitted)
+        for row, later in zip(first.rows, second.rows, strict=True):
+            assert row.probabilities_after == later.probabilities
+            assert (row.label_after, row.confidence_after) == (later.label, later.confidence)
+            assert row.first_position_after == later.first_position
+        assert any(row.probabilities_after != row.probabilities for row in first.rows)
+
+    def test_where_nothing_is_kept_nothing_changes(self) -> None:
+        made = toy(4)
+        pool = Pool(unlabelled=made.blanked, teacher=NOTHING_KEPT)
+        fitted, found, trained = made.run(pool, a_cell(SelfTraining(threshold=1.0)))
+        assert fitted is made.start and trained == []
+        assert all(row.probabilities_after == row.probabilities for row in found.rows)
+
+    def test_each_model_has_its_own_temperature_and_is_kept_raw_too(self) -> None:
+        made = toy(4)
+        # Too few and too alike to fit the range's ends: half of them are labelled wrong.
+        validation = tuple(
+            Example(item=item, answer=item.answer if number % 4 else 1 - item.answer)
+            for number, item in enumerate(made.test[:40])
+        )
+        plain = Pool(unlabelled=made.blanked, teacher=NOTHING_KEPT)
+        pool = replace(plain, validation=validation)
+        options = SelfTraining(threshold=0.6, calibration="temperature", n_validation=40)
+        fitted, found, _ = made.run(pool, a_cell(options))
+        _, raw, _ = made.run(plain, a_cell(SelfTraining(threshold=0.6)))
+        before, after = (found.facts[name] for name in ("temperature", "temperature_after"))
+        assert before["num_labels"] == after["num_labels"] == 40
+        assert before["value"] != after["value"]
+        for row, untempered in zip(found.rows, raw.rows, strict=True):
+            assert row.raw_probabilities == untempered.probabilities
+            assert untempered.raw_probabilities is untempered.raw_probabilities_after is None
+        for when, temperature, model in (("", before, made.start), ("_after", after, fitted)):
+            for row, item in zip(found.rows, sorted(made.blanked, key=by_id), strict=True):
+                (scores,) = model.answer([labelled(item, 0)]).log_probs or []
+                for name, value in (("", temperature["value"]), ("raw_", 1.0)):
+                    expected = np.exp(scores / value) / np.exp(scores / value).sum()
+                    said = getattr(row, f"{name}probabilities{when}")
+                    np.testing.assert_allclose(said, expected, rtol=1e-9)
+
+
+def by_id(item: UnlabelledItem) -> str:
+    return item.id
+
+
+@dataclass(frozen=True)
+class ByPosition(Ridge):
+    """Answers by content, and much more by what is shown first."""
+
+    def answer(self, items: Sequence[Item]) -> Answers:
+        found = Ridge.answer(self, items).log_probs or []
+        return Answers(log_probs=[scores + np.array([3.0, 0.0]) for scores in found])
+
+
+class TestFindings:
+    """What detectors see without gold stands in the record, and in the log, when a round ends."""
+
+    OPTIONS = SelfTraining(threshold=0.5)
+
+    def test_a_model_that_answers_by_position_is_named(
+        self, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        made = toy(5)
+        driven = ByPosition(weights=made.start.weights)
+        pool = Pool(unlabelled=made.blanked, teacher=NOTHING_KEPT)
+        with caplog.at_level("WARNING"):
+            _, found, _ = made.run(pool, a_cell(self.OPTIONS), start=driven)
+        (note,) = [note for note in found.notes if note.startswith("position preference: ")]
+        assert "answers by position" in note
+        assert note in caplog.text and "round 1" in caplog.text
+        by_content = made.run(pool, a_cell(self.OPTIONS))[1]
+        assert not any("position preference" in note for note in by_content.notes)
+        assert all(abs(row.first_position or 0.0) < 1e-9 for row in by_content.rows)
+        one_order = SelfTraining(threshold=0.5, orders="given")
+        rows = made.run(pool, a_cell(one_order), start=driven)[1].rows
+        assert {row.first_position for row in rows} == {None}
+
+    def test_an_easy_selection_is_named_where_hardness_is_known(self) -> None:
+        made = toy(5)
+        pool = Pool(unlabelled=made.blanked, teacher=NOTHING_KEPT)
+        sure = {row.item_id: row.confidence for row in made.run(pool, a_cell(self.OPTIONS))[1].rows}
+        graded = replace(
+            pool,
+            hardness={id_: 1.0 - value for id_, value in sure.items()},
+            levels=dict.fromkeys(sure, "hard"),
+        )
+        cell = a_cell(SelfTraining(threshold=0.9))
+        _, found, _ = made.run(graded, cell)
+        assert any(note.startswith("easiest of the hard: ") for note in found.notes)
+        _, plain, _ = made.run(pool, cell)
+        assert plain.rows == found.rows, "no selection depends on hardness"
+        assert not any("easiest" in note for note in plain.notes)
+
+    def test_one_class_is_named_and_controls_are_not_judged(self) -> None:
+        made = toy(5)
+        one_sided = tuple(
+            replace(item, choices=tuple(text.split()[0] for text in item.choices))
+            for item in made.blanked
+        )
+        start = Lopsided(weights=made.start.weights)
+        pool = Pool(unlabelled=one_sided, teacher=NOTHING_KEPT)
+        _, found, _ = made.run(pool, a_cell(self.OPTIONS), start=start)
+        assert any("all 240 selected labels are of one class" in note for note in found.notes)
+        control = SelfTraining(threshold=0.5, targets="random")
+        assert made.run(pool, a_cell(control), start=start)[1].notes == ()
+
+
+@dataclass(frozen=True)
+class Lopsided(Ridge):
+    """Says `right` whatever is asked."""
+
+    def answer(self, items: Sequence[Item]) -> Answers:
+        return Answers(
+            log_probs=[
+                np.log([0.9 if text.startswith("right") else 0.1 for text in item.choices])
+                for item in items
+            ]
+        )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 from collections.abc import Mapping
 from typing import get_args
@@ -127,9 +128,18 @@ class TestQuantile:
         pool = pairs(**{f"i{n}": 0.5 + n / 40 for n in range(1, 11)})
         assert len(select(pool, rule="quantile", tau=tau).ids) == round(10 * (1 - tau))
 
-    def test_of_equal_confidences_at_the_cut_none_is_kept(self) -> None:
+    def test_of_equal_confidences_at_the_cut_as_many_as_have_room_are_kept(self) -> None:
         found = select(pairs(a=0.9, b=0.7, c=0.3, d=0.6), rule="quantile", tau=0.5)
-        assert found.ids == ("a",)
+        first = min("bc", key=lambda id_: hashlib.sha256(id_.encode()).digest())
+        assert found.ids == tuple(sorted(("a", first)))
+        assert found.threshold == 0.7
+
+    def test_a_saturated_top_does_not_empty_the_selection(self) -> None:
+        pool = {f"i{n:02}": [1.0, 0.0] if n < 30 else [0.9, 0.1] for n in range(100)}
+        found = select(pool, rule="quantile", tau=0.8)
+        top = sorted(list(pool)[:30], key=lambda id_: hashlib.sha256(id_.encode()).digest())
+        assert found.ids == tuple(sorted(top[:20]))
+        assert (found.threshold, found.note) == (1.0, None)
 
     def test_ties_hold_no_place_among_the_most_confident(self) -> None:
         pool = {"a": [0.45, 0.45, 0.1], "b": [0.42, 0.3, 0.28], "c": [0.4, 0.3, 0.3]}
@@ -224,11 +234,33 @@ class TestSoftMatch:
     def test_a_pool_of_one_confidence_weighs_one(self) -> None:
         assert select(pairs(a=0.75, b=0.25), rule="softmatch", tau=None).weights == (1.0, 1.0)
 
+    @pytest.mark.parametrize("sure", [0.9, 0.8, 0.7, 0.1 + 0.6, 1 / 3 + 0.5])
+    def test_a_constant_pool_weighs_one_in_every_round(self, sure: float) -> None:
+        pool = {f"i{n}": [sure, 1.0 - sure] for n in range(7)}
+        first = select({id_: [0.9, 0.1] for id_ in pool}, rule="softmatch", tau=None)
+        for state in (None, first.state):
+            found = select(pool, rule="softmatch", tau=None, state=state)
+            assert found.weights == (1.0,) * 7
+
+    def test_the_variance_holds_the_shift_between_rounds(self) -> None:
+        first = select(pairs(a=0.9, b=0.9), rule="softmatch", tau=None)
+        # Mean .85 and variance .0025 over both rounds, mean .75 in this one alone: .1 below weighs
+        # exp(-.01 * 4 / (2 v)), and v is .5 * 0 + .5 * .02 + .25 * .15^2.
+        second = select(pairs(a=0.85, b=0.65), rule="softmatch", tau=None, state=first.state)
+        assert second.state is not None
+        assert second.state.variance == pytest.approx(0.01 + 0.25 * 0.15**2)
+        pooled = [0.9, 0.9, 0.85, 0.65]
+        assert second.state.mean == pytest.approx(np.mean(pooled))
+        assert second.weights == pytest.approx((1.0, math.exp(-0.02 / second.state.variance)))
+
     def test_no_weight_is_no_selection(self) -> None:
-        state = ConfidenceState(mean=0.99, variance=0.0, class_means=((0.5, 0.5),))
-        found = select(pairs(a=0.6), rule="softmatch", tau=None, state=state, momentum=0.99)
-        assert found.ids == ()
-        assert found.note is not None
+        # 1 in 10,000 stands .4 below all others: 40 floors of the standard deviation, and more.
+        state = ConfidenceState(mean=0.99, variance=1e-9, class_means=((0.5, 0.5),))
+        pool = {"a": [0.6, 0.4], **{f"i{n}": [0.99, 0.01] for n in range(9)}}
+        found = select(pool, rule="softmatch", tau=None, state=state, momentum=0.9999)
+        assert found.ids == tuple(f"i{n}" for n in range(9))
+        ties = select(pairs(a=0.5), rule="softmatch", tau=None)
+        assert ties.ids == () and ties.note is not None
 
 
 class TestScales:
@@ -342,6 +374,13 @@ class TestClassesAreTexts:
         assert found.state.class_means[0] == pytest.approx((mean_no, 1.0 - mean_no))
         no, yes = (c.threshold for c in found.class_thresholds)
         assert no == pytest.approx(yes * mean_no / (1.0 - mean_no))
+
+    def test_classes_that_change_between_rounds_are_refused(self) -> None:
+        pool, texts = yes_no(SURES)
+        first = select(pool, rule="freematch", tau=0.95, classes=texts)
+        assert first.state is not None and first.state.texts == ("no", "yes")
+        with pytest.raises(ValueError, match=r"were \('no', 'yes'\).*are positions"):
+            select(pool, rule="freematch", tau=0.95, state=first.state)
 
     def test_items_with_texts_of_their_own_are_balanced_by_position(self) -> None:
         pool = pairs(a=0.9, b=0.95, c=0.85, d=0.1, e=0.15)

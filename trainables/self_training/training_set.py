@@ -1,0 +1,142 @@
+"""What a round trains on: the labelled items, and those of the pool that it keeps."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+
+from search_spaces.recipes import InContext
+from search_spaces.supervision import SelfTraining
+from trainables.draws import draw_ids, generator
+from trainables.methods import Example, Setting
+from trainables.self_training.canonical import UnlabelledItem, labelled
+from trainables.self_training.selection import Selection
+
+GoldOf = Callable[[Sequence[str]], Mapping[str, str]]
+"""Selected ids -> the text of the right choice of each."""
+
+Kept = Mapping[str, tuple[int, float]]
+"""Items to train on, sorted by id: index of the pseudo-label, and its weight."""
+
+
+def kept_items(
+    setting: Setting,
+    selection: Selection,
+    by_id: Mapping[str, UnlabelledItem],
+    admitted: Mapping[str, tuple[str, float]],
+    num_labelled: int,
+) -> Kept:
+    """Returns the items to train on.
+
+    What was admitted before stays as it was, where labels accumulate. A prompt holds few examples:
+    in each round as many new ones as are labelled, the most confident first.
+
+    Args:
+        setting: Of the cell.
+        selection: Of this round.
+        by_id: The pool.
+        admitted: What the round before trained on: id -> text of the label, and its weight.
+        num_labelled: Labelled items of the cell.
+    """
+    now = zip(selection.ids, selection.labels, selection.weights, strict=True)
+    kept = {id_: (label, weight) for id_, label, weight in now}
+    before = _stays(setting, by_id, admitted)
+    for id_ in before:
+        text, weight = admitted[id_]
+        kept[id_] = (by_id[id_].choices.index(text), weight)
+    if isinstance(setting.cell.recipe, InContext):
+        shown = _in_prompt(setting, kept, selection, before)[: len(before) + num_labelled]
+        kept = {id_: kept[id_] for id_ in shown}
+    return dict(sorted(kept.items()))
+
+
+def target_labels(
+    setting: Setting, kept: Kept, by_id: Mapping[str, UnlabelledItem], gold_of: GoldOf | None
+) -> dict[str, int]:
+    """Returns the labels that the kept items are trained on; none for the control `none`.
+
+    Raises:
+        ValueError: If the control `oracle` is not given the gold that it alone may see.
+    """
+    targets = _options(setting).targets
+    if targets == "none":
+        return {}
+    if targets == "pseudo":
+        return {id_: label for id_, (label, _) in kept.items()}
+    if targets == "random":
+        return {
+            id_: generator("random pseudo-label", *setting.names, id_).randrange(
+                len(by_id[id_].choices)
+            )
+            for id_ in kept
+        }
+    if gold_of is None:
+        raise ValueError("the control 'oracle' needs the gold labels of the selected items")
+    gold = gold_of(tuple(kept))
+    return {id_: by_id[id_].choices.index(gold[id_]) for id_ in kept}
+
+
+def training_examples(
+    setting: Setting,
+    examples: Sequence[Example],
+    kept: Kept,
+    targets: Mapping[str, int],
+    by_id: Mapping[str, UnlabelledItem],
+    selection: Selection,
+    admitted: Mapping[str, tuple[str, float]],
+) -> list[Example]:
+    """Returns labelled and pseudo-labelled examples, in the order in which they are drawn."""
+    options = _options(setting)
+    if options.targets == "none":
+        # As many examples as the round would have had, so as many optimizer steps.
+        number = len(examples) + len(kept)
+        return [examples[index % len(examples)] for index in range(number)]
+    if isinstance(setting.cell.recipe, InContext):
+        order = _in_prompt(setting, kept, selection, _stays(setting, by_id, admitted))
+    else:
+        order = _drawn(setting, kept)
+    return [
+        *examples,
+        *(
+            Example(
+                item=labelled(by_id[id_], targets[id_]),
+                answer=targets[id_],
+                weight=kept[id_][1],
+                smoothing=options.label_smoothing,
+            )
+            for id_ in order
+        ),
+    ]
+
+
+def _options(setting: Setting) -> SelfTraining:
+    options = setting.cell.self_training
+    if options is None:
+        raise ValueError("a cell without self-training has no round to run")
+    return options
+
+
+def _stays(
+    setting: Setting,
+    by_id: Mapping[str, UnlabelledItem],
+    admitted: Mapping[str, tuple[str, float]],
+) -> frozenset[str]:
+    """Returns what was admitted before and is kept whatever the model says of it by now."""
+    if _options(setting).memory != "accumulate":
+        return frozenset()
+    return frozenset(id_ for id_ in admitted if id_ in by_id)
+
+
+def _drawn(setting: Setting, ids: Iterable[str]) -> list[str]:
+    known = list(ids)
+    return list(draw_ids(known, len(known), "pseudo-labelled", *setting.names))
+
+
+def _in_prompt(
+    setting: Setting, ids: Iterable[str], selection: Selection, before: frozenset[str]
+) -> list[str]:
+    """Returns the items as a prompt shows them: earlier admissions, then by confidence."""
+
+    def rank(id_: str) -> tuple[bool, float]:
+        return id_ not in before, -selection.confidence[id_]
+
+    return sorted(_drawn(setting, ids), key=rank)
