@@ -21,10 +21,10 @@ from study.planned import Plan
 from trainables import layout
 from trainables.block import PlannedCell
 from trainables.draws import draw_ids
+from trainables.failures import read_failure
 from trainables.records import (
     InvalidRecordError,
     Record,
-    read_failure,
     read_record,
     read_scores,
 )

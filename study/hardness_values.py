@@ -16,8 +16,9 @@ from numpy.typing import NDArray
 from search_spaces.hardness import SCORES, ModelHardness
 from search_spaces.values import digest
 from trainables.block import PlannedCell
+from trainables.failures import read_failure
 from trainables.measures import MdlScores, label_probability_mdl, prequential_mdl
-from trainables.records import InvalidRecordError, read_failure, read_record, read_scores
+from trainables.records import InvalidRecordError, read_record, read_scores
 from trainables.splits import untrained_ids
 from trainables.storage import Storage
 from trainables.task_data import CellDraws, SplitTask

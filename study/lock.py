@@ -3,24 +3,24 @@
 The lock is a file that its holder writes anew again and again. A holder that was killed stops
 doing so, and its lock is taken over. A holder looks before it writes: one that was displaced (it
 could not write for a minute) learns of it and stops, so that two do not stay. How old a sign is, is
-said by the clock of where the file lies: the clocks of two hosts may differ.
+said by the clock of where the file lies: the clocks of two hosts may differ. Who only looks, from
+anywhere, writes nothing: `study.last_sign`.
 """
 
 from __future__ import annotations
 
 import json
-import os
-import platform
 import signal
 import sys
 import threading
 import time
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
 from trainables import layout
+from trainables.host import has_ended, this_process
 from trainables.storage import Storage, made_folders_removed
 
 HEARTBEAT_S = 10.0
@@ -55,16 +55,10 @@ def held(storage: Storage) -> Iterator[None]:
         yield from _held(storage)
 
 
-def is_at_work(storage: Storage, now: float) -> bool:
-    """Says whether a sweep has given a sign lately; nothing is written.
-
-    Args:
-        storage: The run folder.
-        now: Seconds since 1970, by this machine's clock: `study.doctor` says how well it goes with
-            the storage's.
-    """
-    written = storage.modified(layout.LOCK)
-    return written is not None and now - written <= STALE_S
+def token_of(storage: Storage) -> str | None:
+    """Returns what names the sweep that holds the run folder; None where none does."""
+    token = (read_lock(storage) or {}).get("token")
+    return None if token is None else str(token)
 
 
 def _held(storage: Storage) -> Iterator[None]:
@@ -111,7 +105,7 @@ def _take(storage: Storage, token: str) -> None:
         storage.write_bytes(layout.LOCK, _word(token, is_settled=False))
     # Another one that looked before this word was there may have begun while it was on its way.
     is_late = time.monotonic() - began > SETTLE_S
-    may_live = holder is not None and holder.get("host") != platform.node()
+    may_live = holder is not None and not has_ended(holder)
     is_doubtful = not storage.is_local and (is_late or may_live)
     time.sleep(LONG_SETTLE_S if is_doubtful else SETTLE_S)
     _refuse_if_held(storage, token)
@@ -145,7 +139,7 @@ def _alone(storage: Storage) -> Iterator[None]:
 
 def _release(storage: Storage, token: str) -> None:
     try:
-        if (_read(storage) or {}).get("token") == token:
+        if (read_lock(storage) or {}).get("token") == token:
             storage.delete(layout.LOCK)
     except OSError as error:
         print(
@@ -161,10 +155,10 @@ def _refuse_if_held(storage: Storage, token: str | None = None) -> dict[str, Any
     Whoever has written after this token's own word is alive, however old what it wrote is: a
     bucket may have kept it waiting.
     """
-    holder = _read(storage)
+    holder = read_lock(storage)
     if holder is None or holder.get("token") == token:
         return holder
-    if token is None and _has_ended(holder):
+    if token is None and has_ended(holder):
         return holder
     age = _age(storage, layout.LOCK)
     if age is None:  # taken away since
@@ -191,19 +185,6 @@ def _age(storage: Storage, key: str) -> float | None:
     return None if written is None or now is None else now - written
 
 
-def _has_ended(holder: Mapping[str, Any]) -> bool:
-    """Says whether the holder is known to be gone; of another machine's nothing is known."""
-    if holder.get("host") != platform.node():
-        return False
-    try:
-        os.kill(int(holder["pid"]), 0)
-    except ProcessLookupError:
-        return True
-    except (PermissionError, KeyError, ValueError):
-        return False
-    return False
-
-
 def _beat(
     storage: Storage, token: str, stop: threading.Event, lost: threading.Event, is_main: bool
 ) -> None:
@@ -214,7 +195,7 @@ def _beat(
     """
     while not stop.wait(HEARTBEAT_S):
         try:
-            found = _read(storage)
+            found = read_lock(storage)
             is_others = found is None or (found.get("settled") and found.get("token") != token)
             if not is_others:
                 storage.write_bytes(layout.LOCK, _word(token, is_settled=True))
@@ -230,15 +211,14 @@ def _beat(
 def _word(token: str, *, is_settled: bool) -> bytes:
     word = {
         "token": token,
-        "host": platform.node(),
-        "pid": os.getpid(),
+        **this_process(),
         "time": time.time(),
         "settled": is_settled,
     }
     return json.dumps(word).encode()
 
 
-def _read(storage: Storage) -> dict[str, Any] | None:
+def read_lock(storage: Storage) -> dict[str, Any] | None:
     """Returns what the lock says; None where there is none, nothing where it cannot be read."""
     try:
         found = json.loads(storage.read_bytes(layout.LOCK))

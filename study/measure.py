@@ -18,6 +18,7 @@ from scipy.stats import spearmanr
 from search_spaces.hardness import SCORES, ModelHardness
 from search_spaces.registry import find_space
 from search_spaces.space import Space
+from study.command import refuse, run_command
 from study.hardness_files import HardnessFacts, forget_hardness, write_hardness
 from study.hardness_plan import HardnessPlan, plan_hardness, wanted_hardness
 from study.hardness_values import (
@@ -26,24 +27,14 @@ from study.hardness_values import (
     NotMeasuredError,
     hardness_values,
 )
-from study.lock import LockLostError, RunFolderInUseError, held
+from study.lock import held
 from study.planned import write_plan
 from study.progress import clock
-from study.running import (
-    CELLS_FAILED,
-    IN_PROCESS,
-    INTERRUPTED,
-    OK,
-    exit_status,
-    missing_cells,
-    refuse,
-    run_cells,
-    stop_on_interrupt,
-)
+from study.running import CELLS_FAILED, IN_PROCESS, OK, exit_status, missing_cells, run_cells
 from study.text_table import aligned
 from study.tracking import open_tracker
 from study.work import CPU_FLOP_PER_SECOND
-from trainables import layout, ray_seam
+from trainables import layout
 from trainables.errors import UnavailableError
 from trainables.storage import Storage, check_writable, open_storage
 from trainables.task_data import TaskData
@@ -52,32 +43,27 @@ from trainables.task_data import TaskData
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command; returns its exit status.
 
-    0: every measure is there. 1: a cell failed, and what needs it is not there. 2: bad input,
-    nothing was started. 130: stopped by Ctrl-C; the next run goes on from there.
+    0: every measure is there. 1: a cell failed, and what needs it is not there, or the run folder
+    did not answer any more. 2: bad input, nothing was started. 130: stopped by Ctrl-C; the next run
+    goes on from there.
     """
     options = _parser().parse_args(arguments)
-    stop_on_interrupt()
+    return run_command(lambda: _run(options), out=options.out)
+
+
+def _run(options: argparse.Namespace) -> int:
     try:
-        try:
-            space = find_space(options.space)
-            if options.dry_run:
-                print(_dry_run(space, options.data_root))
-                return OK
-            plan = plan_hardness(space, options.data_root)
-            storage = open_storage(options.out)
-            check_writable(storage)
-        except ValueError as error:
-            return refuse(error)
-        with held(storage):
-            return make_measures(plan, storage, address=options.address)
-    except LockLostError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return CELLS_FAILED
-    except (ray_seam.ClusterError, RunFolderInUseError) as error:
+        space = find_space(options.space)
+        if options.dry_run:
+            print(_dry_run(space, options.data_root))
+            return OK
+        plan = plan_hardness(space, options.data_root)
+        storage = open_storage(options.out)
+        check_writable(storage)
+    except (OSError, ValueError) as error:
         return refuse(error)
-    except KeyboardInterrupt:
-        print("\nStopped. Finished cells are kept: the same command goes on from here.")
-        return INTERRUPTED
+    with held(storage):
+        return make_measures(plan, storage, address=options.address)
 
 
 def make_measures(planned: HardnessPlan, storage: Storage, *, address: str | None = None) -> int:

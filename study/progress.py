@@ -10,7 +10,8 @@ from typing import TextIO
 
 from trainables import layout
 from trainables.block import PlannedCell
-from trainables.records import InvalidRecordError, Record, read_failure, read_record
+from trainables.failures import read_failure
+from trainables.records import InvalidRecordError, Record, read_record
 from trainables.storage import Storage
 
 LOCAL_INTERVAL_S = 1.0

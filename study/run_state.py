@@ -2,25 +2,19 @@
 
 from __future__ import annotations
 
-import os
-import platform
 import statistics
-import time
 from collections.abc import Iterable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from study.lock import is_at_work
+from study.last_sign import Sign, last_sign
 from trainables import layout
 from trainables.block import PlannedCell
-from trainables.records import InvalidRecordError, Record, read_failure, read_record
-from trainables.storage import Storage
-
-LOCAL_READERS = 4
-REMOTE_READERS = 32
-"""Threads that read records: an object store answers slowly, so more are under way at once."""
+from trainables.failures import Failure, failure_of
+from trainables.host import has_ended
+from trainables.records import InvalidRecordError, Record, read_record
+from trainables.storage import Storage, ask_many
 
 OVERDUE_FACTOR = 5.0
 OVERDUE_AT_LEAST_S = 600.0
@@ -34,8 +28,12 @@ class Claim(BaseModel):
 
     host: str
     pid: int
+    boot: str = ""
+    pid_namespace: str = ""
     started: float
-    """Seconds since 1970."""
+    """Seconds since 1970 by the clock of the worker's machine."""
+    token: str | None = None
+    """Which sweep runs it: what the run folder's lock says while that sweep is at work."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -62,7 +60,7 @@ class FailedCell:
     """A cell whose last run failed."""
 
     planned: PlannedCell
-    reason: str
+    failure: Failure
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -75,13 +73,13 @@ class RunState:
     """Not begun, or begun by a worker that is gone."""
     lost: Sequence[PlannedCell]
     """Those of the waiting that were begun."""
-    is_at_work: bool
-    """Whether a sweep (or another command that runs cells) has given a sign within a minute."""
+    sign: Sign | None
+    """The last one of the sweep (or another command that runs cells) that holds the run folder."""
     failed: Sequence[FailedCell]
     cell_seconds: float
-    """Of the finished cells."""
-    gpu_seconds: float
-    """Cell-seconds on GPUs times the cell's workers."""
+    """Of the finished cells, and of the failed ones until they failed."""
+    gpu_seconds_of: Mapping[str, float]
+    """Of these the seconds on GPUs, times the cell's workers, by base model."""
     seconds_left: float | None
     """Expected cell-seconds of what is running or waiting; None while nothing has finished."""
 
@@ -89,6 +87,16 @@ class RunState:
     def num_cells(self) -> int:
         """All cells of the plan."""
         return len(self.done) + len(self.running) + len(self.waiting) + len(self.failed)
+
+    @property
+    def is_at_work(self) -> bool:
+        """Whether a sweep gives signs."""
+        return self.sign is not None and self.sign.is_living
+
+    @property
+    def gpu_seconds(self) -> float:
+        """Cell-seconds on GPUs times the cell's workers."""
+        return sum(self.gpu_seconds_of.values())
 
     @property
     def eta_seconds(self) -> float | None:
@@ -109,17 +117,17 @@ def read_run_state(
     """Reads where each cell of a plan is.
 
     A cell is done when its record is valid; whether its scores are those of the record is not
-    looked at here (`study.report` does). A cell that was begun runs only while the sweep gives
-    signs: of a lost machine, that is all that can be known from elsewhere.
+    looked at here (`study.report` does). A cell that was begun runs only while the very sweep that
+    began it gives signs: of a lost machine, that is all that can be known from elsewhere.
 
     Args:
         storage: The run folder.
         cells: The plan's cells.
-        now: Seconds since 1970; None: the time of this machine.
+        now: Seconds since 1970 by the viewer's clock; None: the time of this machine.
     """
-    now = time.time() if now is None else now
-    at_work = is_at_work(storage, now)
-    found = _look_at_all(storage, cells, at_work)
+    sign = last_sign(storage, now)
+    begun = storage.modified_in(layout.RUNNING)
+    found = _look_at_all(storage, cells, begun, sign)
     done = {id_: x for id_, x in found.items() if isinstance(x, Record)}
     pace = _Pace((cell, done[cell.id]) for cell in cells if cell.id in done)
     running, waiting, lost, failed = [], [], [], []
@@ -127,60 +135,66 @@ def read_run_state(
         match found.get(cell.id):
             case None:
                 waiting.append(cell)
-            case str(reason):
-                failed.append(FailedCell(planned=cell, reason=reason))
-            case Claim() as claim if _runs(claim, at_work):
-                running.append(_running(cell, claim, pace, now))
+            case Failure() as failure:
+                failed.append(FailedCell(planned=cell, failure=failure))
+            case Claim() as claim if sign is not None and _runs(claim, sign):
+                since = begun[f"{cell.id}.json"] or claim.started
+                running.append(_running(cell, claim, pace, sign.storage_now - since))
             case Claim():
                 waiting.append(cell)
                 lost.append(cell)
+    ended = [(cell.model_name, done[cell.id]) for cell in cells if cell.id in done]
+    spent = [(model, *_spent(record)) for model, record in ended]
+    spent += [(cell.planned.model_name, *_lost(cell.failure)) for cell in failed]
     return RunState(
         done=done,
         running=running,
         waiting=waiting,
         lost=lost,
-        is_at_work=at_work,
+        sign=sign,
         failed=failed,
-        cell_seconds=sum(record.seconds.get("total", 0.0) for record in done.values()),
-        gpu_seconds=sum(map(_gpu_seconds, done.values())),
+        cell_seconds=sum(seconds for _, seconds, _ in spent),
+        gpu_seconds_of={
+            model: sum(seconds * gpus for name, seconds, gpus in spent if name == model)
+            for model in dict.fromkeys(name for name, _, gpus in spent if gpus)
+        },
         seconds_left=_seconds_left(running, waiting, pace),
     )
 
 
 def _look_at_all(
-    storage: Storage, cells: Sequence[PlannedCell], at_work: bool
-) -> Mapping[str, Record | Claim | str | None]:
+    storage: Storage, cells: Sequence[PlannedCell], signs: Iterable[str], sign: Sign | None
+) -> Mapping[str, Record | Claim | Failure | None]:
     """Returns what there is of each cell that a worker has begun."""
-    names = {*storage.list(layout.CELLS)}
-    names |= {name.removesuffix(".json") for name in storage.list(layout.RUNNING)}
+    names = {*storage.list(layout.CELLS), *(name.removesuffix(".json") for name in signs)}
     begun = [cell.id for cell in cells if cell.id in names]
-    with ThreadPoolExecutor(LOCAL_READERS if storage.is_local else REMOTE_READERS) as pool:
-        looks = pool.map(lambda id_: _look(storage, id_, at_work), begun)
-        return dict(zip(begun, looks, strict=True))
+    looks = ask_many(storage, lambda id_: _look(storage, id_, sign), begun)
+    return dict(zip(begun, looks, strict=True))
 
 
-def _running(cell: PlannedCell, claim: Claim, pace: _Pace, now: float) -> RunningCell:
+def _running(cell: PlannedCell, claim: Claim, pace: _Pace, seconds: float) -> RunningCell:
     return RunningCell(
         planned=cell,
         host=claim.host,
-        seconds=max(0.0, now - claim.started),
+        seconds=max(0.0, seconds),
         expected_seconds=pace.expected(cell),
     )
 
 
-def _look(storage: Storage, id_: str, at_work: bool) -> Record | Claim | str | None:
+def _look(storage: Storage, id_: str, sign: Sign | None) -> Record | Claim | Failure | None:
     """Returns the cell's record, else who runs it, else why it failed, else who began it."""
     try:
         return read_record(storage, id_)
     except (FileNotFoundError, InvalidRecordError):
         claim = read_claim(storage, id_)
-    if claim is not None and _runs(claim, at_work):
+    if claim is not None and sign is not None and _runs(claim, sign):
         return claim
-    return read_failure(storage, id_) or claim
+    return failure_of(storage, id_) or claim
 
 
-def _runs(claim: Claim, at_work: bool) -> bool:
-    return at_work and not is_gone(claim)
+def _runs(claim: Claim, sign: Sign) -> bool:
+    is_its_own = claim.token == sign.token
+    return sign.is_living and is_its_own and not has_ended(claim.model_dump())
 
 
 def read_claim(storage: Storage, id_: str) -> Claim | None:
@@ -191,24 +205,16 @@ def read_claim(storage: Storage, id_: str) -> Claim | None:
         return None
 
 
-def is_gone(claim: Claim) -> bool:
-    """Says whether the worker is known to be gone; of another machine's nothing is known."""
-    if claim.host != platform.node():
-        return False
-    try:
-        os.kill(claim.pid, 0)
-    except ProcessLookupError:
-        return True
-    except OSError:
-        return False
-    return False
-
-
-def _gpu_seconds(record: Record) -> float:
+def _spent(record: Record) -> tuple[float, int]:
+    """Returns a cell's seconds, and on how many GPUs they were spent."""
     is_on_gpu = str(record.execution.get("device", "")).startswith("cuda")
     workers = record.execution.get("workers", 1)
     count = workers if isinstance(workers, int) else 1
-    return count * record.seconds.get("total", 0.0) if is_on_gpu else 0.0
+    return record.seconds.get("total", 0.0), count if is_on_gpu else 0
+
+
+def _lost(failure: Failure) -> tuple[float, int]:
+    return failure.seconds, failure.workers if failure.device.startswith("cuda") else 0
 
 
 class _Pace:

@@ -2,39 +2,26 @@
 
 from __future__ import annotations
 
-import os
-import signal
 import sys
-import time
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import partial
-from types import FrameType
 
 from search_spaces.space import Footprint, Space
 from study.blocks import factors_of, missing_units, pack_blocks
 from study.budget import Budget
 from study.cost import Timings
+from study.lock import token_of
+from study.outcomes import blame, forget, print_unfinished
 from study.planned import Plan
 from study.planner import Inputs
 from study.progress import Progress
-from study.run_state import LOCAL_READERS, REMOTE_READERS
 from study.tracking import Tracker
 from trainables import layout, ray_seam
 from trainables.block import Block, PlannedCell, Site, Unit
-from trainables.checkpoints import clean_checkpoints
-from trainables.records import (
-    InvalidRecordError,
-    Record,
-    check_record,
-    read_failure,
-    write_failure,
-)
-from trainables.storage import Storage
-
-IN_PROCESS = "in-process"
-"""The `--address` that runs the cells in this process, without Ray."""
+from trainables.growth import IN_PROCESS as IN_PROCESS
+from trainables.records import InvalidRecordError, Record, check_record
+from trainables.storage import Storage, ask_many
 
 OK, CELLS_FAILED, BAD_INPUT, INTERRUPTED = 0, 1, 2, 130
 """Exit statuses of the commands that run cells."""
@@ -53,15 +40,14 @@ def missing_cells(
     folders = set(storage.list(layout.CELLS))
     begun = [cell for cell in cells if cell.id in folders]
     valid = set()
-    with ThreadPoolExecutor(LOCAL_READERS if storage.is_local else REMOTE_READERS) as pool:
-        for cell, found in zip(begun, pool.map(partial(_look, storage), begun), strict=True):
-            if isinstance(found, Record):
-                valid.add(cell.id)
-                if timings is not None:
-                    timings.add(cell, found)
-            elif found is not None:
-                print(f"The record of {cell.label} is not valid and is made again: {found}")
-                storage.delete(layout.record(cell.id))
+    for cell, found in zip(begun, ask_many(storage, partial(_look, storage), begun), strict=True):
+        if isinstance(found, Record):
+            valid.add(cell.id)
+            if timings is not None:
+                timings.add(cell, found)
+        elif found is not None:
+            print(f"The record of {cell.label} is not valid and is made again: {found}")
+            storage.delete(layout.record(cell.id))
     return [cell for cell in cells if cell.id not in valid]
 
 
@@ -103,52 +89,25 @@ def run_cells(
     """
     if not missing:
         write()
-        _forget(storage, missing)
+        forget(storage, missing)
         print(f"All {len(plan.cells)} cells have valid records: no cell to run.")
         return
     with _executor(plan, inputs, storage, missing, address, budget) as (blocks, run):
         if budget is not None:
             budget.approve(blocks)
         write()
-        _forget(storage, missing)
+        forget(storage, missing)
         tracker.start_blocks(blocks)
         with Progress(storage, missing, on_finished=tracker.log_cell):
             errors = run()
     if not any(storage.list(layout.RUNNING)):
         storage.delete(layout.RUNNING)
-    _blame(storage, missing, errors)
+    blame(storage, missing, errors)
 
 
 def exit_status(storage: Storage, cells: Sequence[PlannedCell]) -> int:
     """Says which cells have no record and why; returns the exit status."""
-    unfinished = [cell for cell in cells if not storage.exists(layout.record(cell.id))]
-    for cell in unfinished:
-        reason = read_failure(storage, cell.id) or "not run"
-        print(f"FAILED {cell.label} ({cell.id}): {reason}", file=sys.stderr)
-    if unfinished:
-        print(
-            f"{len(unfinished)} cells failed; details lie in failure.json beside where their "
-            "records would be. The same command tries them again.",
-            file=sys.stderr,
-        )
-    return CELLS_FAILED if unfinished else OK
-
-
-def refuse(error: Exception) -> int:
-    """Says what is wrong with the input; returns the exit status."""
-    print(f"error: {error}", file=sys.stderr)
-    return BAD_INPUT
-
-
-def stop_on_interrupt() -> None:
-    """Lets the first Ctrl-C stop what is running, and the second one the process."""
-    signal.signal(signal.SIGINT, _interrupt)
-
-
-def _interrupt(signum: int, frame: FrameType | None) -> None:
-    signal.signal(signal.SIGINT, lambda *_: os._exit(INTERRUPTED))
-    print("\nStopping (Ctrl-C again stops at once) ...", flush=True)
-    raise KeyboardInterrupt
+    return CELLS_FAILED if print_unfinished(storage, cells) else OK
 
 
 Run = Callable[[], Sequence[str]]
@@ -165,7 +124,7 @@ def _executor(
     budget: Budget | None,
 ) -> Iterator[tuple[Sequence[Block], Run]]:
     """Yields the blocks of the missing cells and what runs them: on Ray, or in this process."""
-    site = Site(out=storage.root, models=inputs.models)
+    site = Site(out=storage.root, models=inputs.models, token=token_of(storage))
     units = missing_units(plan, missing)
     if address == IN_PROCESS:
         from trainables import in_process
@@ -175,6 +134,7 @@ def _executor(
         return
     scratch = layout.ray(plan.space.name)
     with ray_seam.cluster(address):
+        ray_seam.check_run_folder(storage)
         blocks = _pack_by_footprint(plan.space, units, budget)
         storage.delete(scratch)  # left by a run that was killed
         yield (
@@ -226,24 +186,3 @@ def _affordable(budget: Budget | None, has_gpus: bool, num_footprints: int) -> i
     """Returns the blocks of one footprint that the budget pays the start of, at least one."""
     most = None if budget is None else budget.most_blocks(has_gpus=has_gpus)
     return sys.maxsize if most is None else max(1, most // num_footprints)
-
-
-def _forget(storage: Storage, missing: Sequence[PlannedCell]) -> None:
-    """Forgets how cells ended before, and removes checkpoints that no cell will go on from."""
-    for cell in missing:
-        storage.delete(layout.failure(cell.id))
-        storage.delete(layout.running(cell.id))
-    clean_checkpoints(storage, {cell.id for cell in missing}, now=time.time())
-
-
-def _blame(storage: Storage, cells: Sequence[PlannedCell], errors: Sequence[str]) -> None:
-    """Gives every cell that a lost block left behind the reason why."""
-    if not errors:
-        return
-    for cell in cells:
-        has_outcome = storage.exists(layout.record(cell.id)) or storage.exists(
-            layout.failure(cell.id)
-        )
-        if not has_outcome:
-            reason = f"its block ended early: {errors[0].strip().splitlines()[-1]}"
-            write_failure(storage, cell.id, reason=reason, details="\n\n".join(errors))

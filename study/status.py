@@ -1,7 +1,7 @@
 """`python -m study.status RUN`: how far a study is, from anywhere that can read its run folder.
 
-RUN is a study's folder inside a run folder (`runs/micro`, `s3://bucket/runs/micro`). Only the plan
-and the records are read: no Ray, no cluster, nothing is written.
+RUN is a study's folder inside a run folder (`runs/micro`, `s3://bucket/runs/micro`). Only the plan,
+the records and the sweep's signs are read: no Ray, no cluster, nothing is written.
 """
 
 from __future__ import annotations
@@ -15,10 +15,11 @@ from pathlib import Path
 from typing import Any
 
 from study.planned import read_plan
-from study.prices import Cost, gpu_cost, read_prices
+from study.prices import read_prices
 from study.progress import clock
 from study.run_folder import open_run
 from study.run_state import RunState, read_run_state
+from study.spending import Spending, spending
 from study.text_table import aligned
 
 OK, CELLS_FAILED, BAD_INPUT = 0, 1, 2
@@ -37,27 +38,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
         storage, space = open_run(options.run)
         plan = read_plan(storage, space)
         state = read_run_state(storage, plan.cells)
-        cost = _cost(state, options.instance, options.prices)
+        spent = spending(plan, state.gpu_seconds_of, read_prices(options.prices), options.instance)
     except (ValueError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return BAD_INPUT
     if options.json:
-        print(json.dumps(as_json(space, state, cost), indent=2))
+        print(json.dumps(as_json(space, state, spent), indent=2))
     else:
-        print(as_text(space, state, cost))
+        print(as_text(space, state, spent))
     return CELLS_FAILED if state.failed else OK
 
 
-def _cost(state: RunState, instance: str | None, prices: Path | None) -> Cost | None:
-    """Returns what the finished cells cost, where the machine is known."""
-    if instance is None:
-        if prices is not None:
-            raise ValueError("--prices needs --instance: whose price is taken")
-        return None
-    return gpu_cost(read_prices(prices), instance, state.gpu_seconds)
-
-
-def as_text(space: str, state: RunState, cost: Cost | None) -> str:
+def as_text(space: str, state: RunState, spent: Spending) -> str:
     """Returns the state of a run as text for the terminal."""
     share = 100 * len(state.done) / max(state.num_cells, 1)
     rows = [
@@ -66,7 +58,8 @@ def as_text(space: str, state: RunState, cost: Cost | None) -> str:
         ("running", f"{len(state.running)}"),
         ("waiting", _waiting(state)),
         ("failed", f"{len(state.failed)}"),
-        ("spent", _spent(state, cost)),
+        ("spent", _spent(state, spent)),
+        ("sweep", _sweep(state)),
         ("ETA", _eta(state)),
     ]
     lines = [space, *aligned(rows, indent=2)]
@@ -77,13 +70,23 @@ def as_text(space: str, state: RunState, cost: Cost | None) -> str:
     return "\n".join(lines)
 
 
-def _spent(state: RunState, cost: Cost | None) -> str:
+def _spent(state: RunState, spent: Spending) -> str:
     text = f"{clock(state.cell_seconds)} of cells"
     if state.gpu_seconds:
         text += f", {state.gpu_seconds / 3600:.2f} GPU-hours"
-    if cost is not None:
-        text += f", about ${cost.spot:.2f} on spot (${cost.on_demand:.2f} on-demand)"
+    if spent.cost is not None:
+        text += f", about ${spent.cost.spot:.2f} on spot (${spent.cost.on_demand:.2f} on-demand)"
+        text += f" on {', '.join(spent.instances)}"
+    if spent.unpriced:
+        text += f"; no price is known for {', '.join(spent.unpriced)} (--instance names a type)"
     return text
+
+
+def _sweep(state: RunState) -> str:
+    if state.sign is None:
+        return "none is at work"
+    ago = f"its last sign is {clock(state.sign.age)} old by this machine's clock"
+    return f"at work, {ago}" if state.is_at_work else f"none is at work: {ago}"
 
 
 def _waiting(state: RunState) -> str:
@@ -121,8 +124,8 @@ def _running_lines(state: RunState) -> list[str]:
 
 def _failure_lines(state: RunState) -> list[str]:
     """One line a reason, the most frequent first, with a cell that has it."""
-    reasons = Counter(cell.reason for cell in state.failed)
-    first = {cell.reason: cell.planned for cell in reversed(state.failed)}
+    reasons = Counter(cell.failure.reason for cell in state.failed)
+    first = {cell.failure.reason: cell.planned for cell in reversed(state.failed)}
     lines = [
         f"  {count} x {reason}  (such as {first[reason].label}, {first[reason].id})"
         for reason, count in reasons.most_common(SHOWN)
@@ -134,7 +137,7 @@ def _more(count: int) -> list[str]:
     return [f"  ... and {count - SHOWN} more"] if count > SHOWN else []
 
 
-def as_json(space: str, state: RunState, cost: Cost | None) -> dict[str, Any]:
+def as_json(space: str, state: RunState, spent: Spending) -> dict[str, Any]:
     """Returns the state of a run as plain values; what is unknown is null."""
     return {
         "space": space,
@@ -153,13 +156,22 @@ def as_json(space: str, state: RunState, cost: Cost | None) -> dict[str, Any]:
         "waiting": len(state.waiting),
         "lost": [cell.id for cell in state.lost],
         "sweep_is_at_work": state.is_at_work,
+        "last_sign_seconds": None if state.sign is None else round(state.sign.age, 1),
         "failed": [
-            {"cell": cell.planned.id, "label": cell.planned.label, "reason": cell.reason}
+            {
+                "cell": cell.planned.id,
+                "label": cell.planned.label,
+                "reason": cell.failure.reason,
+                "seconds": cell.failure.seconds,
+            }
             for cell in state.failed
         ],
         "cell_seconds": state.cell_seconds,
         "gpu_seconds": state.gpu_seconds,
-        "dollars": None if cost is None else {"spot": cost.spot, "on_demand": cost.on_demand},
+        "dollars": None
+        if spent.cost is None
+        else {"spot": spent.cost.spot, "on_demand": spent.cost.on_demand},
+        "models_without_price": list(spent.unpriced),
         "cell_seconds_left": state.seconds_left,
         "eta_seconds": state.eta_seconds,
     }
@@ -178,7 +190,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--instance",
         metavar="TYPE",
-        help="machine type of the workers, such as g5.2xlarge: adds what the GPU-hours cost",
+        help="machine type of the workers, such as g5.2xlarge, whose price all GPU-hours have "
+        "(default: the plan's)",
     )
     parser.add_argument(
         "--prices",

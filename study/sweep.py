@@ -10,26 +10,17 @@ from pathlib import Path
 from search_spaces.registry import find_space
 from search_spaces.space import Space
 from study.budget import Budget, add_market_flags, open_market, price_plan
-from study.cost import CostError, Market, Timings, check_budget
+from study.command import refuse, run_command
+from study.cost import Market, Timings, check_budget
 from study.growing import describe_lost
 from study.items_table import write_items
-from study.lock import LockLostError, RunFolderInUseError, held
+from study.lock import held
 from study.outline import describe_plan, describe_unloaded
 from study.planned import Plan, write_plan
 from study.planner import Inputs, make_plan
-from study.running import (
-    CELLS_FAILED,
-    IN_PROCESS,
-    INTERRUPTED,
-    OK,
-    exit_status,
-    missing_cells,
-    refuse,
-    run_cells,
-    stop_on_interrupt,
-)
+from study.running import IN_PROCESS, OK, exit_status, missing_cells, run_cells
 from study.tracking import open_tracker
-from trainables import layout, ray_seam
+from trainables import layout
 from trainables.errors import UnavailableError
 from trainables.storage import Storage, check_writable, open_storage
 
@@ -42,40 +33,30 @@ def main(arguments: Sequence[str] | None = None) -> int:
     next run goes on from there.
     """
     options = _parser().parse_args(arguments)
-    stop_on_interrupt()
+    return run_command(lambda: _run(options), out=options.out)
+
+
+def _run(options: argparse.Namespace) -> int:
     try:
-        try:
-            space = find_space(options.space)
-            storage = open_storage(options.out)
-            market = open_market(options.prices, options.instance)
-            if options.dry_run:
-                return _dry_run(space, options.data_root, storage, market, options.max_cost)
-            print(f"Planning {space.name} ...", flush=True)
-            plan, inputs = make_plan(space, options.data_root, storage)
-            check_writable(storage)
-        except (OSError, ValueError) as error:
-            return refuse(error)
-        with held(storage):
-            return run_study(
-                plan,
-                inputs,
-                storage,
-                address=options.address,
-                market=market,
-                max_cost=options.max_cost,
-            )
-    except LockLostError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return CELLS_FAILED
-    except (ray_seam.ClusterError, RunFolderInUseError, CostError) as error:
+        space = find_space(options.space)
+        storage = open_storage(options.out)
+        market = open_market(options.prices, options.instance)
+        if options.dry_run:
+            return _dry_run(space, options.data_root, storage, market, options.max_cost)
+        print(f"Planning {space.name} ...", flush=True)
+        plan, inputs = make_plan(space, options.data_root, storage)
+        check_writable(storage)
+    except (OSError, ValueError) as error:
         return refuse(error)
-    except OSError as error:
-        print(f"error: {options.out} cannot be read or written: {error}", file=sys.stderr)
-        print("Finished cells are kept: the same command goes on from here.", file=sys.stderr)
-        return CELLS_FAILED
-    except KeyboardInterrupt:
-        print("\nStopped. Finished cells are kept: the same command goes on from here.")
-        return INTERRUPTED
+    with held(storage):
+        return run_study(
+            plan,
+            inputs,
+            storage,
+            address=options.address,
+            market=market,
+            max_cost=options.max_cost,
+        )
 
 
 def run_study(

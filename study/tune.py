@@ -13,8 +13,9 @@ from search_spaces.recipes import num_labels
 from search_spaces.registry import find_space
 from search_spaces.search import RANGES
 from search_spaces.space import BaseModelRef, Space
-from study.lock import LockLostError, RunFolderInUseError, held
-from study.running import IN_PROCESS, INTERRUPTED, OK, refuse, stop_on_interrupt
+from study.command import refuse, run_command
+from study.lock import held
+from study.running import IN_PROCESS, OK
 from study.search import make_searches, parameters_text, standard_error, winner
 from study.search_job import Job, Run, resumed
 from trainables import layout, ray_seam
@@ -28,29 +29,24 @@ METHODS = {name.replace(" ", "-"): name for name in RANGES}
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command; returns its exit status.
 
-    0: every search has its winner. 1: in some search no trial went to its end. 2: bad input,
-    nothing was started. 130: stopped by Ctrl-C; the same command goes on from there.
+    0: every search has its winner. 1: in some search no trial went to its end, or the run folder
+    did not answer any more. 2: bad input, nothing was started. 130: stopped by Ctrl-C; the same
+    command goes on from there.
     """
     options = _parser().parse_args(arguments)
-    stop_on_interrupt()
+    return run_command(lambda: _run(options), out=options.out, kept="Ended trials")
+
+
+def _run(options: argparse.Namespace) -> int:
     try:
-        try:
-            space = find_space(options.space)
-            storage = open_storage(options.out)
-            jobs = _make_jobs(space, storage, options)
-            check_writable(storage)
-        except ValueError as error:
-            return refuse(error)
-        with held(storage):
-            return _run_jobs(jobs, storage, space, options.address)
-    except LockLostError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return NOTHING_FOUND
-    except (ray_seam.ClusterError, RunFolderInUseError) as error:
+        space = find_space(options.space)
+        storage = open_storage(options.out)
+        jobs = _make_jobs(space, storage, options)
+        check_writable(storage)
+    except (OSError, ValueError) as error:
         return refuse(error)
-    except KeyboardInterrupt:
-        print("\nStopped. Ended trials are kept: the same command goes on from here.")
-        return INTERRUPTED
+    with held(storage):
+        return _run_jobs(jobs, storage, space, options.address)
 
 
 def _make_jobs(space: Space, storage: Storage, options: argparse.Namespace) -> list[Job]:

@@ -96,3 +96,5 @@ class Site:
     """The run folder: a local path or a bucket."""
     models: Mapping[str, ModelSource]
     """Content of a base model -> where to load it from."""
+    token: str | None = None
+    """What the driver's sign in the run folder says; None: nobody holds the folder."""

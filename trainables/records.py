@@ -276,22 +276,5 @@ def read_file(storage: Storage, record: Record, name: str) -> bytes:
     return content
 
 
-def write_failure(storage: Storage, id_: str, *, reason: str, details: str) -> None:
-    """Leaves why a cell failed beside where its record would be."""
-    storage.write_bytes(layout.failure(id_), _json_bytes({"reason": reason, "details": details}))
-
-
-def read_failure(storage: Storage, id_: str) -> str | None:
-    """Returns the reason why the cell's last run failed, if it did."""
-    try:
-        content = storage.read_bytes(layout.failure(id_))
-    except FileNotFoundError:
-        return None
-    try:
-        return str(json.loads(content)["reason"])
-    except (ValueError, KeyError, TypeError):
-        return f"{storage.path(layout.failure(id_))} cannot be read"
-
-
 def _json_bytes(value: Mapping[str, Any]) -> bytes:
     return (json.dumps(value, indent=1, sort_keys=True) + "\n").encode()

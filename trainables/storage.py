@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
-import re
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 from pyarrow import fs
 
-BUCKET = re.compile(r"[a-z0-9][a-z0-9._-]{1,61}[a-z0-9]")
-"""Names that S3 or Cloud Storage allow (without the longer names of domains)."""
+from trainables.addresses import fault_of, split_options
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+LOCAL_THREADS = 4
+REMOTE_THREADS = 32
+"""Requests that are under way at once: an object store answers slowly."""
 
 
 S3_ATTEMPTS = 8
@@ -40,8 +47,9 @@ class Storage:
         return isinstance(self.filesystem, fs.LocalFileSystem)
 
     def path(self, key: str) -> str:
-        """Returns the key as a user would write it (for messages)."""
-        return f"{self.root.rstrip('/')}/{key}"
+        """Returns the key as a user would write it: a bucket's options stay behind the path."""
+        folder, mark, options = split_options(self.root)
+        return f"{folder.rstrip('/')}/{key}{mark}{options}"
 
     def exists(self, key: str) -> bool:
         """Says whether there is a file or folder of this key."""
@@ -114,6 +122,29 @@ class Storage:
         selector = fs.FileSelector(self._at(key), allow_not_found=True)
         yield from sorted(info.base_name for info in self.filesystem.get_file_info(selector))
 
+    def modified_in(self, key: str) -> dict[str, float | None]:
+        """Returns the names of what lies directly in a folder, each with when it was last written.
+
+        As `list` and `modified`, by one listing.
+        """
+        selector = fs.FileSelector(self._at(key), allow_not_found=True)
+        found = self.filesystem.get_file_info(selector)
+        times = {info.base_name: info.mtime for info in found}
+        return {
+            name: None if (time := times[name]) is None else float(time.timestamp())
+            for name in sorted(times)
+        }
+
+    def keys(self, key: str) -> frozenset[str]:
+        """Returns the keys of all files below a folder; a bucket takes a request a thousand."""
+        selector = fs.FileSelector(self._at(key), allow_not_found=True, recursive=True)
+        start = len(self.base.rstrip("/")) + 1
+        return frozenset(
+            info.path[start:]
+            for info in self.filesystem.get_file_info(selector)
+            if info.type == fs.FileType.File
+        )
+
     def _at(self, key: str) -> str:
         if not key or key.startswith("/") or ".." in key.split("/"):
             raise StorageError(f"a storage key is a relative path without '..', got {key!r}")
@@ -125,6 +156,12 @@ class Storage:
     def _put(self, path: str, content: bytes) -> None:
         with self.filesystem.open_output_stream(path) as stream:
             stream.write(content)
+
+
+def ask_many(storage: Storage, function: Callable[[T], R], things: Iterable[T]) -> list[R]:
+    """Returns what a function that asks a storage gives for each thing; many are asked at once."""
+    with ThreadPoolExecutor(LOCAL_THREADS if storage.is_local else REMOTE_THREADS) as pool:
+        return list(pool.map(function, things))
 
 
 def _create(target: Path, content: bytes) -> None:
@@ -143,23 +180,22 @@ def open_storage(root: str) -> Storage:
     Nothing is written; credentials come from the environment as the cloud's own tools read them.
 
     Raises:
-        StorageError: If the scheme is none of these or the address has no bucket.
+        StorageError: If the scheme is none of these, the address has no bucket, or something stands
+            in it that may be secret.
     """
-    scheme, separator, rest = root.partition("://")
+    scheme, separator, _ = root.partition("://")
     if not separator:
         path = str(Path(root).expanduser().absolute())
         return Storage(root=path, filesystem=fs.LocalFileSystem(), base=path)
-    if scheme not in ("s3", "gs") or not rest.strip("/"):
-        raise StorageError(
-            f"--out must be a local path, s3://bucket/folder or gs://bucket/folder, got {root!r}"
-        )
-    _check_bucket(scheme, rest)
+    fault = fault_of(root)
+    if fault is not None:
+        raise StorageError(fault)
     try:
         filesystem, base = fs.FileSystem.from_uri(
             _with_single_puts(root) if scheme == "s3" else root
         )
     except (OSError, ValueError) as error:
-        raise StorageError(f"cannot open {root!r}: {error}") from error
+        raise StorageError(f"cannot open {split_options(root)[0]!r}: {error}") from error
     if scheme == "s3":
         filesystem = _patient(filesystem)
     return Storage(root=root, filesystem=filesystem, base=base)
@@ -200,22 +236,6 @@ def check_writable(storage: Storage) -> None:
             f"cannot write to {storage.root!r}: {error}. Give a folder that you may write to "
             "with --out."
         ) from error
-
-
-def _check_bucket(scheme: str, rest: str) -> None:
-    """Refuses an address that is no bucket's, or that holds a secret: addresses are printed."""
-    bucket, _, folder = rest.partition("?")[0].partition("/")
-    if "@" in rest.partition("?")[0]:
-        raise StorageError(
-            f"the address of a {scheme}:// bucket must not hold keys (something@...): it would be "
-            "printed and kept. Give them as the cloud's own tools take them (environment, role)."
-        )
-    if not BUCKET.fullmatch(bucket):
-        raise StorageError(
-            f"{bucket!r} is no bucket's name: 3 to 63 lower-case letters, digits, '-', '_' and '.'"
-        )
-    if ".." in folder.split("/"):
-        raise StorageError(f"the folder of a bucket must not hold '..', got {folder!r}")
 
 
 def _with_single_puts(root: str) -> str:

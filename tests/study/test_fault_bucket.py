@@ -35,6 +35,7 @@ def bucket(server: BucketServer, monkeypatch: pytest.MonkeyPatch) -> BucketServe
     server.asked.clear()
     monkeypatch.setenv("WANDB_MODE", "disabled")
     monkeypatch.setattr(lock, "SETTLE_S", 0.2)
+    monkeypatch.setattr(lock, "LONG_SETTLE_S", 1.0)
     monkeypatch.setattr(progress, "REMOTE_INTERVAL_S", 0.5)
     monkeypatch.setattr(storage, "S3_ATTEMPTS", 3)
     return server

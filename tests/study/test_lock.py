@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import json
 import os
-import platform
 import signal
 import subprocess
 import sys
@@ -18,13 +17,14 @@ import pytest
 from study import lock, sweep
 from study.lock import STALE_S, LockLostError, RunFolderInUseError, held
 from tests.study.small_study import SmallStudy
-from trainables import layout
+from trainables import host, layout
+from trainables.host import this_process
 from trainables.storage import Storage, open_storage
 
 
 def sign(out: Path, age: float = 0.0, **word: object) -> None:
     """Writes the lock of another sweep, `age` seconds ago."""
-    known = {"token": "other", "host": platform.node(), "pid": os.getpid(), "time": time.time()}
+    known = {"token": "other", **this_process(), "time": time.time()}
     out.mkdir(exist_ok=True)
     (out / layout.LOCK).write_text(json.dumps(known | word))
     os.utime(out / layout.LOCK, (time.time() - age,) * 2)
@@ -55,6 +55,27 @@ def test_a_lock_whose_process_is_gone_is_taken_over(tmp_path: Path) -> None:
     sign(tmp_path, pid=int(gone.stdout))
     with held(open_storage(str(tmp_path))):
         assert json.loads((tmp_path / layout.LOCK).read_text())["pid"] == os.getpid()
+
+
+@pytest.mark.parametrize("other", [{"pid_namespace": "pid:[1]"}, {"boot": "another"}])
+def test_a_process_of_another_container_with_this_hosts_name_may_live(
+    tmp_path: Path, other: dict[str, str]
+) -> None:
+    """Its number means another process here, or none; only the age of its sign is known."""
+    gone = subprocess.run(
+        [sys.executable, "-c", "import os; print(os.getpid())"], capture_output=True
+    )
+    sign(tmp_path, pid=int(gone.stdout), **other)
+    with pytest.raises(RunFolderInUseError), held(open_storage(str(tmp_path))):
+        pass
+
+
+def test_signs_say_the_boot_and_the_namespace_of_the_process() -> None:
+    known = this_process()
+    assert known["boot"] == Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    assert known["pid_namespace"] == os.readlink("/proc/self/ns/pid")
+    assert not host.has_ended(known)
+    assert not host.has_ended(known | {"pid": "?"})
 
 
 @pytest.mark.parametrize(("age", "is_free"), [(STALE_S + 5, True), (STALE_S - 30, False)])

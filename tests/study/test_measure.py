@@ -32,8 +32,9 @@ from tests.trainables.tiny_models import save_folder
 from trainables import layout
 from trainables.block import PlannedCell
 from trainables.errors import UnavailableError
+from trainables.failures import write_failure
 from trainables.prompts import get_prompt
-from trainables.records import scores_table, write_failure, write_record
+from trainables.records import scores_table, write_record
 from trainables.storage import Storage, open_storage
 
 HALVES = (Level(name="easy", low=0.0, high=0.5), Level(name="hard", low=0.5, high=1.0))

@@ -4,24 +4,36 @@ from __future__ import annotations
 
 import json
 import os
-import platform
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
 import pytest
 
+from study import last_sign, lock
 from study.lock import STALE_S
+from study.planned import BaseCost, StudyCost, write_plan
 from study.run_folder import open_run
 from study.run_state import read_run_state
 from study.status import BAD_INPUT, CELLS_FAILED, OK, main
 from tests.study.fakes import FakeStudy, fake_space
 from trainables import layout
 from trainables.block import PlannedCell
+from trainables.failures import write_failure
+from trainables.host import this_process
 from trainables.storage import open_storage
 
 NOW = 1_000_000.0
+
+TOKEN = "sweep-1"
+
+
+@pytest.fixture(autouse=True)
+def _quick_second_look(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the tests' disk counts as shared."""
+    monkeypatch.setattr(lock, "HEARTBEAT_S", 0.2)
 
 
 @pytest.fixture
@@ -30,14 +42,19 @@ def study(tmp_path: Path) -> FakeStudy:
 
 
 def claim(study: FakeStudy, cell: PlannedCell, **changes: object) -> None:
-    values = {"host": "elsewhere", "pid": 1, "started": NOW - 0.5, **changes}
+    """Writes that a worker began a cell, half a second ago."""
+    values = {"host": "elsewhere", "pid": 1, "started": NOW - 0.5, "token": TOKEN, **changes}
     study.storage.write_bytes(layout.running(cell.id), json.dumps(values).encode())
+    os.utime(Path(study.storage.base) / layout.running(cell.id), (float(values["started"]),) * 2)
     sweep_gave_a_sign(study, ago=0)
 
 
-def sweep_gave_a_sign(study: FakeStudy, ago: float, now: float = NOW) -> None:
+def sweep_gave_a_sign(
+    study: FakeStudy, ago: float, now: float = NOW, token: str | None = TOKEN
+) -> None:
     """Writes the sweep's lock, some seconds ago."""
-    study.storage.write_bytes(layout.LOCK, b"{}")
+    word = {"token": token, "host": "elsewhere", "pid": 1}
+    study.storage.write_bytes(layout.LOCK, json.dumps(word).encode())
     os.utime(Path(study.storage.base) / layout.LOCK, (now - ago,) * 2)
 
 
@@ -113,8 +130,8 @@ def test_claim_of_a_dead_process_of_this_machine_does_not_count(study: FakeStudy
     ended = subprocess.Popen([sys.executable, "-c", ""])
     ended.wait()
     alive, dead = study.plan.cells[:2]
-    claim(study, alive, host=platform.node(), pid=os.getpid())
-    claim(study, dead, host=platform.node(), pid=ended.pid)
+    claim(study, alive, **this_process())
+    claim(study, dead, **this_process() | {"pid": ended.pid})
     state = read_run_state(study.storage, [alive, dead], now=NOW)
     assert [cell.planned for cell in state.running] == [alive]
     assert list(state.waiting) == [dead]
@@ -142,6 +159,52 @@ def test_cells_of_a_sweep_that_gives_no_sign_are_lost_and_wait(
         assert cells[3] in [cell.planned for cell in state.failed]
 
 
+def test_cells_of_a_killed_sweep_do_not_run_while_another_one_holds_the_folder(
+    study: FakeStudy,
+) -> None:
+    of_killed, of_living = study.plan.cells[:2]
+    claim(study, of_killed, token="killed")
+    claim(study, of_living)
+    state = read_run_state(study.storage, study.plan.cells, now=NOW)
+    assert [cell.planned for cell in state.running] == [of_living]
+    assert list(state.lost) == [of_killed]
+
+
+@pytest.mark.parametrize("seconds_off", [-300.0, -70.0, 70.0, 300.0])
+@pytest.mark.parametrize("is_living", [True, False])
+def test_a_viewers_wrong_clock_makes_no_living_sweep_dead_and_no_dead_one_alive(
+    study: FakeStudy, seconds_off: float, is_living: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The disk's clock is right; the sweep gave a sign just now, and its cell began 30 s ago."""
+    monkeypatch.setattr(last_sign, "is_own_disk", lambda storage: False)
+    real = time.time()
+    claim(study, study.plan.cells[0], started=real - 30.0)
+    sweep_gave_a_sign(study, ago=0.0, now=real)
+    ended = threading.Event()
+
+    def beat() -> None:
+        while is_living and not ended.wait(0.05):
+            os.utime(Path(study.storage.base) / layout.LOCK)
+
+    thread = threading.Thread(target=beat)
+    thread.start()
+    state = read_run_state(study.storage, study.plan.cells, now=real + seconds_off)
+    ended.set()
+    thread.join()
+    assert state.is_at_work == is_living and len(state.running) == is_living
+    for cell in state.running:
+        assert 29.0 < cell.seconds < 35.0
+
+
+def test_no_second_look_at_a_sign_that_is_hours_old(
+    study: FakeStudy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(last_sign, "is_own_disk", lambda storage: False)
+    monkeypatch.setattr(last_sign, "_newer_sign", lambda *_: pytest.fail("it looked again"))
+    sweep_gave_a_sign(study, ago=7200.0)
+    assert not read_run_state(study.storage, study.plan.cells, now=NOW).is_at_work
+
+
 def test_text_says_that_no_sweep_is_at_work(
     study: FakeStudy, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -151,6 +214,7 @@ def test_text_says_that_no_sweep_is_at_work(
     main([run])
     said = capsys.readouterr().out
     assert f"waiting  {len(cells) - 4} (2 lost" in said and "no sweep is at work" in said
+    assert "none is at work: its last sign is 1:10 old" in said
     main([run, "--json"])
     said = json.loads(capsys.readouterr().out)
     assert said["lost"] == [cell.id for cell in cells[2:4]] and not said["sweep_is_at_work"]
@@ -186,6 +250,7 @@ def test_text_says_all_of_it(study: FakeStudy, capsys: pytest.CaptureFixture[str
         "failed   2",
         "0:04 of cells",
         "on node-2",
+        "at work, its last sign is 0:00 old",
         "2 x CUDA out of memory",
         cells[4].id,
     ):
@@ -201,6 +266,7 @@ def test_json_holds_the_same(study: FakeStudy, capsys: pytest.CaptureFixture[str
     assert {row["cell"] for row in said["running"]} == {cell.id for cell in cells[2:4]}
     assert {row["reason"] for row in said["failed"]} == {"CUDA out of memory"}
     assert said["dollars"] is None and said["gpu_seconds"] == 0
+    assert said["last_sign_seconds"] < 60
 
 
 def test_finished_study(study: FakeStudy, capsys: pytest.CaptureFixture[str]) -> None:
@@ -209,17 +275,53 @@ def test_finished_study(study: FakeStudy, capsys: pytest.CaptureFixture[str]) ->
     assert "nothing is left to run" in capsys.readouterr().out
 
 
-def test_money_is_that_of_the_gpu_seconds(
-    study: FakeStudy, capsys: pytest.CaptureFixture[str]
-) -> None:
-    """By hand: 1800 s on two of four GPUs at 5.672 $ an hour."""
-    cell = study.plan.cells[0]
+def on_gpus(study: FakeStudy, cell: PlannedCell, seconds: float, workers: int = 1) -> None:
     study.finish([cell])
     path = Path(study.storage.base) / layout.record(cell.id)
     record = json.loads(path.read_text())
-    record["seconds"]["total"] = 1800.0
-    record["execution"] |= {"device": "cuda", "workers": 2}
+    record["seconds"]["total"] = seconds
+    record["execution"] |= {"device": "cuda", "workers": workers}
     path.write_text(json.dumps(record))
+
+
+def priced(study: FakeStudy, **instances: str | None) -> None:
+    """Writes the plan anew, with the node type of each base model."""
+    bases = tuple(
+        BaseCost(
+            model=model,
+            num_cells=1,
+            flop=1.0,
+            bytes_moved=None,
+            memory_gib=None,
+            instance=instance,
+            workers=1,
+            gpu_hours=None,
+            worker_hours=None,
+            on_demand=None,
+            spot=None,
+            measured_share=0.0,
+        )
+        for model, instance in instances.items()
+    )
+    cost = StudyCost(
+        prices="",
+        bases=bases,
+        num_nodes=1,
+        starts_on_demand=None,
+        starts_spot=None,
+        gpu_hours=None,
+        on_demand=None,
+        spot=None,
+    )
+    write_plan(study.storage, study.plan.model_copy(update={"cost": cost}))
+
+
+def test_money_is_that_of_the_gpu_seconds_on_the_named_type(
+    study: FakeStudy, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """By hand: 1800 s on two of four GPUs at 5.672 $ an hour, whatever the plan says."""
+    on_gpus(study, study.plan.cells[0], 1800.0, workers=2)
+    priced(study, small="g5.2xlarge")
     run = f"{study.storage.root}/fake"
     assert main([run, "--json", "--instance", "g5.12xlarge"]) == OK
     dollars = json.loads(capsys.readouterr().out)["dollars"]
@@ -227,6 +329,31 @@ def test_money_is_that_of_the_gpu_seconds(
     assert main([run, "--instance", "none.large"]) == BAD_INPUT
     assert "no price" in capsys.readouterr().err
     assert main([run, "--prices", "prices.toml"]) == BAD_INPUT
+
+
+def test_money_is_by_default_that_of_each_models_node_type_and_of_failed_cells_too(
+    study: FakeStudy, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """By hand: an hour and a failed half hour on a g5.12xlarge (4 GPUs, 5.672 $), an hour of the
+    other model on a g5.2xlarge (1.212 $)."""
+    small, failed = study.cells("easy", model="small")[:2]
+    large = study.cells("easy", model="large")[0]
+    on_gpus(study, small, 3600.0)
+    on_gpus(study, large, 3600.0)
+    write_failure(
+        study.storage, failed.id, reason="x", details="", seconds=1800.0, device="cuda", workers=2
+    )
+    run = f"{study.storage.root}/fake"
+    priced(study, small="g5.12xlarge", large="g5.2xlarge")
+    main([run, "--json"])
+    said = json.loads(capsys.readouterr().out)
+    assert (said["gpu_seconds"], said["cell_seconds"]) == (3 * 3600.0, 2.5 * 3600.0)
+    assert said["dollars"]["on_demand"] == pytest.approx((1 + 0.5 * 2) / 4 * 5.672 + 1.212)
+    assert said["models_without_price"] == []
+    priced(study, small="g5.12xlarge", large=None)
+    main([run])
+    said_text = capsys.readouterr().out
+    assert "($2.84 on-demand) on g5.12xlarge; no price is known for large" in said_text
 
 
 def test_run_that_is_not_there_is_refused(

@@ -9,13 +9,13 @@ import pytest
 from search_spaces.cell import Cell, cell_id
 from search_spaces.recipes import ZeroShot
 from trainables import layout
+from trainables.failures import read_failure, write_failure
 from trainables.records import (
     InvalidRecordError,
-    read_failure,
+    choice_score,
     read_record,
     read_scores,
     scores_table,
-    write_failure,
     write_record,
 )
 from trainables.storage import Storage, open_storage

@@ -1,0 +1,68 @@
+"""Why a cell's last run failed: left beside where its record would be, gone once it succeeds."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from pydantic import ValidationError
+
+from search_spaces.values import Value
+from trainables import layout
+from trainables.block import PlannedCell
+from trainables.storage import Storage
+
+
+class Failure(Value):
+    """The content of failure.json: why a cell's last run failed, and what it took."""
+
+    reason: str
+    details: str = ""
+    seconds: float = 0.0
+    """Of the cell's first worker, until it failed; 0 where nobody knows."""
+    device: str = ""
+    workers: int = 1
+
+
+def write_failure(
+    storage: Storage,
+    id_: str,
+    *,
+    reason: str,
+    details: str,
+    seconds: float = 0.0,
+    device: str = "",
+    workers: int = 1,
+) -> None:
+    """Leaves why a cell failed, and what its run took, beside where its record would be."""
+    failure = Failure(
+        reason=reason, details=details, seconds=seconds, device=device, workers=workers
+    )
+    storage.write_bytes(layout.failure(id_), f"{failure.model_dump_json(indent=1)}\n".encode())
+
+
+def read_failure(storage: Storage, id_: str) -> str | None:
+    """Returns the reason why the cell's last run failed, if it did."""
+    failure = failure_of(storage, id_)
+    return None if failure is None else failure.reason
+
+
+def failure_of(storage: Storage, id_: str) -> Failure | None:
+    """Returns how the cell's last run failed, if it did."""
+    try:
+        content = storage.read_bytes(layout.failure(id_))
+    except FileNotFoundError:
+        return None
+    try:
+        return Failure.model_validate_json(content)
+    except ValidationError:
+        return Failure(reason=f"{storage.path(layout.failure(id_))} cannot be read")
+
+
+def not_ended(storage: Storage, cells: Iterable[PlannedCell]) -> list[PlannedCell]:
+    """Returns the cells with neither a record nor a failure, by one listing of the run folder."""
+    kept = storage.keys(layout.CELLS)
+    return [
+        cell
+        for cell in cells
+        if layout.record(cell.id) not in kept and layout.failure(cell.id) not in kept
+    ]
