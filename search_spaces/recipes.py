@@ -53,6 +53,9 @@ class _Labelled(_Recipe):
     search: str | None = None
     """Hash of the search that the values come from (`search_spaces.search`); None: chosen by
     hand. Cells of a found recipe are not those of the same values without their history."""
+    search_labels: PositiveInt | None = None
+    """Labelled items that this search used, to train on and to judge by: paid once, whatever the
+    number of cells."""
 
 
 class InContext(_Labelled):

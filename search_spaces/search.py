@@ -147,9 +147,16 @@ class History(Value):
         return sum(trial.state == "pruned" for trial in self.trials)
 
     @property
+    def num_labels(self) -> int:
+        """Labelled items that the search used: to train on and to validate with."""
+        return self.num_labelled + self.num_validation
+
+    @property
     def hash(self) -> str:
         """Of all of it: the first digits of its SHA-256."""
-        return digest(self.model_dump(mode="json"), length=HASH_LENGTH)
+        # What it starts from was not found by a search, so it has no labels of one.
+        content = self.model_dump(mode="json", exclude={"start": {"search_labels"}})
+        return digest(content, length=HASH_LENGTH)
 
 
 class FoundRecipe(Value):
@@ -202,7 +209,8 @@ def most_examples(start: TrainedRecipe, ranges: Mapping[str, Range]) -> int:
 def tuned(path: str | Path) -> TrainedRecipe:
     """Returns the recipe that `python -m study.tune` found, to stand in a space's `methods`.
 
-    Its `search` is the hash of its history, so its cells have ids of their own.
+    Its `search` is the hash of its history, so its cells have ids of their own; `search_labels`
+    says how many labels the search used.
 
     Args:
         path: The search's file, `<out>/<space>/tune/<model>-<task>-<measure>-<method>.json`.
@@ -221,4 +229,4 @@ def tuned(path: str | Path) -> TrainedRecipe:
         raise ValueError(
             f"the search in {str(path)!r} has not ended: the command that began it goes on with it"
         )
-    return found.recipe
+    return found.recipe.model_copy(update={"search_labels": found.history.num_labels})

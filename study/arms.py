@@ -18,7 +18,7 @@ from study.draws import (
 )
 from study.points import Arm
 from study.variants import Differences, differences, variant_of
-from study.work import expected_flop
+from study.work import expected_flop, expected_training_flop
 from trainables.block import PlannedCell
 from trainables.chat_templates import plain_name, prompt_hash
 from trainables.draws import ids_hash
@@ -200,6 +200,7 @@ class Arms:
             train_level=None if condition is None else only_level(axis, condition),
             draws=draws,
             flop=expected_flop(cell, draws, self._source, self._axis.size),
+            training_flop=expected_training_flop(cell, draws, self._source, self._axis.size),
         )
         return self._cells.planned.setdefault(planned.id, planned)
 

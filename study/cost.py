@@ -22,6 +22,10 @@ class CostError(ValueError):
     """The plan costs more than the user allows, or nobody knows what it costs."""
 
 
+class NoRoomError(CostError):
+    """The machines that the plan would run on cannot hold it."""
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Market:
     """Where a study could be run, and for what."""
@@ -31,8 +35,15 @@ class Market:
     """The price table's file."""
     instance: str | None = None
     """The node type of every block; None: the cheapest that holds it."""
+    types: tuple[str, ...] | None = None
+    """Node types of the cluster that the study is run on; None: any of the table."""
     has_gpus: bool = True
     """Whether a footprint that leaves its GPUs open is given one a worker."""
+
+    @property
+    def is_known(self) -> bool:
+        """Says whether it is known which machines the study would run on."""
+        return self.instance is not None or self.types is not None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -43,8 +54,26 @@ class Job:
     recipe: Recipe
     num_cells: int
     flop: float
+    """Of the cells on one worker."""
+    training_flop: float = 0.0
+    """Of them those that the workers of a team share."""
     num_states: float = 0.0
     """Hidden states that are extracted for them."""
+
+    def flop_of_team(self, workers: int) -> float:
+        """Returns the operations of all workers where they run each cell together."""
+        return flop_of_team(self.flop, self.training_flop, workers)
+
+
+def flop_of_team(flop: float, training_flop: float, workers: int) -> float:
+    """Returns the operations of a cell that workers run together: each does whole all but training.
+
+    Args:
+        flop: Of the cell on one worker.
+        training_flop: Of them those that are shared.
+        workers: Of the team; 1: a worker alone.
+    """
+    return training_flop + workers * (flop - training_flop)
 
 
 def jobs_of(cells: Iterable[PlannedCell], tasks: Iterable[TaskFacts]) -> tuple[Job, ...]:
@@ -60,7 +89,12 @@ def jobs_of(cells: Iterable[PlannedCell], tasks: Iterable[TaskFacts]) -> tuple[J
             states = sizes.get(cell.cell.task, 0.0) * len(recipe.layers)
         old = jobs.get((cell.model_name, recipe))
         new = Job(
-            model=cell.model_name, recipe=recipe, num_cells=1, flop=cell.flop, num_states=states
+            model=cell.model_name,
+            recipe=recipe,
+            num_cells=1,
+            flop=cell.flop,
+            training_flop=cell.training_flop,
+            num_states=states,
         )
         jobs[cell.model_name, recipe] = new if old is None else _sum(old, new)
     return tuple(jobs.values())
@@ -71,6 +105,7 @@ def _sum(old: Job, new: Job) -> Job:
         old,
         num_cells=old.num_cells + new.num_cells,
         flop=old.flop + new.flop,
+        training_flop=old.training_flop + new.training_flop,
         num_states=old.num_states + new.num_states,
     )
 
@@ -87,10 +122,12 @@ class Timings:
         if not cell.flop:
             return
         group = (_ran_on_gpu(record), cell.model_name, cell.cell.recipe.method)
-        workers = record.execution.get("workers", 1)
-        spent = record.seconds.get("total", 0.0) * (workers if isinstance(workers, int) else 1)
+        told = record.execution.get("workers", 1)
+        workers = told if isinstance(told, int) else 1
+        spent = record.seconds.get("total", 0.0) * workers
+        done = flop_of_team(cell.flop, cell.training_flop, workers)
         self._seconds[group] = self._seconds.get(group, 0.0) + spent
-        self._flop[group] = self._flop.get(group, 0.0) + cell.flop
+        self._flop[group] = self._flop.get(group, 0.0) + done
 
     @property
     def ran_on_gpus(self) -> bool:
@@ -127,3 +164,13 @@ def check_budget(cost: StudyCost, budget: float | None) -> None:
             f"node is spot), more than --max-cost {budget:g}; give a higher one to run it, or a "
             "smaller space"
         )
+
+
+def check_room(cost: StudyCost) -> None:
+    """Refuses what the machines that are known cannot hold: it would end by memory that runs out.
+
+    Raises:
+        NoRoomError: Naming a base, what it needs, and what there is.
+    """
+    if cost.no_room:
+        raise NoRoomError(cost.no_room)

@@ -21,7 +21,7 @@ from study.footprints import check_footprints
 from study.hardness_values import HardnessSource
 from study.planned import ModelFacts, Plan, TaskFacts
 from study.planner import Inputs
-from study.work import expected_flop, task_size
+from study.work import expected_flop, expected_training_flop, task_size
 from trainables.block import PlannedCell
 from trainables.chat_templates import prompt_hash
 from trainables.draws import ids_hash
@@ -210,6 +210,7 @@ def _cell(
         condition=f"{size} items" if size else recipe.method,
         draws=draws,
         flop=expected_flop(cell, draws, source, task_size(task)),
+        training_flop=expected_training_flop(cell, draws, source, task_size(task)),
     )
 
 

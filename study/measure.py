@@ -18,7 +18,10 @@ from scipy.stats import spearmanr
 from search_spaces.hardness import SCORES, ModelHardness
 from search_spaces.registry import find_space
 from search_spaces.space import Space
+from study.budget import Budget, add_market_flags, add_max_cost_flag, open_market, price_plan
 from study.command import refuse, run_command
+from study.cost import CostError, Market, Timings, check_budget, check_room
+from study.cost_text import describe_cost
 from study.hardness_files import HardnessFacts, forget_hardness, write_hardness
 from study.hardness_plan import HardnessPlan, plan_hardness, wanted_hardness
 from study.hardness_values import (
@@ -54,38 +57,62 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _run(options: argparse.Namespace) -> int:
     try:
         space = find_space(options.space)
+        market = open_market(
+            options.prices, options.instance, address=options.address, max_cost=options.max_cost
+        )
         if options.dry_run:
-            print(_dry_run(space, options.data_root))
-            return OK
+            return _dry_run(space, options.data_root, market, options.max_cost)
         plan = plan_hardness(space, options.data_root)
         storage = open_storage(options.out)
         check_writable(storage)
     except (OSError, ValueError) as error:
         return refuse(error)
     with held(storage):
-        return make_measures(plan, storage, address=options.address)
+        return make_measures(
+            plan, storage, market, address=options.address, max_cost=options.max_cost
+        )
 
 
-def make_measures(planned: HardnessPlan, storage: Storage, *, address: str | None = None) -> int:
+def make_measures(
+    planned: HardnessPlan,
+    storage: Storage,
+    market: Market,
+    *,
+    address: str | None = None,
+    max_cost: float | None = None,
+) -> int:
     """Runs the missing cells and writes every measure whose cells are all there.
 
     Args:
         planned: The cells, and what they are for.
         storage: The run folder.
+        market: What nodes cost.
         address: A Ray cluster's address, None for the surrounding or a local one, or `in-process`.
+        max_cost: Dollars that what is left to run may cost; None: whatever it takes.
 
     Returns:
         The exit status.
 
     Raises:
         ClusterError: If the cluster is not there or cannot hold a block; nothing is written then.
+        CostError: If it costs too much, or does not fit; nothing is written then.
     """
-    plan = planned.plan
-    missing = missing_cells(storage, plan.cells)
+    plan, timings = planned.plan, Timings()
+    missing = missing_cells(storage, plan.cells, timings)
+    budget = Budget(plan, missing, market, timings, max_cost)
     print(describe(planned, num_finished=len(plan.cells) - len(missing)), flush=True)
     with open_tracker(storage, plan, is_active=bool(missing)) as tracker:
         write = partial(write_plan, storage, plan)
-        run_cells(plan, planned.inputs, storage, missing, tracker, address=address, write=write)
+        run_cells(
+            plan,
+            planned.inputs,
+            storage,
+            missing,
+            tracker,
+            address=address,
+            write=write,
+            budget=budget,
+        )
     made = [_make(planned, storage, source) for source in planned.sources]
     status = exit_status(storage, plan.cells)
     return status if all(made) else CELLS_FAILED
@@ -133,12 +160,27 @@ def describe(planned: HardnessPlan, *, num_finished: int | None = None) -> str:
     )
 
 
-def _dry_run(space: Space, data_root: Path | None) -> str:
-    """Returns what would be run: counted from the space alone where data or weights are missing."""
+def _dry_run(space: Space, data_root: Path | None, market: Market, max_cost: float | None) -> int:
+    """Prints what would be run, and its price where data and weights are here."""
     try:
-        return describe(plan_hardness(space, data_root))
+        planned = plan_hardness(space, data_root)
     except UnavailableError as error:
-        reason = error
+        print(_describe_unloaded(space, str(error)))
+        if max_cost is not None:
+            raise CostError(
+                f"--max-cost {max_cost:g} cannot be kept: without data and weights the cost is not "
+                "known"
+            ) from error
+        return OK
+    cost = price_plan(planned.plan, market)
+    print("\n".join([describe(planned), *describe_cost(cost)]))
+    check_room(cost)
+    check_budget(cost, max_cost)
+    return OK
+
+
+def _describe_unloaded(space: Space, reason: str) -> str:
+    """Returns what would be run, counted from the space alone."""
     lines, cells = [], set()
     for task, hardness in wanted_hardness(space):
         names = [model.name for model in hardness.models]
@@ -214,6 +256,8 @@ def _parser() -> argparse.ArgumentParser:
         f"'{IN_PROCESS}' runs the cells in this process, for debugging",
     )
     parser.add_argument("--dry-run", action="store_true", help="print the plan and stop")
+    add_max_cost_flag(parser, what="what is left to run")
+    add_market_flags(parser)
     return parser
 
 

@@ -1,7 +1,7 @@
 """What a worker holds in memory: weights, what is trained, and one batch's states. Pure sums.
 
-Weights, gradients and an optimizer's state have to fit; of a batch an eighth has to, because a
-worker halves a batch that does not fit (`trainables.memory`).
+Weights, gradients and an optimizer's state have to fit; of a batch an eighth has to, because one
+worker (`trainables.cells`) and a whole team (`trainables.worker`) halve what does not fit.
 """
 
 from __future__ import annotations
@@ -9,7 +9,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from search_spaces.recipes import FullFineTuning, InContext, LinearProbe, Recipe, ZeroShot
+from search_spaces.recipes import (
+    FullFineTuning,
+    InContext,
+    LinearProbe,
+    Recipe,
+    WeightTraining,
+    ZeroShot,
+)
 from search_spaces.space import Footprint
 
 GIB = 2**30
@@ -34,7 +41,7 @@ MOST_UNQUANTIZED = 0.1
 """Share of a quantized base in experts from which a plan says so."""
 
 LEAST_SHARE = 1 / 8
-"""Of a usual batch that has to fit; the worker halves further, but a GPU would mostly wait then."""
+"""Of a usual batch that has to fit; workers halve further, but a GPU would mostly wait then."""
 
 DTYPE_BYTES: Mapping[str, int] = {"float32": 4, "bfloat16": 2, "float16": 2}
 
@@ -56,6 +63,20 @@ WIDTH_PER_LAYER = 128
 the squared hidden size as a layer's weights."""
 
 USUAL_VOCABULARY = 64_000
+
+STEPPED_BYTES = 4
+"""Of a trained value: DeepSpeed steps a copy of it in 32 bits (stages 1 and 2 always, stage 3 where
+it offloads)."""
+
+CHECKPOINT_COPIES = 2
+"""Of a checkpoint in the memory of the CPU while it is written: its tensors, and the file's bytes
+(`trainables.methods.resume`)."""
+
+PROCESS_BYTES = 4 * GIB
+"""Assumption: of a worker's process in the CPU's memory, without weights: Python, torch, CUDA."""
+
+USABLE_HOST_SHARE = 0.9
+"""Assumption: of a machine's memory; the rest is the system's and Ray's."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -120,27 +141,84 @@ def worker_bytes(
     if shape.num_params is None:
         return None
     weights = weight_bytes(shape, recipe.quantization)
-    gradients, moments = _trained_bytes(shape, recipe)
-    if footprint.engine != "plain":
-        share = 0.0 if footprint.offload else 1.0 / workers
-        moments *= share
+    trained = _trained(shape, recipe)
+    share = 0.0 if footprint.offload else 1.0 / workers
+    gradients, moments = trained.gradients, trained.moments
+    if footprint.engine != "plain" and isinstance(recipe, WeightTraining):
+        stepped = trained.stepped if footprint.engine != "zero-3" else 0.0
+        moments = (moments + stepped) * share
         gradients *= share if footprint.engine in ("zero-2", "zero-3") else 1.0
-        weights *= share if footprint.engine == "zero-3" else 1.0
+    if footprint.engine == "zero-3":
+        weights *= share
     return (weights + gradients + moments + _states_bytes(shape, recipe) + CONTEXT_BYTES) / (
         USABLE_SHARE
     )
 
 
-def _trained_bytes(shape: ModelShape, recipe: Recipe) -> tuple[float, float]:
-    """Returns the bytes of gradients and of the rest that a training keeps, weights left out."""
+def host_bytes(
+    shape: ModelShape, recipe: Recipe, footprint: Footprint, *, workers: int
+) -> float | None:
+    """Returns the bytes that a block with offload takes of its machine's memory, GPUs left out.
+
+    Its workers' shares add up to one whole. 0 where nothing is offloaded: such a block is held
+    against its GPUs alone. None for an unknown size.
+
+    Args:
+        shape: Of the base model.
+        recipe: What is done with it.
+        footprint: What lies in the CPU's memory.
+        workers: Of the block, all on one machine.
+    """
+    if not footprint.offload:
+        return 0.0
+    if shape.num_params is None:
+        return None
+    is_cut = footprint.engine == "zero-3"
+    base = weight_bytes(shape, recipe.quantization) if is_cut else 0.0
+    trained = _trained(shape, recipe)
+    if not isinstance(recipe, WeightTraining):
+        return (base + workers * PROCESS_BYTES) / USABLE_HOST_SHARE
+    # What a worker holds of the trained weights: kept to put them back, and in its checkpoint.
+    held = trained.weights * (1 if is_cut else workers)
+    kept = held if isinstance(recipe, FullFineTuning) else 0.0
+    engine = trained.stepped + trained.moments + trained.gradients
+    if not is_cut:
+        engine += trained.weights  # the way of stepped weights back to the GPU
+    checkpoint = CHECKPOINT_COPIES * (trained.stepped + trained.moments + held)
+    total = base + engine + kept + checkpoint + workers * PROCESS_BYTES
+    return total / USABLE_HOST_SHARE
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Trained:
+    """Bytes that a training keeps beside the base, over all workers."""
+
+    weights: float = 0.0
+    """The trained ones: for full fine-tuning they are the base's."""
+    gradients: float = 0.0
+    moments: float = 0.0
+    """With an adapter's own weights."""
+    stepped: float = 0.0
+    """DeepSpeed's copy in 32 bits."""
+
+
+def _trained(shape: ModelShape, recipe: Recipe) -> _Trained:
     if isinstance(recipe, UNTRAINED):
-        return 0.0, 0.0
+        return _Trained()
     rank = None if isinstance(recipe, FullFineTuning) else recipe.rank
     if rank is None:
-        each = DTYPE_BYTES[shape.dtype]
-        return float(each * (shape.num_params or 0)), 2.0 * each * (shape.num_params or 0)
+        number = shape.num_params or 0
+        whole = float(DTYPE_BYTES[shape.dtype] * number)
+        return _Trained(
+            weights=whole, gradients=whole, moments=2 * whole, stepped=float(STEPPED_BYTES * number)
+        )
     values = ADAPTER_VALUES * rank * shape.width * shape.depth
-    return 4.0 * values, ADAPTER_BYTES * values
+    return _Trained(
+        weights=4.0 * values,
+        gradients=4.0 * values,
+        moments=ADAPTER_BYTES * values,
+        stepped=float(STEPPED_BYTES * values),
+    )
 
 
 def _states_bytes(shape: ModelShape, recipe: Recipe) -> float:

@@ -42,6 +42,7 @@ def describe_plan(plan: Plan, *, num_finished: int | None = None) -> str:
         f"  points    {len(plan.points)}",
         f"  cells     {len(plan.cells)} distinct: "
         + ", ".join(f"{count} {method}" for method, count in methods.items()),
+        *_search_lines(plan),
         *([] if num_finished is None else [f"  finished  {num_finished}"]),
         f"  blocks    1 a node, here 1, of {len(plan.units)} units that workers claim",
         f"  work      {plan.flop:.2g} FLOP, about "
@@ -49,6 +50,20 @@ def describe_plan(plan: Plan, *, num_finished: int | None = None) -> str:
         *([] if plan.cost is None else describe_cost(plan.cost)),
     ]
     return "\n".join(lines)
+
+
+def _search_lines(plan: Plan) -> list[str]:
+    """Returns what recipes that were searched for cost in labels, beside those of their cells."""
+    searched = {
+        (point.recipe.method, point.model, point.task): point.search_labels
+        for point in plan.points
+        if point.search_labels is not None
+    }
+    return [
+        f"  search    {number} labels chose the {method} recipe of {model} on {task}, once, beside "
+        "those that its cells train on"
+        for (method, model, task), number in searched.items()
+    ]
 
 
 def describe_unloaded(

@@ -107,6 +107,8 @@ class StudyCost(Value):
     spot: float | None
     blocks: tuple[BlockCost, ...] = ()
     """Of a run, of one wave: no block waits for another."""
+    no_room: str = ""
+    """Which base the machines cannot hold, where they are known: such a plan is not run."""
 
 
 class Plan(Value):

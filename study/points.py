@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from search_spaces.recipes import Recipe
+from search_spaces.recipes import PolicyDPO, Recipe, ZeroShot
 from search_spaces.space import Level, TaskAxis
 from search_spaces.supervision import Condition, SelfTraining
 from search_spaces.values import Value
@@ -66,6 +66,11 @@ class Point(Value):
     """For a self-trained source: the arm it started from, and shares draws with."""
     reason: str | None = None
     """Why there can be no estimate, where that is known before anything runs."""
+
+    @property
+    def search_labels(self) -> int | None:
+        """Labels that the search of its recipe used, beside `num_labels`; None: no search."""
+        return None if isinstance(self.recipe, ZeroShot | PolicyDPO) else self.recipe.search_labels
 
     @property
     def source(self) -> str:

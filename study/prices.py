@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import datetime
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
@@ -33,6 +33,28 @@ class Cloud(Value):
     """Spot price over on-demand price, taken where an instance lists no spot price."""
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class NodeNeed:
+    """What a block takes of one node."""
+
+    gpus: int
+    """0 or more."""
+    gpu_memory_gib: float = 0.0
+    """On each of them."""
+    memory_gib: float = 0.0
+    """Of the machine: what is offloaded."""
+
+    @property
+    def text(self) -> str:
+        """The need as a message says it."""
+        gpus = f"{self.gpus} x {self.gpu_memory_gib:,.1f} GiB of GPU memory"
+        if not self.memory_gib:
+            return gpus
+        return (
+            f"{gpus} and {self.memory_gib:,.0f} GiB of the machine's memory for what is offloaded"
+        )
+
+
 class Instance(Value):
     """One instance type and its price, $ an hour."""
 
@@ -43,6 +65,8 @@ class Instance(Value):
     gpu_memory_gib: Annotated[float, Field(ge=0)] = 0
     """Of one GPU."""
     vcpus: Annotated[int, Field(ge=1)]
+    memory_gib: Annotated[float, Field(gt=0)] | None = None
+    """Of the machine, its GPUs left out; None: not known, so nothing can be offloaded there."""
     on_demand: _Dollars
     spot: _Dollars | None = None
 
@@ -53,6 +77,20 @@ class Instance(Value):
         if self.spot is not None and self.spot > self.on_demand:
             raise ValueError(f"spot = {self.spot} is more than on_demand = {self.on_demand}")
         return self
+
+    def holds(self, need: NodeNeed) -> bool:
+        """Says whether a block of this need fits on one such machine."""
+        return (
+            self.gpus >= need.gpus
+            and self.gpu_memory_gib >= need.gpu_memory_gib
+            and (self.memory_gib or 0.0) >= need.memory_gib
+        )
+
+    @property
+    def text(self) -> str:
+        """What it has, as a message says it."""
+        memory = "an unknown amount" if self.memory_gib is None else f"{self.memory_gib:,g} GiB"
+        return f"{self.gpus} x {self.gpu_memory_gib:g} GiB of GPU memory and {memory} of its own"
 
 
 class PriceTable(Value):
@@ -98,18 +136,20 @@ class PriceTable(Value):
             return instance.spot
         return instance.on_demand * self.clouds[instance.cloud].spot_share
 
-    def cheapest(self, *, gpus: int, gpu_memory_gib: float, is_spot: bool) -> str | None:
+    def cheapest(
+        self, need: NodeNeed, *, is_spot: bool, among: Collection[str] | None = None
+    ) -> str | None:
         """Returns the cheapest instance type that holds a block; None if none does.
 
         Args:
-            gpus: GPUs that the block needs on one node; 0 or more.
-            gpu_memory_gib: Memory that it needs on each of them.
+            need: What the block takes.
             is_spot: Which of the two prices is compared.
+            among: Names of the types that there are; None: all of the table.
         """
         fitting = [
             name
             for name, instance in self.instances.items()
-            if instance.gpus >= gpus and instance.gpu_memory_gib >= gpu_memory_gib
+            if (among is None or name in among) and instance.holds(need)
         ]
         return min(fitting, key=lambda name: self.hourly(name, is_spot=is_spot), default=None)
 

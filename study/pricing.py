@@ -1,20 +1,20 @@
 """Prices of jobs: a node type for every footprint, then GPU-hours, bytes and dollars. Pure.
 
-A node type is the cheapest of a price table that can hold a block, or the one that the user names.
-Seconds are those of finished cells of the same base and method where there are any, else operations
-over an assumed rate (`study.facts.devices`).
+Node types are chosen by `study.cost_nodes`. Seconds are those of finished cells of the same base
+and method where there are any, else operations over an assumed rate (`study.facts.devices`).
+Workers that run a cell together share its training alone; the rest of it is paid once a worker.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 
 from search_spaces.recipes import Recipe
 from search_spaces.space import Footprint, Space
 from study.cost import Job, Market, Rates, jobs_of
+from study.cost_nodes import Node, Nodes
 from study.facts.devices import useful_flop_per_second
-from study.memory_need import GIB, ModelShape, weight_bytes, worker_bytes
+from study.memory_need import ModelShape, weight_bytes
 from study.planned import BaseCost, BlockCost, ModelFacts, StudyCost, TaskFacts
 from study.prices import SECONDS_PER_HOUR, Cost, node_cost
 from study.work import CPU_FLOP_PER_SECOND
@@ -41,18 +41,6 @@ def shapes_of(models: Iterable[ModelFacts]) -> Mapping[str, ModelShape]:
         )
         for model in models
     }
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class _Node:
-    """What a block of a footprint runs on."""
-
-    instance: str | None
-    workers: int
-    gpus: int
-    """Of one worker."""
-    is_rented: bool = True
-    reason: str = ""
 
 
 class Pricer:
@@ -82,13 +70,9 @@ class Pricer:
         recipes: dict[str, list[Recipe]] = {}
         for job in jobs:
             recipes.setdefault(job.model, []).append(job.recipe)
-        self._memory = {model: self._largest(model, used) for model, used in recipes.items()}
-        self._nodes = {
-            footprint: self._node(
-                footprint, [m for m in recipes if self._footprints[m] == footprint]
-            )
-            for footprint in dict.fromkeys(self._footprints[model] for model in recipes)
-        }
+        self._choice = Nodes(self._footprints, shapes, recipes, market)
+        used = dict.fromkeys(self._footprints[model] for model in recipes)
+        self._nodes = {footprint: self._choice.choose(footprint) for footprint in used}
 
     def study(
         self, jobs: Sequence[Job], *, num_nodes: int | None = None, blocks: Sequence[BlockCost] = ()
@@ -118,6 +102,7 @@ class Pricer:
             on_demand=_known_sum([on_demand, *(base.on_demand for base in bases)]),
             spot=_known_sum([spot, *(base.spot for base in bases)]),
             blocks=tuple(blocks),
+            no_room=self._choice.find_no_room(models),
         )
 
     def block(self, block: Block, tasks: Iterable[TaskFacts]) -> BlockCost:
@@ -139,45 +124,6 @@ class Pricer:
             return None
         return node_cost(self._market.prices, node.instance, NODE_SECONDS)
 
-    def _largest(self, model: str, recipes: Sequence[Recipe]) -> float | None:
-        footprint = self._footprints[model]
-        needs = [
-            worker_bytes(self._shapes[model], recipe, footprint, workers=footprint.workers or 1)
-            for recipe in recipes
-        ]
-        known = [need for need in needs if need is not None]
-        return max(known) / GIB if known else None
-
-    def _node(self, footprint: Footprint, models: Sequence[str]) -> _Node:
-        """Returns the node type of a footprint's blocks, or why there is none."""
-        market = self._market
-        named = None if market.instance is None else market.prices.find(market.instance)
-        gpus = footprint.gpus_per_worker
-        if gpus is None:
-            gpus = int(market.has_gpus if named is None else named.gpus > 0)
-        workers = footprint.workers or 1
-        if not gpus and named is None:
-            reason = "no GPU is used, so nothing is rented"
-            return _Node(instance=None, workers=workers, gpus=0, is_rented=False, reason=reason)
-        needs = [self._memory[model] for model in models]
-        if gpus and None in needs:
-            reason = "the size of a base model or of a task is not known"
-            return _Node(instance=None, workers=workers, gpus=gpus, reason=reason)
-        memory = max((need or 0.0 for need in needs), default=0.0) if gpus else 0.0
-        name = market.instance
-        if name is None:
-            name = market.prices.cheapest(gpus=workers * gpus, gpu_memory_gib=memory, is_spot=True)
-        found = None if name is None else market.prices.find(name)
-        if found is None or found.gpus < workers * gpus or found.gpu_memory_gib < memory:
-            reason = (
-                f"a block needs {workers * gpus} x {memory:,.1f} GiB of GPU memory on a node, and "
-                + ("no type of the price table has them" if named is None else f"{name} has not")
-            )
-            return _Node(instance=None, workers=workers, gpus=gpus, reason=reason)
-        if footprint.workers is None:
-            workers = found.gpus // gpus if gpus else found.vcpus // footprint.cpus_per_worker
-        return _Node(instance=name, workers=max(workers, 1), gpus=gpus)
-
     def _base(self, model: str, jobs: Sequence[Job]) -> BaseCost:
         node = self._nodes[self._footprints[model]]
         flop = sum(job.flop for job in jobs)
@@ -194,7 +140,7 @@ class Pricer:
             num_cells=sum(job.num_cells for job in jobs),
             flop=flop,
             bytes_moved=self._bytes_moved(model, jobs, node) if is_sized else None,
-            memory_gib=self._memory[model],
+            memory_gib=self._choice.memory[model],
             instance=node.instance,
             workers=node.workers,
             gpu_hours=None if hours is None else hours * node.gpus,
@@ -205,7 +151,7 @@ class Pricer:
             reason=node.reason,
         )
 
-    def _worker_seconds(self, model: str, jobs: Sequence[Job], node: _Node) -> float | None:
+    def _worker_seconds(self, model: str, jobs: Sequence[Job], node: Node) -> float | None:
         if node.is_rented and node.instance is None:
             return None
         gpu = "" if node.instance is None else self._market.prices.find(node.instance).gpu
@@ -220,10 +166,10 @@ class Pricer:
                     quantization=job.recipe.quantization,
                     generates=job.recipe.reasoning is not None,
                 )
-            total += job.flop * (1.0 / rate if measured is None else measured)
+            total += job.flop_of_team(node.team) * (1.0 / rate if measured is None else measured)
         return total
 
-    def _bytes_moved(self, model: str, jobs: Sequence[Job], node: _Node) -> float:
+    def _bytes_moved(self, model: str, jobs: Sequence[Job], node: Node) -> float:
         """Returns what is loaded and written once: one block a footprint is assumed."""
         shape = self._shapes[model]
         formats = {job.recipe.quantization for job in jobs}

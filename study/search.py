@@ -157,12 +157,13 @@ def found_recipe(
     best = winner(history) if is_over else None
     recipe = None
     if best is not None:
-        recipe = with_parameters(history.start, {**best.parameters, "search": history.hash})
+        found = {"search": history.hash, "search_labels": history.num_labels}
+        recipe = with_parameters(history.start, {**best.parameters, **found})
     return FoundRecipe(
         recipe=recipe,
         history=history,
         model_name=model_name,
-        num_labels=history.num_labelled + history.num_validation,
+        num_labels=history.num_labels,
         num_pruned=history.num_pruned,
         seconds=seconds,
         packages={name: version(name) for name in PACKAGES},
@@ -227,7 +228,8 @@ def _start(space: Space, axis: TaskAxis, method: str) -> TrainedRecipe | None:
             f"{axis.task} by {axis.measure} has {len(found)} recipes of {method}, and a search "
             "starts from one: tune a space with one of them"
         )
-    return found[0].model_copy(update={"search": None}) if found else None
+    chosen_by_hand = {"search": None, "search_labels": None}
+    return found[0].model_copy(update=chosen_by_hand) if found else None
 
 
 def _text(value: object) -> str:

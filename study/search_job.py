@@ -46,6 +46,11 @@ class Job:
         return len(self.search.history.trials) >= self.num_trials
 
     @property
+    def num_left(self) -> int:
+        """Trials that are still to be run."""
+        return max(0, self.num_trials - len(self.search.history.trials))
+
+    @property
     def found(self) -> FoundRecipe:
         """What its file says now."""
         return found_recipe(

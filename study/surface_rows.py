@@ -18,8 +18,8 @@ from study.sgr import Verdict
 
 Scalar = str | int | float | None
 
-NOT_FACTORS = frozenset({"method"})
-"""Fields of a recipe that are no factor: the method has a column of its own."""
+NOT_FACTORS = frozenset({"method", "search_labels"})
+"""Fields of a recipe that are no factor: they have columns of their own."""
 
 SSRM_OPTIONS = {name: f"ssrm_{name}" for name in SelfTraining.model_fields if name != "threshold"}
 """Option of self-training -> its column, null where a source is not self-trained; the threshold has
@@ -48,6 +48,7 @@ COLUMN_TYPES: Mapping[str, pa.DataType] = {
     "test_level": pa.string(),
     "difficulty_gap": pa.float64(),
     "num_labels": pa.int64(),
+    "search_labels": pa.int64(),
     "label_cost": pa.float64(),
     "noise_rate": pa.float64(),
     "threshold": pa.float64(),
@@ -173,6 +174,7 @@ class SurfaceRow:
             "test_level": point.test_level.name,
             "difficulty_gap": point.difficulty_gap,
             "num_labels": point.num_labels,
+            "search_labels": point.search_labels,
             "label_cost": point.label_cost,
             "noise_rate": point.noise_rate,
             "threshold": point.threshold,

@@ -9,9 +9,15 @@ from pathlib import Path
 
 from search_spaces.registry import find_space
 from search_spaces.space import Space
-from study.budget import Budget, add_market_flags, open_market, price_plan
+from study.budget import (
+    Budget,
+    add_market_flags,
+    add_max_cost_flag,
+    open_market,
+    price_plan,
+)
 from study.command import refuse, run_command
-from study.cost import Market, Timings, check_budget
+from study.cost import Market, Timings, check_budget, check_room
 from study.growing import describe_lost
 from study.items_table import write_items
 from study.lock import held
@@ -40,7 +46,9 @@ def _run(options: argparse.Namespace) -> int:
     try:
         space = find_space(options.space)
         storage = open_storage(options.out)
-        market = open_market(options.prices, options.instance)
+        market = open_market(
+            options.prices, options.instance, address=options.address, max_cost=options.max_cost
+        )
         if options.dry_run:
             return _dry_run(space, options.data_root, storage, market, options.max_cost)
         print(f"Planning {space.name} ...", flush=True)
@@ -142,18 +150,9 @@ def _dry_run(
         cost = price_plan(plan, market)
         print(describe_plan(plan.model_copy(update={"cost": cost})))
         _print_lost(storage, plan)
+    check_room(cost)
     check_budget(cost, max_cost)
     return OK
-
-
-def _dollars(text: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        value = -1.0
-    if not 0 <= value < float("inf"):
-        raise argparse.ArgumentTypeError(f"dollars are a number, 0 or more, got {text!r}")
-    return value
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -188,13 +187,7 @@ def _parser() -> argparse.ArgumentParser:
         f"'{IN_PROCESS}' runs the cells in this process, for debugging",
     )
     parser.add_argument("--dry-run", action="store_true", help="print the plan and stop")
-    parser.add_argument(
-        "--max-cost",
-        type=_dollars,
-        metavar="DOLLARS",
-        help="start nothing and exit with 2 where what is left to run is expected to cost more on "
-        "on-demand nodes; also limits how many nodes are started",
-    )
+    add_max_cost_flag(parser, what="what is left to run")
     add_market_flags(parser)
     return parser
 

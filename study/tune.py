@@ -6,19 +6,23 @@ import argparse
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
 from search_spaces.recipes import num_labels
 from search_spaces.registry import find_space
 from search_spaces.search import RANGES
-from search_spaces.space import BaseModelRef, Space
+from search_spaces.space import BaseModelRef, Footprint, Space
+from study.budget import add_market_flags, add_max_cost_flag, open_market
 from study.command import refuse, run_command
+from study.cost_search import SearchBudget
 from study.lock import held
 from study.running import IN_PROCESS, OK
 from study.search import make_searches, parameters_text, standard_error, winner
 from study.search_job import Job, Run, resumed
 from trainables import layout, ray_seam
+from trainables.growth import Capacity
 from trainables.storage import Storage, check_writable, open_storage
 
 NOTHING_FOUND = 1
@@ -41,12 +45,18 @@ def _run(options: argparse.Namespace) -> int:
     try:
         space = find_space(options.space)
         storage = open_storage(options.out)
+        market = open_market(
+            options.prices, options.instance, address=options.address, max_cost=options.max_cost
+        )
         jobs = _make_jobs(space, storage, options)
         check_writable(storage)
     except (OSError, ValueError) as error:
         return refuse(error)
     with held(storage):
-        return _run_jobs(jobs, storage, space, options.address)
+        waiting = [job for job in jobs if not job.is_over]
+        left = [(job.model, job.search, job.num_left) for job in waiting]
+        budget = SearchBudget(space, left, market, options.max_cost)
+        return _run_jobs(jobs, storage, space, options.address, budget)
 
 
 def _make_jobs(space: Space, storage: Storage, options: argparse.Namespace) -> list[Job]:
@@ -86,14 +96,20 @@ def _make_jobs(space: Space, storage: Storage, options: argparse.Namespace) -> l
     return jobs
 
 
-def _run_jobs(jobs: Sequence[Job], storage: Storage, space: Space, address: str | None) -> int:
+def _run_jobs(
+    jobs: Sequence[Job],
+    storage: Storage,
+    space: Space,
+    address: str | None,
+    budget: SearchBudget,
+) -> int:
     waiting = [job for job in jobs if not job.is_over]
     for job in jobs:
         _announce(job)
         if job.is_over and not job.is_pinned:  # stopped on the way to more trials
             job.write()
     if waiting:
-        with _runner(storage, space, address) as run:
+        with _runner(storage, space, address, budget) as run:
             for job in waiting:
                 print(f"\n{job.name}", flush=True)
                 job.start()
@@ -104,30 +120,40 @@ def _run_jobs(jobs: Sequence[Job], storage: Storage, space: Space, address: str 
 
 @contextmanager
 def _runner(
-    storage: Storage, space: Space, address: str | None
+    storage: Storage, space: Space, address: str | None, budget: SearchBudget
 ) -> Iterator[Callable[[BaseModelRef], Run]]:
     """Yields what runs the searches of a base model: on Ray, or in this process."""
     if address == IN_PROCESS:
         from trainables import search_in_process
 
+        budget.approve(has_gpus=False)
         yield lambda model: search_in_process.run_search
         return
     scratch = layout.ray(space.name)
     with ray_seam.cluster(address):
         from trainables import ray_search
 
+        room = {model.name: _room(space.footprint_of(model)) for model in space.models}
+        nodes = budget.approve(has_gpus=any(fits.gpus_per_worker for fits in room.values()))
+
         def on_ray(model: BaseModelRef) -> Run:
-            footprint = space.footprint_of(model)
-            fits = ray_seam.capacity(
-                workers=None,
-                cpus_per_worker=footprint.cpus_per_worker,
-                gpus_per_worker=footprint.gpus_per_worker,
-            )
+            fits = room[model.name]
+            if nodes is not None:
+                fits = replace(fits, slots=min(fits.slots, nodes))
             storage.delete(scratch)  # left by a run that was killed, or by the search before
             return partial(ray_search.run_search, fits=fits, scratch=storage.path(scratch))
 
         yield on_ray
     storage.delete(scratch)
+
+
+def _room(footprint: Footprint) -> Capacity:
+    """Returns how the connected cluster can hold trials, of one worker each."""
+    return ray_seam.capacity(
+        workers=None,
+        cpus_per_worker=footprint.cpus_per_worker,
+        gpus_per_worker=footprint.gpus_per_worker,
+    )
 
 
 def _announce(job: Job) -> None:
@@ -206,6 +232,9 @@ def _parser() -> argparse.ArgumentParser:
         help="an existing Ray cluster (default: the one this runs on, else a local Ray); "
         f"'{IN_PROCESS}' runs the trials in this process, one after the other",
     )
+    what = "an upper bound of what is left (every trial at the upper end of its ranges, to its end)"
+    add_max_cost_flag(parser, what=what)
+    add_market_flags(parser)
     return parser
 
 

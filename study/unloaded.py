@@ -22,7 +22,7 @@ from study.memory_need import ModelShape
 from study.planned import StudyCost
 from study.points import hard_level, sources
 from study.pricing import Pricer
-from study.work import CHARS_PER_TOKEN, TaskSize, recipe_flop
+from study.work import CHARS_PER_TOKEN, TaskSize, recipe_flop, training_flop
 from trainables.chat_templates import CHAT, plain_name
 from trainables.errors import UnavailableError
 from trainables.model_identity import HUB_NAME, resolve_model
@@ -271,7 +271,14 @@ def price_outlook(
 
 
 def _jobs(model: ModelOutlook, kind: CellKind, size: TaskSize | None) -> Iterator[Job]:
-    flop = 0.0
+    flop = training = 0.0
     if size is not None and model.num_active is not None:
         flop = recipe_flop(kind.recipe, kind.self_training, model.num_active, size)
-    yield Job(model=model.name, recipe=kind.recipe, num_cells=kind.copies, flop=kind.copies * flop)
+        training = training_flop(kind.recipe, kind.self_training, model.num_active, size)
+    yield Job(
+        model=model.name,
+        recipe=kind.recipe,
+        num_cells=kind.copies,
+        flop=kind.copies * flop,
+        training_flop=kind.copies * training,
+    )

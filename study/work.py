@@ -6,12 +6,12 @@ from dataclasses import dataclass
 
 from search_spaces.cell import Cell
 from search_spaces.recipes import (
-    FullFineTuning,
     InContext,
     LinearProbe,
     PolicyDPO,
     QLoRA,
     Recipe,
+    WeightTraining,
 )
 from search_spaces.supervision import SelfTraining
 from trainables.model_identity import ModelSource
@@ -74,29 +74,58 @@ def expected_flop(cell: Cell, draws: CellDraws | None, model: ModelSource, size:
     return recipe_flop(cell.recipe, options, model.num_params or UNKNOWN_PARAMS, size)
 
 
+def expected_training_flop(
+    cell: Cell, draws: CellDraws | None, model: ModelSource, size: TaskSize
+) -> float:
+    """Returns those of a cell's operations that the workers of a team share."""
+    options = None if draws is None else cell.self_training
+    return training_flop(cell.recipe, options, model.num_params or UNKNOWN_PARAMS, size)
+
+
+def training_flop(
+    recipe: Recipe, options: SelfTraining | None, num_params: int, size: TaskSize
+) -> float:
+    """Returns the operations of the passes and updates that train weights, of `recipe_flop`.
+
+    Workers that run a cell together share each batch of them (`trainables.methods.training`). All
+    else (scoring, states, generation, labelling, a policy's training) every one of them does whole.
+    """
+    if not isinstance(recipe, WeightTraining):
+        return 0.0
+    factor = LORA_FACTOR if isinstance(recipe, QLoRA) else FULL_FACTOR
+    num_pool, _ = _labelling(options, size)
+    seen = (recipe.n_train + num_pool) * recipe.epochs
+    return factor * seen * _pass_over_item(recipe, num_params, size)
+
+
 def recipe_flop(
     recipe: Recipe, options: SelfTraining | None, num_params: int, size: TaskSize
 ) -> float:
     """Returns the floating-point operations of a cell: of a round where it trains itself."""
     per_token = FLOP_PER_PARAM_TOKEN * num_params
-    pass_over_item = per_token * size.tokens_per_item
-    if recipe.reasoning is not None:
-        pass_over_item += per_token * recipe.reasoning.max_new_tokens
+    pass_over_item = _pass_over_item(recipe, num_params, size)
     turns = size.num_choices if recipe.orders == "all" else 1.0
     scoring = turns * size.num_test * pass_over_item
     if isinstance(recipe, PolicyDPO):
         return scoring + _policy_flop(recipe, pass_over_item, per_token, size)
-    num_pool, labelling = _labelling(options, size)
+    _, labelling = _labelling(options, size)
     if isinstance(recipe, InContext):
         shown = recipe.k * per_token * size.tokens_per_item
         return scoring + shown + labelling * pass_over_item
-    if isinstance(recipe, QLoRA | FullFineTuning):
-        factor = LORA_FACTOR if isinstance(recipe, QLoRA) else FULL_FACTOR
-        seen = (recipe.n_train + num_pool) * recipe.epochs
-        return scoring + (factor * seen + labelling) * pass_over_item
+    if isinstance(recipe, WeightTraining):
+        training = training_flop(recipe, options, num_params, size)
+        return scoring + training + labelling * pass_over_item
     if isinstance(recipe, LinearProbe):
         return PROBE_SHARE * size.num_items * pass_over_item + labelling * pass_over_item
     return scoring
+
+
+def _pass_over_item(recipe: Recipe, num_params: int, size: TaskSize) -> float:
+    """Returns the operations of one forward pass over an item, its written reasoning included."""
+    tokens = size.tokens_per_item
+    if recipe.reasoning is not None:
+        tokens += recipe.reasoning.max_new_tokens
+    return FLOP_PER_PARAM_TOKEN * num_params * tokens
 
 
 def _policy_flop(

@@ -34,6 +34,8 @@ class PlannedCell(Value):
     """Another cell starts from this one's trained state, so the state is kept: execution."""
     flop: float
     """Expected floating-point operations."""
+    training_flop: float = 0.0
+    """Of them those that train weights: workers that run the cell together share these alone."""
 
     @property
     def base_key(self) -> tuple[str, str, str]:

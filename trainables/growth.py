@@ -26,6 +26,9 @@ HEAD_RESOURCE = "node:__internal_head__"
 
 UNLIMITED = sys.maxsize
 
+IN_PROCESS = "in-process"
+"""The `--address` of no cluster: cells are run in the command's own process, without Ray."""
+
 HEAD_BYTES_PER_BLOCK = 1.2e9
 """Of the head's memory while a block runs: a trial's actor (390 MB), its Train controller (380 MB)
 and two helper actors (200 MB each), as measured with Ray 2.60."""
@@ -135,14 +138,35 @@ def _of_state() -> Growth | None:
 
 def _of_bootstrap_file(nodes: list[Mapping[str, Any]]) -> Growth | None:
     """Returns what the file of `ray up` says, on the head that the cluster is run from."""
-    import yaml
+    config = configuration_of_head()
+    if config is None:
+        return None
     from ray.util import get_node_ip_address
 
-    path = Path(BOOTSTRAP_FILE).expanduser()
     heads = [node["NodeManagerAddress"] for node in nodes if HEAD_RESOURCE in node["Resources"]]
-    if not path.is_file() or get_node_ip_address() not in heads:
+    return growth_of_config(config) if get_node_ip_address() in heads else None
+
+
+def configuration_of_head() -> Mapping[str, Any] | None:
+    """Returns the configuration that `ray up` left on this machine; None where it is no such head.
+
+    Raises:
+        ClusterError: If the file cannot be read.
+    """
+    path = Path(BOOTSTRAP_FILE).expanduser()
+    if not path.is_file():
         return None
-    return growth_of_config(yaml.safe_load(path.read_text()))
+    import yaml
+
+    try:
+        config = yaml.safe_load(path.read_text())
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise ClusterError(
+            f"{BOOTSTRAP_FILE}, which says what the cluster may grow to, cannot be read: {error}"
+        ) from error
+    if not isinstance(config, dict):
+        raise ClusterError(f"{BOOTSTRAP_FILE} holds no cluster's configuration: `ray up` writes it")
+    return config
 
 
 def _of_kubernetes() -> Growth | None:

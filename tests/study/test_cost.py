@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
-from search_spaces.recipes import FullFineTuning, LinearProbe, QLoRA, ZeroShot
+from search_spaces.cell import Cell
+from search_spaces.recipes import FullFineTuning, LinearProbe, QLoRA, Recipe, ZeroShot
 from search_spaces.registry import find_space
 from search_spaces.space import BaseModelRef, Footprint, Space
 from study.cost import CostError, Job, Market, Timings, check_budget, jobs_of
@@ -16,6 +18,7 @@ from study.facts.devices import DEVICES, useful_flop_per_second
 from study.facts.models import MODELS
 from study.memory_need import (
     GIB,
+    LEAST_SHARE,
     MICRO_BATCH_TOKENS,
     ModelShape,
     quantization_notes,
@@ -29,7 +32,7 @@ from study.pricing import NODE_SECONDS, Pricer, shapes_of
 from study.work import CPU_FLOP_PER_SECOND
 from tests.study.fakes import fake_space
 from tests.study.small_study import SmallStudy
-from trainables.block import Block, Unit
+from trainables.block import Block, PlannedCell, Unit
 from trainables.experts import count_expert_params
 from trainables.records import Record
 
@@ -46,6 +49,7 @@ gpu = "H100"
 gpus = 4
 gpu_memory_gib = 80
 vcpus = 32
+memory_gib = 1152
 on_demand = 40.0
 
 [instances.small]
@@ -147,9 +151,45 @@ def test_zero_shares_what_its_stage_shares() -> None:
     sizes = list(engines.values())
     assert sizes == sorted(sizes, reverse=True) and len(set(sizes)) == 4
     weights = weight_bytes(SEVEN, "none") / GIB
-    assert engines["zero-2"] - engines["zero-3"] == pytest.approx(weights * 3 / 4 / 0.95)
+    stepped = 4 * 6.74e9 / GIB / 4  # of the copy in 32 bits, which stage 3 does without
+    assert engines["zero-2"] - engines["zero-3"] == pytest.approx(
+        (weights * 3 / 4 + stepped) / 0.95
+    )
     offloaded = need(FullFineTuning(), Footprint(engine="zero-3", workers=4, offload=True), 4)
     assert offloaded < engines["zero-3"] / 2
+
+
+@pytest.mark.parametrize("recipe", [FullFineTuning(), ZeroShot()], ids=["training", "scoring"])
+@pytest.mark.parametrize("workers", [1, 4])
+def test_an_eighth_of_a_batch_has_to_fit_because_teams_halve_too(
+    recipe: Recipe, workers: int
+) -> None:
+    """7 billion weights in 16 bits with ZeRO-2: the sum by hand."""
+    kept = 17 + (32 if isinstance(recipe, FullFineTuning) else 0)
+    logits = 1024 / 4 * 32_000 * 4 * (2 if isinstance(recipe, FullFineTuning) else 1)
+    batch = 1024 * 4096 * 2 * kept + logits
+    # Gradients, two moments, and the copy in 32 bits that is stepped.
+    shared = 6.74e9 * (2 + 4 + 4) / workers if isinstance(recipe, FullFineTuning) else 0.0
+    bytes_ = 6.74e9 * 2 + shared + batch + GIB
+    team = Footprint(engine="zero-2", workers=workers)
+    assert need(recipe, team, workers) == pytest.approx(bytes_ / 0.95 / GIB)
+
+
+def test_a_team_that_runs_out_of_memory_tries_again_at_half() -> None:
+    """What the eighth rests on: without it all of a batch would have to fit."""
+    worker = pytest.importorskip("trainables.worker")
+    tried = []
+
+    def find(planned: object, attempt: int, share: float) -> Callable[[], None]:
+        tried.append(share)
+        if share > LEAST_SHARE:
+            raise MemoryError
+        return lambda: None
+
+    team = SimpleNamespace(size=2, is_first=True, do=lambda work: work())
+    one = SimpleNamespace(team=team, device="cpu", _find_together=find)
+    worker.Worker._run(one, None, 1, 1.0)
+    assert tried == [1.0, 0.5, 0.25, 0.125]
 
 
 def test_a_batch_is_the_worker_s() -> None:
@@ -178,6 +218,32 @@ def test_node_of_four_is_shared_by_its_workers(market: Market) -> None:
     rate = DEVICES["H100"].peak_16 * 0.32 * 0.7
     assert base.instance == "big" and base.gpu_hours == pytest.approx(1e18 / rate / 3600)
     assert base.on_demand == pytest.approx(1e18 / rate / 4 * 40 / 3600)
+
+
+def test_a_team_shares_its_training_and_nothing_else(market: Market) -> None:
+    """Four workers: a quarter of the training each, but the test's items four times."""
+    half = Job(model="a", recipe=NF4, num_cells=1, flop=1e18, training_flop=5e17)
+    rate = DEVICES["H100"].peak_16 * 0.32 * 0.7
+    alone = price(market, [half], footprint=Footprint(workers=4))
+    team = price(market, [half], footprint=Footprint(workers=4, engine="zero-2"))
+    assert alone.bases[0].gpu_hours == pytest.approx(1e18 / rate / 3600)
+    assert team.bases[0].gpu_hours == pytest.approx((5e17 + 4 * 5e17) / rate / 3600)
+    seconds = (5e17 / 4 + 5e17) / rate
+    assert team.bases[0].on_demand == pytest.approx(seconds * 40 / 3600)
+    assert team.bases[0].flop == 1e18
+
+
+def test_the_pace_of_a_team_prices_the_team(market: Market) -> None:
+    """What took 100 s on four workers costs 100 s of a node of four, by the same count."""
+    cell = PlannedCell(
+        id="0", cell=probe_cell(), model_name="a", condition="easy", flop=1e18, training_flop=6e17
+    )
+    timings = Timings()
+    timings.add(cell, record(100.0, device="cuda", workers=4))
+    job_ = Job(model="a", recipe=cell.cell.recipe, num_cells=1, flop=1e18, training_flop=6e17)
+    team = Footprint(workers=4, engine="zero-2")
+    cost = price(market, [job_], footprint=team, rates=dict(timings.rates(on_gpus=True)))
+    assert cost.bases[0].on_demand == pytest.approx(100 * 40 / 3600)
 
 
 def test_bases_of_one_footprint_are_on_one_node_type_that_holds_the_largest(
@@ -213,7 +279,7 @@ def test_what_no_node_holds_has_no_price_and_says_why(market: Market) -> None:
     with pytest.raises(CostError, match=r"not known.*no type"):
         check_budget(cost, 1e9)
     named = price(replace(market, instance="small"), [job(ZeroShot())], shape=huge)
-    assert "small has not" in named.bases[0].reason
+    assert "small has 1 x 24 GiB of GPU memory" in named.bases[0].reason
 
 
 def test_unknown_size_is_unknown_cost(market: Market) -> None:
@@ -268,7 +334,8 @@ def test_pace_is_taken_from_records_of_that_kind_of_device(tmp_path: Path) -> No
     timings.add(probes[0], record(2.0, device="cuda"))
     timings.add(probes[1], record(6.0, device="cuda", workers=3))
     timings.add(others[0], record(7.0, device="cpu"))
-    pace = 20.0 / (probes[0].flop + probes[1].flop)
+    # Three workers that ran a cell together did all of it each: nothing of a probe is shared.
+    pace = 20.0 / (probes[0].flop + 3 * probes[1].flop)
     assert timings.rates(on_gpus=True) == {("micro-s", "linear probe"): pytest.approx(pace)}
     assert set(timings.rates(on_gpus=False)) == {("micro-s", "qlora")}
 
@@ -279,6 +346,12 @@ def test_jobs_hold_every_cell_and_each_state_once(tmp_path: Path, market: Market
     jobs = jobs_of(plan.cells, plan.tasks)
     assert sum(found.num_cells for found in jobs) == len(plan.cells)
     assert sum(found.flop for found in jobs) == pytest.approx(plan.flop)
+    trained = {found.recipe.method: found.training_flop / found.flop for found in jobs}
+    assert trained.keys() == {"zero-shot", "in-context", "linear probe", "qlora"}
+    # 6 items trained for one epoch in three forward passes each, beside the test's items.
+    tests = plan.tasks[0].num_test
+    assert trained.pop("qlora") == pytest.approx(3 * 6 / (3 * 6 + tests))
+    assert set(trained.values()) == {0.0}
     # 160 items of 4 choices, two layers, whatever the number of probes.
     assert sum(found.num_states for found in jobs) == 160 * 4 * 2
     shape = shapes_of(plan.models)["micro-s"]
@@ -314,6 +387,12 @@ def block(index: int, units: Sequence[Unit]) -> Block:
         cpus_per_worker=1,
         gpus_per_worker=1,
     )
+
+
+def probe_cell() -> Cell:
+    named = {"task": "t", "data_hash": "d", "split_hash": "s", "prompt": "p"}
+    drawn = {"recipe": LinearProbe(), "training_hash": "h", "seed": 0, "version": 1}
+    return Cell.model_validate({"model": "m", "dtype": "float32", **named, **drawn})
 
 
 def record(seconds: float, **execution: object) -> Record:

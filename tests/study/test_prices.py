@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from study.prices import Cost, gpu_cost, node_cost, read_prices
+from study.prices import Cost, NodeNeed, gpu_cost, node_cost, read_prices
 
 OWN = """
 [clouds.mine]
@@ -21,6 +21,7 @@ gpu = "A"
 gpus = 4
 gpu_memory_gib = 40
 vcpus = 8
+memory_gib = 256
 on_demand = 8.0
 spot = 2.0
 
@@ -63,11 +64,25 @@ def test_spot_price_of_its_own_beats_the_share_of_the_cloud(own: Path) -> None:
 
 def test_cheapest_type_holds_what_is_asked(own: Path) -> None:
     table = read_prices(own)
-    assert table.cheapest(gpus=1, gpu_memory_gib=10, is_spot=False) == "small"
-    assert table.cheapest(gpus=1, gpu_memory_gib=20, is_spot=False) == "big"
-    assert table.cheapest(gpus=2, gpu_memory_gib=10, is_spot=True) == "big"
-    assert table.cheapest(gpus=0, gpu_memory_gib=0, is_spot=False) == "head"
-    assert table.cheapest(gpus=1, gpu_memory_gib=80, is_spot=False) is None
+    found = {
+        need: table.cheapest(NodeNeed(gpus=need[0], gpu_memory_gib=need[1]), is_spot=False)
+        for need in ((1, 10), (1, 20), (2, 10), (0, 0), (1, 80))
+    }
+    assert list(found.values()) == ["small", "big", "big", "head", None]
+
+
+def test_only_types_that_there_are_are_taken(own: Path) -> None:
+    table = read_prices(own)
+    one = NodeNeed(gpus=1, gpu_memory_gib=10)
+    assert table.cheapest(one, is_spot=False, among=("big", "head")) == "big"
+    assert table.cheapest(one, is_spot=False, among=("head",)) is None
+
+
+def test_offloading_takes_memory_that_the_table_knows_of(own: Path) -> None:
+    table = read_prices(own)
+    assert table.cheapest(NodeNeed(gpus=1, memory_gib=100), is_spot=False) == "big"
+    assert table.cheapest(NodeNeed(gpus=1, memory_gib=300), is_spot=False) is None
+    assert not table.find("small").holds(NodeNeed(gpus=1, memory_gib=1)), "not known, so none"
 
 
 def test_costs_add() -> None:
@@ -82,7 +97,9 @@ def test_shipped_table_is_dated_and_has_both_clouds() -> None:
     assert {"g5", "g6", "p4d", "p5", "a2", "a3", "g2"} <= families
     for cloud in table.clouds.values():
         assert cloud.date.year >= 2025 and "https://" in cloud.source
-    for name in table.instances:
+    for name, instance in table.instances.items():
+        # The clouds give 2 to 12 GiB a vCPU.
+        assert instance.memory_gib and 2 <= instance.memory_gib / instance.vcpus <= 15
         assert table.hourly(name, is_spot=True) < table.hourly(name, is_spot=False)
 
 

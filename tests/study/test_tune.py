@@ -14,11 +14,15 @@ from search_spaces.registry import find_space
 from search_spaces.search import FoundRecipe, ranges_of, tuned, with_parameters
 from search_spaces.values import digest
 from study.axes import load_tasks
+from study.cost_search import largest_recipe, trial_flop
+from study.outline import describe_plan
 from study.planner import make_plan
 from study.reporting.sensitivity import sensitivity_drawings
 from study.running import BAD_INPUT, OK
 from study.search import easy_items, make_searches
+from study.surface_rows import SurfaceRow, surface_table
 from study.tune import NOTHING_FOUND, main
+from study.work import CHARS_PER_TOKEN
 from tests.study.tuning_study import TuningStudy, questions
 from trainables import search_in_process
 from trainables.search_trial import Search
@@ -160,10 +164,13 @@ def test_the_winner_is_pinned_with_its_history(study: TuningStudy) -> None:
         key=lambda trial: trial.values[-1],
     )
     recipe = tuned(study.file("done", "full_fine-tuning"))
-    assert recipe == with_parameters(history.start, {**best.parameters, "search": history.hash})
+    pinned = {"search": history.hash, "search_labels": 48}
+    assert recipe == with_parameters(history.start, {**best.parameters, **pinned})
     plain = json.loads(study.file("done", "full_fine-tuning").read_text())
+    assert plain["history"]["start"].pop("search_labels") is None
     assert history.hash == digest(plain["history"], length=16)
-    assert found.num_labels == 48 and len(found.seconds) == len(history.trials) == 5
+    assert found.num_labels == recipe.search_labels == 48
+    assert len(found.seconds) == len(history.trials) == 5
     assert found.num_pruned == sum(trial.state == "pruned" for trial in history.trials)
     assert {"optuna", "torch", "ray"} <= found.packages.keys()
     # The first trial is the space's own recipe, for each epoch there is a value.
@@ -175,12 +182,62 @@ def test_the_winner_is_pinned_with_its_history(study: TuningStudy) -> None:
 
 def test_found_cells_have_ids_of_their_own(study: TuningStudy) -> None:
     recipe = tuned(study.file("done", "full_fine-tuning"))
-    by_hand = recipe.model_copy(update={"search": None})
+    by_hand = recipe.model_copy(update={"search": None, "search_labels": None})
     fixed = {"model": "files:0", "dtype": "float32", "task": "t", "data_hash": "d", "version": 1}
     drawn = {"split_hash": "s", "prompt": "p", "training_hash": "h", "seed": 0}
     recipes = (recipe, by_hand, recipe.model_copy(update={"search": "0" * 16}))
     ids = {cell_id(Cell.model_validate(fixed | drawn | {"recipe": each})) for each in recipes}
     assert len(ids) == 3
+
+
+def test_labels_of_the_search_stand_in_plan_and_surface(study: TuningStudy) -> None:
+    """24 to train on and 24 to judge by; the cells' own are counted as before."""
+    space = find_space(study.space)
+    found = tuned(study.file("done", "full_fine-tuning"))
+    probe = next(r for r in space.methods if r.method == "linear probe")
+    plan, _ = make_plan(space.model_copy(update={"methods": (found, probe)}), study.data_root)
+    by_method = {(p.recipe.method, p.num_labels, p.search_labels) for p in plan.points}
+    assert by_method == {("full fine-tuning", 24, 48), ("linear probe", 24, None)}
+    assert "48 labels chose the full fine-tuning recipe of" in describe_plan(plan)
+    table = surface_table([SurfaceRow(point=point, num_cells=1) for point in plan.points])
+    columns = table.select(["method", "search_labels", "num_labels"]).to_pylist()
+    assert {tuple(row.values()) for row in columns} == {
+        ("full fine-tuning", 48, 24),
+        ("linear probe", None, 24),
+    }
+    assert "recipe_search_labels" not in table.column_names
+
+
+def test_the_price_of_a_search_is_an_upper_bound_by_hand(study: TuningStudy) -> None:
+    """Every trial of 8 epochs: 24 items trained, 24 answered after each."""
+    search = the_search(study)
+    items = (*search.items.labelled, *search.items.validation)
+    characters = sum(len(item.question) + sum(map(len, item.choices)) for item in items)
+    forward = 2 * (search.source.num_params or 0) * characters / 48 / CHARS_PER_TOKEN
+    assert largest_recipe(search).epochs == 8  # type: ignore[union-attr]
+    assert trial_flop(search) == pytest.approx(8 * (4 * 24 + 24) * forward)
+    probe = the_search(study, "linear probe")
+    assert trial_flop(probe) == pytest.approx(48 * forward)
+    assert largest_recipe(the_search(study, "qlora")).rank == 64  # type: ignore[union-attr]
+
+
+def test_a_search_over_its_budget_starts_nothing(
+    study: TuningStudy, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(search_in_process, "_run", None)
+    priced = ("--instance", "g6.xlarge", "--max-cost")
+    arguments = study.arguments("priced", "full-fine-tuning", 3, *HERE, *priced, "0.1")
+    assert main(arguments) == BAD_INPUT
+    said = capsys.readouterr()
+    assert "an upper bound" in said.out and "more than --max-cost 0.1" in said.err
+    assert not list((study.folder / "priced").rglob("*.json"))
+
+
+def test_a_search_within_its_budget_runs(
+    study: TuningStudy, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(study.arguments("free", "linear-probe", 1, *HERE, "--max-cost", "0")) == OK
+    assert "of what is left to run: $0, no GPU is used" in capsys.readouterr().out
 
 
 def test_a_file_changed_by_hand_is_refused(study: TuningStudy, tmp_path: Path) -> None:

@@ -1,0 +1,122 @@
+"""Which machines a study would be paid on: those of the head's configuration, or nobody knows."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+from study import cluster_price
+from study.budget import open_market
+from study.cluster_price import is_on_cluster, machine_types
+from study.cost import CostError
+from trainables.growth import ClusterError
+
+HERE = Path(__file__).parents[2]
+AWS, GCP = HERE / "cluster.yaml", HERE / "deploy" / "cluster-gcp.yaml"
+
+
+@pytest.fixture
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A laptop: no head's file, no cluster."""
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    monkeypatch.setattr(cluster_price, "cluster_of_this_machine", lambda: None)
+    return tmp_path
+
+
+def be_head(home: Path, text: str) -> None:
+    (home / "ray_bootstrap_config.yaml").write_text(text)
+
+
+def test_types_of_the_shipped_clusters(home: Path) -> None:
+    be_head(home, AWS.read_text())
+    assert machine_types(None) == ("g6.2xlarge", "g5.2xlarge", "g6.12xlarge")
+    be_head(home, GCP.read_text())
+    types = machine_types(None)
+    assert types and all(name.startswith(("g2-", "a2-", "a3-")) for name in types)
+    assert set(types) <= open_market(None, None).prices.instances.keys()
+
+
+def test_the_head_counts_where_blocks_may_run_on_it(home: Path) -> None:
+    config = yaml.safe_load(AWS.read_text())
+    del config["available_node_types"]["head"]["resources"]["CPU"]
+    config["available_node_types"]["spot-l4"]["max_workers"] = 0
+    be_head(home, yaml.safe_dump(config))
+    assert machine_types(None) == ("g5.2xlarge", "g6.12xlarge", "m7i.4xlarge")
+    config["max_workers"] = 0
+    be_head(home, yaml.safe_dump(config))
+    assert machine_types(None) == ("m7i.4xlarge",)
+
+
+def test_types_without_a_machine_s_name_are_not_known(home: Path) -> None:
+    config = yaml.safe_load(AWS.read_text())
+    config["available_node_types"]["spot-l4"]["node_config"] = {}
+    be_head(home, yaml.safe_dump(config))
+    assert machine_types(None) is None
+
+
+@pytest.mark.parametrize("address", [None, "127.0.0.1:6379", "auto", "ray://localhost:10001"])
+def test_an_address_of_this_machine_is_its_cluster(home: Path, address: str | None) -> None:
+    be_head(home, AWS.read_text())
+    assert machine_types(address)
+
+
+@pytest.mark.parametrize("by_environment", [False, True])
+def test_an_address_of_another_machine_is_another_cluster(
+    home: Path, monkeypatch: pytest.MonkeyPatch, by_environment: bool
+) -> None:
+    be_head(home, AWS.read_text())
+    elsewhere = "192.0.2.7:6379"  # of a network that is for examples only
+    if by_environment:
+        monkeypatch.setenv("RAY_ADDRESS", elsewhere)
+    assert machine_types(None if by_environment else elsewhere) is None
+
+
+def test_market_of_a_head_has_its_types_only(home: Path) -> None:
+    be_head(home, AWS.read_text())
+    market = open_market(None, None, max_cost=1.0)
+    assert market.types == ("g6.2xlarge", "g5.2xlarge", "g6.12xlarge") and market.has_gpus
+    assert open_market(None, "p5.48xlarge", max_cost=1.0).types is None, "the user knows better"
+    assert open_market(None, None, address="in-process", max_cost=1.0).types is None
+    config = yaml.safe_load(AWS.read_text())
+    config["available_node_types"] = {
+        "head": config["available_node_types"]["head"],
+        "cores": {"max_workers": 2, "node_config": {"InstanceType": "m7i.2xlarge"}},
+    }
+    be_head(home, yaml.safe_dump(config))
+    assert not open_market(None, None).has_gpus
+
+
+def test_a_budget_on_a_cluster_of_unknown_machines_needs_their_name(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(CostError, match=r"nobody knows which machines .* --instance"):
+        open_market(None, None, address="192.0.2.7:6379", max_cost=5.0)
+    open_market(None, None, address="192.0.2.7:6379")
+    open_market(None, "g6.xlarge", address="192.0.2.7:6379", max_cost=5.0)
+    monkeypatch.setattr(cluster_price, "cluster_of_this_machine", lambda: "10.0.0.1:6379")
+    with pytest.raises(CostError, match="--instance"):
+        open_market(None, None, max_cost=5.0)
+    open_market(None, None, address="in-process", max_cost=5.0)
+
+
+def test_a_laptop_without_a_cluster_needs_nothing(home: Path) -> None:
+    assert not is_on_cluster(None)
+    market = open_market(None, None, max_cost=5.0)
+    assert market.types is None and not market.is_known
+
+
+def test_a_budget_needs_the_price_of_every_machine_that_may_start(home: Path) -> None:
+    be_head(home, AWS.read_text().replace("g6.12xlarge", "g7.12xlarge"))
+    with pytest.raises(CostError, match=r"may start g7.12xlarge, .* --prices"):
+        open_market(None, None, max_cost=5.0)
+    assert open_market(None, None).types == ("g6.2xlarge", "g5.2xlarge", "g7.12xlarge")
+
+
+@pytest.mark.parametrize("text", ["a: [", "- 1\n", "\x00"])
+def test_a_broken_file_of_the_head_is_said(home: Path, text: str) -> None:
+    be_head(home, text)
+    with pytest.raises(ClusterError, match="ray_bootstrap_config"):
+        open_market(None, None)
