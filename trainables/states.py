@@ -232,12 +232,13 @@ class StateCache:
         result = run_task_pass(
             base, items, prompt, layers=missing, with_scores=with_scores, token_budget=token_budget
         )
+        counts = result.counts
         for layer in missing:
-            states = LayerStates(state_AH=result.states[layer], counts=result.counts, notes=result.notes)
+            states = LayerStates(state_AH=result.states[layer], counts=counts, notes=result.notes)
             is_mine = to_file and self.team.is_first
             unwritten = files.write(names[layer], states) if files and is_mine else None
             said = (*result.notes, *faults.get(layer, ()), *filter(None, [unwritten]))
-            kept[layer] = LayerStates(state_AH=states.state_AH, counts=result.counts, notes=said)
+            kept[layer] = LayerStates(state_AH=states.state_AH, counts=counts, notes=said)
         if result.log_probs is not None:
             scored = ScoredItems(log_probs=result.log_probs, notes=result.notes)
             self._scores[place] = ({id_: row for row, id_ in enumerate(ids)}, scored)

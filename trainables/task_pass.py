@@ -55,8 +55,7 @@ class PassResult:
     states: Mapping[int, Tensor]
     """Layer -> [A, H] in the model's own number format, on the CPU."""
     counts: Mapping[str, int]
-    """Item id -> its rows of the states, one a choice; 0 where its texts do not fit into the model's
-    context."""
+    """Item id -> its rows of the states, one a choice; 0 where it does not fit."""
     log_probs: list[NDArray[np.float64]] | None
     """Per item, the summed log-probability of each choice; None where none were asked for."""
     notes: tuple[str, ...] = ()
@@ -78,6 +77,8 @@ def run_task_pass(
 ) -> PassResult:
     """Returns scores and states of every choice of every item.
 
+    An item that does not fit into the model's context has no states, and the others have theirs.
+
     Args:
         base: The base model.
         items: In an order of the caller's that is always the same, such as that of their ids.
@@ -86,8 +87,6 @@ def run_task_pass(
         with_scores: Whether the answers are projected to the vocabulary.
         token_budget: Tokens of a batch at most; None: `trainables.scoring.default_token_budget`.
             Other batches round otherwise.
-
-    An item that does not fit into the model's context has no states; no other is worse for it.
 
     Raises:
         ValueError: If scores are asked for and an item does not fit; names it.
@@ -110,7 +109,8 @@ def run_task_pass(
     states, score_A = _run(
         base, rows, sorted(set(layers)), with_scores, budget, packed=fault is None
     )
-    log_probs = np.split(score_A.numpy(), np.cumsum(list(counts.values()))[:-1]) if with_scores else None
+    ends = np.cumsum(list(counts.values()))
+    log_probs = np.split(score_A.numpy(), ends[:-1]) if with_scores else None
     return PassResult(
         states=states,
         counts=counts,

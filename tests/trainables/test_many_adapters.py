@@ -12,7 +12,7 @@ import torch
 
 from search_spaces.cell import Cell, cell_id
 from search_spaces.recipes import QLoRA
-from tests.trainables.test_methods import FAST, ITEMS, POOL, TEST, inputs_of, load, logits_of
+from tests.trainables.small_cells import FAST, ITEMS, POOL, TEST, inputs_of, load, logits_of
 from trainables.adapter_groups import adapter_groups, may_train_together
 from trainables.draws import ids_hash
 from trainables.items import Item

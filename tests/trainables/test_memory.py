@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from search_spaces.recipes import LinearProbe, QLoRA, ZeroShot
-from tests.trainables.test_methods import FAST, POOL, TEST, inputs_of, load
+from tests.trainables.small_cells import FAST, POOL, TEST, inputs_of, load
 from trainables.cells import CellInputs, run_cell
 from trainables.memory import CPU_MESSAGE, halve_until_it_fits, is_out_of_memory
 from trainables.models import Base

@@ -15,7 +15,7 @@ from transformers import PreTrainedModel
 from transformers.modeling_layers import GradientCheckpointingLayer
 
 from search_spaces.recipes import PAPER_QLORA, FullFineTuning, QLoRA, Reasoning, WeightTraining
-from tests.trainables.test_methods import FAST, POOL, PROMPT, TEST, bytes_of, inputs_of, load
+from tests.trainables.small_cells import FAST, POOL, PROMPT, TEST, bytes_of, inputs_of, load
 from tests.trainables.tiny_models import naive_scores
 from trainables.engines import Engine
 from trainables.engines.plain import plain_engine

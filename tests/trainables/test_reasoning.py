@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from search_spaces.recipes import FullFineTuning, InContext, QLoRA, Reasoning, ZeroShot
-from tests.trainables.test_methods import inputs_of, load
+from tests.trainables.small_cells import inputs_of, load
 from tests.trainables.tiny_models import make_items
 from trainables.cells import run_cell
 from trainables.items import Item

@@ -15,8 +15,9 @@ import torch
 from torch import Tensor
 
 from trainables.answer_tokens import TokenizedItems, tokenize_items
+from trainables.context_limit import check_context
 from trainables.methods.inputs import Example, Prompt
-from trainables.methods.zero_shot import check_context, tokenize_questions
+from trainables.methods.zero_shot import tokenize_questions
 from trainables.models import Base
 from trainables.packed_forward import SharedPrefix, packed_scores, plain_scores
 from trainables.packing import build_batch, explode

@@ -9,13 +9,14 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from trainables.answer_tokens import TokenizedItems, tokenize_items
+from trainables.context_limit import check_context
 from trainables.host import host_kind
 from trainables.items import Item
 from trainables.methods.inputs import Answers, Fitted, Setting
 from trainables.methods.reasoning import generate_answers
 from trainables.models import Base
 from trainables.score_scales import domain_prompt_of, tokenize_domain
-from trainables.scoring import ScoredItems, default_token_budget, max_positions, score_items
+from trainables.scoring import ScoredItems, default_token_budget, score_items
 from trainables.states import Questions
 
 
@@ -109,18 +110,3 @@ def tokenize_questions(base: Base, items: Sequence[Item], prompt: Questions) -> 
     )
     check_context(base, items, tokenized)
     return tokenized
-
-
-def check_context(base: Base, items: Sequence[Item], tokenized: TokenizedItems) -> None:
-    """Checks that the items' texts fit into the model's context.
-
-    Raises:
-        ValueError: Naming the first item that does not fit.
-    """
-    limit = max_positions(base.model)
-    for item, tokens in zip(items, tokenized.items, strict=True):
-        if limit is not None and tokens.longest > limit:
-            raise ValueError(
-                f"item {item.id!r}: {tokens.longest} tokens with its longest choice, the model's "
-                f"context holds {limit}; leave the item out or use a model with a longer context"
-            )

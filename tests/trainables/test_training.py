@@ -1,0 +1,185 @@
+"""Training of weights: every item once an epoch, errors with a name, and the base as it was."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from itertools import chain
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from search_spaces.space import BaseModelRef
+from tests.trainables.small_cells import (
+    FAST,
+    POOL,
+    PROMPT,
+    answers_of,
+    bytes_of,
+    inputs_of,
+    load,
+    logits_of,
+    run,
+)
+from tests.trainables.tiny_models import naive_scores, save_folder
+from trainables.cells import make_examples
+from trainables.draws import ids_hash
+from trainables.engines.plain import plain_engine
+from trainables.methods import Example, fit, training
+from trainables.methods.adapters import adapter_on
+from trainables.methods.objectives import choice_objective
+from trainables.methods.training import TrainingError, learning_rate_factor
+from trainables.model_identity import resolve_model
+from trainables.models import Base, load_base
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory: pytest.TempPathFactory) -> Base:
+    torch.set_num_threads(1)
+    return load(tmp_path_factory.mktemp("base"))
+
+
+def test_the_learning_rate_follows_the_real_number_of_updates() -> None:
+    factors = [learning_rate_factor(update, 20, 0.1) for update in range(20)]
+    assert factors[0] == 0.5 and factors[1] == 1.0 and factors[-1] == pytest.approx(0.1)
+    steps = np.diff(factors[1:])
+    np.testing.assert_allclose(steps, steps[0])
+    assert learning_rate_factor(0, 1, 0.1) == 1.0
+    paper = [learning_rate_factor(update, 12, 0.0) for update in range(12)]
+    np.testing.assert_allclose(paper, np.linspace(1.0, 0.1, 12))
+
+
+def test_training_takes_every_item_once_an_epoch_and_logs_every_update(base: Base) -> None:
+    rows: list[Mapping[str, float]] = []
+    answers_of(inputs_of(FAST, POOL[:12], log=rows.append), base)
+    assert [row["step"] for row in rows] == [1, 2, 3, 4, 5, 6]  # 12 items in batches of 5, twice
+    assert rows[-1]["learning_rate"] == pytest.approx(0.1 * FAST.learning_rate)
+    batches = list(training.draw_batches(12, FAST, (0, 0, "x")))
+    assert [len(batch) for batch in batches] == [5, 5, 2] * 2
+    epochs = [sorted(chain(*batches[:3])), sorted(chain(*batches[3:]))]
+    assert epochs == [list(range(12))] * 2
+    assert batches[:3] != batches[3:]
+
+
+def test_training_lowers_the_loss_on_its_items(base: Base) -> None:
+    rows: list[Mapping[str, float]] = []
+    recipe = FAST.model_copy(update={"epochs": 15, "batch_size": 12})
+    scores = answers_of(inputs_of(recipe, POOL[:12], POOL[:12], log=rows.append), base)
+    assert rows[-1]["loss"] < 0.5 * rows[0]["loss"]
+    right = [row.argmax() == i.answer for row, i in zip(scores.log_probs, POOL[:12], strict=True)]
+    assert np.mean(right) > 0.8
+
+
+@pytest.mark.parametrize("name", ["llama", "bloom"])
+def test_micro_batches_add_up_to_the_batch(tmp_path: Path, name: str) -> None:
+    base = load(tmp_path, name)
+    examples = [Example(item=item, answer=item.answer) for item in POOL[:9]]
+    gradients = []
+    for budget in (1, 10_000):
+        with (
+            adapter_on(base, FAST, seed=1) as adapter,
+            plain_engine(base.model, adapter.parameters, FAST) as engine,
+        ):
+            objective = choice_objective(base, examples, PROMPT)
+            loss = training.backward(objective, engine, [3, 1, 8, 0, 5], budget)
+            flat = torch.cat([p.grad.flatten() for p in adapter.parameters if p.grad is not None])
+            gradients.append((loss, flat))
+    (loss, gradient), (whole_loss, whole) = gradients
+    assert loss == pytest.approx(whole_loss, rel=1e-5)
+    torch.testing.assert_close(gradient, whole, atol=1e-5, rtol=1e-3)
+    naive = naive_scores(
+        base.model,
+        base.tokenizer,
+        [PROMPT.question(POOL[i]) for i in (3, 1, 8, 0, 5)],
+        [PROMPT.choice_texts(POOL[i]) for i in (3, 1, 8, 0, 5)],
+    )
+    expected = np.mean(
+        [
+            np.log(np.exp(row - row[POOL[i].answer]).sum())
+            for row, i in zip(naive, (3, 1, 8, 0, 5), strict=True)
+        ]
+    )
+    assert loss == pytest.approx(expected, abs=1e-3)
+
+
+@pytest.mark.parametrize("method", ["qlora", "full fine-tuning"])
+@pytest.mark.parametrize("name", ["llama", "gpt2"])
+def test_the_base_is_as_it_was_after_training(tmp_path: Path, name: str, method: str) -> None:
+    base = load(tmp_path, name)
+    before, modules = logits_of(base), [id(module) for module in base.model.modules()]
+    weights = {key: value.clone() for key, value in base.model.state_dict().items()}
+    trained = run(base, method)
+    assert torch.equal(logits_of(base), before)
+    assert [id(module) for module in base.model.modules()] == modules
+    after = base.model.state_dict()
+    assert after.keys() == weights.keys()
+    assert all(torch.equal(after[key], value) for key, value in weights.items())
+    assert not any(p.requires_grad or p.grad is not None for p in base.model.parameters())
+    assert not any(module.training for module in base.model.modules())
+    untrained = run(base, "zero-shot")
+    worst = max(
+        np.abs(a - b).max() for a, b in zip(trained.log_probs, untrained.log_probs, strict=True)
+    )
+    assert worst > 0.1  # the adapter did score
+
+
+def test_merged_and_unmerged_adapters_score_alike(
+    base: Base, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    merged = run(base, "qlora")
+    monkeypatch.setattr("trainables.methods.adapters.MAX_MERGED_BYTES", 0)
+    for got, wanted in zip(run(base, "qlora").log_probs, merged.log_probs, strict=True):
+        np.testing.assert_allclose(got, wanted, atol=1e-4)
+
+
+def test_a_loss_that_is_not_finite_stops_the_cell_and_leaves_the_base(base: Base) -> None:
+    before = logits_of(base)
+    recipe = FAST.model_copy(update={"learning_rate": 1e30, "epochs": 3})
+    with pytest.raises(TrainingError, match=r"the loss is nan at update \d+ of 9.*item-00\d\d"):
+        answers_of(inputs_of(recipe, POOL[:12]), base)
+    assert torch.equal(logits_of(base), before)
+    assert not any(module.training for module in base.model.modules())
+
+
+def test_seed_and_draw_change_the_adapter(base: Base) -> None:
+    cells = [{"seed": 0}, {"seed": 1}, {"study_seed": 1}, {"training_hash": ids_hash("cd")}]
+    scores = {tuple(bytes_of(run(base, "qlora", **cell))) for cell in cells}
+    assert len(scores) == len(cells)
+
+
+def test_qlora_on_an_nf4_base_trains_and_leaves_the_base(tmp_path: Path) -> None:
+    base = load(tmp_path, quantization="nf4")
+    before = logits_of(base)
+    recipe = FAST.model_copy(update={"quantization": "nf4", "epochs": 15, "batch_size": 12})
+    rows: list[Mapping[str, float]] = []
+    inputs = inputs_of(recipe, POOL[:12], POOL[:12], log=rows.append)
+    first = answers_of(inputs, base)
+    assert rows[-1]["loss"] < 0.5 * rows[0]["loss"]
+    assert torch.equal(logits_of(base), before)
+    assert bytes_of(answers_of(inputs, base)) == bytes_of(first)
+
+
+def test_training_goes_on_from_a_state(base: Base) -> None:
+    rows: list[Mapping[str, float]] = []
+    setting = inputs_of(FAST, log=rows.append).setting
+    examples = make_examples(setting, POOL[:12])
+    with fit(setting, base, examples) as fitted:
+        state = fitted.state()
+    with fit(setting, base, examples, start=state):
+        pass
+    first, second = rows[:6], rows[6:]
+    assert second[0]["loss"] < first[0]["loss"] - 0.1
+    assert second[0]["loss"] < first[-1]["loss"] + 0.2
+
+
+def test_an_adapter_is_held_in_32_bits_on_a_base_in_16(tmp_path: Path) -> None:
+    source = resolve_model(BaseModelRef(name=str(save_folder(tmp_path, "llama", "bytes"))))
+    base = load_base(source, "bfloat16", "none", "cpu")
+    with adapter_on(base, FAST, seed=1) as adapter:
+        assert {p.dtype for p in adapter.parameters} == {torch.float32}
+    rows: list[Mapping[str, float]] = []
+    recipe = FAST.model_copy(update={"epochs": 10, "batch_size": 12})
+    answers_of(inputs_of(recipe, POOL[:12], log=rows.append), base)
+    assert rows[-1]["loss"] < 0.6 * rows[0]["loss"]
+    assert {p.dtype for p in base.model.parameters()} == {torch.bfloat16}
