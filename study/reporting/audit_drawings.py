@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import matplotlib as mpl
 import numpy as np
@@ -61,26 +62,29 @@ def draw_confidence(rounds: Sequence[AuditedRound], labels: Mapping[str, str]) -
         return None
     looks = looks_of(SETS)
     edges = np.linspace(0.0, 100.0, 2 * NUM_BINS + 1)
-    middles = (edges[:-1] + edges[1:]) / 2
     with mpl.rc_context(STYLE):
         figure, places = grid([panel.key for panel in shown])
         used: dict[str, None] = {}
         for place, panel in zip(places, shown, strict=True):
             for name, found in _sets(panel).items():
                 counts, _ = np.histogram(100 * _all_confidence(found), bins=edges)
-                place.plot(middles, 100 * counts / counts.sum(), **looks[name])
+                place.stairs(100 * counts / counts.sum(), edges, **_line(looks[name]))
                 used[name] = None
             for threshold in _thresholds(panel.rounds):
                 place.axvline(100 * threshold, color="#777777", linewidth=0.8, dashes=(2, 2))
             place.set(xlim=(0, 100), xlabel="confidence %", ylabel="share of items %")
-            place.set_ylim(bottom=0)
-        add_legend(figure, {name: looks[name] for name in SETS if name in used})
+        # One scale for all: only the outer panels keep its labels.
+        top = max(place.get_ylim()[1] for place in places)
+        for place in places:
+            place.set_ylim(0, top)
+        add_legend(figure, {name: _line(looks[name]) for name in SETS if name in used})
         return finish(
             figure,
             "ssrm-confidence",
-            "How confident the models before and after each round of self-training are, in bins of "
-            "5 points; a panel a source, level and model. The pool after a round is drawn where it "
-            f"was labelled again. Dashed: the threshold in force.{capped(panels, IN_AUDIT)}",
+            "How confident the models before and after each round of self-training are: histograms "
+            "in bins of 5 points; a panel a source, model and level. The pool after a round is "
+            "drawn where it was labelled again. Dashed: the threshold in force."
+            f"{capped(panels, IN_AUDIT)}",
         )
 
 
@@ -107,7 +111,7 @@ def draw_reliability(rounds: Sequence[AuditedRound], labels: Mapping[str, str]) 
             figure,
             "ssrm-reliability",
             "Reliability before and after each round of self-training: how often answers of a "
-            "confidence are right, in 10 bins of equal width; a panel a source, level and model. "
+            "confidence are right, in 10 bins of equal width; a panel a source, model and level. "
             f"The audit's table has the calibration errors.{capped(panels, IN_AUDIT)}",
         )
 
@@ -132,15 +136,13 @@ def draw_selective(rounds: Sequence[AuditedRound], labels: Mapping[str, str]) ->
                 _draw_selective(place, chain, panel.level, colour)
             place.set(xlim=(0, 103), ylim=(0, 103), xlabel="labelled share %", ylabel="right %")
             place.grid(axis="y", alpha=0.3)
-        add_legend(
-            figure, {n: look | {"marker": "", "linestyle": "-"} for n, look in looks.items()}
-        )
+        add_legend(figure, {n: _line(look) | {"linestyle": "-"} for n, look in looks.items()})
         return finish(
             figure,
             "ssrm-selective",
             "Selective accuracy of the pseudo-labels: how many of the most confident ones are "
             "right, for every share of a level's items in the pool that could be labelled; a panel "
-            "a pool, level and model. Each threshold is marked at the share that it selected."
+            "a pool, model and level. Each threshold is marked at the share that it selected."
             f"{capped(panels, IN_AUDIT)}",
         )
 
@@ -182,6 +184,7 @@ def _draw_selective(place: Axes, chain: Sequence[AuditedRound], level: str, colo
                 xytext=(0, 6 if number % 2 else -12),
                 ha="center",
                 fontsize=8,
+                color=colour,
             )
 
 
@@ -205,18 +208,30 @@ def _panels(
         if cell_role(planned) != "self-training":
             continue
         method = labels.get(recipe_text(planned.cell.recipe), planned.cell.recipe.method)
-        levels = sorted(set(found.pool.levels))
+        levels = _levels(found)
+        row = cell_source(planned) if by_source else f"{method}, pool {'+'.join(levels)}"
         column = f"{planned.model_name} {method}" if by_source else planned.model_name
         column += f", {planned.cell.task} by {planned.measure}" if several else ""
         for level in levels:
-            row = f"{cell_source(planned)}, {level}" if by_source else f"{method}, pool {level}"
-            if not by_source and len(levels) > 1:
-                row += f" of {'+'.join(levels)}"
-            grouped.setdefault((row, column, level), []).append(found)
+            grouped.setdefault((row, f"{column}, {level}", level), []).append(found)
     return [
         Panel(row=row, column=column, level=level, rounds=members)
         for (row, column, level), members in grouped.items()
     ]
+
+
+def _levels(found: AuditedRound) -> list[str]:
+    """Levels of the round's pool, from easy to hard as it draws them."""
+    draws = found.planned.draws
+    drawn = [] if draws is None else [draw.level for draw in draws.unlabelled]
+    order = [level.name for level in drawn if level is not None]
+    held = set(found.pool.levels)
+    return [*(name for name in order if name in held), *sorted(held - set(order))]
+
+
+def _line(look: Mapping[str, Any]) -> dict[str, Any]:
+    """The look of a line without markers."""
+    return {name: look[name] for name in ("color", "linestyle", "linewidth")}
 
 
 def _rows(answers: Answers, level: str) -> NDArray[np.intp]:

@@ -106,7 +106,7 @@ def test_all_that_is_keyed_by_source_is_apart(study: FakeStudy) -> None:
     assert {line.num_seeds for line in lines} == {3}
     rounds = read_rounds(study.storage, study.plan, surface)
     assert [(panel.row, len(panel.rounds)) for panel in _panels(rounds.audited, {})] == [
-        (f"{name}, hard", 3) for name in NAMES
+        (name, 3) for name in NAMES
     ]
     (panel,) = [p for p in difficulty_panels(surface) if "self-training" in p.row]
     assert len([curve for curve in panel.curves if curve.name.startswith("easy_ssrm")]) == 3
