@@ -201,6 +201,13 @@ class SplitTask:
         free = [id_ for id_ in self.pool_ids(draw.measure, draw.level) if id_ not in taken]
         is_capped = draw.use == "unlabelled" and draw.n is not None
         number = min(draw.n or 0, len(free)) if is_capped else draw.n
+        if number is not None and number > len(free):
+            where = "the pool" if draw.level is None else f"the pool of level {draw.level.name!r}"
+            raise ValueError(
+                f"{draw.task}: {number} items for {draw.use} of seed {draw.seed}, but {where} has "
+                f"{len(free)} left once labelled items, their groups and what asks the same are "
+                "taken out; widen the level or ask for fewer"
+            )
         return draw_ids(free, len(free) if number is None else number, *draw.names)
 
     def _of_level(
