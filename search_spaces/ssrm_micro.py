@@ -24,11 +24,7 @@ def ssrm_micro() -> Space:
                 train_levels=(EASY, MEDIUM, HARD),
                 test_levels=(MEDIUM, HARD, Level(name="steps 6", low=6, high=6)),
                 train_on_all=False,
-                conditions=(
-                    *(easy_ssrm(tau) for tau in THRESHOLDS),
-                    *(easy_ssrm(0.8, targets=control) for control in ("oracle", "random", "none")),
-                    easy_ssrm(0.8, unlabelled=("easy",)),
-                ),
+                conditions=with_controls(THRESHOLDS, 0.8),
             ),
         ),
         methods=(QLoRA(learning_rate=1e-3, batch_size=16),),
@@ -46,12 +42,33 @@ NAMES = {
 """What the selected items are trained on -> name of the condition."""
 
 
+def with_controls(
+    thresholds: tuple[float, ...], controlled: float, *, confidence: str = "raw"
+) -> tuple[Condition, ...]:
+    """Returns easy labels with a hard pool at each threshold, and at one of them its controls.
+
+    Args:
+        thresholds: tau, each.
+        controlled: The threshold of the controls.
+        confidence: Its scale (`SelfTraining.confidence`).
+    """
+    return (
+        *(easy_ssrm(tau, confidence=confidence) for tau in thresholds),
+        *(
+            easy_ssrm(controlled, targets=targets, confidence=confidence)
+            for targets in ("oracle", "random", "none")
+        ),
+        easy_ssrm(controlled, unlabelled=("easy",), confidence=confidence),
+    )
+
+
 def easy_ssrm(
     threshold: float,
     *,
     targets: str = "pseudo",
     unlabelled: tuple[str, ...] = ("hard",),
     rounds: int = 1,
+    confidence: str = "raw",
 ) -> Condition:
     """Returns easy labels with an unlabelled pool, or one of its controls.
 
@@ -60,6 +77,7 @@ def easy_ssrm(
         targets: What the selected items are trained on (`SelfTraining.targets`).
         unlabelled: Levels of the pool.
         rounds: Of self-training.
+        confidence: Its scale (`SelfTraining.confidence`).
     """
     is_easy_pool = unlabelled == ("easy",)
     return Condition(
@@ -67,7 +85,13 @@ def easy_ssrm(
         levels=("easy",),
         unlabelled=unlabelled,
         rounds=rounds,
+        control=is_easy_pool,
         self_training=SelfTraining.model_validate(
-            {"threshold": threshold, "targets": targets, "max_unlabelled": MAX_UNLABELLED}
+            {
+                "threshold": threshold,
+                "confidence": confidence,
+                "targets": targets,
+                "max_unlabelled": MAX_UNLABELLED,
+            }
         ),
     )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from search_spaces.base_models import BaseModelRef
 from search_spaces.cell import STEP_VERSIONS, Cell, cell_id
 from search_spaces.recipes import PolicyDPO, Recipe, TrainedRecipe
@@ -24,6 +26,7 @@ from trainables.chat_templates import plain_name, prompt_hash
 from trainables.draws import ids_hash
 from trainables.model_identity import ModelSource
 from trainables.prompts import get_prompt
+from trainables.self_training.classes import shared_texts
 from trainables.task_data import CellDraws, DrawnIds
 
 
@@ -133,6 +136,7 @@ class Arms:
             update={"self_training": options.model_copy(update={"targets": "pseudo"})}
         )
         parent = self._round(chain, number - 1, seed)
+        classes = self._answer_classes(draws)
         if options.admission == "by-level":
             draws = draws.model_copy(update={"unlabelled": draws.unlabelled[:number]})
         ids = self._cells.drawn(self._axis, draws)
@@ -144,10 +148,22 @@ class Arms:
                 "parent": parent.id,
                 "unlabelled_hash": ids_hash(pool),
                 "validation_hash": ids_hash(ids.validation) if ids.validation else None,
+                "answer_classes": classes,
+                "round_version": STEP_VERSIONS["self-training"],
             }
         )
-        check_round(Cell.model_validate(dict(cell)), self._axis.task, pool)
+        check_round(Cell.model_validate(dict(cell)), self._axis.task, condition, draws, ids)
         return self._plan(cell, condition.name, draws, condition)
+
+    def _answer_classes(self, draws: CellDraws) -> Literal["texts"] | None:
+        """Says what answers' classes are in all rounds: by all levels that any of them may label.
+
+        A level alone may share its texts (yes, no) and the next one not, and a chain that admits
+        level after level carries averages of classes from round to round.
+        """
+        ids = self._cells.drawn(self._axis, draws)
+        items = self._axis.task.by_id(id_ for level in ids.unlabelled for id_ in level)
+        return "texts" if shared_texts({item.id: item.choices for item in items}) else None
 
     def _cell(
         self,
@@ -196,6 +212,7 @@ class Arms:
             else variant_of(
                 condition, self.differing, trains_itself=cell.self_training is not None
             ),
+            is_control=_is_control(condition, cell),
             measure=None if draws is None else axis.measure,
             train_level=None if condition is None else only_level(axis, condition),
             draws=draws,
@@ -203,6 +220,13 @@ class Arms:
             training_flop=expected_training_flop(cell, draws, self._source, self._axis.size),
         )
         return self._cells.planned.setdefault(planned.id, planned)
+
+
+def _is_control(condition: Condition | None, cell: Cell) -> bool:
+    """Says whether the cell is its condition's result, not its start, and that is a control."""
+    if condition is None or (condition.self_training is None) != (cell.self_training is None):
+        return False
+    return condition.control
 
 
 def only_level(axis: TaskAxis, condition: Condition) -> Level | None:

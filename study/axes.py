@@ -135,8 +135,13 @@ def _check_prompt(axis: TaskAxis, recipe: TrainedRecipe) -> None:
         )
 
 
-def task_facts(axis: PreparedAxis) -> TaskFacts:
-    """Returns what the plan keeps of an axis: source, hashes and counts."""
+def task_facts(axis: PreparedAxis, notes: tuple[str, ...]) -> TaskFacts:
+    """Returns what the plan keeps of an axis: source, hashes and counts.
+
+    Args:
+        axis: With its task.
+        notes: What the plan found, beside what loading and splitting did.
+    """
     named: dict[str, Level | None] = {
         level.name: level for level in (*axis.axis.train_levels, *axis.axis.test_levels)
     }
@@ -161,6 +166,6 @@ def task_facts(axis: PreparedAxis) -> TaskFacts:
             )
             for name, level in named.items()
         ),
-        notes=(*axis.task.data.notes, *axis.task.split.notes),
+        notes=(*axis.task.data.notes, *axis.task.split.notes, *notes),
         num_states=axis.size.num_items * axis.size.num_choices,
     )

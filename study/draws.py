@@ -10,6 +10,7 @@ from search_spaces.recipes import (
     LinearProbe,
     QLoRA,
     TrainedRecipe,
+    WeightTraining,
     ZeroShot,
     num_labels,
     with_num_labels,
@@ -19,7 +20,7 @@ from search_spaces.supervision import Condition
 from study.points import labelled_levels
 from trainables.measures import MADE_OF_GOLD
 from trainables.self_training.confidence import check_threshold
-from trainables.task_data import CellDraws, Draw, SplitTask, Use
+from trainables.task_data import CellDraws, Draw, DrawnIds, SplitTask, Use
 
 
 def condition_recipe(recipe: TrainedRecipe, condition: Condition) -> TrainedRecipe:
@@ -147,12 +148,17 @@ def check_measure(space: Space, axis: TaskAxis) -> None:
     Raises:
         ValueError: Naming the measure.
     """
-    is_made = axis.measure in MADE_OF_GOLD or any(h.makes(axis.measure) for h in space.hardness)
-    if is_made and any(condition.self_training is not None for condition in axis.conditions):
+    if all(condition.self_training is None for condition in axis.conditions):
+        return
+    made = {axis.measure for hardness in space.hardness if hardness.makes(axis.measure)}
+    # Levels of any axis shape the split, which all axes of the task share.
+    made |= {other.measure for other in space.tasks if other.task == axis.task} & MADE_OF_GOLD
+    if made:
         raise ValueError(
-            f"self-training on {axis.task} by {axis.measure}: that measure is made of gold labels, "
-            "so its levels say something of the labels that the unlabelled items must not have; "
-            "cut by another measure"
+            f"self-training on {axis.task} by {axis.measure}: the space cuts the task by "
+            f"{min(made)}, a measure that is made of gold labels, so levels and split say "
+            "something of the labels that the unlabelled items must not have; cut it by another "
+            "measure, or give that one a space of its own"
         )
 
 
@@ -172,8 +178,10 @@ def check_labels(axis: TaskAxis, task: SplitTask) -> None:
             )
 
 
-def check_round(cell: Cell, task: SplitTask, pool: Sequence[str]) -> None:
-    """Refuses an unlabelled pool that is empty, and a threshold that does not fit its items.
+def check_round(
+    cell: Cell, task: SplitTask, condition: Condition, draws: CellDraws, ids: DrawnIds
+) -> None:
+    """Refuses an unlabelled level without items, and a threshold that does not fit its items.
 
     Raises:
         ValueError: Naming what does not fit, and what to do.
@@ -181,27 +189,46 @@ def check_round(cell: Cell, task: SplitTask, pool: Sequence[str]) -> None:
     options = cell.self_training
     if options is None:
         return
-    if not pool:
-        raise ValueError(
-            f"self-training on {cell.task}: the unlabelled pool is empty once the labelled items "
-            "are taken out; name a level with a larger pool, or label fewer of it"
-        )
+    for draw, found in zip(draws.unlabelled, ids.unlabelled, strict=True):
+        if not found:
+            where = "the pool" if draw.level is None else f"level {draw.level.name!r}"
+            raise ValueError(
+                f"condition {condition.name!r} of {cell.task}: {where} has no unlabelled item left "
+                f"for seed {draw.seed} once labelled and validation items, what asks the same as "
+                "they or a test item, and items of earlier levels are taken out; leave the level "
+                "out, widen it, or label fewer of it"
+            )
     check_threshold(
         options.threshold,
         rule=options.rule,
         scale=options.confidence,
-        num_choices={len(item.choices) for item in task.by_id(pool)},
+        num_choices={len(item.choices) for level in ids.unlabelled for item in task.by_id(level)},
     )
 
 
 def _check_recipe(condition: Condition, recipe: TrainedRecipe) -> None:
+    """Refuses options of self-training that the recipe cannot follow, or that change nothing."""
     options = condition.self_training
-    if options is None or options.start == "restart":
+    if options is None or not serves(condition, recipe):
         return
-    if isinstance(recipe, InContext | LinearProbe):
+    is_smoothed = options.label_smoothing > 0
+    if options.start == "continue" and isinstance(recipe, InContext | LinearProbe):
         raise ValueError(
             f"condition {condition.name!r}: start 'continue' trains on from the weights of the "
             f"round before, and {recipe.method} has none to go on from; use start='restart'"
+        )
+    if is_smoothed and isinstance(recipe, WeightTraining) and recipe.loss == "text":
+        raise ValueError(
+            f"condition {condition.name!r}: label_smoothing={options.label_smoothing:g} spreads a "
+            f"label over the choices, and {recipe.method} with loss='text' learns from the right "
+            "answer alone; use loss='choices' or label_smoothing=0"
+        )
+    if isinstance(recipe, InContext) and (is_smoothed or options.rule == "softmatch"):
+        what = "label_smoothing" if is_smoothed else "rule 'softmatch'"
+        raise ValueError(
+            f"condition {condition.name!r}: {what} says how much an example counts in a loss, and "
+            f"{recipe.method} has none, so it would be in the cells' ids and in no number; leave "
+            "it out, or give the axis methods that train"
         )
 
 

@@ -29,6 +29,7 @@ from study.points import (
     sources,
 )
 from study.policies import PolicyComparison, compare_policies
+from study.pool_sizes import pool_notes
 from study.variants import variant_of
 from trainables import layout
 from trainables.block import PlannedCell
@@ -97,7 +98,7 @@ def make_plan(
     beside = {model.name: space.footprint_of(model).side_by_side for model in space.models}
     plan = Plan(
         space=space,
-        tasks=tuple(task_facts(axis) for axis in axes),
+        tasks=tuple(task_facts(axis, pool_notes(builder.cells, axis)) for axis in axes),
         models=tuple(_model_facts(model, models[model.name]) for model in space.models),
         cells=cells,
         units=tuple(tuple(cell.id for cell in unit) for unit in make_units(cells, beside)),

@@ -5,22 +5,21 @@ from __future__ import annotations
 from typing import Literal
 
 from trainables.block import PlannedCell
-from trainables.task_data import Draw
 
 Role = Literal["labels", "self-training", "control"]
 """`control`: shows what a result is not due to (right labels on the selected items, random ones,
-more steps, a pool as easy as the labels), so it never stands among results."""
+more steps, a pool as easy as the labels), so it never stands among results. Labels without content
+and targets other than pseudo-labels make one, and any condition that says so of itself."""
 
 
 def cell_role(planned: PlannedCell) -> Role:
     """Returns what the cell's condition is there for."""
-    options = planned.cell.self_training
-    if options is None:
-        is_control = planned.cell.labels.kind in ("random", "trivial")
-        return "control" if is_control else "labels"
-    if options.targets != "pseudo" or _learns_nothing_harder(planned):
+    cell, options = planned.cell, planned.cell.self_training
+    has_no_content = cell.labels.kind in ("random", "trivial")
+    is_other = options is not None and options.targets != "pseudo"
+    if planned.is_control or has_no_content or is_other:
         return "control"
-    return "self-training"
+    return "labels" if options is None else "self-training"
 
 
 def cell_source(planned: PlannedCell, *, has_rounds: bool = True) -> str:
@@ -37,15 +36,3 @@ def cell_source(planned: PlannedCell, *, has_rounds: bool = True) -> str:
     tau = "" if options.threshold is None else f" tau {options.threshold:g}"
     number = f" round {planned.cell.round}" if has_rounds else ""
     return f"{name}{tau}{number}"
-
-
-def _learns_nothing_harder(planned: PlannedCell) -> bool:
-    """Says whether the unlabelled items are of the levels of the labelled ones."""
-    draws = planned.draws
-    if draws is None or any(draw.level is None for draw in draws.unlabelled):
-        return False
-    return {_band(draw) for draw in draws.unlabelled} <= {_band(draw) for draw in draws.labelled}
-
-
-def _band(draw: Draw) -> tuple[float, float] | None:
-    return None if draw.level is None else (draw.level.low, draw.level.high)

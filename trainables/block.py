@@ -25,6 +25,8 @@ class PlannedCell(Value):
     """`zero-shot`, the name of a training level, `all`, or a condition of the space's own."""
     variant: str = ""
     """What tells the condition from others of its name, in words."""
+    is_control: bool = False
+    """Its condition says that it is one."""
     measure: str | None = None
     """None where no level is involved: a zero-shot cell serves every measure."""
     train_level: Level | None = None

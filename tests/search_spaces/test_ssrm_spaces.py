@@ -1,12 +1,19 @@
-"""The spaces of reward models: volumes, nested labels, and who is whose ceiling."""
+"""The spaces of self-training and of reward models: volumes, controls, who is whose ceiling."""
 
 from __future__ import annotations
 
+from search_spaces.base_models import BaseModelRef
 from search_spaces.recipes import QLoRA, num_labels
+from search_spaces.small import small
 from search_spaces.ssrm_align import ssrm_align
+from search_spaces.ssrm_arc import ssrm_arc, ssrm_arc_micro
 from search_spaces.ssrm_rm import LAB_VOLUME, VOLUME, ssrm_rm, ssrm_rm_micro
 from study.draws import cell_draws, condition_recipe, zero_shot_recipe
+from study.facts.models import MODELS
+from study.planner import make_plan
 from study.points import hard_level, sources
+from study.unloaded import count
+from tests.trainables.real_data import ROOT, needs
 from trainables.tasks.micro_preferences import TASK
 
 
@@ -60,3 +67,39 @@ def test_a_scalar_head_is_held_against_the_base_asked_as_the_axis_asks() -> None
     assert zero_shot_recipe(scalar).prompt is None
     own = QLoRA(prompt="letter")
     assert zero_shot_recipe(own).prompt == "letter"
+
+
+def test_arc_is_a_study_with_controls_seeds_and_a_contrast() -> None:
+    space = ssrm_arc()
+    (axis,) = space.tasks
+    assert space.seeds == 5 and len(space.models) == 4
+    known = {model.name for model in small().models}
+    assert all(model.name in known for model in space.models)
+    assert max(MODELS[model.name].num_params for model in space.models) < 1.8e9
+    found = {
+        (c.name, c.threshold): (c.unlabelled, c.self_training.targets)
+        for c in axis.conditions
+        if c.self_training is not None
+    }
+    assert found == {
+        **{("easy_ssrm", tau): (("hard",), "pseudo") for tau in (0.33, 0.73, 0.93)},
+        ("oracle_selected", 0.73): (("hard",), "oracle"),
+        ("random_labels", 0.73): (("hard",), "random"),
+        ("easy_same_steps", 0.73): (("hard",), "none"),
+        ("easy_pool_ssrm", 0.73): (("easy",), "pseudo"),
+    }
+    assert [c.name for c in axis.conditions if c.control] == ["easy_pool_ssrm"]
+    options = [c.self_training for c in axis.conditions if c.self_training is not None]
+    assert {o.confidence for o in options} == {"chance-normalised"}, "of 3, 4 and 5 choices"
+    (contrast,) = space.contrasts
+    assert (contrast.null, contrast.condition) == ("START=SSRM", "easy_ssrm")
+
+
+@needs("arc")
+def test_arc_can_be_planned_on_its_data() -> None:
+    model = {"models": (BaseModelRef(name="micro-s"),)}
+    plan, _ = make_plan(ssrm_arc().model_copy(update=model), ROOT)
+    assert len(plan.cells) == 51 == count(ssrm_arc()).num_cells // 4
+    assert not [note for note in plan.tasks[0].notes if "unlabelled" in note]
+    micro, _ = make_plan(ssrm_arc_micro(), ROOT)
+    assert len(micro.cells) == 13
