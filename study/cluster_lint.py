@@ -10,6 +10,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from study.cluster_driver import old_drivers
 from study.cluster_machines import head_faults, machine_faults
 from study.cluster_safety import unsafe
 from study.findings import Finding, mapping, note, number, problem
@@ -33,8 +34,8 @@ def lint_cluster(config: Mapping[str, Any], *, ray_version: str) -> list[Finding
     head, workers = head_and_workers(config)
     cloud = str(mapping(config.get("provider")).get("type"))
     if cloud not in CLOUDS:
-        rule = f"the rules know {' and '.join(CLOUDS)}, this file is for {cloud!r}"
-        return [note("provider.type", rule, "only Ray's own schema was checked")]
+        rule = f"only files for {' and '.join(CLOUDS)} can be checked, this one is for {cloud!r}"
+        return [problem("provider.type", rule, "use one of these, or KubeRay")]
     if head is None:
         rule = "the head's type must be one of available_node_types"
         return [problem("head_node_type", rule, "name the head's type")]
@@ -46,6 +47,7 @@ def lint_cluster(config: Mapping[str, Any], *, ray_version: str) -> list[Finding
         *_watcher(config, cloud),
         *unsafe(config, (head, *workers)),
         *machine_faults((head, *workers)),
+        *old_drivers(workers, config),
         *_bucket(workers, cloud),
         *_environment(config, ray_version),
         *fill_ins(config),
@@ -141,6 +143,9 @@ def _watcher(config: Mapping[str, Any], cloud: str) -> Iterator[Finding]:
         yield problem(key, "the spot watcher must start after `ray stop` and `ray start`", advice)
     elif any(calls[i].option("--cloud") != cloud for i in watchers):
         yield problem(key, f"the spot watcher must watch for the notice of {cloud}", advice)
+    elif not all(calls[i].is_background for i in watchers):
+        rule = "the spot watcher does not end, so `ray up` would wait for it for ever"
+        yield problem(key, rule, "end its command with `&`")
 
 
 def _bucket(workers: Sequence[NodeType], cloud: str) -> Iterator[Finding]:

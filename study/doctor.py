@@ -19,9 +19,13 @@ from dataclasses import asdict
 from functools import partial
 from importlib.metadata import PackageNotFoundError, requires, version
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from study.text_table import aligned
 from trainables.doctor_checks import Check, model_checks, run_check
+
+if TYPE_CHECKING:
+    from trainables.storage import Storage
 
 OK, PROBLEM = 0, 1
 
@@ -60,8 +64,10 @@ def _checks(
 ) -> Iterator[tuple[str, Callable[[], Check]]]:
     yield "Python", check_python
     yield "packages", check_packages
-    yield "storage", partial(check_storage, out)
-    yield "clock", partial(check_clock, out)
+    storage = run_check("storage", partial(check_storage, out))
+    yield "storage", lambda: storage
+    if storage.status != "problem":  # what cannot be reached tells no time
+        yield "clock", partial(check_clock, out)
     yield "disk", partial(check_disk, out)
     if data_root is not None:
         yield "data", partial(check_data, data_root)
@@ -144,12 +150,24 @@ def check_storage(out: str) -> Check:
 
 def check_clock(out: str) -> Check:
     """Compares this machine's clock with that of the run folder's file system or bucket."""
-    from trainables.storage import check_writable, open_storage
+    from trainables.storage import StorageError, open_storage
 
-    storage = open_storage(out)
-    if storage.is_local and not Path(storage.base).is_dir():
-        storage = open_storage(tempfile.gettempdir())
-    check_writable(storage)
+    try:
+        storage = open_storage(out)
+        if storage.is_local and not Path(storage.base).is_dir():
+            storage = open_storage(tempfile.gettempdir())
+        seconds_off = _seconds_off(storage)
+    except (StorageError, OSError) as error:
+        text = f"not known: {error}"
+        advice = "try again when the run folder can be reached and written"
+        return Check(name="clock", status="problem", text=text, advice=advice)
+    if seconds_off is None:
+        return Check(name="clock", status="ok", text=f"{storage.root} tells no time")
+    return judge_clock(seconds_off)
+
+
+def _seconds_off(storage: Storage) -> float | None:
+    """Returns how far the clocks here and there differ, s; None where there is none there."""
     key = f".clock-test-{uuid.uuid4().hex}"
     before = time.time()
     storage.write_bytes(key, b"")
@@ -158,10 +176,8 @@ def check_clock(out: str) -> Check:
         there = storage.modified(key)
     finally:
         storage.delete(key)
-    if there is None:
-        return Check(name="clock", status="ok", text=f"{storage.root} tells no time")
     # A bucket tells whole seconds.
-    return judge_clock(max(0.0, int(before) - there, there - after))
+    return None if there is None else max(0.0, int(before) - there, there - after)
 
 
 def judge_clock(seconds_off: float) -> Check:
@@ -260,7 +276,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--deep",
         action="store_true",
-        help="also train a step with DeepSpeed and start a Ray: takes minutes the first time",
+        help="also start a Ray, and train a step with DeepSpeed where it has to be compiled first "
+        "(minutes)",
     )
     parser.add_argument("--json", action="store_true", help="print JSON in place of text")
     return parser

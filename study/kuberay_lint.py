@@ -6,8 +6,10 @@ from collections.abc import Iterator, Mapping
 from typing import Any, Literal
 
 from study.cluster_lint import fill_ins
-from study.findings import Finding, mapping, number, problem
+from study.findings import Finding, mapping, note, number, problem
+from study.node_keys import parts_at
 from study.node_types import as_text
+from trainables.cuda_drivers import OLDEST_DRIVER, WHEEL_CUDA, WHEEL_TORCH
 
 KINDS = ("RayJob", "RayCluster")
 SHORTEST_GRACE_S = 30
@@ -41,6 +43,7 @@ def lint_kuberay(config: Mapping[str, Any], *, ray_version: str) -> list[Finding
         *_cluster(cluster, path, ray_version),
         *_head(mapping(cluster.get("headGroupSpec")), f"{path}.headGroupSpec"),
         *_groups(cluster.get("workerGroupSpecs"), f"{path}.workerGroupSpecs"),
+        *_driver(cluster.get("workerGroupSpecs"), f"{path}.workerGroupSpecs"),
         *fill_ins(config),
     ]
 
@@ -157,6 +160,20 @@ def _groups(groups: Any, path: str) -> Iterator[Finding]:
             "there must be an on-demand fall-back where spot is sold out",
             "prefer spot machines in at least one group (preferredDuringScheduling...) instead of "
             "requiring them",
+        )
+
+
+def _driver(groups: Any, path: str) -> Iterator[Finding]:
+    """Yields what the nodes of GPU groups need: their driver is not the pod's."""
+    pods = [_pod(mapping(group)) for group in groups] if isinstance(groups, list) else []
+    asked = [part for pod in pods for part in parts_at(pod, "containers.resources")]
+    if "nvidia.com/gpu" in as_text(asked):
+        oldest = OLDEST_DRIVER[WHEEL_CUDA]
+        yield note(
+            path,
+            f"nodes with GPUs need the NVIDIA driver {oldest} or newer, as torch {WHEEL_TORCH} is "
+            f"built for CUDA {WHEEL_CUDA}; which one they have cannot be seen here",
+            "look at `nvidia-smi` on one; on GKE make the pool with gpu-driver-version=latest",
         )
 
 

@@ -165,7 +165,7 @@ def unknown_values(node_config: Mapping[str, Any]) -> Iterator[tuple[str, str, S
     for path, allowed in VALUES.items():
         parent, _, key = path.rpartition(".")
         for part in parts_at(node_config, parent):
-            if key in part and part[key] not in allowed:
+            if key in part and str(part[key]) not in allowed:
                 yield path, str(part[key]), sorted(allowed)
 
 

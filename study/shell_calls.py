@@ -16,6 +16,9 @@ OPERATORS = ";&|()<>"
 ASSIGNMENT = re.compile(r"([A-Za-z_]\w*)=(.*)", re.DOTALL)
 
 KEYWORDS = frozenset({"if", "then", "elif", "else", "do", "while", "until", "!", "{", "}", "time"})
+OPENERS = frozenset({"{", "if", "for", "while", "until", "case"})
+CLOSERS = frozenset({"}", "fi", "done", "esac"})
+"""Words that begin and end a compound command."""
 WRAPPERS = frozenset(
     {"command", "env", "exec", "flock", "ionice", "nice", "nohup", "setsid", "stdbuf", "sudo"}
 )
@@ -35,6 +38,8 @@ class Call:
     """Its name and arguments; programs that only run another one stand before it."""
     environment: Mapping[str, str]
     """What the command line itself has set until then, by `export` or before the program."""
+    is_background: bool = False
+    """Whether the shell goes on without waiting for its end."""
 
     def has(self, *words: str) -> bool:
         """Says whether these words follow each other in the call, and are not those of an echo."""
@@ -89,13 +94,16 @@ def docker_environment(options: Any) -> dict[str, str]:
     return found
 
 
-def _calls(text: str, environment: dict[str, str]) -> Iterator[Call]:
-    for line in text.replace("\\\n", " ").splitlines():
-        for words in _simple_commands(line):
-            yield from _call(words, environment)
+def _calls(
+    text: str, environment: dict[str, str], *, is_background: bool = False
+) -> Iterator[Call]:
+    commands = list(_simple_commands(text.replace("\\\n", " ")))
+    for (words, _), ends in zip(commands, _in_background(commands, is_background), strict=True):
+        if words:
+            yield from _call(words, environment, is_background=ends)
 
 
-def _call(words: list[str], environment: dict[str, str]) -> Iterator[Call]:
+def _call(words: list[str], environment: dict[str, str], *, is_background: bool) -> Iterator[Call]:
     """Yields a simple command; what it exports is kept for those after it."""
     while words and words[0] in KEYWORDS:
         words = words[1:]
@@ -112,9 +120,14 @@ def _call(words: list[str], environment: dict[str, str]) -> Iterator[Call]:
         is_run = _program(word) in SHELLS and (not before or before & WRAPPERS)
         flags = words[index + 1] if index + 2 < len(words) else ""
         if is_run and re.fullmatch(r"-\w*c", flags):
-            yield from _calls(words[index + 2], local)
+            yield from _calls(words[index + 2], local, is_background=is_background)
             return
-    yield Call(words=tuple(words or [":"]), environment=dict(local))
+    is_forked = "setsid" in words and bool({"-f", "--fork"} & set(words))
+    yield Call(
+        words=tuple(words or [":"]),
+        environment=dict(local),
+        is_background=is_background or is_forked,
+    )
 
 
 def _set(word: str, environment: dict[str, str]) -> bool:
@@ -124,20 +137,50 @@ def _set(word: str, environment: dict[str, str]) -> bool:
     return match is not None
 
 
-def _simple_commands(line: str) -> Iterator[list[str]]:
-    """Yields the words between the operators, without redirections."""
+def _simple_commands(text: str) -> Iterator[tuple[list[str], str]]:
+    """Yields the words before each operator, without redirections, and the operator."""
     words: list[str] = []
     is_target = False
-    for word in [*_words(line), ";"]:
+    for word in (word for line in text.splitlines() for word in [*_words(line), ";"]):
         if set(word) <= set(OPERATORS) and word:
             is_target = bool(set(word) & set("<>"))
-            if not is_target and words:
-                yield words
+            if not is_target:
+                yield words, word
                 words = []
         elif not is_target:
             words.append(word)
         else:
             is_target = False
+
+
+def _in_background(commands: list[tuple[list[str], str]], outside: bool) -> list[bool]:
+    """Says of each command whether the shell waits for its end, read from the last to the first.
+
+    `&` sends all that `&&`, `||` and `|` join before it, and all inside of a compound command.
+
+    Args:
+        commands: What `_simple_commands` yields.
+        outside: Whether all of it is run in the background.
+    """
+    around = [outside]
+    current = outside
+    found = []
+    for words, operator in reversed(commands):
+        for symbol in reversed(re.findall(r"&&|\|\||\|&|.", operator)):
+            if symbol == "&":
+                current = True
+            elif symbol == ";":
+                current = around[-1]
+            elif symbol == ")":
+                around.append(current)
+            elif symbol == "(" and len(around) > 1:
+                current = around.pop()
+        if words and words[0] in CLOSERS:
+            around.append(current)
+        found.append(current)
+        if words and words[0] in OPENERS and len(around) > 1:
+            current = around.pop()
+    return found[::-1]
 
 
 def _words(line: str) -> list[str]:

@@ -13,9 +13,11 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
+
+from trainables.cuda_drivers import OLDEST_DRIVER, installed_driver, major
 
 Status = Literal["ok", "warning", "problem"]
 
@@ -25,6 +27,9 @@ alone gives about 0.1; a kernel that does not work gives 1 or more."""
 
 DEEP_TIMEOUT_S = 400.0
 """For one deep check: DeepSpeed's first build takes 100 to 200 s."""
+
+BUILT = "deepspeed_shm_comm"
+"""What DeepSpeed compiles at its first use on a CPU."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -56,14 +61,39 @@ def model_checks(*, is_deep: bool) -> Iterator[tuple[str, Callable[[], Check]]]:
     """Yields the checks of this module, each with its name.
 
     Args:
-        is_deep: Also those that take minutes: a step with DeepSpeed, a Ray that starts.
+        is_deep: Also what takes minutes: a step with DeepSpeed where it has to be compiled first,
+            a Ray that starts.
     """
+    if installed_driver() is not None:
+        yield "NVIDIA driver", check_driver
     yield "GPUs", check_gpus
     yield "NF4", check_nf4
-    yield "DeepSpeed", check_deepspeed
+    yield "DeepSpeed", lambda: check_deepspeed(is_deep=is_deep)
     if is_deep:
-        yield "DeepSpeed runs", lambda: _in_own_process("DeepSpeed runs", "train_with_deepspeed")
         yield "Ray starts", lambda: _in_own_process("Ray starts", "start_ray")
+
+
+def check_driver() -> Check:
+    """Compares the NVIDIA driver with what the installed torch needs."""
+    import torch
+
+    installed, cuda = installed_driver() or "none", torch.version.cuda
+    oldest = OLDEST_DRIVER.get(major(cuda) or 0) if cuda else None
+    if oldest is None:
+        target = f"CUDA {cuda}" if cuda else "CPUs"
+        text = f"{installed}; torch {torch.__version__} is built for {target}"
+        return Check(name="NVIDIA driver", status="ok", text=text)
+    text = f"{installed}; torch {torch.__version__} is built for CUDA {cuda}: {oldest} or newer"
+    if (major(installed) or 0) >= oldest:
+        return Check(name="NVIDIA driver", status="ok", text=text)
+    # Libraries of NVIDIA's forward compatibility can make up for an old driver.
+    return Check(
+        name="NVIDIA driver",
+        status="warning" if torch.cuda.is_available() else "problem",
+        text=text,
+        advice=f"install the driver {oldest} or newer (on a cluster: another "
+        "image), or the build of torch for an older CUDA: cu126 runs on 525 or newer",
+    )
 
 
 def check_gpus() -> Check:
@@ -80,7 +110,8 @@ def check_gpus() -> Check:
             name="GPUs",
             status="problem",
             text=f"this machine has an NVIDIA driver, but torch {torch.__version__} sees no GPU",
-            advice="install the CUDA build of torch, and look at `nvidia-smi`",
+            advice="install the CUDA build of torch; where it is, look at the driver, at "
+            "`nvidia-smi` and at CUDA_VISIBLE_DEVICES",
         )
     return Check(
         name="GPUs",
@@ -122,8 +153,18 @@ def check_nf4() -> Check:
     )
 
 
-def check_deepspeed() -> Check:
-    """Says whether DeepSpeed is there, and what its first use needs."""
+def check_deepspeed(*, is_deep: bool) -> Check:
+    """Trains a step with DeepSpeed, or says why not: what its engine would say, and what it takes.
+
+    Args:
+        is_deep: Also where DeepSpeed has to be compiled first, which takes minutes.
+    """
+    from importlib.metadata import version
+
+    import torch
+
+    from trainables.engines.deepspeed_config import find_deepspeed_fault
+
     if importlib.util.find_spec("deepspeed") is None:
         return Check(
             name="DeepSpeed",
@@ -132,56 +173,58 @@ def check_deepspeed() -> Check:
             advice="only spaces that ask for a ZeRO engine need it: `pip install --constraint "
             "constraints.txt deepspeed`",
         )
-    from importlib.metadata import version
-
-    compiler = next((name for name in ("g++", "c++") if shutil.which(name)), None)
-    has_ninja = bool(shutil.which("ninja")) or importlib.util.find_spec("ninja") is not None
-    missing = [*([] if compiler else ["a C++ compiler"]), *([] if has_ninja else ["ninja"])]
-    if missing:
+    found, on_gpu = version("deepspeed"), torch.cuda.is_available()
+    fault = find_deepspeed_fault(on_gpu=on_gpu)
+    if fault is not None:
+        text, _, advice = fault.partition(": ")
         return Check(
             name="DeepSpeed",
             status="problem",
-            text=f"{version('deepspeed')}, but {' and '.join(missing)} is missing: its kernels are "
-            "built at first use",
-            advice="`apt-get install g++ ninja-build` on every node",
+            text=f"{found}, but {text}",
+            advice=f"{advice}, on every node (only spaces that ask for a ZeRO engine need it)",
         )
-    text = f"{version('deepspeed')}, {compiler} and ninja are there (--deep trains one step)"
-    return Check(name="DeepSpeed", status="ok", text=text)
+    if not (is_deep or on_gpu or _is_deepspeed_built()):
+        text = f"{found}, not tried: its first use compiles for 100 to 200 s"
+        return Check(name="DeepSpeed", status="ok", text=text, advice="`--deep` tries it")
+    tried = _in_own_process("DeepSpeed", "train_with_deepspeed")
+    return replace(tried, text=f"{found}: {tried.text}")
+
+
+def _is_deepspeed_built() -> bool:
+    """Says whether what DeepSpeed compiles on a CPU lies where torch keeps such things.
+
+    A recipe that is newer than the result was written for another compiler or torch.
+    """
+    given = os.environ.get("TORCH_EXTENSIONS_DIR")
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "torch_extensions"
+    python = f"py{sys.version_info.major}{sys.version_info.minor}_*"
+    for folder in [Path(given)] if given else cache.glob(python):
+        recipe, result = folder / BUILT / "build.ninja", folder / BUILT / f"{BUILT}.so"
+        if recipe.is_file() and result.is_file():
+            return result.stat().st_mtime >= recipe.stat().st_mtime
+    return False
 
 
 def train_with_deepspeed() -> str:
-    """Trains one step with ZeRO-2 in this process; returns what was done."""
-    import socket
-
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    alone = {"RANK": 0, "LOCAL_RANK": 0, "WORLD_SIZE": 1, "MASTER_PORT": port}
-    os.environ |= {name: str(value) for name, value in alone.items()}
-    os.environ["MASTER_ADDR"] = "127.0.0.1"
+    """Trains one step with the engine of ZeRO-2 in this process; returns what was done."""
     import torch
+    import torch.distributed as dist
 
-    deepspeed: Any = importlib.import_module("deepspeed")
+    from search_spaces.recipes import FullFineTuning
+    from trainables.engines.zero import Zero
 
-    has_gpu = torch.cuda.is_available()
-    deepspeed.init_distributed(dist_backend="nccl" if has_gpu else "gloo", verbose=False)
-    model = torch.nn.Linear(8, 8)
-    before = model.weight.detach().clone()
-    engine, *_ = deepspeed.initialize(
-        model=model,
-        optimizer=torch.optim.AdamW(model.parameters(), lr=0.1),
-        config={
-            "train_micro_batch_size_per_gpu": 1,
-            "zero_optimization": {"stage": 2},
-            "zero_allow_untested_optimizer": True,
-            "zero_force_ds_cpu_optimizer": False,
-        },
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    dist.init_process_group(
+        "nccl" if device == "cuda" else "gloo", store=dist.HashStore(), rank=0, world_size=1
     )
-    engine.backward(engine(torch.ones(1, 8, device=engine.device)).sum())
-    engine.step()
-    if torch.equal(before, engine.module.weight.detach().cpu()):
+    model: Any = torch.nn.Linear(8, 8).to(device)
+    before = model.weight.detach().clone()
+    with Zero(stage=2)(model, list(model.parameters()), FullFineTuning(n_train=1)) as engine:
+        engine.backward(model(torch.ones(1, 8, device=device)).sum(), is_last=True)
+        engine.step(0.1)
+    if torch.equal(before, model.weight.detach()):
         raise RuntimeError("a step of ZeRO-2 changed no weight")
-    return f"one step of ZeRO-2 on {engine.device}"
+    return f"a step of ZeRO-2 on {device}"
 
 
 def start_ray() -> str:

@@ -1,33 +1,21 @@
-"""The cluster files: the shipped ones hold every rule, and each rule finds its fault."""
+"""Files of `ray up`: the shipped ones hold every rule, and each rule finds its fault."""
 
 from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Any
 
 import pytest
 import yaml
 
-from study.cluster import BAD_INPUT, OK, check_cluster, main, read_cluster_file
-from study.cluster_price import hourly_ceiling
+from study.cluster import BAD_INPUT, OK, check_documents, main
+from study.cluster_file import read_documents
 from study.prices import read_prices
-
-ROOT = Path(__file__).parents[2]
-AWS, GCP, KUBERAY = (
-    ROOT / "cluster.yaml",
-    ROOT / "deploy/cluster-gcp.yaml",
-    ROOT / "deploy/rayjob.yaml",
-)
-FILES = (AWS, GCP, KUBERAY)
+from tests.study.cluster_files import AWS, GCP, KUBERAY, ROOT, changed, problems
+from trainables.cuda_drivers import WHEEL_TORCH
 
 
-def problems(file: Path) -> list[str]:
-    findings = check_cluster(read_cluster_file(file), read_prices())
-    return [finding.text for finding in findings if finding.kind == "problem"]
-
-
-@pytest.mark.parametrize("file", FILES, ids=lambda file: file.name)
+@pytest.mark.parametrize("file", [AWS, GCP, KUBERAY], ids=lambda file: file.name)
 def test_shipped_file_has_no_problem(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main([str(file)]) == OK
     assert "no problem found" in capsys.readouterr().out
@@ -82,6 +70,7 @@ BROKEN_AWS = {
     "no upscaling speed": ("upscaling_speed: 2.0\n", "", "upscaling_speed"),
     "no watcher": ("trainables.spot_watcher", "trainables.worker", "spot watcher"),
     "watcher of the other cloud": ("--cloud aws", "--cloud gcp", "the notice of aws"),
+    "watcher that is waited for": ("< /dev/null &", "< /dev/null", "end its command with `&`"),
     "no role": ("      IamInstanceProfile: {Name: scarce-labels-worker}\n", "", "to the bucket"),
     "other GPUs than the machine": ("{CPU: 48, GPU: 4,", "{CPU: 48, GPU: 8,", "g6.12xlarge has 4"),
     "more CPUs than the machine": ("{CPU: 48, GPU: 4,", "{CPU: 64, GPU: 4,", "set CPU: 48"),
@@ -219,47 +208,15 @@ BROKEN_GCP = {
     "no role": ("      serviceAccounts: *bucket-account\n", "", "to the bucket"),
     "public addresses": ("use_internal_ips: true", "use_internal_ips: false", "public addresses"),
     "watcher of the other cloud": ("--cloud gcp", "--cloud aws", "the notice of gcp"),
-}
-
-BROKEN_KUBERAY = {
-    "no token": ("mode: token", "mode: disabled", "authOptions.mode"),
-    "dashboard for all": ("serviceType: ClusterIP", "serviceType: LoadBalancer", "ClusterIP"),
-    "head takes work": ('num-cpus: "0"', 'num-cpus: "8"', "drivers only"),
-    "head without driver": (r"""'"{\"driver\": 4}"'""", "'{}'", "resource `driver`"),
-    "head on spot": (
-        "      template:\n        spec:\n          serviceAccountName",
-        "      template:\n        spec:\n          nodeSelector: "
-        '{cloud.google.com/gke-spot: "true"}\n          serviceAccountName',
-        "the head must be on-demand",
-    ),
-    "no autoscaling": ("enableInTreeAutoscaling: true", "suspend: false", "enableInTree"),
-    "no idle timeout": ("      idleTimeoutSeconds: 300\n", "", "idleTimeoutSeconds"),
-    "workers that stay": ("minReplicas: 0", "minReplicas: 2", "minReplicas"),
-    "no ceiling": ("        maxReplicas: 8\n", "", "maxReplicas"),
-    "no time to drain": (
-        "terminationGracePeriodSeconds: 60",
-        "terminationGracePeriodSeconds: 5",
-        "30 s to drain",
-    ),
-    "no fall-back": ("preferredDuringS", "requiredDuringS", "on-demand fall-back"),
-    "no spot": ("preferredDuringS", "neverDuringS", "must use spot"),
-    "records on the pods": ("--out gs://BUCKET/runs", "", "to a bucket"),
-    "cluster that stays": ("shutdownAfterJobFinishes: true", "suspend: false", "shutdownAfter"),
-    "driver anywhere": ("  entrypointResources: '{\"driver\": 1}'\n", "", "entrypointResources"),
-    "another Ray": ("rayVersion: 2.60.0", "rayVersion: 2.51.0", "it is 2.51.0"),
-    "port of the machine": (
-        "image: IMAGE",
-        "image: IMAGE\n              ports: [{hostPort: 1}]",
-        "open",
-    ),
-    "another kind": ("kind: RayJob", "kind: RayService", "RayJob, RayCluster"),
+    "driver older than torch": ("nvidia-580", "nvidia-570", "driver 570, .* needs 580 or newer"),
 }
 
 CASES = [
     *((AWS, name, *case) for name, case in BROKEN_AWS.items()),
     *((GCP, name, *case) for name, case in BROKEN_GCP.items()),
-    *((KUBERAY, name, *case) for name, case in BROKEN_KUBERAY.items()),
 ]
+EVERY = {"no spot at all", "no fall-back", "environment not pinned", "no worker of any type"}
+"""Cases whose text is replaced every time it stands there."""
 
 
 @pytest.mark.parametrize(
@@ -268,13 +225,7 @@ CASES = [
 def test_each_rule_finds_its_fault(
     file: Path, name: str, old: str, new: str, message: str, tmp_path: Path
 ) -> None:
-    text = file.read_text()
-    assert old in text
-    every = {"no spot at all", "no fall-back", "no spot", "environment not pinned"}
-    every |= {"no worker of any type"}
-    broken = tmp_path / file.name
-    broken.write_text(text.replace(old, new) if name in every else text.replace(old, new, 1))
-    found = problems(broken)
+    found = problems(changed(file, tmp_path, old, new, every=name in EVERY))
     assert any(re.search(message, text) for text in found), found
 
 
@@ -285,6 +236,8 @@ def test_each_rule_finds_its_fault(
         ("python -m trainables", "/opt/venv/bin/python3.11 -m trainables"),
         ("  - setsid nohup", "  # don't forget\n  - setsid nohup"),
         ("--cloud aws", "--cloud=aws"),
+        ("< /dev/null &", "< /dev/null & echo started"),
+        ("  - setsid nohup", "  - setsid --fork nohup"),
         ("  - setsid nohup", "  - |-\n    #don't\n    setsid nohup"),
         ("    GroupName: scarce-labels", "    GroupName: scarce-labels\n    IpPermissions: "
          "[{IpRanges: [{CidrIp: 10.0.0.0/8}, {CidrIp: 203.0.113.7/32}]}]"),
@@ -317,7 +270,7 @@ def test_worker_type_without_gpu_beside_others_is_said(tmp_path: Path) -> None:
     file = tmp_path / "cluster.yaml"
     text = AWS.read_text().replace("{CPU: 8, GPU: 1, spot: 1}", "{CPU: 8, spot: 1}", 1)
     file.write_text(text.replace("g6.2xlarge", "x9.huge"))
-    findings = check_cluster(read_cluster_file(file), read_prices())
+    findings = check_documents(read_documents(file)[0], read_prices())
     said = [f for f in findings if "Ray is told of no GPU" in f.rule]
     assert [f.key for f in said] == ["available_node_types.spot-l4.resources"]
     assert said[0].kind == "note" and problems(file) == []
@@ -335,67 +288,48 @@ def test_problem_is_printed_with_key_rule_and_advice_and_exits_with_2(
     assert "did you mean MarketType?" in said
 
 
-def test_budget_is_that_of_the_dearest_workers_that_may_run() -> None:
-    """By hand: 2 x g6.12xlarge on spot, 2 x g5.2xlarge on demand, 8 of 16 on spot, and the head."""
-    table = read_prices()
-    share = table.clouds["aws"].spot_share
-    by_hand = 0.8064 + 2 * 4.6016 * share + 2 * 1.212 + 8 * 1.212 * share
-    hourly, unknown = hourly_ceiling(read_cluster_file(AWS), table)
-    assert hourly == pytest.approx(by_hand) and unknown == []
-
-
-def test_cluster_above_the_budget_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main([str(AWS), "--max-hourly-cost", "100"]) == OK
-    capsys.readouterr()
-    assert main([str(AWS), "--max-hourly-cost", "5"]) == BAD_INPUT
-    assert "is more than --max-hourly-cost 5" in capsys.readouterr().err
-
-
-def test_machine_without_a_price_is_refused_only_under_a_budget(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    file = tmp_path / "cluster.yaml"
-    file.write_text(AWS.read_text().replace("g6.12xlarge", "x9.huge"))
-    assert main([str(file)]) == OK
-    assert "no price of 'x9.huge'" in capsys.readouterr().out
-    assert main([str(file), "--max-hourly-cost", "1000"]) == BAD_INPUT
-
-
 def test_what_the_user_has_to_fill_in_is_said(capsys: pytest.CaptureFixture[str]) -> None:
     main([str(GCP)])
     assert "PROJECT_ID has to be filled in" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
-    ("text", "message"),
+    ("image", "setup", "kind"),
     [
-        ("a: [", "is not YAML"),
-        ("- a", "must be a YAML mapping"),
-        ("a: 1\nb: {c: 1, c: 2}", "c stands twice"),
+        ("common-cu129-ubuntu-2204-nvidia-580", "torch", None),
+        ("ubuntu-accelerator-2404-amd64-with-nvidia-590-v1", "torch", None),
+        ("common-cu128-ubuntu-2204-nvidia-570", "torch", "problem"),
+        ("common-cu128-ubuntu-2204-nvidia-570", "torch --index-url https://a.test/cu126", None),
+        (
+            "common-cu128-ubuntu-2204-nvidia-570",
+            "torch --index-url=https://a.test/cu130",
+            "problem",
+        ),
+        ("common-cu128-ubuntu-2204-nvidia-570", "torch==2.13.0+cu126", None),
+        ("common-cu113-nvidia-470", "torch==2.13.0+cu126", "problem"),
+        ("an-image-of-my-own", "torch", "note"),
     ],
 )
-def test_unreadable_file_is_refused(
-    text: str, message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+def test_driver_of_the_image_runs_the_torch_that_is_installed(
+    image: str, setup: str, kind: str | None, tmp_path: Path
 ) -> None:
     file = tmp_path / "cluster.yaml"
-    file.write_text(text)
-    assert main([str(file)]) == BAD_INPUT
-    assert message in capsys.readouterr().err
-    assert main([str(tmp_path / "none.yaml")]) == BAD_INPUT
+    text = GCP.read_text().replace("constraints.txt torch\n", f"constraints.txt {setup}\n")
+    file.write_text(text.replace("common-cu129-ubuntu-2204-nvidia-580", image))
+    findings = check_documents(read_documents(file)[0], read_prices())
+    found = {finding.kind for finding in findings if "NVIDIA driver" in finding.rule}
+    assert found == ({kind} if kind else set())
 
 
-@pytest.mark.parametrize(
-    "content",
-    [
-        {},
-        {"provider": None},
-        {"provider": {"type": "aws"}, "available_node_types": []},
-        {"provider": {"type": "aws"}, "available_node_types": {"head": None}, "docker": 3},
-        {"provider": {"type": "gcp"}, "head_node_type": "h", "available_node_types": {"h": {}}},
-        {"kind": "RayJob", "spec": None},
-        {"kind": "RayCluster", "spec": {"workerGroupSpecs": {"a": 1}, "headGroupSpec": []}},
-    ],
-)
-def test_no_shape_of_a_file_breaks_the_check(content: dict[str, Any]) -> None:
-    findings = check_cluster(content, read_prices())
-    assert any(finding.kind == "problem" for finding in findings)
+def test_driver_of_an_image_by_number_cannot_be_seen(tmp_path: Path) -> None:
+    name = re.search(r"resolve:ssm:\S+", AWS.read_text())
+    assert name is not None
+    file = changed(AWS, tmp_path, name.group(), "ami-0123456789abcdef0", every=True)
+    findings = check_documents(read_documents(file)[0], read_prices())
+    found = [finding for finding in findings if "NVIDIA driver" in finding.rule]
+    assert len(found) == 4 and {finding.kind for finding in found} == {"note"}
+
+
+def test_cuda_of_the_pinned_torch_is_the_one_that_the_rule_knows() -> None:
+    pinned = re.search(r"^torch==(\d+\.\d+)", (ROOT / "constraints.txt").read_text(), re.M)
+    assert pinned is not None and pinned.group(1) == WHEEL_TORCH

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-import importlib.metadata
 import json
+import os
 import sys
 import types
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 from study import doctor
 from study.doctor import OK, PROBLEM, main
-from trainables import doctor_checks
+from trainables import cuda_drivers, doctor_checks
 from trainables.doctor_checks import Check, run_check
+from trainables.engines import deepspeed_config
+from trainables.storage import Storage, StorageError
 
 
 @pytest.fixture
@@ -116,6 +119,29 @@ def test_clock_is_that_of_the_run_folder(tmp_path: Path, monkeypatch: pytest.Mon
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.usefixtures("quick")
+def test_clock_of_a_run_folder_that_cannot_be_reached_is_not_asked(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "file").write_text("")
+    main(["--out", str(tmp_path / "file" / "runs")])
+    said = capsys.readouterr().out
+    assert "problem  storage" in said and " clock " not in said
+
+
+@pytest.mark.parametrize("kind", [StorageError, OSError])
+def test_run_folder_that_is_lost_before_its_clock_is_read_is_no_broken_environment(
+    kind: type[Exception], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def lost(*_: object) -> None:
+        raise kind("connection refused")
+
+    monkeypatch.setattr(Storage, "write_bytes", lost)
+    check = run_check("clock", partial(doctor.check_clock, str(tmp_path)))
+    assert check.status == "problem" and "connection refused" in check.text
+    assert "run folder" in check.advice and "environment" not in check.advice
+
+
 @pytest.mark.parametrize(("free", "status"), [(50, "ok"), (10, "warning"), (0.5, "problem")])
 def test_disk(free: float, status: str) -> None:
     check = doctor.judge_disk({"models": 100.0, "results": free})
@@ -168,30 +194,137 @@ def test_driver_without_a_gpu_in_torch_is_a_problem(monkeypatch: pytest.MonkeyPa
 
 
 @pytest.mark.parametrize(
-    ("is_installed", "tools", "status"),
+    ("installed", "cuda", "sees_gpus", "status"),
     [
-        (False, {"g++", "ninja"}, "warning"),
-        (True, {"g++", "ninja"}, "ok"),
-        (True, {"ninja"}, "problem"),
-        (True, {"g++"}, "problem"),
+        ("580.95.05", "13.0", True, "ok"),
+        ("595.71", "13.0", True, "ok"),
+        ("570.86.15", "13.0", False, "problem"),
+        ("570.86.15", "13.0", True, "warning"),  # forward compatibility
+        ("570.86.15", "12.6", True, "ok"),
+        ("515.1", "12.6", False, "problem"),
+        ("470.1", "99.0", False, "ok"),  # nothing is known of it
+        ("470.1", None, False, "ok"),
     ],
 )
-def test_deepspeed(
-    is_installed: bool, tools: set[str], status: str, monkeypatch: pytest.MonkeyPatch
+def test_driver_is_compared_with_what_torch_needs(
+    installed: str, cuda: str | None, sees_gpus: bool, status: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def find_spec(name: str) -> object:
-        return object() if name == "deepspeed" and is_installed else None
+    import torch
 
-    monkeypatch.setattr(doctor_checks.importlib.util, "find_spec", find_spec)
-    monkeypatch.setattr(importlib.metadata, "version", lambda _: "0.19.8")
-    monkeypatch.setattr(doctor_checks.shutil, "which", lambda n: n if n in tools else None)
-    assert doctor_checks.check_deepspeed().status == status
+    monkeypatch.setattr(doctor_checks, "installed_driver", lambda: installed)
+    monkeypatch.setattr(torch.version, "cuda", cuda)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: sees_gpus)
+    check = doctor_checks.check_driver()
+    assert check.status == status and installed in check.text
+    assert bool(check.advice) == (status != "ok")
 
 
-def test_deep_checks_are_run_on_request_only() -> None:
+def test_driver_is_looked_at_where_there_is_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    for installed, is_looked_at in ((None, False), ("580.1", True)):
+        monkeypatch.setattr(doctor_checks, "installed_driver", lambda found=installed: found)
+        names = [name for name, _ in doctor_checks.model_checks(is_deep=False)]
+        assert ("NVIDIA driver" in names) == is_looked_at
+
+
+def test_version_of_the_driver(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """From the loaded module, else from a nvidia-smi that answers."""
+    monkeypatch.setattr(cuda_drivers, "LOADED", tmp_path / "version")
+    program = tmp_path / "nvidia-smi"
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert cuda_drivers.installed_driver() is None
+    program.write_text("#!/bin/sh\necho 575.51.03\necho 575.51.03\n")
+    program.chmod(0o755)
+    assert cuda_drivers.installed_driver() == "575.51.03"
+    program.write_text("#!/bin/sh\necho NVIDIA-SMI has failed\nexit 9\n")
+    assert cuda_drivers.installed_driver() is None
+    (tmp_path / "version").write_text("580.95.05\n")
+    assert cuda_drivers.installed_driver() == "580.95.05"
+
+
+@pytest.mark.parametrize(
+    ("fault", "is_deep", "on_gpu", "is_built", "is_tried"),
+    [
+        (None, False, False, False, False),
+        (None, True, False, False, True),
+        (None, False, True, False, True),
+        (None, False, False, True, True),
+        ("there is no compiler: install one", True, True, True, False),
+    ],
+)
+def test_deepspeed_runs_where_it_can_and_is_cheap(
+    fault: str | None,
+    is_deep: bool,
+    on_gpu: bool,
+    is_built: bool,
+    is_tried: bool,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    import torch
+
+    asked = []
+
+    def find_fault(*, on_gpu: bool) -> str | None:
+        asked.append(on_gpu)
+        return fault
+
+    tried = Check(name="DeepSpeed", status="ok", text="a step")
+    monkeypatch.setattr(deepspeed_config, "find_deepspeed_fault", find_fault)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: on_gpu)
+    monkeypatch.setattr(doctor_checks, "_is_deepspeed_built", lambda: is_built)
+    monkeypatch.setattr(doctor_checks, "_in_own_process", lambda *_: tried)
+    check = doctor_checks.check_deepspeed(is_deep=is_deep)
+    assert asked == [on_gpu]  # what the engine would say here
+    assert check.text.endswith(": a step") == is_tried
+    assert check.status == ("problem" if fault else "ok")
+    if fault:
+        assert "there is no compiler" in check.text and "install one" in check.advice
+
+
+def test_deepspeed_that_is_not_installed_is_a_warning(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(doctor_checks.importlib.util, "find_spec", lambda _: None)
+    assert doctor_checks.check_deepspeed(is_deep=True).status == "warning"
+
+
+def test_deepspeed_is_built_where_the_result_is_newer_than_its_recipe(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("TORCH_EXTENSIONS_DIR", raising=False)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    assert not doctor_checks._is_deepspeed_built()
+    python = f"py{sys.version_info.major}{sys.version_info.minor}_cpu"
+    folder = tmp_path / "torch_extensions" / python / "deepspeed_shm_comm"
+    folder.mkdir(parents=True)
+    for name, time in (("build.ninja", 100), ("deepspeed_shm_comm.so", 200)):
+        assert not doctor_checks._is_deepspeed_built()
+        (folder / name).touch()
+        os.utime(folder / name, (time, time))
+    assert doctor_checks._is_deepspeed_built()
+    os.utime(folder / "build.ninja", (300, 300))  # written for another compiler
+    assert not doctor_checks._is_deepspeed_built()
+    monkeypatch.setenv("TORCH_EXTENSIONS_DIR", str(folder.parent))
+    os.utime(folder / "build.ninja", (100, 100))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "none"))
+    assert doctor_checks._is_deepspeed_built()
+
+
+def test_deepspeed_runs_here_without_an_activated_environment(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Ninja lies beside Python, which is called by its path: `.venv/bin/python -m study.doctor`."""
+    fault = deepspeed_config.find_deepspeed_fault(on_gpu=False)
+    if fault is not None or not doctor_checks._is_deepspeed_built():
+        pytest.skip(f"DeepSpeed would have to be built: {fault or 'minutes'}")
+    bin_folder = str(Path(sys.executable).parent)
+    path = [part for part in os.environ["PATH"].split(os.pathsep) if part != bin_folder]
+    monkeypatch.setenv("PATH", os.pathsep.join(path))
+    check = doctor_checks.check_deepspeed(is_deep=False)
+    assert check.status == "ok" and "a step of ZeRO-2" in check.text, check.text
+
+
+def test_ray_is_started_on_request_only() -> None:
     shallow = [name for name, _ in doctor_checks.model_checks(is_deep=False)]
     deep = [name for name, _ in doctor_checks.model_checks(is_deep=True)]
-    assert set(deep) - set(shallow) == {"DeepSpeed runs", "Ray starts"}
+    assert set(deep) - set(shallow) == {"Ray starts"}
 
 
 def test_deep_check_that_fails_says_how(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -70,3 +70,36 @@ def test_the_last_value_counts() -> None:
         "C": "3",
     }
     assert docker_environment(None) == {} and list(shell_calls(None)) == []
+
+
+@pytest.mark.parametrize(
+    ("command", "is_background"),
+    [
+        (f"{PROGRAM} &", True),
+        (f"nohup {PROGRAM} > log 2>&1 < /dev/null &", True),
+        (f"{PROGRAM} & echo started", True),
+        (f"cd here && {PROGRAM} | tee log &", True),
+        (f"({PROGRAM} &)", True),
+        (f"({PROGRAM}; echo ended) &", True),
+        (f"(cd here; {PROGRAM})& echo started", True),
+        (f"{{ {PROGRAM}; }} &", True),
+        (f"if true; then\n  {PROGRAM}\nfi &", True),
+        (f"bash -c '{PROGRAM}' &", True),
+        (f"bash -c '{PROGRAM} &'", True),
+        (f"setsid --fork {PROGRAM}", True),
+        (PROGRAM, False),
+        (f"setsid {PROGRAM}", False),
+        (f"{PROGRAM} > log 2>&1", False),
+        (f"{PROGRAM} &> log", False),
+        (f"{PROGRAM} && echo ended", False),
+        (f"{PROGRAM}; echo ended &", False),
+        (f"{PROGRAM} # &", False),
+        (f"sleep 1 &\n{PROGRAM}", False),
+        (f"(sleep 1 &); {PROGRAM}", False),
+        (f"if true; then sleep 1 & fi; {PROGRAM}", False),
+    ],
+)
+def test_program_that_the_shell_does_not_wait_for(command: str, is_background: bool) -> None:
+    calls = [call for line in shell_calls([command]) for call in line]
+    found = [call.is_background for call in calls if call.has(*PROGRAM.split())]
+    assert found == [is_background]
