@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,11 @@ from study import cluster_price
 from study.budget import open_market
 from study.cluster_price import is_on_cluster, machine_types
 from study.cost import CostError
+from study.measure import main as measure_main
+from study.running import BAD_INPUT, OK
+from study.sweep import main
+from study.tune import main as tune_main
+from tests.study.small_study import SmallStudy
 from trainables.growth import ClusterError
 
 HERE = Path(__file__).parents[2]
@@ -120,3 +126,45 @@ def test_a_broken_file_of_the_head_is_said(home: Path, text: str) -> None:
     be_head(home, text)
     with pytest.raises(ClusterError, match="ray_bootstrap_config"):
         open_market(None, None)
+
+
+def test_a_sweep_on_the_head_is_priced_on_its_machines_and_refused_where_none_holds_it(
+    home: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    be_head(home, AWS.read_text())
+    study = SmallStudy(folder=tmp_path / "study")
+    planned = [*study.arguments, "--dry-run"]
+    assert main([*planned, "--max-cost", "1"]) == OK
+    assert "g6.2xlarge" in capsys.readouterr().out, "the table's cheapest is a g6.xlarge"
+    of_eight = study.folder / "space.py"
+    of_eight.write_text(of_eight.read_text().replace("workers=None", "workers=8"))
+    assert main(planned) == BAD_INPUT
+    said = capsys.readouterr()
+    assert "base model micro-s: a block needs 8 x " in said.err
+    assert "g6.12xlarge has 4 x 22 GiB" in said.err and "points" in said.out
+
+
+def test_a_sweep_that_no_machine_holds_starts_nothing(
+    home: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    study = SmallStudy(folder=tmp_path / "study", workers=2)
+    out = tmp_path / "runs"
+    named = ["--instance", "g6.xlarge", "--address", "in-process"]
+    assert main([*study.arguments, "--out", str(out), *named]) == BAD_INPUT
+    assert "a block needs 2 x " in capsys.readouterr().err
+    assert not list(out.rglob("plan.json")) and not list(out.rglob("record.json"))
+
+
+@pytest.mark.parametrize("command", [main, tune_main, measure_main])
+def test_no_command_keeps_a_budget_on_machines_that_nobody_knows(
+    home: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    command: Callable[[Sequence[str]], int],
+) -> None:
+    study = SmallStudy(folder=tmp_path / "study")
+    asked = [*study.arguments, "--out", str(tmp_path / "runs"), "--address", "192.0.2.7:6379"]
+    method = ["--method", "qlora"] if command is tune_main else []
+    assert command([*asked, *method, "--max-cost", "5"]) == BAD_INPUT
+    assert "say it with --instance TYPE" in capsys.readouterr().err
+    assert not (tmp_path / "runs").exists()

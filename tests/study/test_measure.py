@@ -21,6 +21,7 @@ import study.measure
 from search_spaces.mdl import mdl
 from search_spaces.recipes import LinearProbe, QLoRA, Reasoning
 from search_spaces.space import BaseModelRef, Footprint, Level, ModelHardness, Space, TaskAxis
+from study.budget import open_market
 from study.data import main as data_main
 from study.hardness_files import read_hardness, write_hardness
 from study.hardness_plan import HardnessPlan, plan_hardness
@@ -252,14 +253,17 @@ def test_a_cell_without_scores_leaves_no_measure_and_says_why(
     finish(planned, storage, planned.plan.cells)
     monkeypatch.setattr(study.measure, "run_cells", lambda *_, **__: None)
     facts = storage.path(layout.measure_facts(TASK, "mdl"))
-    assert study.measure.make_measures(planned, storage) == OK and Path(facts).exists()
+    assert (
+        study.measure.make_measures(planned, storage, open_market(None, None)) == OK
+        and Path(facts).exists()
+    )
     lost = planned.plan.cells[3]
     storage.delete(layout.record(lost.id))
     write_failure(storage, lost.id, reason="it was too much", details="")
     with pytest.raises(NotMeasuredError, match=r"1 cells have no scores: .*it was too much"):
         values_of(planned, storage)
     capsys.readouterr()
-    assert study.measure.make_measures(planned, storage) == CELLS_FAILED
+    assert study.measure.make_measures(planned, storage, open_market(None, None)) == CELLS_FAILED
     assert "NOT MADE mdl of jsonl:own: 1 cells have no scores" in capsys.readouterr().err
     assert not Path(facts).exists()
 
@@ -419,6 +423,43 @@ from search_spaces.space import Space
 def cut() -> Space:
     return Space.model_validate_json({text!r})
 """
+
+
+def test_measures_have_a_price_and_a_budget(
+    models: tuple[str, str],
+    data: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setenv("WANDB_MODE", "disabled")
+    (tmp_path / "space.py").write_text(SPACE.format(text=space_of(models).model_dump_json()))
+    common = [f"{tmp_path / 'space.py'}:cut", "--data-root", str(data), "--address", IN_PROCESS]
+    on_l4 = ["--instance", "g6.xlarge", "--max-cost"]
+    assert study.measure.main([*common, "--dry-run", *on_l4, "1"]) == OK
+    assert "about $0.13 on-demand" in capsys.readouterr().out
+    assert study.measure.main([*common, "--dry-run", *on_l4, "0.01"]) == BAD_INPUT
+    assert "more than --max-cost 0.01" in capsys.readouterr().err
+    out = tmp_path / "runs"
+    assert study.measure.main([*common, "--out", str(out), *on_l4, "0.01"]) == BAD_INPUT
+    assert "more than --max-cost 0.01" in capsys.readouterr().err
+    assert not list(out.rglob("plan.json")) and not list(out.rglob("record.json"))
+
+
+def test_measures_that_nobody_can_price_are_within_no_budget(
+    models: tuple[str, str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def unavailable(*_: object) -> None:
+        raise UnavailableError("no network")
+
+    monkeypatch.setattr(study.hardness_plan, "load_task", unavailable)
+    (tmp_path / "space.py").write_text(SPACE.format(text=space_of(models).model_dump_json()))
+    asked = [f"{tmp_path / 'space.py'}:cut", "--dry-run", "--address", IN_PROCESS]
+    assert study.measure.main([*asked, "--max-cost", "1e9"]) == BAD_INPUT
+    assert "the cost is not known" in capsys.readouterr().err
 
 
 def test_two_commands_from_nothing_to_a_surface(
