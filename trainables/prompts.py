@@ -34,6 +34,8 @@ class PromptFormat:
     """Between examples, and between the last one and the question."""
     instruction: str = ""
     """Stands once in front of everything."""
+    letters: Sequence[str] = LETTERS
+    """What names the choices, in their order; words, where a tokenizer has no token a letter."""
 
     adds_special_tokens = True
     """The tokenizer puts its own BOS in front of the text."""
@@ -66,7 +68,7 @@ class PromptFormat:
         if self.generates and not item.reasoning:
             raise ValueError(f"item {item.id!r} has no worked solution to train on")
         return self.answer.format(
-            choice=item.choices[answer], letter=LETTERS[answer], reasoning=item.reasoning
+            choice=item.choices[answer], letter=self.letters[answer], reasoning=item.reasoning
         )
 
     def example(self, item: Item, answer: int) -> str:
@@ -88,7 +90,7 @@ class PromptFormat:
     def _fill(self, template: str, item: Item) -> str:
         lines = [
             self.option.format(letter=letter, choice=choice)
-            for letter, choice in zip(LETTERS, item.choices, strict=False)
+            for letter, choice in zip(self.letters, item.choices, strict=False)
         ]
         return template.format(question=item.question, options="\n".join(lines))
 
@@ -97,7 +99,8 @@ class PromptFormat:
 def _hash(prompt: PromptFormat) -> str:
     """Returns a format's hash, made once: every cell of a plan asks for it."""
     fields = (prompt.template, prompt.option, prompt.answer, prompt.example_template)
-    return digest([*fields, prompt.separator, prompt.instruction])
+    letters = [] if prompt.letters is LETTERS else list(prompt.letters)
+    return digest([*fields, prompt.separator, prompt.instruction, *letters])
 
 
 _LISTED = PromptFormat(
@@ -143,9 +146,11 @@ _PAIR_TEXT = PromptFormat(template="{question}\n\nResponse:")
 _MICRO_PAIR = PromptFormat(template="{question}\n{options}\nAnswer:", option="{letter}) {choice}")
 _MICRO_VERDICT = PromptFormat(
     # The lab's bases know " =" and " answer"; with "A)" and "Answer:" they hardly learn a verdict.
+    # Their tokenizer has no token for " B".
     template="{question}\n{options}\nThe answer is",
     option="{letter} = {choice}",
     answer=" {letter}",
+    letters=("first", "last"),
 )
 
 _CHOICE = {"default": _LISTED, "letter": _LETTER, "open": _OPEN, "paper": _PAPER}

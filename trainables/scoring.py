@@ -195,7 +195,8 @@ def find_packing_fault(model: PreTrainedModel, tokenized: TokenizedItems) -> str
                 raise
             return f"{type(error).__name__} in a packed row: {error}"
         plain = _score_plain(model, one, GPU_TOKEN_BUDGET)[0]
-    sizes = [float(np.max(np.abs(packed - plain))), float(np.max(np.abs(plain)))]
+    difference = _difference(np.abs(packed - plain), one.items[0], model.dtype)
+    sizes = [difference, float(np.max(np.abs(plain)))]
     # Workers that hold the model in pieces go on in one way.
     worst, largest = first_workers(model, torch.tensor(sizes, dtype=torch.float64)).tolist()
     allowed = _tolerance(model) * max(1.0, largest / 10.0)
@@ -217,6 +218,20 @@ def structural_fault(model: PreTrainedModel) -> str | None:
         return f"{type(model).__name__} takes no {', '.join(sorted(missing))}"
     other = set(layer_kinds(model)) - {FULL, SLIDING}
     return f"layers of kind {', '.join(sorted(other))}" if other else None
+
+
+def _difference(
+    difference_C: NDArray[np.float64], item: TokenizedItem, dtype: torch.dtype
+) -> float:
+    """Returns the largest difference of a choice; in 16 bits one that rounding alone seldom makes.
+
+    That is the upper median of the choices of several tokens but the first of these: all of them
+    are wrong where a model gets packed rows wrong.
+    """
+    telling_T = [value for value, a in zip(difference_C, item.answers, strict=True) if len(a) > 1]
+    if dtype == torch.float32 or len(telling_T) < 2:
+        return float(difference_C.max())
+    return float(np.sort(telling_T[1:])[len(telling_T[1:]) // 2])
 
 
 def _tolerance(model: PreTrainedModel) -> float:

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from tokenizers import Tokenizer as Backend
-from tokenizers import decoders, models, pre_tokenizers, trainers
+from tokenizers import decoders, models, normalizers, pre_tokenizers, processors, trainers
 from transformers import (
     AutoModelForCausalLM,
     BloomConfig,
@@ -82,7 +82,16 @@ def words(seed: int = 0, number: int = 60) -> list[str]:
 
 
 def make_tokenizer(kind: str, *, bos: bool = True, side: str = "right") -> PreTrainedTokenizerFast:
-    """Returns a tokenizer: `words`, `bytes` (byte-level BPE), or `merging` (BPE over spaces)."""
+    """Returns a tokenizer of a kind.
+
+    Args:
+        kind: `words`; `bytes`, byte-level BPE (GPT-2), `bytes prefixed` with a space in front of a
+            text, `bytes trimmed` with spaces left out of offsets (Llama-3); `merging`, BPE over
+            spaces; `prepended` and `metaspace`, BPE with a mark for spaces, by a normalizer
+            (Llama-2) or at the text's beginning; `unigram`, with it in front of any part.
+        bos: Whether it has one.
+        side: Of padding.
+    """
     return PreTrainedTokenizerFast(
         tokenizer_object=Backend.from_str(_train(kind)),
         bos_token="<s>" if bos else None,
@@ -94,32 +103,46 @@ def make_tokenizer(kind: str, *, bos: bool = True, side: str = "right") -> PreTr
 @cache
 def _train(kind: str) -> str:
     corpus = [" ".join(random.Random(seed).choices(words(), k=30)) for seed in range(60)]
+    if kind == "merging":
+        corpus = [f"Question: {text}?\nAnswer: {text[:9]}" for text in corpus]
+    backend, trainer = _untrained(kind)
+    backend.train_from_iterator(corpus, trainer)
+    return str(backend.to_str())
+
+
+def _untrained(kind: str) -> tuple[Backend, trainers.Trainer]:
     special = ["<s>", "<unk>"]
+    size = {"vocab_size": VOCAB_SIZE, "special_tokens": special, "show_progress": False}
     if kind == "words":
         backend = Backend(models.WordLevel(unk_token="<unk>"))
         backend.pre_tokenizer = pre_tokenizers.Whitespace()
-        trainer = trainers.WordLevelTrainer(
-            special_tokens=[*special, ":", "?", "."], show_progress=False
+        size = {"special_tokens": [*special, ":", "?", "."], "show_progress": False}
+        return backend, trainers.WordLevelTrainer(**size)
+    if kind.startswith("bytes"):
+        return _byte_level(kind), trainers.BpeTrainer(
+            initial_alphabet=pre_tokenizers.ByteLevel.alphabet(), **size
         )
-    elif kind == "bytes":
-        backend = Backend(models.BPE())
-        backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-        backend.decoder = decoders.ByteLevel()
-        alphabet = pre_tokenizers.ByteLevel.alphabet()
-        trainer = trainers.BpeTrainer(
-            vocab_size=VOCAB_SIZE,
-            special_tokens=special,
-            initial_alphabet=alphabet,
-            show_progress=False,
-        )
-    else:
-        backend = Backend(models.BPE(unk_token="<unk>"))
-        trainer = trainers.BpeTrainer(
-            vocab_size=VOCAB_SIZE, special_tokens=special, show_progress=False
-        )
-        corpus = [f"Question: {text}?\nAnswer: {text[:9]}" for text in corpus]
-    backend.train_from_iterator(corpus, trainer)
-    return str(backend.to_str())
+    if kind == "unigram":
+        backend = Backend(models.Unigram())
+        backend.pre_tokenizer = pre_tokenizers.Metaspace(prepend_scheme="always")
+        return backend, trainers.UnigramTrainer(unk_token="<unk>", **size)
+    backend = Backend(models.BPE(unk_token="<unk>"))
+    if kind == "metaspace":
+        backend.pre_tokenizer = pre_tokenizers.Metaspace(prepend_scheme="first")
+    elif kind == "prepended":
+        marks = [normalizers.Prepend("\u2581"), normalizers.Replace(" ", "\u2581")]
+        backend.normalizer = normalizers.Sequence(marks)
+    return backend, trainers.BpeTrainer(**size)
+
+
+def _byte_level(kind: str) -> Backend:
+    backend = Backend(models.BPE())
+    is_prefixed = kind == "bytes prefixed"
+    backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=is_prefixed)
+    backend.decoder = decoders.ByteLevel()
+    if kind == "bytes trimmed":
+        backend.post_processor = processors.ByteLevel(trim_offsets=True)
+    return backend
 
 
 def save_folder(folder: Path, name: str = "llama", kind: str = "words") -> Path:

@@ -85,7 +85,7 @@ def test_pairs_of_a_question_are_one_group(data: TaskData) -> None:
     ("name", "text"),
     [
         ("default", "How many?\nA) 2 kites\nB) 5\nAnswer: 2 kites"),
-        ("letter", "How many?\nA = 2 kites\nB = 5\nThe answer is A"),
+        ("letter", "How many?\nfirst = 2 kites\nlast = 5\nThe answer is first"),
         ("text", "How many?\nAnswer: 2 kites"),
     ],
 )
@@ -94,12 +94,17 @@ def test_prompt_bytes(name: str, text: str) -> None:
     assert get_prompt("micro_preferences", name).example(item, 0) == text
 
 
-def test_verdicts_differ_from_their_first_token_on() -> None:
+def test_a_verdict_is_one_token() -> None:
     tokenizer = AutoTokenizer.from_pretrained(MICRO_MODELS["micro-l"])
-    before = tokenizer("The answer is").input_ids
-    first, second = (tokenizer(f"The answer is {letter}").input_ids for letter in "AB")
-    assert first[: len(before)] == second[: len(before)] == before
-    assert first[len(before)] != second[len(before)]
+    prompt = get_prompt("micro_preferences", "letter")
+    item = Item(id="x", question="How many?", choices=("2 kites", "5"), answer=0)
+    before = tokenizer(prompt.question(item)).input_ids
+    first, last = (
+        tokenizer(prompt.question(item) + text).input_ids for text in prompt.choice_texts(item)
+    )
+    assert len(first) == len(last) == len(before) + 1
+    assert first[:-1] == last[:-1] == before
+    assert first != last
 
 
 def test_the_split_keeps_questions_apart_and_every_level_in_the_test(data: TaskData) -> None:
