@@ -44,6 +44,10 @@ LAB_SCALAR: Mapping[str, object] = {**LAB_TRAINING, "learning_rate": 3e-3, "epoc
 """With a scalar head: it sees one answer at a time, and with less training learns next to nothing
 (50 % right after three epochs at 1e-3, 69 % so, on all labels of the smallest base)."""
 
+LAB_VERDICT: Mapping[str, object] = {**LAB_TRAINING, "learning_rate": 2e-3, "epochs": 10}
+"""With a verdict of one token: which of two answers is better, not what it says, is more to learn
+(the smallest base stays at chance with three epochs at 1e-3)."""
+
 VOLUME = 16_384
 """Pairs of full supervision on UltraFeedback, of about 61,000: what a study's seeds share of them
 is small."""
@@ -108,6 +112,17 @@ def ssrm_rm_micro() -> Space:
         models=(BaseModelRef(name="micro-s"),),
         tasks=(lab_axis(),),
         methods=(generative(**LAB_TRAINING), bradley_terry("text", **LAB_SCALAR)),
+        seeds=3,
+    )
+
+
+def ssrm_verdict_micro() -> Space:
+    """The lab's largest base as a judge that says one word: `first` or `last`."""
+    return Space(
+        name="ssrm_verdict_micro",
+        models=(BaseModelRef(name="micro-l"),),
+        tasks=(lab_axis(fractions=(Fraction(1, 4),), rounds=1),),
+        methods=(generative(prompt="letter", **LAB_VERDICT),),
         seeds=3,
     )
 

@@ -7,7 +7,7 @@ from search_spaces.recipes import QLoRA, num_labels
 from search_spaces.small import small
 from search_spaces.ssrm_align import ssrm_align
 from search_spaces.ssrm_arc import ssrm_arc, ssrm_arc_micro
-from search_spaces.ssrm_rm import LAB_VOLUME, VOLUME, ssrm_rm, ssrm_rm_micro
+from search_spaces.ssrm_rm import LAB_VOLUME, VOLUME, ssrm_rm, ssrm_rm_micro, ssrm_verdict_micro
 from study.draws import cell_draws, condition_recipe, zero_shot_recipe
 from study.facts.models import MODELS
 from study.planner import make_plan
@@ -32,7 +32,7 @@ def test_labels_and_pool_together_are_the_full_volume() -> None:
 
 
 def test_full_supervision_is_the_ceiling_of_every_test_level() -> None:
-    for space in (ssrm_rm_micro(), ssrm_rm(), ssrm_align()):
+    for space in (ssrm_rm_micro(), ssrm_verdict_micro(), ssrm_rm(), ssrm_align()):
         (axis,) = space.tasks
         for level in axis.test_levels:
             ceiling = hard_level(axis, level)
@@ -67,6 +67,12 @@ def test_a_scalar_head_is_held_against_the_base_asked_as_the_axis_asks() -> None
     assert zero_shot_recipe(scalar).prompt is None
     own = QLoRA(prompt="letter")
     assert zero_shot_recipe(own).prompt == "letter"
+
+
+def test_a_verdict_is_asked_for_in_one_token_on_the_lab_and_on_chat_models() -> None:
+    (method,) = ssrm_verdict_micro().methods
+    assert method.prompt == "letter" and method.orders == "all"
+    assert ssrm_rm().tasks[0].prompt == "chat:letter"
 
 
 def test_arc_is_a_study_with_controls_seeds_and_a_contrast() -> None:
