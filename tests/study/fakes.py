@@ -6,8 +6,9 @@ tests know which points must be resolved.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -130,12 +131,7 @@ class FakeStudy:
         if planned.cell.self_training is not None:
             rows = pool_rows(planned, self.tasks[planned.cell.task])
             files[layout.selection(planned.id)] = parquet_bytes(pa.Table.from_pylist(rows))
-            selection = {
-                "num_pool": len(rows),
-                "num_selected": sum(row["weight"] > 0.0 for row in rows),
-                "threshold": planned.cell.self_training.threshold,
-                "state": None,
-            }
+            selection = round_facts(planned, rows)
         write_record(
             self.storage,
             planned.cell,
@@ -311,6 +307,20 @@ class FakeStudy:
             ),
             notes=(),
         )
+
+
+def round_facts(planned: PlannedCell, rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Returns what the record of a round says of its pool."""
+    options = planned.cell.self_training
+    return {
+        "num_pool": len(rows),
+        "num_confident": sum(row["is_confident"] for row in rows),
+        "num_selected": sum(row["weight"] > 0.0 for row in rows),
+        "threshold": None if options is None else options.threshold,
+        "temperature": None,
+        "temperature_after": None,
+        "state": None,
+    }
 
 
 def fake_study(root: object, **changes: object) -> FakeStudy:

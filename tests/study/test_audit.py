@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import replace
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -9,9 +12,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from search_spaces.space import Level, TaskAxis
 from search_spaces.supervision import Condition
 from study.audit import Answers, AuditRow, audit_rows
-from study.audit_reader import Rounds, read_rounds, write_audit
+from study.audit_reader import Rounds, band_name, read_rounds, write_audit
 from study.detection import detector_rows, warning_lines
 from study.report import main
 from study.reporting.self_training import gather_self_training
@@ -218,6 +222,172 @@ def test_fake_selections_are_like_real_ones(tmp_path: Path) -> None:
     pa.Table.from_pylist(rows, schema=SELECTION_SCHEMA)
 
 
+def test_both_ends_of_a_figure_have_the_models_own_temperature(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    values = {"temperature": 2.0, "temperature_after": 0.5}
+    plain_rows, plain_facts = fakes.pool_rows, fakes.round_facts
+
+    def rows_of(planned: PlannedCell, task: SplitTask) -> list[dict[str, object]]:
+        rows = plain_rows(planned, task)
+        for row in rows:
+            for when in ("", "_after"):
+                raw = row[f"probabilities{when}"]
+                row[f"raw_probabilities{when}"] = raw
+                row[f"probabilities{when}"] = tempered(raw, values[f"temperature{when}"])
+        return rows
+
+    monkeypatch.setattr(fakes, "pool_rows", rows_of)
+    monkeypatch.setattr(
+        fakes,
+        "round_facts",
+        lambda planned, rows: (
+            plain_facts(planned, rows) | {name: {"value": v} for name, v in values.items()}
+        ),
+    )
+    study = ssrm_study(tmp_path, ssrm(0.7))
+    rows = audit_rows(rounds_of(study).audited)
+    planned = cell_of(study, "easy_ssrm")
+    gold = {item.id: item.answer for item in study.tasks["toy"].data.items}
+    for moment, id_ in (("before", planned.cell.parent), ("after", planned.id)):
+        table = read_scores(study.storage, id_, read_record(study.storage, id_)).to_pylist()
+        hard = [r for r in table if r["item_id"].split("-")[1] in "34"]
+        row = row_of(rows, planned, "test", moment, "hard")
+        assert (
+            row.temperature == values["temperature" if moment == "before" else "temperature_after"]
+        )
+        for name, value in (("", row.temperature), ("raw_", 1.0)):
+            said = [tempered(np.exp(r["log_probs"]), value) for r in hard]
+            right = [
+                float(np.argmax(p) == gold[r["item_id"]]) for p, r in zip(said, hard, strict=True)
+            ]
+            sure = [max(p) for p in said]
+            assert getattr(row, f"{name}mean_confidence") == pytest.approx(np.mean(sure))
+            assert getattr(row, f"{name}ece_equal_width") == pytest.approx(ece(sure, right))
+        pool = row_of(rows, planned, "pool", moment, "hard")
+        found = rows_of(planned, study.tasks["toy"])
+        when = "" if moment == "before" else "_after"
+        for name in ("", "raw_"):
+            sure = [max(r[f"{name}probabilities{when}"]) for r in found]
+            assert getattr(pool, f"{name}mean_confidence") == pytest.approx(np.mean(sure))
+        assert pool.temperature == row.temperature
+        assert pool.brier != pool.raw_brier and pool.ece_equal_mass != pool.raw_ece_equal_mass
+
+
+def tempered(probabilities: Sequence[float], temperature: float) -> list[float]:
+    """A distribution at another temperature, by its powers."""
+    powers = np.asarray(probabilities) ** (1.0 / temperature)
+    return list(powers / powers.sum())
+
+
+def test_without_calibration_raw_numbers_are_the_same(tmp_path: Path) -> None:
+    for row in audit_rows(rounds_of(ssrm_study(tmp_path, ssrm(0.7))).audited):
+        assert row.temperature is None
+        assert row.raw_ece_equal_width == row.ece_equal_width and row.raw_brier == row.brier
+
+
+def test_what_had_no_room_is_confident_and_not_selected(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plain_rows = fakes.pool_rows
+
+    def two_shown(planned: PlannedCell, task: SplitTask) -> list[dict[str, object]]:
+        rows = plain_rows(planned, task)
+        confident = [row for row in rows if row["is_confident"]]
+        for row in confident[2:]:
+            row |= {"weight": 0.0, "trained_on": None}
+        return rows
+
+    monkeypatch.setattr(fakes, "pool_rows", two_shown)
+    study = ssrm_study(tmp_path, ssrm(0.5))
+    planned = cell_of(study, "easy_ssrm", tau=0.5)
+    row = row_of(audit_rows(rounds_of(study).audited), planned, "pool", "before", "hard")
+    confident = [r for r in two_shown(planned, study.tasks["toy"]) if r["is_confident"]]
+    gold = {item.id: item.choices[item.answer] for item in study.tasks["toy"].data.items}
+    assert (row.num_confident, row.num_selected) == (len(confident), 2)
+    assert row.coverage == pytest.approx(2 / row.num_items)
+    expected = np.mean([r["label"] == gold[r["item_id"]] for r in confident[:2]])
+    assert row.selected_accuracy == row.target_accuracy == pytest.approx(expected)
+
+
+def test_a_large_pool_is_gone_through_once_a_level(tmp_path: Path) -> None:
+    """20,000 items and two levels: a pass an item would be 400,000,000 steps."""
+    study = ssrm_study(tmp_path, ssrm(0.7))
+    (found, *_) = rounds_of(study).audited
+    number = 20_000
+    pool = Answers(
+        ids=tuple(f"i{n}" for n in range(number)),
+        levels=tuple("odd" if n % 2 else "even" for n in range(number)),
+        probabilities=tuple(np.array([0.9, 0.1]) for _ in range(number)),
+        gold=tuple(int(n % 2 == 1 and n % 3 == 0) for n in range(number)),
+    )
+    large = replace(
+        found,
+        pool=pool,
+        pool_after=pool.take([0, 1]),
+        selected=np.array([n % 4 < 2 for n in range(number)]),
+        confident=np.ones(number, dtype=bool),
+        kept=tuple(0 if n % 4 < 2 else None for n in range(number)),
+        targets=tuple(1 if n % 4 < 2 else None for n in range(number)),
+        test_before=None,
+        test_after=None,
+    )
+    before = [row for row in audit_rows([large]) if row.moment == "before"]
+    kept_odd = [n for n in range(number) if n % 4 == 1]
+    wrong = sum(n % 3 == 0 for n in kept_odd) / len(kept_odd)
+    by_level = {row.level: row for row in before}
+    assert by_level["odd"].selected_accuracy == pytest.approx(1.0 - wrong)
+    assert by_level["odd"].target_accuracy == pytest.approx(wrong)
+    assert by_level["even"].target_accuracy == 0.0
+    assert by_level[None].target_accuracy == pytest.approx(wrong / 2)
+
+
+BANDS = TaskAxis(
+    task="toy",
+    measure="steps",
+    train_levels=(Level(name="easy", low=1, high=2), Level(name="hard", low=5, high=6)),
+    test_levels=(Level(name="hard too", low=5, high=6), Level(name="steps 6", low=6, high=6)),
+)
+
+
+@pytest.mark.parametrize(
+    ("value", "band"),
+    [(1, "easy"), (4, "no level"), (5, "hard without steps 6"), (6, "steps 6")],
+)
+def test_bands_are_the_finest_that_train_and_test_levels_cut(value: float, band: str) -> None:
+    assert band_name(BANDS, value) == band
+
+
+def test_bands_of_overlapping_levels_are_disjoint() -> None:
+    axis = TaskAxis(
+        task="toy",
+        measure="steps",
+        train_levels=(Level(name="pairs", low=1, high=9),),
+        test_levels=(Level(name="low", low=1, high=5), Level(name="high", low=4, high=9)),
+    )
+    found = [band_name(axis, value) for value in (2, 4, 9)]
+    assert found == ["low without high", "low and high", "high without low"]
+
+
+def test_pairs_of_one_training_level_are_audited_by_the_margins_they_are_tested_on(
+    tmp_path: Path,
+) -> None:
+    pairs = Level(name="pairs", low=1, high=4)
+    axis = TaskAxis(
+        task="toy",
+        measure="steps",
+        train_levels=(pairs,),
+        test_levels=(pairs, *(Level(name=f"margin {n}", low=n, high=n) for n in range(1, 5))),
+        train_on_all=False,
+        conditions=(ssrm(0.5).model_copy(update={"levels": ("pairs",), "unlabelled": ("pairs",)}),),
+    )
+    study = ssrm_study(tmp_path, tasks=(axis,))
+    rows = audit_rows(rounds_of(study).audited)
+    for items, moment in product(("pool", "test"), ("before", "after")):
+        levels = {row.level for row in rows if (row.items, row.moment) == (items, moment)}
+        assert levels == {None, "margin 1", "margin 2", "margin 3", "margin 4"}
+
+
 def easiest_only(planned: PlannedCell, task: object) -> list[dict[str, object]]:
     """Selects, of the hard pool, what has three steps."""
     rows = pool_rows(planned, task)  # type: ignore[arg-type]
@@ -256,6 +426,47 @@ def test_a_chain_is_judged_once_at_its_last_round(tmp_path: Path) -> None:
     assert {row.source for row in rows} == {"easy_ssrm tau 0.5 round 3"}
     confirmation = next(row for row in rows if row.name == "confirmation bias")
     assert confirmation.low is not None  # needs more than one round
+
+
+def test_a_chain_is_judged_where_a_control_goes_on(tmp_path: Path) -> None:
+    study = ssrm_study(tmp_path, ssrm(0.5, rounds=2), ssrm(0.5, "oracle", rounds=3))
+    last = study.cells("easy_ssrm")
+    oracle = study.cells("oracle")
+    assert {c.cell.parent for c in oracle if c.cell.round == 3} <= {c.id for c in last}
+    rows = detector_rows(study.plan, compute_surface(study.storage, study.plan), rounds_of(study))
+    assert {(row.source, row.num_seeds) for row in rows} == {("easy_ssrm tau 0.5 round 2", 3)}
+
+
+def test_a_chain_whose_last_round_failed_is_judged_at_the_one_before(tmp_path: Path) -> None:
+    study = ssrm_study(tmp_path, ssrm(0.5, rounds=3), ssrm(0.5, "oracle", rounds=3))
+    for planned in study.cells("easy_ssrm"):
+        if planned.cell.round == 3:
+            study.fail_cell(planned)
+    rows = detector_rows(study.plan, compute_surface(study.storage, study.plan), rounds_of(study))
+    assert {(row.source, row.num_seeds) for row in rows} == {("easy_ssrm tau 0.5 round 2", 3)}
+
+
+def test_one_round_is_enough_to_drift_and_to_confirm(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The shipped spaces have one round; its teacher and its student are two looks."""
+    plain_rows = fakes.pool_rows
+
+    def drifting(planned: PlannedCell, task: SplitTask) -> list[dict[str, object]]:
+        rows = plain_rows(planned, task)
+        for row in rows:
+            row["label_after"] = "4"
+            row["first_position"] = row["first_position_after"] = 0.4
+        return rows
+
+    monkeypatch.setattr(fakes, "pool_rows", drifting)
+    study = ssrm_study(tmp_path, ssrm(0.5))
+    rows = detector_rows(study.plan, compute_surface(study.storage, study.plan), rounds_of(study))
+    warned = {row.name: row.num_warned for row in rows}
+    assert warned["class drift"] == warned["position preference"] == 3
+    values = {row.name: row.low for row in rows}
+    assert values["confirmation bias"] is not None
+    assert values["position preference"] == pytest.approx(0.4)
 
 
 def test_accumulated_labels_are_judged_as_they_were_kept(
