@@ -201,7 +201,7 @@ class _Worker:
         loss.backward()
         self.turns.append(is_last)
 
-    def step(self, learning_rate: float) -> None:
+    def step(self, learning_rate: float) -> bool:
         raise AssertionError
 
     def mean(self, value: float) -> float:

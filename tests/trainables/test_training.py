@@ -15,6 +15,7 @@ from tests.trainables.small_cells import (
     FAST,
     POOL,
     PROMPT,
+    RECIPES,
     answers_of,
     bytes_of,
     inputs_of,
@@ -140,6 +141,39 @@ def test_a_loss_that_is_not_finite_stops_the_cell_and_leaves_the_base(base: Base
         answers_of(inputs_of(recipe, POOL[:12]), base)
     assert torch.equal(logits_of(base), before)
     assert not any(module.training for module in base.model.modules())
+
+
+@pytest.mark.parametrize("method", ["qlora", "full fine-tuning"])
+@pytest.mark.parametrize("update", [2, 6])
+def test_a_gradient_that_is_not_finite_stops_the_cell_at_its_update(
+    base: Base, method: str, update: int
+) -> None:
+    before, num_passes = logits_of(base), 0
+
+    def spoil(gradient: torch.Tensor) -> torch.Tensor:
+        nonlocal num_passes
+        num_passes += 1
+        return gradient * torch.inf if num_passes == update else gradient
+
+    rows: list[Mapping[str, float]] = []
+    inputs = inputs_of(RECIPES[method], POOL[:12], log=rows.append)
+    batch = list(training.draw_batches(12, RECIPES[method], inputs.setting.names))[update - 1]
+
+    def watch(module: object, args: object, output: torch.Tensor) -> None:
+        if output.requires_grad:
+            output.register_hook(spoil)
+
+    handle = base.model.model.layers[-1].mlp.down_proj.register_forward_hook(watch)
+    try:
+        with pytest.raises(TrainingError) as caught:
+            answers_of(inputs, base)
+    finally:
+        handle.remove()
+    ids = ", ".join(POOL[place].id for place in batch)
+    assert f"the gradient is not finite at update {update} of 6" in str(caught.value)
+    assert f"items: {ids};" in str(caught.value)
+    assert [row["step"] for row in rows] == list(range(1, update))
+    assert torch.equal(logits_of(base), before)
 
 
 def test_seed_and_draw_change_the_adapter(base: Base) -> None:

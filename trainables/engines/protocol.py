@@ -38,8 +38,13 @@ class Engine(Protocol):
             is_last: Whether it is this worker's last one before `step`.
         """
 
-    def step(self, learning_rate: float) -> None:
-        """Clips the gradient's norm (over all parameters of all workers), updates, forgets it."""
+    def step(self, learning_rate: float) -> bool:
+        """Clips the gradient's norm (over all parameters of all workers), updates, forgets it.
+
+        Returns:
+            Whether that norm was finite. Where it was not, the weights are of no more use: clipped
+            by it, every one of them would be no number.
+        """
 
     def mean(self, value: float) -> float:
         """Returns the mean of the workers' values; on one worker the value."""

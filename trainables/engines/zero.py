@@ -11,6 +11,7 @@ than over one, so numbers differ by rounding (class B).
 from __future__ import annotations
 
 import gc
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
@@ -69,10 +70,13 @@ class _Zero:
         self.engine.set_gradient_accumulation_boundary(is_last)
         self.engine.backward(loss)
 
-    def step(self, learning_rate: float) -> None:
+    def step(self, learning_rate: float) -> bool:
         for group in self.engine.optimizer.param_groups:
             group["lr"] = learning_rate
         self.engine.step()
+        norm = self.engine.get_global_grad_norm()
+        is_finite = norm is None or math.isfinite(norm)
+        return is_finite and bool(self.engine.was_step_applied())
 
     def mean(self, value: float) -> float:
         total = torch.tensor([value], dtype=torch.float64, device=self.engine.device)

@@ -79,7 +79,7 @@ def train(
     Where the execution keeps a checkpoint, a training that was interrupted goes on from it.
 
     Raises:
-        TrainingError: If the loss is not finite; names the update and the items.
+        TrainingError: If the loss or its gradient is not finite; names the update and the items.
     """
     budget = micro_batch_tokens(setting, base)
     batches = list(draw_batches(len(examples), recipe, setting.names))
@@ -94,10 +94,9 @@ def train(
         for update, batch in islice(enumerate(batches), progress.num_done, None):
             rate = recipe.learning_rate * learning_rate_factor(update, len(batches), recipe.warm_up)
             loss = backward(objective, engine, batch, budget)
-            if not math.isfinite(loss):
+            if not math.isfinite(loss) or not engine.step(rate):
                 ids = [examples[index].item.id for index in batch]
                 raise not_finite(loss, update, len(batches), rate, ids)
-            engine.step(rate)
             progress.done({"step": float(update + 1), "loss": loss, "learning_rate": rate})
     engine.finish()
 
@@ -167,8 +166,9 @@ def micro_batches(tokens: TokenizedItems, rows: Sequence[int], budget: int) -> l
 def not_finite(
     loss: float, update: int, num_updates: int, rate: float, ids: Sequence[str]
 ) -> TrainingError:
-    """Returns the error of a loss that is no number."""
+    """Returns the error of a loss that is no number, or of a gradient that is none."""
+    what = "the gradient is not finite" if math.isfinite(loss) else f"the loss is {loss}"
     return TrainingError(
-        f"the loss is {loss} at update {update + 1} of {num_updates} (learning rate {rate:g}); "
+        f"{what} at update {update + 1} of {num_updates} (learning rate {rate:g}); "
         f"items: {', '.join(ids)}; try a lower learning rate or dtype float32"
     )
