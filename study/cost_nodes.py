@@ -6,7 +6,7 @@ where they are known, else of the whole price table.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from search_spaces.recipes import Recipe
@@ -98,6 +98,26 @@ class Nodes:
                     "whose engine shares the weights or their training among more GPUs"
                 )
         return ""
+
+    def find_tight(self, models: Iterable[str]) -> Iterator[str]:
+        """Yields what may end by memory that runs out: Ray gives blocks to any type with the GPUs.
+
+        Args:
+            models: Of the cells that are to be run.
+        """
+        table = self._market.prices.instances
+        types = [name for name in self._market.types or () if name in table]
+        for model in models:
+            need = self._need_of(model)
+            if need is None or not need.gpus:
+                continue
+            able = [name for name in types if table[name].gpus >= need.gpus]
+            small = [name for name in able if not table[name].holds(need)]
+            if small and len(small) < len(able):
+                yield (
+                    f"{model} needs {need.text}: this cluster may put its blocks on "
+                    f"{', '.join(small)}, too small for it. Ray does not know a GPU's memory"
+                )
 
     def _largest(self, model: str, recipes: Sequence[Recipe]) -> float | None:
         footprint = self._footprints[model]

@@ -27,6 +27,7 @@ def describe_cost(cost: StudyCost, *, what: str = "all") -> list[str]:
     lines += aligned(rows, indent=12)
     unknown = dict.fromkeys(base.reason for base in cost.bases if base.on_demand is None)
     lines += [f"            {reason}" for reason in unknown]
+    lines += [f"            note: {note}" for note in cost.notes]
     if cost.starts_on_demand:
         starts = f"${cost.starts_on_demand:,.2f} (${cost.starts_spot or 0:,.2f} on spot)"
         lines.append(f"            {starts} of it for booting and idling, nodes: {cost.num_nodes}")

@@ -109,6 +109,8 @@ class StudyCost(Value):
     """Of a run, of one wave: no block waits for another."""
     no_room: str = ""
     """Which base the machines cannot hold, where they are known: such a plan is not run."""
+    notes: tuple[str, ...] = ()
+    """What may go wrong with the machines, a sentence each."""
 
 
 class Plan(Value):

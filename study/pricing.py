@@ -103,6 +103,7 @@ class Pricer:
             spot=_known_sum([spot, *(base.spot for base in bases)]),
             blocks=tuple(blocks),
             no_room=self._choice.find_no_room(models),
+            notes=tuple(self._choice.find_tight(models)),
         )
 
     def block(self, block: Block, tasks: Iterable[TaskFacts]) -> BlockCost:

@@ -106,6 +106,16 @@ def test_a_base_that_no_machine_of_the_cluster_holds_is_refused() -> None:
         check_room(price(QLoRA(), SEVEN, Footprint(workers=8), here))
 
 
+def test_a_type_of_the_cluster_that_is_too_small_is_noted() -> None:
+    """Ray may choose it: one GPU is one GPU to it."""
+    here = replace(SHIPPED, types=("g6.2xlarge", "a2-ultragpu-1g", "m7i.4xlarge"))
+    cost = price(ZeroShot(), SEVEN, Footprint(), here)
+    check_room(cost)
+    text = "\n".join(describe_cost(cost))
+    assert "note: base needs 1 x " in text and "may put its blocks on g6.2xlarge, too small" in text
+    assert not price(QLoRA(quantization="nf4"), SEVEN, Footprint(), here).notes
+
+
 def test_where_the_machines_are_not_known_the_reason_is_printed_only() -> None:
     cost = price(ZeroShot(), SEVENTY, Footprint())
     check_room(cost)
