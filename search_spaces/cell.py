@@ -68,6 +68,8 @@ class Cell(Value):
     seed: int | None = None
     parent: str | None = None
     """Id of the cell whose output this cell starts from."""
+    measured_by: str | None = None
+    """Hash of the ids of the cells whose answers cut the levels that this cell draws from."""
     version: int = Field(ge=1)
     """`STEP_VERSIONS` of the method when the cell was planned."""
 

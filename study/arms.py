@@ -191,6 +191,7 @@ class Arms:
             study_seed=self._cells.space.study_seed,
             seed=None if draws is None else draws.labelled[0].seed,
             parent=parent,
+            measured_by=_measured_by(self._axis, draws),
             version=STEP_VERSIONS[recipe.method],
         )
 
@@ -220,6 +221,14 @@ class Arms:
             training_flop=expected_training_flop(cell, draws, self._source, self._axis.size),
         )
         return self._cells.planned.setdefault(planned.id, planned)
+
+
+def _measured_by(axis: PreparedAxis, draws: CellDraws | None) -> str | None:
+    """Returns what cut the levels that are drawn from: the children's link to its cells."""
+    drawn = () if draws is None else (*draws.labelled, *draws.validation, *draws.unlabelled)
+    if all(draw.level is None for draw in drawn):
+        return None
+    return axis.task.data.measured_by.get(axis.axis.measure)
 
 
 def _is_control(condition: Condition | None, cell: Cell) -> bool:

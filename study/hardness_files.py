@@ -17,7 +17,7 @@ from pydantic import ValidationError
 
 from search_spaces.hardness import SCORES, ModelHardness
 from search_spaces.space import Space
-from search_spaces.values import Value
+from search_spaces.values import Value, digest
 from study.hardness_values import HardnessSource, HardnessValues, values_hash
 from trainables import layout
 from trainables.errors import UnavailableError
@@ -45,6 +45,12 @@ class HardnessFacts(Value):
     num_without: int
     """Items without a value."""
     values_hash: str
+
+    @property
+    def cells_hash(self) -> str:
+        """SHA-256 of the ids of all cells that the values come from."""
+        by_size = self.cells.values()
+        return digest(sorted(id_ for sizes in by_size for ids in sizes.values() for id_ in ids))
 
     @property
     def note(self) -> str:
@@ -162,6 +168,7 @@ def with_hardness(space: Space, task: TaskData, storage: Storage | None) -> Task
         ValueError: If they were made of other data, or for other models, sizes or draws.
     """
     found: dict[str, Mapping[str, float]] = {}
+    measured_by: dict[str, str] = {}
     notes: list[str] = []
     for hardness in space.hardness:
         names = [
@@ -174,6 +181,7 @@ def with_hardness(space: Space, task: TaskData, storage: Storage | None) -> Task
                 space, hardness.by_models(space.models).identity, task, storage
             )
             found |= {name: values[name] for name in names}
+            measured_by |= dict.fromkeys(names, facts.cells_hash)
             notes.append(facts.note)
     taken = sorted(found.keys() & task.measures.keys())
     if taken:
@@ -183,7 +191,12 @@ def with_hardness(space: Space, task: TaskData, storage: Storage | None) -> Task
         )
     if not found:
         return task
-    return replace(task, measures={**task.measures, **found}, notes=(*task.notes, *notes))
+    return replace(
+        task,
+        measures={**task.measures, **found},
+        measured_by=measured_by,
+        notes=(*task.notes, *notes),
+    )
 
 
 def _checked(

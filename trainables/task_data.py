@@ -39,6 +39,8 @@ class TaskData:
     test: frozenset[str] = frozenset()
     """Ids of the data's own test items: these are the test, and all others the pool. Empty: the
     split is made."""
+    measured_by: Mapping[str, str] = field(default_factory=dict)
+    """Model-based measure -> hash of the ids of the cells that it comes from."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -81,7 +83,8 @@ class Draw(Value):
     @property
     def names(self) -> tuple[str | int, ...]:
         """What names the draw; not `n`, so that draws are nested, and not the level's name."""
-        interval = "all" if self.level is None else f"{self.level.low!r}..{self.level.high!r}"
+        # In four digits: where a level is cut by what models answered, the last ones are rounding.
+        interval = "all" if self.level is None else f"{self.level.low:.4g}..{self.level.high:.4g}"
         measure = self.measure or "every item"
         return (self.study_seed, self.use, self.task, measure, interval, self.seed)
 

@@ -21,6 +21,7 @@ import study.measure
 from search_spaces.mdl import mdl
 from search_spaces.recipes import LinearProbe, QLoRA, Reasoning
 from search_spaces.space import BaseModelRef, Footprint, Level, ModelHardness, Space, TaskAxis
+from search_spaces.values import digest
 from study.budget import open_market
 from study.data import main as data_main
 from study.hardness_files import read_hardness, write_hardness
@@ -37,6 +38,7 @@ from trainables.failures import write_failure
 from trainables.prompts import get_prompt
 from trainables.records import scores_table, write_record
 from trainables.storage import Storage, open_storage
+from trainables.task_data import Draw
 
 HALVES = (Level(name="easy", low=0.0, high=0.5), Level(name="hard", low=0.5, high=1.0))
 STEPS = (Level(name="easy", low=1, high=1), Level(name="hard", low=2, high=2))
@@ -332,6 +334,38 @@ def test_the_split_is_that_of_a_study_without_models(
             assert level is not None
             drawn = inputs.tasks[TASK].drawn_ids(cell.draws).labelled
             assert all(level.low <= values[id_] <= level.high for id_ in drawn)
+
+
+def test_children_hold_the_ids_of_the_cells_that_cut_their_levels(
+    planned: HardnessPlan, models: tuple[str, str], data: Path, storage: Storage
+) -> None:
+    written(planned, storage)
+    parents = digest(sorted(cell.id for cell in planned.plan.cells))
+    by_models, _ = make_plan(space_of(models), data, storage)
+    by_steps, _ = make_plan(space_of(models, "steps"), data, storage)
+    for cell in by_models.cells:
+        is_cut = cell.draws is not None and cell.train_level is not None
+        assert cell.cell.measured_by == (parents if is_cut else None)
+    assert {cell.cell.measured_by for cell in by_steps.cells} == {None}
+    assert any(cell.draws is None for cell in by_models.cells)
+
+
+def test_the_last_digits_of_models_answers_name_no_draw() -> None:
+    """Rounding that differs from host to host would draw other items, of the same level."""
+    low, high = 0.12345678901, 1.5
+    for factor, is_same in ((1 + 1e-9, True), (1.01, False)):
+        first, second = (
+            Draw(
+                task=TASK,
+                measure="mdl:prequential",
+                level=Level(name="easy", low=value, high=high),
+                n=3,
+                study_seed=0,
+                seed=0,
+            )
+            for value in (low, low * factor)
+        )
+        assert (first.id == second.id) == is_same
 
 
 def test_other_values_are_other_cells(models: tuple[str, str], data: Path, tmp_path: Path) -> None:
