@@ -83,8 +83,9 @@ class Draw(Value):
     @property
     def names(self) -> tuple[str | int, ...]:
         """What names the draw; not `n`, so that draws are nested, and not the level's name."""
-        # In four digits: where a level is cut by what models answered, the last ones are rounding.
-        interval = "all" if self.level is None else f"{self.level.low:.4g}..{self.level.high:.4g}"
+        interval = "all"
+        if self.level is not None:
+            interval = f"{_short(self.level.low)}..{_short(self.level.high)}"
         measure = self.measure or "every item"
         return (self.study_seed, self.use, self.task, measure, interval, self.seed)
 
@@ -92,6 +93,11 @@ class Draw(Value):
     def id(self) -> str:
         """Arms whose seeds have the same draw ids share their labelled items."""
         return draw_id(*self.names)
+
+
+def _short(bound: float) -> str:
+    """Returns a bound in four digits: where models cut a level, the last ones are rounding."""
+    return repr(bound if isinstance(bound, int) else float(f"{bound:.4g}"))
 
 
 class CellDraws(Value):
