@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from importlib.metadata import version
 from pathlib import Path
 
@@ -13,14 +12,13 @@ from search_spaces.recipes import TrainedRecipe
 from search_spaces.search import (
     FoundRecipe,
     History,
-    Trial,
     most_examples,
-    num_epochs,
     ranges_of,
     with_parameters,
 )
 from search_spaces.space import BaseModelRef, Space, TaskAxis
 from study.axes import load_tasks
+from study.search_text import winner
 from trainables import layout
 from trainables.chat_templates import prompt_hash
 from trainables.model_identity import ModelSource, resolve_model
@@ -141,15 +139,6 @@ def easy_items(
     return EasyItems(labelled=task.by_id(drawn.labelled), validation=task.by_id(chosen))
 
 
-def winner(history: History) -> Trial | None:
-    """Returns the trial with the most validation items right at its end; of equals the first.
-
-    The space's own recipe is the first to be tried, so nothing replaces it that is not better.
-    """
-    ended = [trial for trial in history.trials if trial.value is not None]
-    return max(ended, key=lambda trial: trial.value or 0.0, default=None)
-
-
 def found_recipe(
     history: History, *, model_name: str, seconds: tuple[float, ...], is_over: bool
 ) -> FoundRecipe:
@@ -199,28 +188,6 @@ def read_earlier(storage: Storage, key: str, wanted: History) -> FoundRecipe | N
     return found
 
 
-def standard_error(value: float, num_items: int) -> float:
-    """Returns the binomial standard error of a share of items, in [0, 1]."""
-    return math.sqrt(value * (1.0 - value) / num_items)
-
-
-def describe_trial(trial: Trial, history: History) -> str:
-    """Returns a trial as a line: how it ended, its value, its parameters."""
-    epochs = num_epochs(with_parameters(history.start, trial.parameters))
-    last = f"{100 * trial.values[-1]:5.1f} %" if trial.values else "      -"
-    how = {
-        "complete": "",
-        "pruned": f"  stopped after epoch {len(trial.values)} of {epochs}",
-        "failed": f"  FAILED: {trial.reason}",
-    }
-    return f"{last}  {parameters_text(trial.parameters)}{how[trial.state]}"
-
-
-def parameters_text(parameters: Mapping[str, object]) -> str:
-    """Returns hyper-parameters as a reader writes them, `rank=8, learning_rate=0.00031`."""
-    return ", ".join(f"{name}={_text(value)}" for name, value in parameters.items())
-
-
 def _start(space: Space, axis: TaskAxis, method: str) -> TrainedRecipe | None:
     found = [recipe for recipe in space.recipes(axis) if recipe.method == method]
     if len(found) > 1:
@@ -230,9 +197,3 @@ def _start(space: Space, axis: TaskAxis, method: str) -> TrainedRecipe | None:
         )
     chosen_by_hand = {"search": None, "search_labels": None}
     return found[0].model_copy(update=chosen_by_hand) if found else None
-
-
-def _text(value: object) -> str:
-    if isinstance(value, float):
-        return f"{value:.3g}"
-    return "+".join(map(str, value)) if isinstance(value, tuple | list) else str(value)

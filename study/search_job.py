@@ -9,7 +9,8 @@ from dataclasses import dataclass, field, replace
 from search_spaces.search import FoundRecipe, Trial
 from search_spaces.space import BaseModelRef
 from study.reporting.sensitivity import draw_sensitivity
-from study.search import describe_trial, file_of, found_recipe, read_earlier
+from study.search import file_of, found_recipe, read_earlier
+from study.search_text import describe_trial
 from trainables.search_trial import Search
 from trainables.storage import Storage
 

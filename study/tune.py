@@ -19,8 +19,9 @@ from study.command import refuse, run_command
 from study.cost_search import SearchBudget
 from study.lock import held
 from study.running import IN_PROCESS, OK
-from study.search import make_searches, parameters_text, standard_error, winner
+from study.search import make_searches
 from study.search_job import Job, Run, resumed
+from study.search_text import parameters_text, standard_error, winner
 from trainables import layout, ray_seam
 from trainables.growth import Capacity
 from trainables.storage import Storage, check_writable, open_storage

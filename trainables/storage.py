@@ -122,6 +122,11 @@ class Storage:
         selector = fs.FileSelector(self._at(key), allow_not_found=True)
         yield from sorted(info.base_name for info in self.filesystem.get_file_info(selector))
 
+    def list_root(self) -> Iterator[str]:
+        """Yields the names of what lies directly in the run folder, sorted."""
+        selector = fs.FileSelector(self.base.rstrip("/") or "/", allow_not_found=True)
+        yield from sorted(info.base_name for info in self.filesystem.get_file_info(selector))
+
     def modified_in(self, key: str) -> dict[str, float | None]:
         """Returns the names of what lies directly in a folder, each with when it was last written.
 

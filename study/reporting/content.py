@@ -19,6 +19,7 @@ from study.reporting.losses import loss_panels
 from study.reporting.mix import LevelMix, level_mixes
 from study.reporting.provenance import provenance
 from study.reporting.self_training import SelfTrainingSection, gather_self_training
+from study.reporting.sensitivity import TunedRecipe, tuned_recipes
 from study.reporting.trends import TrendRow, trend_rows
 from study.reporting.view_drawings import draw_view
 from study.reward_eval import Ceiling, RewardRow, ceilings, reward_rows
@@ -70,6 +71,8 @@ class Content:
     """None where nothing in the study trains itself."""
     alignment: tuple[WinRate, ...]
     """Policies side by side; empty where the study trains none."""
+    searches: tuple[TunedRecipe, ...]
+    """Recipes that a search found; empty where all were chosen by hand."""
     legacy: tuple[LegacyRow, ...]
     """The paper's bootstrap beside ours, where it was asked for."""
     against: Comparison | None
@@ -82,7 +85,8 @@ class Content:
     def drawings(self) -> tuple[Drawing, ...]:
         """All figures."""
         own = () if self.self_training is None else self.self_training.drawings
-        return (*self.surfaces, *self.accuracy, *self.curves, *self.reliability, *own)
+        searches = tuple(s.drawing for s in self.searches if s.drawing is not None)
+        return (*self.surfaces, *self.accuracy, *self.curves, *self.reliability, *own, *searches)
 
     @property
     def warnings(self) -> tuple[str, ...]:
@@ -126,6 +130,7 @@ def gather(
         ceilings=ceilings(surface),
         self_training=gather_self_training(storage, plan, surface),
         alignment=win_rates(storage, plan, surface),
+        searches=tuned_recipes(storage, plan),
         legacy=legacy,
         against=against,
         provenance=provenance(plan, surface),

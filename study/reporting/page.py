@@ -31,6 +31,7 @@ from study.reporting.labels import (
 )
 from study.reporting.legacy import paper_text
 from study.reporting.plotly_figures import panel_figure
+from study.reporting.sensitivity import search_text
 from study.reporting.sentences import question, sentence, verdict
 from study.reporting.tables import audit_table, cell_table, missing_table, point_table
 from study.reporting.terminal import gain_text, residual_text, summary
@@ -72,6 +73,7 @@ def render_page(plan: Plan, surface: Surface, content: Content) -> str:
         comparison_row=comparison_row,
         outcome=outcome,
         source_of=source_of,
+        search_text=search_text,
         point_label=point_label,
         percent=percent,
         span=span,

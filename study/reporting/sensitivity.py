@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Set
+from dataclasses import dataclass, replace
 from typing import Any
 
 import matplotlib as mpl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
+from pydantic import ValidationError
 
+from search_spaces.recipes import Recipe
 from search_spaces.search import Choice, FoundRecipe, History, LogUniform, Range, Trial
 from search_spaces.values import canonical_json
 from study.planned import Plan
 from study.reporting.drawings import COLOURS, STYLE, Drawing, finish
-from study.search import winner
+from study.search_text import parameters_text, standard_error, winner
 from trainables import layout
 from trainables.storage import Storage
 from trainables.suggestions import importances
@@ -25,20 +29,81 @@ LOOKS: dict[str, dict[str, Any]] = {
 }
 
 
-def sensitivity_drawings(storage: Storage, plan: Plan) -> tuple[Drawing, ...]:
-    """Returns a drawing of each recipe search of the plan's space; none where there was none.
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TunedRecipe:
+    """A recipe of the study that a search found."""
 
-    Raises:
-        ValueError: If a file of the searches' folder is no search's.
+    recipe: Recipe
+    search: str
+    """Hash of the search's history."""
+    found: FoundRecipe | None
+    """None: its file is not in the run folder."""
+    drawing: Drawing | None
+
+
+def tuned_recipes(storage: Storage, plan: Plan) -> tuple[TunedRecipe, ...]:
+    """Returns each search that a recipe of the plan comes from, with its trials where they are.
+
+    The search's file may lie in the folder of any space of the run folder.
     """
-    folder = layout.tune(plan.space.name)
-    drawings = []
-    for name in storage.list(folder):
-        if name.endswith(".json"):
-            found = FoundRecipe.model_validate_json(storage.read_bytes(f"{folder}/{name}"))
-            drawing = draw_sensitivity(found)
-            drawings += [] if drawing is None else [drawing]
-    return tuple(drawings)
+    wanted = {
+        search: planned.cell.recipe
+        for planned in plan.cells
+        if (search := getattr(planned.cell.recipe, "search", None)) is not None
+    }
+    if not wanted:
+        return ()
+    found = _searches(storage, plan.space.name, set(wanted))
+    return tuple(_tuned(search, recipe, found.get(search)) for search, recipe in wanted.items())
+
+
+def search_text(tuned: TunedRecipe) -> str:
+    """Returns what a search found and what it cost, in a few sentences."""
+    found = tuned.found
+    best = None if found is None else winner(found.history)
+    if found is None or best is None or best.value is None:
+        return f"The file of search {tuned.search} is not in the run folder: no trial is shown."
+    history = found.history
+    error = standard_error(best.value, history.num_validation)
+    num_failed = sum(trial.state == "failed" for trial in history.trials)
+    return (
+        f"Found for {found.model_name} on {history.task} by {history.measure}: "
+        f"{parameters_text(best.parameters)}. Of {history.num_validation} validation items of "
+        f"level {history.level.name} {100 * best.value:.1f} % were right (standard error "
+        f"{100 * error:.1f}; the best of {len(history.trials)} trials is an optimistic estimate). "
+        f"Stopped early: {history.num_pruned}, failed: {num_failed}. Labels that the "
+        f"search counted: {found.num_labels} ({history.num_labelled} to train on, "
+        f"{history.num_validation} to judge by); they are paid once."
+    )
+
+
+def _tuned(search: str, recipe: Recipe, found: FoundRecipe | None) -> TunedRecipe:
+    drawing = None if found is None else draw_sensitivity(found)
+    if drawing is not None:
+        drawing = replace(drawing, name=f"search-{search}")
+    return TunedRecipe(recipe=recipe, search=search, found=found, drawing=drawing)
+
+
+def _searches(storage: Storage, space: str, wanted: Set[str]) -> dict[str, FoundRecipe]:
+    """Reads the wanted searches of the run folder, those of the own space first."""
+    others = [name for name in storage.list_root() if name not in {space, *layout.FOLDERS}]
+    keys = (
+        f"{layout.tune(name)}/{file}"
+        for name in (space, *others)
+        for file in storage.list(layout.tune(name))
+        if file.endswith(".json")
+    )
+    known: dict[str, FoundRecipe] = {}
+    for key in keys:
+        try:
+            found = FoundRecipe.model_validate_json(storage.read_bytes(key))
+        except ValidationError:
+            continue  # changed by hand, so it is none of the searches that are wanted
+        if found.history.hash in wanted:
+            known.setdefault(found.history.hash, found)
+        if wanted <= known.keys():
+            break
+    return known
 
 
 def draw_sensitivity(found: FoundRecipe) -> Drawing | None:

@@ -19,7 +19,7 @@ from search_spaces.search import (
     with_parameters,
 )
 from search_spaces.space import Level
-from study.search import winner
+from study.search_text import winner
 from trainables.suggestions import (
     GRACE_EPOCHS,
     REDUCTION_FACTOR,
