@@ -143,9 +143,13 @@ def _policy_flop(
 
 
 def _labelling(options: SelfTraining | None, size: TaskSize) -> tuple[float, float]:
-    """Returns the size of a round's unlabelled pool, and the item passes that label it."""
+    """Returns the size of a round's unlabelled pool, and the item passes that label it.
+
+    Twice: by the model before the round, and by the one that it has trained.
+    """
     if options is None:
         return 0.0, 0.0
     share = size.num_items - size.num_test
     num_pool = float(min(options.max_unlabelled or share, share))
-    return num_pool, num_pool * (size.num_choices if options.orders == "all" else 1.0)
+    turns = size.num_choices if options.orders == "all" else 1.0
+    return num_pool, 2.0 * num_pool * turns

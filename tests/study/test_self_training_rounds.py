@@ -11,9 +11,11 @@ import torch
 from pydantic import ValidationError
 
 from search_spaces.cell import STEP_VERSIONS
+from search_spaces.recipes import LinearProbe
 from search_spaces.supervision import Condition, SelfTraining
 from study.planned import Plan
 from study.planner import Inputs, make_plan
+from study.work import TaskSize, recipe_flop
 from tests.study.test_self_training import EASY, HARD, RECIPES, chain, run, space_of
 from tests.trainables.tiny_models import save_folder
 from trainables.block import PlannedCell, Site
@@ -134,3 +136,13 @@ def test_weights_that_would_stay_for_good_are_refused() -> None:
     with pytest.raises(ValidationError, match="later rounds would change nothing"):
         SelfTraining(rule="softmatch", threshold=None, memory="accumulate")
     assert SelfTraining(rule="softmatch", threshold=None).memory == "relabel"
+
+
+@pytest.mark.parametrize(("orders", "turns"), [("given", 1), ("all", 4)])
+def test_a_round_is_priced_with_both_looks_at_its_pool(orders: str, turns: int) -> None:
+    size = TaskSize(num_test=100, num_items=400, tokens_per_item=50.0, num_choices=4.0)
+    options = SelfTraining.model_validate({"max_unlabelled": 160, "orders": orders})
+    probe = LinearProbe()
+    more = recipe_flop(probe, options, 1000, size) - recipe_flop(probe, None, 1000, size)
+    # Before and after: 160 items in every order, 2 operations a weight and token.
+    assert more == pytest.approx(2 * 160 * turns * 2.0 * 1000 * 50.0)
