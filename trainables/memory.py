@@ -14,6 +14,19 @@ LEAST_SHARE = 1 / 64
 CPU_MESSAGE = "DefaultCPUAllocator: can't allocate memory"
 """What torch's plain RuntimeError says where a CPU's memory is spent."""
 
+MESSAGES = (
+    CPU_MESSAGE,
+    "CUDA error: out of memory",
+    "CUDA driver error: out of memory",
+    "HIP error: out of memory",
+    "STATUS_ALLOC_FAILED",
+    "cublasLt ran into an error",
+)
+"""What a RuntimeError says where memory is spent outside of torch's own allocator, which has an
+error of its own: by the driver, by cuBLAS, cuDNN or cuSOLVER (`CUBLAS_STATUS_ALLOC_FAILED`), and by
+the int8 product of bitsandbytes. The last says it of other faults too, which a smaller batch does
+not mend: they are raised after the tries."""
+
 Result = TypeVar("Result")
 
 
@@ -21,7 +34,8 @@ def is_out_of_memory(error: BaseException) -> bool:
     """Says whether an error means that the device's memory was spent."""
     if isinstance(error, torch.OutOfMemoryError | MemoryError):
         return True
-    return isinstance(error, RuntimeError) and CPU_MESSAGE in str(error)
+    text = str(error)
+    return isinstance(error, RuntimeError) and any(message in text for message in MESSAGES)
 
 
 def halve_until_it_fits(

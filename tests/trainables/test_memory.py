@@ -166,6 +166,45 @@ def test_what_smaller_batches_gave_is_no_other_cells(
     assert bytes_of(other, base) == smaller
 
 
+@pytest.mark.parametrize(
+    "error",
+    [
+        torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB."),
+        torch.AcceleratorError("CUDA error: out of memory\nCUDA kernel errors might be reported"),
+        RuntimeError("CUDA error: out of memory\nCompile with TORCH_USE_CUDA_DSA"),
+        RuntimeError("CUDA driver error: out of memory"),
+        RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"),
+        RuntimeError("cuDNN error: CUDNN_STATUS_ALLOC_FAILED"),
+        RuntimeError("cublasLt ran into an error!\n\tshapeA=torch.Size([8192, 8192])"),
+        MemoryError(),
+        FULL_CPU,
+    ],
+)
+def test_memory_that_ran_out_is_known_by_every_ones_words(error: Exception) -> None:
+    shares: list[float] = []
+
+    def work(share: float) -> str:
+        shares.append(share)
+        if share > 0.25:
+            raise error
+        return "done"
+
+    assert halve_until_it_fits(work, 1.0, CPU) == ("done", 0.25)
+    assert shares == [1.0, 0.5, 0.25]
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        torch.AcceleratorError("CUDA error: an illegal memory access was encountered"),
+        RuntimeError("CUDA error: CUBLAS_STATUS_NOT_SUPPORTED when calling `cublasGemmEx`"),
+        ValueError("CUDA error: out of memory"),
+    ],
+)
+def test_other_faults_of_a_gpu_are_no_lack_of_memory(error: Exception) -> None:
+    assert not is_out_of_memory(error)
+
+
 def test_other_errors_are_raised_at_once(base: Base, tmp_path: Path) -> None:
     shares: list[float] = []
 
