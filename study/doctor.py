@@ -143,7 +143,10 @@ def check_storage(out: str) -> Check:
         storage = open_storage(out)
         check_writable(storage)
     except (StorageError, OSError) as error:
-        advice = "name another folder or bucket with --out, or get the right to write there"
+        advice = (
+            "name another folder or bucket with --out, or see that this one can be reached and "
+        )
+        advice += "written from here (name, network, credentials)"
         return Check(name="storage", status="problem", text=str(error), advice=advice)
     return Check(name="storage", status="ok", text=f"{storage.root} can be written")
 
