@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from itertools import combinations
 from types import SimpleNamespace
 from typing import Literal
 
@@ -428,3 +429,23 @@ class Lopsided(Ridge):
                 for item in items
             ]
         )
+
+
+@pytest.mark.parametrize("uses", list(combinations(("labelled", "validation", "test"), 2)))
+def test_uses_beside_the_pool_share_no_question_either(uses: tuple[str, str]) -> None:
+    made = toy(6)
+    first = replace(made.test[0], question=made.test[1].question.upper(), id="first")
+    second = replace(made.test[1], choices=("x", "y"), id="second")
+    found: dict[str, list[Item]] = {"labelled": [], "validation": [], "test": []}
+    for use, item in zip(uses, (first, second), strict=True):
+        found[use].append(item)
+    extra = {use: [Example(item=item, answer=0) for item in items] for use, items in found.items()}
+    pool = Pool(
+        unlabelled=made.blanked,
+        validation=tuple(extra["validation"]),
+        test=tuple(found["test"]),
+        teacher=NOTHING_KEPT,
+    )
+    asked = replace(made, labelled=[*made.labelled, *extra["labelled"]])
+    with pytest.raises(ValueError, match=r"'second' is .* 'first' is .*one question"):
+        asked.run(pool, a_cell(SelfTraining(threshold=0.5)))
