@@ -16,8 +16,8 @@ NAMED_DRIVER = re.compile(r"nvidia-(\d{3})(?!\d)")
 """Names of Google's images end with the major version of their driver."""
 
 KEPT_NEW = re.compile(r"/base-oss-nvidia-driver-gpu-[^/]+/latest/")
-"""The newest of Amazon's images of this series: release notes (of those for ARM64) say driver 580.105
-in December 2025 and 595.91 in October 2026."""
+"""The newest of Amazon's images of this series: release notes (of those for ARM64) say driver
+580.105 in December 2025 and 595.91 in October 2026."""
 
 OTHER_BUILD = re.compile(r"(?<![a-z])cu(\d{2})\d(?!\d)")
 """What names a build of torch for one CUDA, in an index or a version: `cu126` is CUDA 12.6."""
