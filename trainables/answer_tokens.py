@@ -76,12 +76,10 @@ def tokenize_items(
             has nothing before it that could predict it.
     """
     _check_choices(prompts, choices)
-    cutter = _Cutter(tokenizer)
     prefix = prefix or ""
     has_bos = add_bos and tokenizer.bos_token_id is not None
     bos = [int(tokenizer.bos_token_id)] if has_bos else []
-    if not cutter.may_cut or not _cuts_agree(cutter, prompts, choices, prefix, bos):
-        cutter = _Cutter(tokenizer, never=True)
+    cutter = _find_cutter(tokenizer, prompts, choices, prefix, bos)
     head, items = _tokenize(cutter, prompts, choices, prefix, bos)
     return _share(head, items, keep=bool(prefix))
 
@@ -103,17 +101,21 @@ class _Cutter:
 
     A part ends between a letter or digit and a space. Where no token of the vocabulary reaches over
     such a place, none can there, whatever is merged; and the rules that split text before merging
-    must not look back.
+    must not look back. Some tokenizers put a space of their own in front of every text (Llama-2's):
+    a part then does without the one that it begins with.
+
+    Args:
+        tokenizer: A fast tokenizer.
+        cuts: Whether texts are cut at all.
+        adds_space: Whether the tokenizer puts a space in front of a text.
     """
 
-    def __init__(self, tokenizer: Tokenizer, *, never: bool = False) -> None:
+    def __init__(self, tokenizer: Tokenizer, *, cuts: bool, adds_space: bool = False) -> None:
         self.backend = tokenizer.backend_tokenizer
         self.backend.no_truncation()
         self.backend.no_padding()
-        self.may_cut = not never and (
-            "(?<" not in str(self.backend.pre_tokenizer)
-            and not any(map(TOKEN_ACROSS_CUT.search, self.backend.get_vocab()))
-        )
+        self.may_cut = cuts
+        self.num_dropped = int(adds_space)
 
     def place(self, text: str) -> int:
         """Returns where the text may be cut, the later the better; 0: nowhere."""
@@ -123,6 +125,41 @@ class _Cutter:
     def encode(self, texts: Sequence[str]) -> list[Encoding]:
         """Returns the texts' tokens without special ones."""
         return list(self.backend.encode_batch(list(texts), add_special_tokens=False))
+
+    def encode_parts(self, parts: Sequence[str], is_first: Sequence[bool]) -> list[_Part]:
+        """Returns the tokens of parts of texts; a part that is not the first begins at a cut."""
+        drops = [0 if first else self.num_dropped for first in is_first]
+        texts = [part[drop:] for part, drop in zip(parts, drops, strict=True)]
+        return [
+            _Part(ids=encoding.ids, ends=[end + drop for _, end in encoding.offsets])
+            for encoding, drop in zip(self.encode(texts), drops, strict=True)
+        ]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Part:
+    """A part of a text as tokens, and where each ends in it."""
+
+    ids: list[int]
+    ends: list[int]
+
+
+def _find_cutter(
+    tokenizer: Tokenizer,
+    prompts: Sequence[str],
+    choices: Sequence[Sequence[str]],
+    prefix: str,
+    bos: list[int],
+) -> _Cutter:
+    backend = tokenizer.backend_tokenizer
+    if "(?<" not in str(backend.pre_tokenizer) and not any(
+        map(TOKEN_ACROSS_CUT.search, backend.get_vocab())
+    ):
+        for adds_space in (False, True):
+            cutter = _Cutter(tokenizer, cuts=True, adds_space=adds_space)
+            if _cuts_agree(cutter, prompts, choices, prefix, bos):
+                return cutter
+    return _Cutter(tokenizer, cuts=False)
 
 
 def _cuts_agree(
@@ -166,23 +203,24 @@ def _tokenize(
         prompt[cut:] if cut else rest + prompt for prompt, cut in zip(prompts, cuts, strict=True)
     ]
     head_ids = bos + (cutter.encode([prefix[:prefix_cut]])[0].ids if prefix_cut else [])
-    middle_ids = [encoding.ids for encoding in cutter.encode(middles)]
+    is_first = not prefix_cut
+    middle_parts = cutter.encode_parts(middles, [is_first] * len(middles))
     texts = [tail + text for tail, row in zip(tails, choices, strict=True) for text in row]
-    ends = iter(cutter.encode(texts))
+    are_first = [is_first and not cut for cut, row in zip(cuts, choices, strict=True) for _ in row]
+    ends = iter(cutter.encode_parts(texts, are_first))
     items = []
     for index, row in enumerate(choices):
-        encodings = [next(ends) for _ in row]
-        firsts = [_first_scored(encoding, len(tails[index])) for encoding in encodings]
-        item = _split_item(index, middle_ids[index], encodings, firsts, bool(head_ids))
+        parts = [next(ends) for _ in row]
+        firsts = [_first_scored(part, len(tails[index])) for part in parts]
+        item = _split_item(index, middle_parts[index].ids, parts, firsts, bool(head_ids))
         items.append(replace(item, num_chars=tuple(len(text.strip()) for text in row)))
     return head_ids, tuple(items)
 
 
-def _first_scored(encoding: Encoding, start: int) -> int:
+def _first_scored(part: _Part, start: int) -> int:
     """Returns the index of the first token that reaches beyond character `start`."""
-    offsets = encoding.offsets
-    first = len(offsets)
-    while first > 0 and offsets[first - 1][1] > start:
+    first = len(part.ends)
+    while first > 0 and part.ends[first - 1] > start:
         first -= 1
     return first
 
@@ -190,12 +228,12 @@ def _first_scored(encoding: Encoding, start: int) -> int:
 def _split_item(
     index: int,
     middle: list[int],
-    encodings: Sequence[Encoding],
+    parts: Sequence[_Part],
     firsts: Sequence[int],
     has_head: bool,
 ) -> TokenizedItem:
     """Returns the item with the cut between context and answers at the last common token."""
-    ids = [encoding.ids for encoding in encodings]
+    ids = [part.ids for part in parts]
     for row, first in zip(ids, firsts, strict=True):
         if first == len(row):
             raise ValueError(f"choices[{index}]: the tokenizer makes no token of one of them")

@@ -87,7 +87,9 @@ class StateFiles:
         try:
             self.storage.write_bytes(layout.states(key), _encode(key, states))
         except OSError as error:
-            return f"states are not kept in the run folder: {error}; a later run extracts them again"
+            return (
+                f"states are not kept in the run folder ({error}): a later run extracts them again"
+            )
         return None
 
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from tests.trainables.tiny_models import make_items, make_tokenizer
-from trainables.answer_tokens import TokenizedItems, tokenize_items
+from tests.trainables.tiny_models import TOKENIZERS, make_items, make_tokenizer
+from trainables.answer_tokens import TokenizedItems, _Cutter, tokenize_items
 
 ITEMS = make_items(30, seed=2)
 PROMPTS = [f"Question: {item.question}\nAnswer:" for item in ITEMS]
@@ -37,7 +37,7 @@ def texts_of(tokenized: TokenizedItems) -> list[list[int]]:
 
 
 @pytest.mark.parametrize("prefix", [None, "", "ab cd ef: gh\n\n", "ab ", "\u00e9"])
-@pytest.mark.parametrize("kind", ["words", "bytes", "merging"])
+@pytest.mark.parametrize("kind", TOKENIZERS)
 def test_the_tokens_are_those_of_the_whole_text(kind: str, prefix: str | None) -> None:
     tokenizer = make_tokenizer(kind)
     pairs = [(p, c) for p in ODD_PROMPTS for c in ODD_CHOICES] if kind == "bytes" else []
@@ -49,6 +49,24 @@ def test_the_tokens_are_those_of_the_whole_text(kind: str, prefix: str | None) -
         for choice in texts
     ]
     assert texts_of(tokenize_items(tokenizer, prompts, choices, prefix)) == whole
+
+
+@pytest.mark.parametrize("kind", ["bytes", "bytes prefixed", "prepended", "metaspace"])
+def test_a_long_prefix_is_tokenised_a_few_times_only(
+    kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whole texts of a few examples each would take a large model's tokenizer minutes a cell."""
+    tokenizer, seen, encode = make_tokenizer(kind), [0], _Cutter.encode
+
+    def counted(self: _Cutter, texts: list[str]) -> object:
+        seen[0] += sum(map(len, texts))
+        return encode(self, texts)
+
+    monkeypatch.setattr(_Cutter, "encode", counted)
+    prefix = "\n\n".join(PROMPTS[:20]) + "\n\n"
+    tokenize_items(tokenizer, PROMPTS, CHOICES, prefix)
+    whole = sum(len(prefix + p + c) for p, row in zip(PROMPTS, CHOICES, strict=True) for c in row)
+    assert seen[0] < 0.4 * whole
 
 
 def test_scored_tokens_overlap_the_choice() -> None:

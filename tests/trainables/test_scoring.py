@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from tests.trainables.tiny_models import (
+    TOKENIZERS,
     make_items,
     make_model,
     make_tokenizer,
@@ -23,16 +24,6 @@ ITEMS = make_items(12)
 PROMPTS = [f"Question: {item.question}\nAnswer:" for item in ITEMS]
 CHOICES = [[f" {choice}" for choice in item.choices] for item in ITEMS]
 PREFIX = f"Question: {' '.join(words()[:15])}?\nAnswer: {words()[3]}\n\n"
-TOKENIZERS = [
-    "words",
-    "bytes",
-    "bytes prefixed",
-    "bytes trimmed",
-    "merging",
-    "prepended",
-    "metaspace",
-    "unigram",
-]
 ARCHITECTURES = ["llama", "mistral", "qwen2", "gemma2", "gpt2", "gpt_neox", "mixtral"]
 
 

@@ -81,6 +81,18 @@ def words(seed: int = 0, number: int = 60) -> list[str]:
     return list(dict.fromkeys(made))[:number]
 
 
+TOKENIZERS = (
+    "words",
+    "bytes",
+    "bytes prefixed",
+    "bytes trimmed",
+    "merging",
+    "prepended",
+    "metaspace",
+    "unigram",
+)
+
+
 def make_tokenizer(kind: str, *, bos: bool = True, side: str = "right") -> PreTrainedTokenizerFast:
     """Returns a tokenizer of a kind.
 
@@ -107,6 +119,10 @@ def _train(kind: str) -> str:
         corpus = [f"Question: {text}?\nAnswer: {text[:9]}" for text in corpus]
     backend, trainer = _untrained(kind)
     backend.train_from_iterator(corpus, trainer)
+    if kind == "prepended":  # as Llama-2's: learned on words, used on whole texts
+        backend.pre_tokenizer = None
+        marks = [normalizers.Prepend("\u2581"), normalizers.Replace(" ", "\u2581")]
+        backend.normalizer = normalizers.Sequence(marks)
     return str(backend.to_str())
 
 
@@ -127,11 +143,8 @@ def _untrained(kind: str) -> tuple[Backend, trainers.Trainer]:
         backend.pre_tokenizer = pre_tokenizers.Metaspace(prepend_scheme="always")
         return backend, trainers.UnigramTrainer(unk_token="<unk>", **size)
     backend = Backend(models.BPE(unk_token="<unk>"))
-    if kind == "metaspace":
+    if kind in ("metaspace", "prepended"):
         backend.pre_tokenizer = pre_tokenizers.Metaspace(prepend_scheme="first")
-    elif kind == "prepended":
-        marks = [normalizers.Prepend("\u2581"), normalizers.Replace(" ", "\u2581")]
-        backend.normalizer = normalizers.Sequence(marks)
     return backend, trainers.BpeTrainer(**size)
 
 
