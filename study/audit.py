@@ -22,6 +22,7 @@ from study.statistics.calibration import (
 )
 from study.surface_rows import recipe_text
 from trainables.block import PlannedCell
+from trainables.records import choice_score
 
 Items = Literal["pool", "test"]
 """`pool`: what the round labelled. `test`: test items of the pool's levels, never trained on."""
@@ -56,11 +57,8 @@ class Answers:
     @property
     def correct(self) -> _Floats:
         """1 right, 0 wrong; an exact tie counts its share: half of a pair."""
-        scores = []
-        for values, gold in zip(self.probabilities, self.gold, strict=True):
-            best = np.flatnonzero(values == values.max())
-            scores.append(float(gold in best) / len(best))
-        return np.array(scores)
+        pairs = zip(self.probabilities, self.gold, strict=True)
+        return np.array([choice_score(values, gold) for values, gold in pairs])
 
     def take(self, rows: Sequence[int] | NDArray[np.intp]) -> Answers:
         """Returns the answers of these rows."""

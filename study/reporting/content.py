@@ -8,11 +8,18 @@ from dataclasses import dataclass
 from study.against import Comparison
 from study.alignment import WinRate, win_rates
 from study.planned import Plan
-from study.reporting.accuracy import difficulty_panels, factor_panels
+from study.reporting.accuracy import CurvePanel, difficulty_panels, factor_panels
 from study.reporting.axes import View, make_view, varying_axes
 from study.reporting.calibration import CalibrationRow, calibration_rows
 from study.reporting.contrasts import ContrastResult, declared_contrasts
-from study.reporting.drawings import MAX_PANELS, Drawing, draw_calibration, draw_curves
+from study.reporting.drawings import (
+    MAX_PANELS,
+    Drawing,
+    capped,
+    draw_calibration,
+    draw_curves,
+    filled,
+)
 from study.reporting.labels import recipe_labels
 from study.reporting.legacy import LegacyRow
 from study.reporting.losses import loss_panels
@@ -117,9 +124,7 @@ def gather(
             draw_view("surface" if i == 0 else f"surface-{i + 1}", surface.rows, view)
             for i, view in enumerate(views)
         ),
-        accuracy=(draw_curves("accuracy", difficulty, y_title="right %", what=ACCURACY_ALT),)
-        if difficulty
-        else (),
+        accuracy=(_draw_accuracy(difficulty),) if difficulty else (),
         curves=_draw_factor_and_loss_curves(storage, plan, surface),
         reliability=(draw_calibration("calibration", calibration),) if calibration else (),
         calibration=calibration,
@@ -138,6 +143,11 @@ def gather(
     )
 
 
+def _draw_accuracy(panels: Sequence[CurvePanel]) -> Drawing:
+    what = ACCURACY_ALT + filled(panels, "the table of points")
+    return draw_curves("accuracy", panels, y_title="right %", what=what)
+
+
 def _draw_factor_and_loss_curves(
     storage: Storage, plan: Plan, surface: Surface
 ) -> tuple[Drawing, ...]:
@@ -145,10 +155,13 @@ def _draw_factor_and_loss_curves(
     drawings = []
     factors = factor_panels(surface, max_panels=MAX_PANELS)
     if factors:
-        drawings.append(draw_curves("curves", factors, y_title="right %", what=FACTOR_ALT))
-    losses = loss_panels(storage, plan, surface)[:MAX_PANELS]
+        what = FACTOR_ALT + filled(factors, "surface.parquet")
+        drawings.append(draw_curves("curves", factors, y_title="right %", what=what))
+    losses = loss_panels(storage, plan, surface)
     if losses:
-        drawings.append(draw_curves("loss", losses, y_title="loss", what=LOSS_ALT, is_share=False))
+        what = LOSS_ALT + capped(losses, "each cell's curve.jsonl has its own")
+        shown = losses[:MAX_PANELS]
+        drawings.append(draw_curves("loss", shown, y_title="loss", what=what, is_share=False))
     return tuple(drawings)
 
 

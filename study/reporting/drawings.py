@@ -147,6 +147,13 @@ def capped(panels: Sequence[object], elsewhere: str) -> str:
     return f" Shown are the first {MAX_PANELS} of {len(panels)} panels; {elsewhere}."
 
 
+def filled(panels: Sequence[object], elsewhere: str) -> str:
+    """Returns what a caption says of a full figure where nobody counted the panels left out."""
+    if len(panels) < MAX_PANELS:
+        return ""
+    return f" A figure has no more than {MAX_PANELS} panels: {elsewhere} has all points."
+
+
 def grid(keys: Sequence[tuple[str, str]]) -> tuple[Figure, list[Axes]]:
     """A grid of axes with one row a first key and one column a second; absent pairs are blank."""
     row_names = list(dict.fromkeys(row for row, _ in keys))

@@ -21,7 +21,7 @@ from study.reporting.audit_drawings import (
     draw_reliability,
     draw_selective,
 )
-from study.reporting.drawings import MAX_PANELS, capped
+from study.reporting.drawings import MAX_PANELS, capped, filled
 from study.surface import compute_surface
 from tests.study.fake_ssrm import ssrm_space
 from tests.study.fakes import EASY, FakeStudy
@@ -104,6 +104,10 @@ def test_captions_say_how_many_panels_are_left_out(
     assert capped(range(MAX_PANELS), "the table has all") == ""
     wanted = f" Shown are the first {MAX_PANELS} of 72 panels; the table has all."
     assert capped(range(72), "the table has all") == wanted
+    assert filled(range(MAX_PANELS - 1), "the table") == ""
+    assert f"no more than {MAX_PANELS} panels: the table has" in filled(
+        range(MAX_PANELS), "the table"
+    )
     for draw in (draw_confidence, draw_reliability, draw_selective):
         drawing = draw(rounds, {})
         assert drawing is not None and "Shown are" not in drawing.alt
