@@ -16,6 +16,12 @@ def check_footprints(space: Space) -> None:
     """
     for model in space.models:
         footprint = space.footprint_of(model)
+        if space.policy is not None and footprint.engine != "plain":
+            raise ValueError(
+                f"model {model.name!r} has a footprint with engine {footprint.engine}, and the "
+                "space trains policies, whose texts are sampled and whose DPO steps one worker "
+                "makes; use engine plain, or leave out the policy"
+            )
         for axis in space.tasks:
             for recipe in space.recipes(axis):
                 for fault in _faults(footprint, model, recipe):
@@ -53,9 +59,4 @@ def _faults(footprint: Footprint, model: BaseModelRef, recipe: TrainedRecipe) ->
         yield (
             f"trains weights in {model.dtype}: DeepSpeed steps a copy of them in float32, one "
             "worker alone does not, and the same cell would have other numbers; use dtype float32"
-        )
-    elif model.dtype != "float32" and footprint.engine == "zero-3":
-        yield (
-            f"has a base in {model.dtype} beside an optimizer in float32: ZeRO-3 holds both in one "
-            "number format; use zero-2, or dtype float32"
         )

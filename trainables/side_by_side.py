@@ -63,15 +63,19 @@ class SideBySide:
             return None
         if planned.id not in self._kept:
             self._kept.clear()
-            self._kept.update(_train(unit, base, inputs_of))
+            self._kept.update(_train(planned, unit, base, inputs_of))
         return self._kept.pop(planned.id)
 
 
-def _train(unit: Unit, base: Base, inputs_of: MakeInputs) -> dict[str, Trained]:
+def _train(
+    planned: PlannedCell, unit: Unit, base: Base, inputs_of: MakeInputs
+) -> dict[str, Trained]:
     curves: list[list[Mapping[str, float]]] = [[] for _ in unit]
-    inputs = [inputs_of(planned, curve) for planned, curve in zip(unit, curves, strict=True)]
+    inputs = [inputs_of(other, curve) for other, curve in zip(unit, curves, strict=True)]
     examples = [make_examples(each.setting, each.labelled) for each in inputs]
     usual = inputs[0].setting.execution.token_share
+    # The cell in hand keeps it: its sign says with what, and how far on, its worker died.
+    checkpoint = inputs[unit.index(planned)].setting.execution.checkpoint
     fault: str | None = None
 
     def attempt(share: float) -> tuple[TrainedState | TrainingError, ...]:
@@ -82,7 +86,7 @@ def _train(unit: Unit, base: Base, inputs_of: MakeInputs) -> dict[str, Trained]:
             replace(each.setting, execution=replace(each.setting.execution, token_share=share))
             for each in inputs
         ]
-        found = fit_many(settings, base, examples)
+        found = fit_many(settings, base, examples, checkpoint)
         fault = found.fault
         return found.states
 
@@ -95,12 +99,12 @@ def _train(unit: Unit, base: Base, inputs_of: MakeInputs) -> dict[str, Trained]:
         execution |= {"class": "B", "token_share": share}
         notes = (halved_note(share),)
     return {
-        planned.id: Trained(
+        other.id: Trained(
             state=state,
             curve=tuple(curve),
             token_share=share,
             execution=execution,
             notes=notes,
         )
-        for planned, state, curve in zip(unit, states, curves, strict=True)
+        for other, state, curve in zip(unit, states, curves, strict=True)
     }

@@ -7,8 +7,16 @@ from typing import Any
 import pytest
 
 from search_spaces.micro import EASY, HARD
-from search_spaces.recipes import FullFineTuning, InContext, LinearProbe, QLoRA, TrainedRecipe
+from search_spaces.recipes import (
+    FullFineTuning,
+    InContext,
+    LinearProbe,
+    QLoRA,
+    Reasoning,
+    TrainedRecipe,
+)
 from search_spaces.space import BaseModelRef, Footprint, Space, TaskAxis
+from search_spaces.ssrm_align import ssrm_align
 from study.blocks import pack_blocks
 from study.footprints import check_footprints
 from study.planner import make_plan
@@ -81,8 +89,7 @@ REFUSED = [
     ("zero-2", QLoRA(dropout=0.1), "float32", "other masks than one"),
     ("zero-3", QLoRA(head="scalar"), "float32", "stands beside the model"),
     ("zero-2", FullFineTuning(), "bfloat16", "use dtype float32"),
-    ("zero-3", InContext(), "bfloat16", "in one number format"),
-    ("zero-3", QLoRA(), "bfloat16", "in one number format"),
+    ("zero-3", FullFineTuning(), "bfloat16", "use dtype float32"),
 ]
 
 
@@ -94,6 +101,33 @@ def test_what_cannot_work_together_is_refused_with_the_reason(
         check_footprints(space(recipe, of_model=Footprint(engine=engine), dtype=dtype))
     assert "micro-s" in str(error.value)
     assert engine in str(error.value)
+
+
+FROZEN = [InContext(), InContext(reasoning=Reasoning()), LinearProbe(), QLoRA()]
+
+
+@pytest.mark.parametrize("recipe", FROZEN)
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
+def test_a_base_of_16_bits_can_be_in_pieces_where_its_own_weights_are_not_trained(
+    recipe: TrainedRecipe, dtype: str
+) -> None:
+    """A base of 70 B parameters fits nowhere else. That they work: test_zero.py."""
+    check_footprints(space(recipe, of_model=Footprint(engine="zero-3"), dtype=dtype))
+
+
+@pytest.mark.parametrize("engine", ["plain", *ENGINES])
+def test_policies_are_trained_by_one_worker(engine: Any) -> None:
+    name = "micro-s"
+    with_policy = ssrm_align().model_copy(
+        update={"models": (BaseModelRef(name=name, footprint=Footprint(engine=engine)),)}
+    )
+    assert with_policy.policy is not None
+    if engine == "plain":
+        check_footprints(with_policy)
+        return
+    with pytest.raises(ValueError, match="trains policies") as error:
+        check_footprints(with_policy)
+    assert name in str(error.value) and engine in str(error.value)
 
 
 def test_the_plan_refuses_before_it_loads_anything() -> None:

@@ -391,7 +391,7 @@ def test_a_notice_is_written_into_the_sign_of_the_cell_in_hand(
     study, out = SmallStudy(folder=tmp_path / "study"), tmp_path / "runs"
     plan, inputs = make_plan(find_space(study.arguments[0]), study.folder / "data")
     cell = plan.cells[0]
-    monkeypatch.setattr("trainables.worker.NOTICE_POLL_S", 0.01)
+    monkeypatch.setattr("trainables.signs.NOTICE_POLL_S", 0.01)
     signs: list[bool] = []
 
     def wait(given: CellInputs, base: Base) -> CellResult:
@@ -403,6 +403,6 @@ def test_a_notice_is_written_into_the_sign_of_the_cell_in_hand(
         return run_cell(given, base)
 
     site = Site(out=str(out), models=inputs.models)
-    worker = Worker(tasks=inputs.tasks, site=site, is_leaving=lambda: True, run_one=wait)
+    worker = Worker(tasks=inputs.tasks, site=site, is_leaving=lambda: bool(signs), run_one=wait)
     worker.run([(cell,)], [0])
     assert signs[-1] and finished_cells(out) == {cell.id}

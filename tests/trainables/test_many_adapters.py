@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,15 +16,19 @@ import torch
 from search_spaces.cell import Cell, cell_id
 from search_spaces.recipes import QLoRA
 from tests.trainables.small_cells import FAST, ITEMS, POOL, TEST, inputs_of, load, logits_of
+from trainables import layout
 from trainables.adapter_groups import adapter_groups, may_train_together
+from trainables.checkpoints import Checkpoint
 from trainables.draws import ids_hash
 from trainables.items import Item
 from trainables.methods import Example, Setting, fit, restore
+from trainables.methods.adapter_stacks import Stacks
 from trainables.methods.execution import Execution
 from trainables.methods.inputs import Log
-from trainables.methods.many_adapters import fit_many
+from trainables.methods.many_adapters import TrainedGroup, fit_many
 from trainables.methods.training import TrainingError
 from trainables.models import Base
+from trainables.storage import open_storage
 
 TOLERANCE = 5e-3
 """Largest difference of a log-probability (nats, fp32) from training alone: AdamW's first steps
@@ -131,6 +138,65 @@ def test_a_loss_that_is_not_finite_stops_its_own_cell_alone(base: Base) -> None:
         with fit(settings[place], base, examples[place]) as alone:
             for name, wanted in alone.state().items():
                 torch.testing.assert_close(states[place][name], wanted, atol=2e-3, rtol=1e-2)
+
+
+class LostWorkerError(BaseException):
+    """The process of a training is gone."""
+
+
+@pytest.mark.parametrize("weight", [1.0, float("inf")], ids=["well", "one is no number"])
+def test_a_group_that_was_interrupted_goes_on_and_ends_with_the_same_bytes(
+    base: Base, tmp_path: Path, weight: float
+) -> None:
+    settings, examples = cells(RECIPE)
+    examples[1] = [replace(example, weight=weight) for example in examples[1]]
+    checkpoint = Checkpoint(
+        storage=open_storage(str(tmp_path)), cell_id="c", execution={}, is_due=lambda: True
+    )
+
+    def run(keeps: bool, lost_at: float | None = None) -> tuple[TrainedGroup | None, list[Any]]:
+        logs: list[list[Mapping[str, float]]] = [[] for _ in settings]
+
+        def log(place: int, row: Mapping[str, float]) -> None:
+            if row["step"] == lost_at:
+                raise LostWorkerError
+            logs[place].append(row)
+
+        logged = [replace(s, log=partial(log, place)) for place, s in enumerate(settings)]
+        try:
+            return fit_many(logged, base, examples, checkpoint if keeps else None), logs
+        except LostWorkerError:
+            return None, logs
+
+    clip = Stacks.clip
+    whole, rows = run(keeps=False)
+    assert run(keeps=True, lost_at=4.0)[0] is None
+    progress = json.loads((tmp_path / layout.checkpoint_progress("c")).read_text())
+    assert progress["update"] == 3
+    steps: list[int] = []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Stacks, "clip", lambda self, largest: steps.append(1) or clip(self, largest))
+        resumed, again = run(keeps=True)
+    assert whole is not None and resumed is not None
+    assert again == rows and [row["step"] for row in again[0]] == [1, 2, 3, 4, 5, 6]
+    assert len(steps) == 3, "updates that were kept are not made again"
+    for one, other in zip(whole.states, resumed.states, strict=True):
+        if isinstance(one, TrainingError):
+            assert str(one) == str(other)
+        else:
+            assert all(torch.equal(one[name], other[name]) for name in one)
+
+
+def test_a_groups_checkpoint_is_of_that_group_alone(base: Base, tmp_path: Path) -> None:
+    settings, examples = cells(RECIPE)
+    checkpoint = Checkpoint(
+        storage=open_storage(str(tmp_path)), cell_id="c", execution={}, is_due=lambda: True
+    )
+    fit_many(settings, base, examples, checkpoint)
+    alone = fit_many(settings[:2], base, examples[:2])
+    kept = fit_many(settings[:2], base, examples[:2], checkpoint)
+    for one, other in zip(alone.states, kept.states, strict=True):
+        assert all(torch.equal(one[name], other[name]) for name in one)  # type: ignore[index]
 
 
 def test_what_is_no_group_is_refused(base: Base) -> None:

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from math import ceil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
+import torch.distributed as dist
 
 from search_spaces.space import BaseModelRef
 from tests.trainables.tiny_models import make_items, make_tokenizer, save_folder
-from trainables import layout
+from trainables import layout, states
 from trainables.answer_tokens import tokenize_items
 from trainables.model_identity import resolve_model
 from trainables.models import Base, load_base
@@ -21,11 +25,13 @@ from trainables.scoring import score_tokens
 from trainables.state_files import InvalidStatesError, LayerStates, StateFiles, state_key
 from trainables.states import (
     StateCache,
+    TaskStates,
     extract_states,
     extract_states_and_scores,
     layer_number,
 )
-from trainables.storage import open_storage
+from trainables.storage import Storage, open_storage
+from trainables.team import Team
 
 ITEMS = make_items(15, seed=3)
 TEST, REST = ITEMS[::2], ITEMS[1::2]
@@ -238,6 +244,88 @@ def test_large_states_are_not_written_and_that_is_said(base: Base, tmp_path: Pat
     assert not (tmp_path / "states").exists()
     states = cache.get(base, ITEMS, PROMPT, key=KEY, test=TEST, layers=("last",))
     assert "not kept" in " ".join(states.notes)
+
+
+def refuse(*given: object) -> None:
+    raise OSError("No space left on device")
+
+
+@pytest.mark.parametrize("what", ["_put", "read_bytes"])
+def test_a_run_folder_that_refuses_costs_the_states_file_and_nothing_else(
+    base: Base, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, what: str
+) -> None:
+    expected = extract_states(base, ITEMS, PROMPT)
+    monkeypatch.setattr(Storage, what, refuse)
+    found = StateCache(files=kept(tmp_path)).get(base, ITEMS, PROMPT, key=KEY)
+    for got, wanted in zip(found.parts, expected.parts, strict=True):
+        assert all(torch.equal(got[n].state_AH, wanted[n].state_AH) for n in wanted)
+    assert any("No space left on device" in note for note in found.notes)
+
+
+class Pair:
+    """Two workers that extract together; their passes are counted, and made once here."""
+
+    def __init__(self, base: Base, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.base, self.passes = base, [0, 0]
+        self.here = threading.local()
+        real, lock = states.run_task_pass, threading.Lock()
+
+        def counted(*given: Any, **options: Any) -> Any:
+            self.passes[self.here.rank] += 1
+            with lock:  # one model
+                return real(*given, **options)
+
+        monkeypatch.setattr(states, "run_task_pass", counted)
+
+    def get(self, folder: Path) -> list[TaskStates]:
+        store = dist.HashStore()
+
+        def one(rank: int) -> TaskStates:
+            self.here.rank = rank
+            team = Team(rank=rank, size=2, store=store)
+            cache = StateCache(files=kept(folder), team=team)
+            return cache.get(self.base, ITEMS, PROMPT, key=KEY, test=TEST)
+
+        with ThreadPoolExecutor(2) as pool:
+            return list(pool.map(one, range(2)))
+
+
+def test_workers_together_write_a_file_once_and_then_read_it(
+    base: Base, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    written: list[int] = []
+    pair, real = Pair(base, monkeypatch), StateFiles.write
+
+    def write(self: StateFiles, *given: Any) -> str | None:
+        written.append(pair.here.rank)
+        return real(self, *given)
+
+    monkeypatch.setattr(StateFiles, "write", write)
+    pair.get(tmp_path)
+    assert pair.passes == [2, 2] and set(written) == {0}
+    pair.get(tmp_path)
+    assert pair.passes == [2, 2]
+
+
+@pytest.mark.parametrize("blind", [0, 1])
+@pytest.mark.parametrize("error", [OSError("it refuses"), FileNotFoundError("not seen yet")])
+def test_a_file_that_one_worker_cannot_read_is_extracted_again_by_all(
+    base: Base, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, blind: int, error: OSError
+) -> None:
+    """One alone in a pass over a base in pieces would wait for the others for ever."""
+    pair, real = Pair(base, monkeypatch), Storage.read_bytes
+    pair.get(tmp_path)
+
+    def read(self: Storage, key: str) -> bytes:
+        if pair.here.rank == blind:
+            raise error
+        return real(self, key)
+
+    monkeypatch.setattr(Storage, "read_bytes", read)
+    first, second = pair.get(tmp_path)
+    assert pair.passes == [4, 4]
+    for one, other in zip(first.parts, second.parts, strict=True):
+        assert all(torch.equal(one[n].state_AH, other[n].state_AH) for n in one)
 
 
 def test_files_keep_the_number_format_and_the_notes(tmp_path: Path) -> None:

@@ -20,7 +20,7 @@ import torch
 from safetensors.torch import load_file
 
 from tests.trainables.tiny_models import save_folder
-from tests.trainables.zero_group import RECIPES, SMALL_BATCHES, load, run
+from tests.trainables.zero_group import HALVES, RECIPES, SMALL_BATCHES, load, run
 from trainables.engines.deepspeed_config import find_deepspeed_fault
 from trainables.methods.execution import Execution
 
@@ -35,6 +35,8 @@ TRAINED = [
     for offload in ("", " offload")
 ] + ["zero-2 nf4", "zero-2 reward"]
 UNTRAINED = ["zero-3 zero-shot", "zero-3 in-context", "zero-3 probe"]
+HALF = 0.05
+"""Of a log-probability in bfloat16, which has 8 bits of precision."""
 
 
 class Group:
@@ -50,14 +52,26 @@ class Group:
             for rank, words in enumerate(self.words)
         ]
         torch.set_num_threads(1)
-        self.bases = {"none": load(folder), "nf4": load(folder, quantization="nf4")}
+        self.bases = {
+            "none": load(folder),
+            "nf4": load(folder, quantization="nf4"),
+            "bfloat16": load(folder, dtype="bfloat16"),
+        }
         self.plain: dict[str, Any] = {}
 
-    def alone(self, method: str) -> dict[str, Any]:
-        if method not in self.plain:
-            base = self.bases[RECIPES[method].quantization]
-            self.plain[method] = run(method, base, Execution(token_share=SMALL_BATCHES))
-        return self.plain[method]
+    def alone(self, method: str, kind: str | None = None) -> dict[str, Any]:
+        key = f"{method} {kind}"
+        if key not in self.plain:
+            base = self.bases[kind or RECIPES[method].quantization]
+            how = Execution(token_share=SMALL_BATCHES)
+            self.plain[key] = run(method, base, how, self.teacher if method == "round" else None)
+        return self.plain[key]
+
+    @property
+    def teacher(self) -> dict[str, torch.Tensor]:
+        """What the two workers' round began with."""
+        state = self.states[0]["zero-3 lora"]
+        return {name: weight for name, weight in state.items() if name != "none"}
 
 
 @pytest.fixture(scope="module")
@@ -117,6 +131,54 @@ def test_two_workers_train_as_one_does(group: Group, key: str) -> None:
 def test_a_base_in_pieces_answers_as_a_whole_one(group: Group, key: str) -> None:
     one, two = group.alone(key.split()[1]), group.words[0][key]
     assert largest_difference(one["scores"], two["scores"]) < SCORES
+
+
+def test_a_base_in_pieces_writes_what_a_whole_one_writes(group: Group) -> None:
+    texts = group.alone("reasoning")["texts"]
+    assert len(set(texts)) > 2 and all(texts)
+    assert group.words[0]["zero-3 reasoning"]["texts"] == texts
+
+
+def test_a_round_of_self_training_is_that_of_one_worker(group: Group) -> None:
+    one, two = group.alone("round"), group.words[0]["zero-3 round"]
+    assert one["selected"] and two["selected"] == one["selected"]
+    assert len(two["curve"]) == len(one["curve"]) > len(group.alone("lora")["curve"])
+    for ours, theirs in zip(one["curve"], two["curve"], strict=True):
+        assert abs(ours["loss"] - theirs["loss"]) < CURVE
+    assert largest_difference(one["scores"], two["scores"]) < SCORES
+
+
+@pytest.mark.parametrize("name", ["reasoning", "round"])
+def test_workers_whose_numbers_differ_do_what_the_first_one_does(group: Group, name: str) -> None:
+    """They would else make other passes, and wait for each other for ever."""
+    for words in group.words:
+        other, usual = words[f"other bits {name}"], words[f"zero-3 {name}"]
+        assert other["texts"] == usual["texts"]
+        assert other["selected"] == usual["selected"]
+        assert other["curve"] == usual["curve"]
+
+
+@pytest.mark.parametrize("name", HALVES)
+def test_a_base_of_16_bits_in_pieces_is_as_a_whole_one(group: Group, name: str) -> None:
+    assert group.words[0]["formats"] == ["torch.bfloat16"]
+    one, two = group.alone(name, "bfloat16"), group.words[0][f"bfloat16 {name}"]
+    assert largest_difference(one["scores"], two["scores"]) < HALF
+    for ours, theirs in zip(one["curve"], two["curve"], strict=True):
+        assert abs(ours["loss"] - theirs["loss"]) < HALF
+    kinds = {weight.dtype for weight in group.states[0][f"bfloat16 {name}"].values()}
+    assert kinds == {torch.float32}
+    if name == "lora":
+        untrained = group.alone("zero-shot", "bfloat16")["scores"]
+        assert largest_difference(one["scores"], untrained) > 10 * HALF
+
+
+def test_memory_that_runs_out_on_one_worker_halves_the_batches_of_all(group: Group) -> None:
+    one = group.alone("lora")
+    for words in group.words:
+        found = words["short of memory"]
+        assert found["share"] == SMALL_BATCHES / 4
+        for ours, theirs in zip(one["curve"], found["curve"], strict=True):
+            assert abs(ours["loss"] - theirs["loss"]) < CURVE
 
 
 def test_training_moves_the_answers_by_more_than_the_tolerance(group: Group) -> None:

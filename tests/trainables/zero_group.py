@@ -10,6 +10,8 @@ import os
 import sys
 import threading
 import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -18,49 +20,75 @@ import torch
 import torch.distributed as dist
 from safetensors.torch import save_file
 
-from search_spaces.recipes import FullFineTuning, InContext, LinearProbe, QLoRA, ZeroShot
+from search_spaces.cell import STEP_VERSIONS, Cell
+from search_spaces.recipes import (
+    FullFineTuning,
+    InContext,
+    LinearProbe,
+    QLoRA,
+    Reasoning,
+    ZeroShot,
+)
+from search_spaces.supervision import SelfTraining
 from tests.trainables.tiny_models import make_items
+from trainables import decoding, scoring
 from trainables.cells import CellInputs, run_cell
 from trainables.checkpoints import Checkpoint
 from trainables.draws import ids_hash
 from trainables.engines.choose import EngineName, choose_engine, load_for_engine
 from trainables.engines.sharded_base import is_sharded, whole_weights
+from trainables.memory import halve_until_it_fits
 from trainables.methods import Setting
 from trainables.methods.execution import Execution
 from trainables.methods.training import TrainingError
 from trainables.model_identity import ModelSource
 from trainables.models import Base, load_base
 from trainables.prompts import get_prompt
+from trainables.self_training.canonical import blank
+from trainables.self_training.rounds import Pool, Teacher
 from trainables.states import StateCache
 from trainables.storage import open_storage
 from trainables.team import GroupBrokenError, Team, team_of_process_group
 
 ITEMS = make_items(40, seed=4)
 TEST, POOL = ITEMS[:12], ITEMS[12:]
+HALVES = ("zero-shot", "in-context", "probe", "lora")
 SMALL_BATCHES = 0.1
 """Of the usual tokens, so that an update has several micro-batches on every worker."""
 
 LORA = QLoRA(n_train=12, rank=2, learning_rate=1e-2, epochs=2, batch_size=5, max_grad_norm=0.5)
 FULL = FullFineTuning(n_train=12, learning_rate=1e-3, epochs=2, batch_size=5, weight_decay=0.1)
+SELF_TRAINING = {
+    "self_training": SelfTraining(threshold=0.4, rule="quantile", confidence="chance-normalised"),
+    "round": 1,
+    "round_version": STEP_VERSIONS["self-training"],
+    "unlabelled_hash": ids_hash("cd"),
+    "parent": "a" * 32,
+}
 RECIPES: dict[str, Any] = {
     "lora": LORA,
     "nf4": LORA.model_copy(update={"quantization": "nf4"}),
     "reward": LORA.model_copy(update={"head": "scalar"}),
     "full": FULL,
     "zero-shot": ZeroShot(),
+    "reasoning": LORA.model_copy(
+        update={"loss": "text", "epochs": 6, "reasoning": Reasoning(max_new_tokens=12)}
+    ),
+    "round": LORA,
     "in-context": InContext(k=2),
     "probe": LinearProbe(n_train=10),
 }
 
 
-def cell_inputs(name: str, execution: Execution, curve: list[Any]) -> CellInputs:
-    from search_spaces.cell import Cell
-
+def cell_inputs(
+    name: str, execution: Execution, curve: list[Any], teacher: Mapping[str, Any] | None = None
+) -> CellInputs:
     recipe = RECIPES[name]
-    drawn = {} if name == "zero-shot" else {"training_hash": ids_hash("ab"), "seed": 0}
+    drawn = {"training_hash": ids_hash("ab"), "seed": 0}
     cell = Cell(
         model="m", dtype="float32", task="t", data_hash="d", split_hash="s", prompt="p",
-        recipe=recipe, version=1, **drawn,
+        recipe=recipe, version=1, **({} if isinstance(recipe, ZeroShot) else drawn),
+        **({} if teacher is None else SELF_TRAINING),
     )  # fmt: skip
     setting = Setting(
         cell=cell,
@@ -71,28 +99,47 @@ def cell_inputs(name: str, execution: Execution, curve: list[Any]) -> CellInputs
         execution=execution,
     )
     number = {"zero-shot": 0, "in-context": 2, "probe": 10}.get(name, 12)
-    return CellInputs(setting=setting, labelled=POOL[:number], test=TEST, keeps_state=True)
+    pool = None
+    if teacher is not None:
+        pool = Pool(
+            unlabelled=tuple(blank(item, 0, "t", 0) for item in POOL[12:]),
+            teacher=Teacher(state=teacher, kept={}, confidence=None),
+        )
+    return CellInputs(
+        setting=setting, labelled=POOL[:number], test=TEST, pool=pool, keeps_state=True
+    )
 
 
-def run(name: str, base: Base, execution: Execution) -> dict[str, Any]:
-    """Runs a cell; returns its curve, scores and state."""
+def run(
+    name: str, base: Base, execution: Execution, teacher: Mapping[str, Any] | None = None
+) -> dict[str, Any]:
+    """Runs a cell; returns its curve, answers, selection and state."""
     curve: list[Any] = []
-    result = run_cell(cell_inputs(name, execution, curve), base)
+    result = run_cell(cell_inputs(name, execution, curve, teacher), base)
     return {
         "curve": [dict(row) for row in curve],
         "scores": [row.tolist() for row in result.answers.log_probs or []],
+        "texts": [answer.text for answer in result.answers.generated or []],
+        "selected": [] if result.round is None else selected(result.round.rows),
         "state": dict(result.state or {}),
         "notes": list(result.notes),
     }
 
 
-def load(folder: Path, engine: EngineName = "plain", quantization: str = "none") -> Base:
+def selected(rows: Sequence[Any]) -> list[list[str]]:
+    return [[row.item_id, row.trained_on] for row in rows if row.trained_on is not None]
+
+
+def load(
+    folder: Path, engine: EngineName = "plain", quantization: str = "none", dtype: str = "float32"
+) -> Base:
     source = ModelSource(
         name=str(folder), content="m", source=str(folder), revision=None, num_params=1
     )
     return load_for_engine(
-        lambda: load_base(source, "float32", quantization, "cpu"),
+        lambda: load_base(source, dtype, quantization, "cpu"),
         engine,
+        dtype=dtype,
         device="cpu",
         offload=False,
     )
@@ -163,6 +210,64 @@ def failed_on_one(base: Base, team: Team) -> str:
     return "no error"
 
 
+@contextmanager
+def other_bits(team: Team) -> Iterator[None]:
+    """Lets the second worker compute other numbers than the first, far beyond rounding."""
+    scored, read = scoring.packed_scores, decoding.CachedRows._read
+    if team.rank == 1:
+        noise = torch.Generator().manual_seed(1)
+
+        def other(found: torch.Tensor) -> torch.Tensor:
+            return found + torch.randn(found.shape, generator=noise)
+
+        scoring.packed_scores = lambda *given: other(scored(*given))
+        decoding.CachedRows._read = lambda *given: other(read(*given))
+    try:
+        yield
+    finally:
+        scoring.packed_scores, decoding.CachedRows._read = scored, read
+
+
+def not_of_the_plain_engine(base: Base, teacher: Mapping[str, Any], team: Team) -> dict[str, Any]:
+    """Generation and self-training on a base in pieces, also where workers' numbers differ."""
+    engine = choose_engine("zero-3", offload=False)
+    how = Execution(engine=engine, token_share=SMALL_BATCHES, team=team)
+    found = {
+        "zero-3 reasoning": run("reasoning", base, how),
+        "zero-3 round": run("round", base, how, teacher),
+    }
+    with other_bits(team):
+        return found | {
+            "other bits reasoning": run("reasoning", base, how),
+            "other bits round": run("round", base, how, teacher),
+        }
+
+
+def short_of_memory(base: Base, team: Team) -> dict[str, Any]:
+    """Runs a cell in batches of half as much until the second worker's memory is enough."""
+
+    def attempt(share: float) -> dict[str, Any]:
+        engine = choose_engine("zero-2", offload=False)
+        found = run("lora", base, Execution(engine=engine, token_share=share, may_halve=False))
+        if team.rank == 1 and share > SMALL_BATCHES / 4:
+            raise torch.OutOfMemoryError("CUDA out of memory.")
+        return found
+
+    found, share = halve_until_it_fits(
+        lambda share: team.do(lambda: attempt(share)), SMALL_BATCHES, base.device
+    )
+    return {**found, "share": share}
+
+
+def in_sixteen_bits(folder: Path) -> dict[str, Any]:
+    """Cells on a base in pieces of 16 bits, whose adapters are of 32."""
+    base = load(folder, "zero-3", dtype="bfloat16")
+    how = Execution(engine=choose_engine("zero-3", offload=False), token_share=SMALL_BATCHES)
+    formats = {str(p.ds_tensor.dtype) for p in base.model.parameters()}
+    found = {f"bfloat16 {name}": run(name, base, how) for name in HALVES}
+    return {**found, "formats": sorted(formats)}
+
+
 def left_on(base: Base) -> set[str]:
     """Returns the names of what the model's parts hold, and how many hooks they have."""
     return {
@@ -197,6 +302,11 @@ def scenarios(folder: Path, out: Path, team: Team) -> dict[str, Any]:
     for name in ("zero-shot", "in-context"):
         print(name, flush=True)
         found[f"zero-3 {name}"] = run(name, bases["zero-3"], execution)
+    print("generation and self-training", flush=True)
+    teacher = found["zero-3 lora"]["state"]
+    found |= not_of_the_plain_engine(bases["zero-3"], teacher, team)
+    found["short of memory"] = short_of_memory(bases["zero-2"], team)
+    found |= in_sixteen_bits(folder)
     base = bases["zero-3"]
     found["pieces"] = {
         "is_sharded": is_sharded(base.model),

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from contextlib import AbstractContextManager
 
 from search_spaces.recipes import FullFineTuning, InContext, LinearProbe, QLoRA
+from trainables.methods.alike import answering_alike
 from trainables.methods.full_fine_tuning import fitted_weights, restored_weights
 from trainables.methods.in_context import fitted_prompt, restored_prompt
 from trainables.methods.inputs import Example, Fitted, Setting, TrainedState
@@ -48,6 +49,12 @@ def fit(
         ValueError: If an item does not fit into the model's context.
         TrainingError: If a training cannot go on; names the update and the items.
     """
+    return answering_alike(_fit(setting, base, examples, start), setting.execution.team)
+
+
+def _fit(
+    setting: Setting, base: Base, examples: Sequence[Example], start: TrainedState | None
+) -> AbstractContextManager[Fitted]:
     recipe = setting.cell.recipe
     if isinstance(recipe, InContext):
         return fitted_prompt(setting, base, examples)
@@ -62,6 +69,10 @@ def fit(
 
 def restore(setting: Setting, base: Base, state: TrainedState) -> AbstractContextManager[Fitted]:
     """Puts an earlier fit's state back on the base: it answers byte for byte as it did."""
+    return answering_alike(_restore(setting, base, state), setting.execution.team)
+
+
+def _restore(setting: Setting, base: Base, state: TrainedState) -> AbstractContextManager[Fitted]:
     recipe = setting.cell.recipe
     if isinstance(recipe, InContext):
         return restored_prompt(setting, base, state)

@@ -11,23 +11,28 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
+from functools import partial
+from itertools import islice
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 from transformers.pytorch_utils import Conv1D
 
+from search_spaces.cell import cell_id
 from search_spaces.recipes import QLoRA
 from trainables.adapter_groups import may_train_together
 from trainables.answer_tokens import TokenizedItems
+from trainables.checkpoints import Checkpoint
 from trainables.draws import seed_of
-from trainables.methods.adapters import adapter_on, add_low_rank
+from trainables.engines.plain import clipped_by
+from trainables.methods.adapter_stacks import DOWN, UP, Stacks, beside, stack_states
+from trainables.methods.adapters import adapter_on
 from trainables.methods.checkpointing import checkpointed
-from trainables.methods.inputs import Example, Setting, TrainedState
+from trainables.methods.inputs import Example, Log, Setting, TrainedState
 from trainables.methods.objectives import Objective, answer_log_probs, part_of
 from trainables.methods.qlora import fitted_adapter
+from trainables.methods.resume import Progress
 from trainables.methods.training import (
     TrainingError,
     draw_batches,
@@ -37,9 +42,6 @@ from trainables.methods.training import (
     not_finite,
 )
 from trainables.models import Base
-
-DOWN, UP = ".lora_A.default.weight", ".lora_B.default.weight"
-"""Ends of the names of a layer's two factors in a trained state."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -54,7 +56,10 @@ class TrainedGroup:
 
 
 def fit_many(
-    settings: Sequence[Setting], base: Base, examples: Sequence[Sequence[Example]]
+    settings: Sequence[Setting],
+    base: Base,
+    examples: Sequence[Sequence[Example]],
+    checkpoint: Checkpoint | None = None,
 ) -> TrainedGroup:
     """Trains a group of cells (`trainables.adapter_groups`); the base is as it was afterwards.
 
@@ -64,6 +69,7 @@ def fit_many(
         settings: Of the cells; all of one recipe.
         base: Their base model.
         examples: Per cell, its labelled items; equally many.
+        checkpoint: Where the group keeps how far it is; None: nowhere.
 
     Raises:
         ValueError: If the cells are no group, or an item does not fit into the model's context.
@@ -79,10 +85,16 @@ def fit_many(
         pairs = zip(settings, examples, strict=True)
         alone = tuple(_fit_alone(setting, recipe, base, own) for setting, own in pairs)
         return TrainedGroup(states=alone, fault=fault)
-    stacks = _stack(states, base)
-    training = _Training(settings=settings, recipe=recipe, objectives=objectives, stacks=stacks)
+    stacks = stack_states(states, base)
+    training = _Training(
+        settings=settings,
+        recipe=recipe,
+        objectives=objectives,
+        stacks=stacks,
+        checkpoint=None if checkpoint is None else _of_group(checkpoint, settings),
+    )
     budget = micro_batch_tokens(settings[0], base)
-    with _beside(base, stacks, recipe), checkpointed(base, settings[0].execution, budget):
+    with beside(base, stacks, recipe), checkpointed(base, settings[0].execution, budget):
         errors = training.run(base, examples, budget)
     together = tuple(errors.get(place) or stacks.state(place) for place in range(len(settings)))
     return TrainedGroup(states=together, fault=None)
@@ -110,70 +122,69 @@ def _fault(objectives: Sequence[Objective], base: Base, state: TrainedState) -> 
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class _Stacks:
-    """The factors of all adapters, by the name of the layer that they stand beside."""
-
-    down_GRI: Mapping[str, nn.Parameter]
-    up_GOR: Mapping[str, nn.Parameter]
-
-    @property
-    def parameters(self) -> list[nn.Parameter]:
-        return [*self.down_GRI.values(), *self.up_GOR.values()]
-
-    def state(self, place: int) -> TrainedState:
-        made = {}
-        for name in self.down_GRI:
-            for end, stack in ((DOWN, self.down_GRI[name]), (UP, self.up_GOR[name])):
-                made[name + end] = stack[place].detach().to("cpu", copy=True)
-        return made
-
-    def clip(self, largest: float) -> None:
-        """Scales each adapter's gradient to the largest norm, as it would be alone."""
-        gradients = [p.grad for p in self.parameters if p.grad is not None]
-        square_G = torch.stack([gradient.flatten(1).square().sum(dim=1) for gradient in gradients])
-        factor_G = (largest / (square_G.sum(dim=0).sqrt() + 1e-6)).clamp(max=1.0)
-        for gradient in gradients:
-            gradient.mul_(factor_G[:, None, None])
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
 class _Training:
     settings: Sequence[Setting]
     recipe: QLoRA
     objectives: Sequence[Objective]
-    stacks: _Stacks
+    stacks: Stacks
+    checkpoint: Checkpoint | None
 
     def run(
         self, base: Base, examples: Sequence[Sequence[Example]], budget: int
     ) -> dict[int, TrainingError]:
-        """Trains the stacks in place; returns the errors of cells whose loss is no number."""
+        """Trains the stacks in place; returns the errors of cells whose loss is no number.
+
+        A training that was interrupted goes on from its checkpoint.
+        """
         recipe, errors = self.recipe, dict[int, TrainingError]()
-        optimizer = torch.optim.AdamW(
-            self.stacks.parameters, lr=recipe.learning_rate, weight_decay=recipe.weight_decay
-        )
         plans = [
             list(draw_batches(len(row), recipe, setting.names))
             for setting, row in zip(self.settings, examples, strict=True)
         ]
-        for update, batches in enumerate(zip(*plans, strict=True)):
+        clip = partial(self.stacks.clip, recipe.max_grad_norm)
+        engine = clipped_by(clip, self.stacks.parameters, recipe)
+        log = self._log_of_all(errors, plans, examples)
+        progress = Progress(checkpoint=self.checkpoint, engine=engine, log=log, device=base.device)
+        progress.restore()
+        for update, batches in islice(enumerate(zip(*plans, strict=True)), progress.num_done, None):
+            if len(errors) == len(self.settings):
+                break
             factor = learning_rate_factor(update, len(plans[0]), recipe.warm_up)
             rate = recipe.learning_rate * factor
             losses = self._backward(base, batches, budget)
-            for place, loss in enumerate(losses):
-                if place not in errors and not math.isfinite(loss):
-                    ids = [examples[place][index].item.id for index in batches[place]]
-                    errors[place] = not_finite(loss, update, len(plans[0]), rate, ids)
-                row = {"step": float(update + 1), "loss": loss, "learning_rate": rate}
-                if place not in errors:
-                    self.settings[place].log(row)
-            if len(errors) == len(self.settings):
-                break
-            self.stacks.clip(recipe.max_grad_norm)
-            for group in optimizer.param_groups:
-                group["lr"] = rate
-            optimizer.step()
-            optimizer.zero_grad()
+            engine.step(rate)
+            row = {"step": float(update + 1), "learning_rate": rate}
+            progress.done(row | {f"loss {place}": loss for place, loss in enumerate(losses)})
         return errors
+
+    def _log_of_all(
+        self,
+        errors: dict[int, TrainingError],
+        plans: Sequence[Sequence[list[int]]],
+        examples: Sequence[Sequence[Example]],
+    ) -> Log:
+        """Returns what gives each cell its part of the group's rows, until its loss is no number.
+
+        Args:
+            errors: Gets the errors of such cells.
+            plans: Per cell, the items of every update.
+            examples: Per cell, its labelled items.
+        """
+
+        def log(row: Mapping[str, float]) -> None:
+            step, rate = row["step"], row["learning_rate"]
+            for place, setting in enumerate(self.settings):
+                loss = row[f"loss {place}"]
+                if place in errors:
+                    continue
+                if math.isfinite(loss):
+                    setting.log({"step": step, "loss": loss, "learning_rate": rate})
+                    continue
+                update, number = int(step) - 1, len(plans[place])
+                ids = [examples[place][index].item.id for index in plans[place][update]]
+                errors[place] = not_finite(loss, update, number, rate, ids)
+
+        return log
 
     def _backward(self, base: Base, batches: Sequence[list[int]], budget: int) -> list[float]:
         """Adds each adapter's gradient of its batch, and returns the mean losses."""
@@ -219,6 +230,12 @@ class _Training:
             start += number
 
 
+def _of_group(checkpoint: Checkpoint, settings: Sequence[Setting]) -> Checkpoint:
+    """Returns the checkpoint that only the same group goes on from, not one of its cells alone."""
+    ids = [cell_id(setting.cell) for setting in settings]
+    return replace(checkpoint, execution={**checkpoint.execution, "side_by_side": ids})
+
+
 def _common_recipe(settings: Sequence[Setting], examples: Sequence[Sequence[Example]]) -> QLoRA:
     recipes = [setting.cell.recipe for setting in settings]
     first = recipes[0]
@@ -240,34 +257,3 @@ def _fresh_states(settings: Sequence[Setting], recipe: QLoRA, base: Base) -> lis
         with adapter_on(base, recipe, seed_of("adapter", *setting.names)) as adapter:
             states.append(adapter.state())
     return states
-
-
-def _stack(states: Sequence[TrainedState], base: Base) -> _Stacks:
-    def stacked(end: str) -> dict[str, nn.Parameter]:
-        return {
-            name.removesuffix(end): nn.Parameter(
-                torch.stack([state[name] for state in states]).to(base.device)
-            )
-            for name in states[0]
-            if name.endswith(end)
-        }
-
-    return _Stacks(down_GRI=stacked(DOWN), up_GOR=stacked(UP))
-
-
-@contextmanager
-def _beside(base: Base, stacks: _Stacks, recipe: QLoRA) -> Iterator[None]:
-    """Adds the low-rank updates to the layers' outputs for a while."""
-    with ExitStack() as stack:
-        for name in stacks.down_GRI:
-            hook = _hook(stacks.down_GRI[name], stacks.up_GOR[name], recipe.alpha / recipe.rank)
-            stack.callback(base.model.get_submodule(name).register_forward_hook(hook).remove)
-        yield
-
-
-def _hook(down_GRI: Tensor, up_GOR: Tensor, scale: float) -> Any:
-    def add(module: nn.Module, args: tuple[Tensor, ...], output: Tensor) -> Tensor:
-        # Rows of one adapter stand together, so tokens do too, flattened or not.
-        return add_low_rank(output, args[0], down_GRI, up_GOR, scale)
-
-    return add
