@@ -69,6 +69,19 @@ def test_a_long_prefix_is_tokenised_a_few_times_only(
     assert seen[0] < 0.4 * whole
 
 
+@pytest.mark.parametrize("kind", TOKENIZERS)
+def test_a_choice_of_one_letter_is_scored_behind_any_cut(kind: str) -> None:
+    tokenizer = make_tokenizer(kind)
+    prompt, texts = "ab cd ef:", ["a", "bc"]
+    (item,) = tokenize_items(tokenizer, [prompt], [texts], "gh ij\n\n").items
+    whole = [
+        tokenizer("gh ij\n\n" + prompt + text, return_offsets_mapping=True)["offset_mapping"]
+        for text in texts
+    ]
+    start = len("gh ij\n\n" + prompt)
+    assert item.num_scored == tuple(sum(end > start for _, end in row) for row in whole)
+
+
 def test_scored_tokens_overlap_the_choice() -> None:
     tokenizer = make_tokenizer("bytes")
     tokenized = tokenize_items(tokenizer, PROMPTS, CHOICES)
