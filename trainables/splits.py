@@ -229,12 +229,19 @@ def _usable_counts(
 def _notes(
     strata: _Strata, in_pool: NDArray[np.bool_], n_train: int, num_removed: int
 ) -> tuple[str, ...]:
-    notes = [f"{num_removed} items that ask what a test item asks were removed from the pool."]
+    notes = []
+    if num_removed:
+        notes.append(
+            f"{num_removed} items that ask what a test item asks were removed from the pool."
+        )
     in_test = strata.counts[~in_pool].sum(axis=0)
     sizes = strata.counts.sum(axis=0)
+    few = []
     for level, (name, size) in enumerate(zip(strata.names, sizes.tolist(), strict=True)):
         if strata.is_band[level] and size < n_train:
             notes.append(f"{name}: {size} items, fewer than n_train = {n_train}.")
         elif in_test[level] < MIN_TEST and (strata.is_band[level] or size >= MIN_TEST):
-            notes.append(f"{name}: {in_test[level]} test items of {size}, fewer than {MIN_TEST}.")
+            few.append(f"{name} ({in_test[level]} of {size})")
+    if few:
+        notes.append(f"Levels with fewer than {MIN_TEST} test items: {', '.join(few)}.")
     return tuple(notes)
