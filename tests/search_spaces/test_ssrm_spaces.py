@@ -15,6 +15,7 @@ from study.points import hard_level, sources
 from study.unloaded import count
 from tests.trainables.real_data import ROOT, needs
 from trainables.tasks.micro_preferences import TASK
+from trainables.tasks.preferences import SETS
 
 
 def test_labels_and_pool_together_are_the_full_volume() -> None:
@@ -59,6 +60,12 @@ def test_lab_levels_are_those_of_its_margins() -> None:
         (level.name, level.low, level.high) for level in standard
     ]
     assert all(levels[0].contains(level) for level in standard)
+
+
+def test_every_set_of_the_preference_task_is_tested_with_full_supervision_beside_it() -> None:
+    (axis,) = ssrm_rm().tasks
+    assert {level.name: level.low for level in axis.test_levels} == SETS
+    assert all(axis.train_levels[0].contains(level) for level in axis.test_levels)
 
 
 def test_a_scalar_head_is_held_against_the_base_asked_as_the_axis_asks() -> None:
