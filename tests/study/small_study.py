@@ -60,7 +60,7 @@ class SmallStudy:
     def arguments(self) -> list[str]:
         return [f"{self.folder / 'space.py'}:small", "--data-root", str(self.folder / "data")]
 
-    def start(self, out: Path, *extra: str, new_session: bool = False) -> subprocess.Popen[str]:
+    def start(self, out: Path | str, *extra: str, new_session: bool = False) -> subprocess.Popen[str]:
         command = [sys.executable, "-m", "study.sweep", *self.arguments, "--out", str(out), *extra]
         return subprocess.Popen(
             command,
@@ -71,7 +71,7 @@ class SmallStudy:
             start_new_session=new_session,
         )
 
-    def run(self, out: Path, *extra: str) -> tuple[int, str]:
+    def run(self, out: Path | str, *extra: str) -> tuple[int, str]:
         process = self.start(out, *extra)
         output, _ = process.communicate(timeout=240)
         return process.returncode, output

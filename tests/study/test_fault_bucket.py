@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
+from collections import Counter
 from collections.abc import Iterator, Mapping
 
 import pytest
@@ -82,6 +84,65 @@ def test_a_bucket_holds_the_same_bytes_as_a_disk(
     capsys.readouterr()
     assert sweep(study, root) == OK
     assert "no cell to run" in capsys.readouterr().out
+
+
+@pytest.mark.ray
+def test_a_bucket_with_options_works_on_ray(
+    bucket: BucketServer, local: tuple[SmallStudy, Mapping[str, bytes]]
+) -> None:
+    """Tune and Train keep their own files there too: the options go behind the path."""
+    study, expected = local
+    root = bucket.root("on-ray/runs")
+    folder, _, options = root.partition("?")
+    status, said = study.run(root)
+    assert status == OK, said
+    assert remote_scores(root) == expected
+    assert f"Report:  {folder}/small/report/index.html?{options}\n" in said
+    assert f"Records: {folder}/cells?{options}\n" in said
+    keys = {key for method, key, _ in bucket.asked if method == "PUT"}
+    assert any("/small/ray/tune/" in key for key in keys)
+    assert any("/small/ray/block-0" in key for key in keys)
+    assert all(key.startswith("on-ray/") for key in keys), "nothing lies elsewhere"
+    assert not list(open_storage(root).list("small/ray"))
+
+
+def test_of_two_drivers_on_a_bucket_one_runs_and_nothing_is_run_twice(
+    bucket: BucketServer, local: tuple[SmallStudy, Mapping[str, bytes]]
+) -> None:
+    """The bucket is slow, so that the first one is still at work when the other one has begun."""
+    study, expected = local
+
+    def answer(method: str, key: str) -> str:
+        if method == "PUT" and "/cells/" in key:
+            time.sleep(1.5)
+        return "pass"
+
+    bucket.answer = answer
+    root = bucket.root("two")
+    processes = [study.start(root, *TWIN) for _ in range(2)]
+    said = [process.communicate(timeout=200)[0] for process in processes]
+    assert sorted(process.returncode for process in processes) == [OK, BAD_INPUT], said
+    refused = next(t for t, p in zip(said, processes, strict=True) if p.returncode == BAD_INPUT)
+    assert "in use by another sweep" in refused
+    written = Counter(key for method, key, _ in bucket.asked if method == "PUT")
+    for id_ in expected:
+        for key in (layout.running(id_), layout.scores(id_), layout.record(id_)):
+            assert written[f"two/{key}"] == 1, "each cell was begun and ended once"
+    assert written[f"two/{layout.plan('small')}"] == 1
+    assert remote_scores(root) == expected
+
+
+def test_all_files_of_a_folder_are_found_by_one_listing(bucket: BucketServer) -> None:
+    found = open_storage(bucket.root("flat"))
+    names = {f"cells/{number:03}/{name}" for number in range(30) for name in ("a.json", "b")}
+    for name in names:
+        found.write_bytes(name, b"x")
+    bucket.asked.clear()
+    assert found.keys("cells") == names
+    assert len(bucket.asked) <= 2
+    assert found.keys("none") == frozenset()
+    times = found.modified_in("cells/007")
+    assert list(times) == ["a.json", "b"] and times["b"] == found.modified("cells/007/b")
 
 
 def test_requests_that_are_refused_or_stall_once_are_asked_again(
