@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
@@ -16,6 +20,7 @@ from trainables import layout
 from trainables.cells import run_cell
 from trainables.checkpoints import Checkpoint, Timer, clean_checkpoints
 from trainables.methods.execution import Execution
+from trainables.methods.resume import Progress
 from trainables.models import Base
 from trainables.records import write_record
 from trainables.storage import Storage, open_storage
@@ -169,3 +174,85 @@ def write_finished(storage: Storage, inputs: object) -> str:
     table = scores_table(ids, [item.answer for item in TEST], rows)
     write_record(storage, cell, table, seconds={"total": 1.0}, execution={})
     return cell_id(cell)
+
+
+class Shared:
+    """What two threads' engines agree by: all wait for each other, as in a collective."""
+
+    def __init__(self) -> None:
+        self.values, self.barrier = [0.0, 0.0], threading.Barrier(2, timeout=20)
+
+    def engine(self, rank: int) -> Any:
+        def mean(value: float) -> float:
+            self.values[rank] = value
+            self.barrier.wait()
+            found = sum(self.values) / 2
+            self.barrier.wait()
+            return found
+
+        return SimpleNamespace(
+            rank=rank,
+            mean=mean,
+            state=lambda: {"weight": torch.full((2,), float(rank))},
+            load_state=lambda state: None,
+        )
+
+    def run(self, storage: Storage, updates: int) -> list[Any]:
+        """Lets both resume and make some updates; returns what they did by then, or raised."""
+
+        def one(rank: int) -> Any:
+            checkpoint = Checkpoint(
+                storage=storage, cell_id="c", execution=KIND, is_due=lambda: True
+            )
+            progress = Progress(
+                checkpoint=checkpoint,
+                engine=self.engine(rank),
+                log=lambda row: None,
+                device=torch.device("cpu"),
+            )
+            try:
+                progress.restore()
+                for _ in range(updates):
+                    progress.done({"step": 1.0})
+            except OSError as error:
+                return str(error)
+            return progress.num_done
+
+        with ThreadPoolExecutor(2) as pool:
+            return list(pool.map(one, range(2)))
+
+
+@pytest.mark.parametrize("rank", [0, 1])
+def test_a_share_that_one_worker_cannot_write_fails_the_training_on_all(
+    storage: Storage, monkeypatch: pytest.MonkeyPatch, rank: int
+) -> None:
+    """One that went on would wait for the other in the next step."""
+    real, key = Storage.write_bytes, layout.checkpoint_share("c", 1, rank)
+
+    def write(self: Storage, to: str, content: bytes) -> None:
+        if to == key:
+            raise OSError("No space left on device")
+        real(self, to, content)
+
+    monkeypatch.setattr(Storage, "write_bytes", write)
+    said = Shared().run(storage, 1)
+    assert said[rank] == "No space left on device"
+    assert said[1 - rank] == "another worker could not write its share of a checkpoint"
+
+
+@pytest.mark.parametrize("key", ["progress", "2-1"])
+def test_a_checkpoint_that_one_worker_cannot_read_is_no_ones(
+    storage: Storage, monkeypatch: pytest.MonkeyPatch, key: str
+) -> None:
+    assert Shared().run(storage, 2) == [2, 2]
+    assert Shared().run(storage, 0) == [2, 2]
+    real, left = Storage.read_bytes, [1]
+
+    def read(self: Storage, wanted: str) -> bytes:
+        if key in wanted.rpartition("/")[2] and left:
+            left.pop()
+            raise OSError("the bucket refuses")
+        return real(self, wanted)
+
+    monkeypatch.setattr(Storage, "read_bytes", read)
+    assert Shared().run(storage, 0) == [0, 0]
