@@ -29,6 +29,9 @@ class Reasoning(Value):
 
     max_new_tokens: PositiveInt = 256
     """An item whose text is longer than this has no answer; that is counted."""
+    reading: Literal[2] = 2
+    """Version of how the answer is read off the text (`trainables.answers`): raised when the same
+    text would give another answer."""
 
 
 class _Recipe(Value):

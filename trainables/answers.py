@@ -24,7 +24,9 @@ NEXT_QUESTION = ("\nQ:", "\nQuestion:", "\n\n\n")
 
 _SENTENCE_END = r"[.!?](?=\s)"
 _NOT = re.compile(r"\b(?:not|neither|nor)\b", re.IGNORECASE)
-_DENIED = rf"[^\d\n]*{_NOT.pattern}"
+_ASIDE = rf",[^,\d\n]*{_NOT.pattern}[^,\d\n]*,"
+"""Says what was not counted, not what the answer is not."""
+_DENIED = rf"(?:(?!{_ASIDE})[^\d\n]|{_ASIDE})*?{_NOT.pattern}"
 """What stands in front of a number that is said not to be the answer."""
 _STATED = rf"(?:{PHRASE.pattern})\s*(?=\S)"
 _LINE_DONE = re.compile(rf"{_STATED}[^\n]*\n", re.IGNORECASE)
@@ -36,6 +38,8 @@ _BULLET = re.compile(r"\s*\n\s*[-*+\u2022\u2013]\s+(?=\S)")
 """A list's mark on a line of its own behind the phrase: no sign of the number that follows."""
 
 _OUTER = " \t\n.,;:!?\"'`*()[]{}\u2018\u2019\u201c\u201d"
+_AROUND = _OUTER.replace(".", "")
+"""A number may begin with its point."""
 _LETTERED = re.compile(
     r"(?:[*(\[]*([A-Z])[)\].:*]+|(?i:option|choice|answer)\s+[*(\[]*([A-Z])[)\].:*]*(?!\w))(.*)"
 )
@@ -54,6 +58,8 @@ class Extracted:
     """Whether that is the gold answer; a missing answer is wrong."""
     answer: str | None
     """What the text states; None if the answer phrase, or anything behind it, is missing."""
+    has_value: bool
+    """Whether that names one of the choices, or a number where the answer is free."""
 
 
 def finish_pattern(*, free_form: bool) -> re.Pattern[str]:
@@ -83,12 +89,13 @@ def extract(text: str, item: Item, free_form: bool) -> Extracted:
             if value is not None:
                 is_correct = value == parse_number(item.choices[item.answer])
                 index = item.answer if is_correct else None
-                return Extracted(index=index, is_correct=is_correct, answer=stated)
+                return Extracted(index=index, is_correct=is_correct, answer=stated, has_value=True)
         else:
             named = named_choice(stated, item.choices)
             if named is not None:
-                return Extracted(index=named, is_correct=named == item.answer, answer=stated)
-    return Extracted(index=None, is_correct=False, answer=answer)
+                is_correct = named == item.answer
+                return Extracted(index=named, is_correct=is_correct, answer=stated, has_value=True)
+    return Extracted(index=None, is_correct=False, answer=answer, has_value=False)
 
 
 def _stated(text: str) -> Iterator[str]:
@@ -102,16 +109,18 @@ def _stated(text: str) -> Iterator[str]:
 
 
 def stated_number(answer: str) -> Fraction | None:
-    """Returns the value that an answer's line gives: the first number, or that behind the last `=`.
+    """Returns the value that an answer's line gives: its first number, or that of an equation.
 
+    An equation's is that of the last side that is nothing but a number, else the last side's first.
     Only the first sentence that has a number counts, and none that says what the answer is not.
     Units, currency and percent signs are no part of the value.
     """
     for sentence in re.split(_SENTENCE_END, answer):
         if re.match(_DENIED, sentence, re.IGNORECASE):
             continue
-        for part in (sentence.rpartition("=")[2], sentence):
-            value = first_number(part)
+        sides = sentence.split("=")[::-1]
+        alone = (parse_number(side.strip(_AROUND)) for side in sides if len(sides) > 1)
+        for value in (*alone, first_number(sides[0]), first_number(sentence)):
             if value is not None:
                 return value
     return None

@@ -73,7 +73,7 @@ def test_fine_tuning_is_the_papers_in_every_hyper_parameter(space: Space) -> Non
     tuned = [recipe for recipe in recipes if isinstance(recipe, QLoRA)]
     assert tuned
     for recipe in tuned:
-        found = recipe.model_dump(exclude={"method", "prompt", "search", "reasoning"})
+        found = recipe.model_dump(exclude={"method", "prompt", "reasoning"}, exclude_none=True)
         reasons = recipe.reasoning is not None
         assert found == (PAPERS_FINE_TUNING_WITH_REASONING if reasons else PAPERS_FINE_TUNING)
 

@@ -33,6 +33,14 @@ def choices(*texts: str, answer: int = 0) -> Item:
         ("$12.50", "12.5"), ("$12.5.", "12.50"), ("3/4", "0.75"), ("1 1/2 cups", "1.5"),
         ("50%", "50"), ("50 %", "50%"), ("18 apples.", "18"), ("**18**", "18"), ("(18)", "18"),
         ("about 18 in all", "18"), ("3 + 4 = 7", "7"), ("x = 7.", "7"), ("-$5 (a loss)", "-5"),
+        ("\u00bd", "0.5"), ("2\u00bd cups", "2.5"), ("3\u20444", "0.75"), ("\\frac{3}{4}", "0.75"),
+        ("$-\\dfrac{3}{4}$", "-0.75"), ("1\\frac{1}{2}", "1.5"), ("1{,}000", "1000"),
+        ("$2 million", "2000000"), ("1.5 billion dollars", "1,500,000,000"),
+        ("10 000", "10000"), ("10\u00a0000 km", "10,000"), ("10\u202f000\u202f000", "10000000"),
+        ("1.5e3", "1500"), ("1.5 x 10^3 m", "1500"), ("1.5 \u00d7 10\u00b3", "1500"),
+        ("2^10", "1024"), ("\uff11\uff12", "12"), ("it is 3 - 5 = -2", "-2"), ("3^-1", "1/3"),
+        ("7 = 3 + 4", "7"), ("**7** = 3 + 4", "7"), ("x = .5", "0.5"), ("3 + 4 = 7 apples", "7"),
+        ("room B-12", "12"), ("5 100/200", "5.5"),
         ("7. Check: 3 + 5 = 8", "7"), (": 7", "7"), ("\n7", "7"), ("so big. It is 7", "7"),
     ],
 )  # fmt: skip
@@ -44,8 +52,13 @@ def test_numbers_are_compared_by_value(stated: str, gold: str) -> None:
 
 @pytest.mark.parametrize(
     ("stated", "gold"),
-    [("5", "-5"), ("-5", "5"), ("1,000", "1"), ("7 = 3 + 4", "7"), ("3/4", "3"), ("50%", "0.5")],
-)
+    [
+        ("5", "-5"), ("-5", "5"), ("1,000", "1"), ("7 = 3 + 4", "4"), ("3/4", "3"), ("50%", "0.5"),
+        ("\u00bd", "1"), ("\\frac{3}{4}", "3"), ("$2 million", "2"), ("10 000", "10"),
+        ("1.5e3", "1.5"), ("1,2345", "1234"), ("1,2345", "1"), ("12,5", "12"), ("10\u00b2", "102"),
+        ("room B-12", "-12"),
+    ],
+)  # fmt: skip
 def test_another_value_is_wrong(stated: str, gold: str) -> None:
     found = extract(f"So the answer is {stated}", free(gold), True)
     assert (found.index, found.is_correct, found.answer) == (None, False, stated)
@@ -70,6 +83,8 @@ def test_a_missing_phrase_or_answer_is_told_from_a_wrong_one(text: str) -> None:
         ("The answer is not 18", None), ("The answer is neither 18 nor 9", None),
         ("The answer is certainly not 3 + 15 = 18.", None), ("The answer is Not 17. It is 18.", 18),
         ("The answer is 18, not 17", 18), ("The answer is 9. But the answer is not 18", 9),
+        ("The answer is, not counting tax, 18", 18), ("The answer is, not as said, not 18", None),
+        ("The answer is not, as you said, 18", None), ("The answer is, without tax, 18", 18),
         ("The answer isn't 18", None), ("The final answer is 18", 18),
         ("The answer is 9. So the FINAL answer is: 18", 18),
     ],

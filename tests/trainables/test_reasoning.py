@@ -12,7 +12,10 @@ from search_spaces.recipes import FullFineTuning, InContext, QLoRA, Reasoning, Z
 from tests.trainables.small_cells import inputs_of, load
 from tests.trainables.tiny_models import make_items
 from trainables.cells import run_cell
+from trainables.generated_text import Generation
+from trainables.generation import GeneratedTexts
 from trainables.items import Item
+from trainables.methods import reasoning
 from trainables.methods.inputs import Answers
 from trainables.methods.reasoning import generate_answers
 from trainables.models import Base
@@ -111,6 +114,47 @@ def test_an_item_that_leaves_no_room_is_named(base: Base) -> None:
     long = replace(TEST[0], id="too-long", question="ab cd " * 123)
     with pytest.raises(ValueError, match=r"item 'too-long': \d+ tokens and 32 new ones.* 256"):
         answers(base, "zero-shot", test=(*TEST, long))
+
+
+TEXTS = (
+    "so the answer is ab",
+    "so the answer is unclear",
+    "so the answer is ab or ce",
+    "it is ab",
+    "so the answer is zz and",
+    "",
+    "so the answer is not ab",
+    "well, then",
+)
+
+
+@pytest.mark.parametrize("free", [False, True])
+def test_every_text_without_a_value_is_counted(
+    base: Base, monkeypatch: pytest.MonkeyPatch, free: bool
+) -> None:
+    cut = (4, 7)
+    made = [
+        Generation(
+            text=text.replace("ab", "7") if free and index == 0 else text,
+            tokens=(1, 2),
+            stopped="budget" if index in cut else "eos",
+        )
+        for index, text in enumerate(TEXTS)
+    ]
+    monkeypatch.setattr(
+        reasoning, "generate_tokens", lambda *args, **options: GeneratedTexts(generations=made)
+    )
+    items = tuple(replace(item, choices=("7",), answer=0) if free else item for item in TEST)
+    found = answers(base, "zero-shot", test=items)
+    assert found.notes == (
+        "3 of 8 generated texts state no answer and count as wrong; "
+        "1 of them reached their budget of tokens",
+        "4 of 8 generated texts state an answer that names no value and count as wrong; "
+        "1 of them reached their budget of tokens",
+    )
+    generated = found.generated or []
+    named = [given.predicted is not None or given.is_correct for given in generated]
+    assert named == [True] + 7 * [False]
 
 
 def test_a_setting_without_reasoning_generates_nothing(base: Base, tmp_path: Path) -> None:

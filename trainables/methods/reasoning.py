@@ -133,16 +133,20 @@ def _answers(items: Sequence[Item], texts: Sequence[Generation], notes: Sequence
 
 def _missing_notes(texts: Sequence[Generation], found: Sequence[Extracted]) -> list[str]:
     """Returns a sentence for each way in which texts gave no answer, with their number."""
+    ways = {
+        "state no answer": [answer.answer is None for answer in found],
+        "state an answer that names no value": [
+            answer.answer is not None and not answer.has_value for answer in found
+        ],
+    }
     notes = []
-    missing = [answer.answer is None for answer in found]
-    if any(missing):
-        cut = sum(
-            text.stopped == "budget" and lacks for text, lacks in zip(texts, missing, strict=True)
-        )
-        notes.append(
-            f"{sum(missing)} of {len(texts)} generated texts state no answer and count as wrong; "
-            f"{cut} of them reached their budget of tokens"
-        )
+    for way, is_so in ways.items():
+        cut = sum(text.stopped == "budget" and so for text, so in zip(texts, is_so, strict=True))
+        if any(is_so):
+            notes.append(
+                f"{sum(is_so)} of {len(texts)} generated texts {way} and count as wrong; "
+                f"{cut} of them reached their budget of tokens"
+            )
     return notes
 
 
