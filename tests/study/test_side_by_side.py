@@ -21,7 +21,9 @@ from tests.study.small_study import SmallStudy
 from trainables import cells, layout, side_by_side
 from trainables.adapter_groups import is_group
 from trainables.block import Site
+from trainables.checkpoints import update_reached
 from trainables.methods import Setting, many_adapters
+from trainables.methods.adapter_stacks import Stacks
 from trainables.methods.many_adapters import TrainedGroup
 from trainables.records import Record, read_record
 from trainables.storage import open_storage
@@ -162,3 +164,34 @@ def test_a_group_that_was_stopped_half_way_gets_the_same_bytes(
     assert run(plan, inputs, tmp_path / "parts", wanted=set(group[1:3])) == whole
     left = missing_units(plan, [cell for cell in plan.cells if cell.id == group[1]])
     assert [[cell.id for cell in unit] for unit in left] == [list(group)] and is_group(left[0])
+
+
+class LostWorkerError(BaseException):
+    """The process is gone."""
+
+
+def test_a_group_whose_worker_was_lost_in_training_goes_on_from_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plan, inputs = planned(SmallStudy(folder=tmp_path / "study", epochs=5), 8)
+    whole = run(plan, inputs, tmp_path / "whole")
+    monkeypatch.setattr("trainables.worker.Timer", lambda **options: lambda: True)
+    real, steps = Stacks.clip, list[int]()
+
+    def clip(self: Stacks, largest: float) -> None:
+        steps.append(1)
+        if len(steps) == 4:
+            raise LostWorkerError
+        real(self, largest)
+
+    monkeypatch.setattr(Stacks, "clip", clip)
+    out = tmp_path / "parts"
+    with pytest.raises(LostWorkerError):
+        run(plan, inputs, out)
+    storage = open_storage(str(out))
+    (in_hand,) = storage.list(layout.RUNNING)
+    assert update_reached(storage, in_hand.removesuffix(".json")) == 3
+    assert run(plan, inputs, out) == whole
+    assert len(steps) == 6, "5 updates, and the one that was lost"
+    assert not list(storage.list(layout.CHECKPOINTS))
+    assert not list(storage.list(layout.RUNNING))
