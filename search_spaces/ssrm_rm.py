@@ -48,6 +48,9 @@ LAB_VERDICT: Mapping[str, object] = {**LAB_TRAINING, "learning_rate": 2e-3, "epo
 """With a verdict of one token: which of two answers is better, not what it says, is more to learn
 (the smallest base stays at chance with three epochs at 1e-3)."""
 
+TEST_SETS = ("ultrafeedback", "rewardbench", "pandalm", "llmbar", "hh_rlhf")
+"""What task `preferences` tests on, in the order of its measure `set`."""
+
 VOLUME = 16_384
 """Pairs of full supervision on UltraFeedback, of about 61,000: what a study's seeds share of them
 is small."""
@@ -150,13 +153,10 @@ def ssrm_rm() -> Space:
                 task="preferences",
                 measure="set",
                 # Only UltraFeedback is in the pool; the level holds the other sets' tests too.
-                train_levels=(Level(name="pairs", low=0, high=4),),
-                test_levels=(
-                    Level(name="ultrafeedback", low=0, high=0),
-                    Level(name="rewardbench", low=1, high=1),
-                    Level(name="pandalm", low=2, high=2),
-                    Level(name="llmbar", low=3, high=3),
-                    Level(name="hh_rlhf", low=4, high=4),
+                train_levels=(Level(name="pairs", low=0, high=len(TEST_SETS) - 1),),
+                test_levels=tuple(
+                    Level(name=name, low=number, high=number)
+                    for number, name in enumerate(TEST_SETS)
                 ),
                 train_on_all=False,
                 prompt="chat:letter",
