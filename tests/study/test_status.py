@@ -14,15 +14,19 @@ import pytest
 
 from study import last_sign, lock
 from study.lock import STALE_S
-from study.planned import BaseCost, StudyCost, write_plan
+from study.planned import BaseCost, StudyCost, read_plan, write_plan
 from study.run_folder import open_run
 from study.run_state import read_run_state
 from study.status import BAD_INPUT, CELLS_FAILED, OK, main
+from study.sweep import main as sweep_main
 from tests.study.fakes import FakeStudy, fake_space
-from trainables import layout
+from tests.study.small_study import SmallStudy
+from trainables import in_process, layout
 from trainables.block import PlannedCell
+from trainables.cells import CellInputs, CellResult
 from trainables.failures import write_failure
 from trainables.host import this_process
+from trainables.models import Base
 from trainables.storage import open_storage
 
 NOW = 1_000_000.0
@@ -157,6 +161,30 @@ def test_cells_of_a_sweep_that_gives_no_sign_are_lost_and_wait(
         assert not state.is_at_work and not state.running and state.eta_seconds is None
         assert list(state.lost) == [cells[2]] and cells[2] in state.waiting
         assert cells[3] in [cell.planned for cell in state.failed]
+
+
+def test_a_cell_in_hand_is_seen_to_run_and_the_seconds_of_a_failed_one_are_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The sweep hands its workers what its lock says, and they put it into their signs."""
+    monkeypatch.setenv("WANDB_MODE", "disabled")
+    small, out = SmallStudy(folder=tmp_path / "study"), tmp_path / "runs"
+    run_blocks, seen = in_process.run_blocks, []
+
+    def fail(inputs: CellInputs, base: Base) -> CellResult:
+        storage, name = open_run(str(out / "small"))
+        state = read_run_state(storage, read_plan(storage, name).cells)
+        seen.append((len(state.running), len(state.lost), state.is_at_work))
+        raise RuntimeError("enough")
+
+    monkeypatch.setattr(in_process, "run_blocks", lambda *given: run_blocks(*given, run_one=fail))
+    assert sweep_main([*small.arguments, "--out", str(out), "--address", "in-process"]) == 1
+    assert seen == [(1, 0, True)] * small.num_cells
+    storage, name = open_run(str(out / "small"))
+    state = read_run_state(storage, read_plan(storage, name).cells)
+    assert len(state.failed) == small.num_cells and state.sign is None
+    assert all(cell.failure.seconds > 0 for cell in state.failed)
+    assert state.cell_seconds == pytest.approx(sum(c.failure.seconds for c in state.failed))
 
 
 def test_cells_of_a_killed_sweep_do_not_run_while_another_one_holds_the_folder(
