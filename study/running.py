@@ -12,6 +12,7 @@ from study.blocks import factors_of, missing_units, pack_blocks
 from study.budget import Budget
 from study.cost import Timings
 from study.lock import token_of
+from study.machine import check_machine
 from study.outcomes import blame, forget, print_unfinished
 from study.planned import Plan
 from study.planner import Inputs
@@ -84,7 +85,8 @@ def run_cells(
         budget: Limits the blocks, prices them, and has to approve of them.
 
     Raises:
-        ClusterError: If the cluster is not there or cannot hold a block; nothing is written then.
+        ClusterError: If the cluster is not there or cannot hold a block, or this machine a base
+            model; nothing is written then.
         CostError: If the budget does not approve; nothing is written then.
     """
     if not missing:
@@ -92,6 +94,7 @@ def run_cells(
         forget(storage, missing)
         print(f"All {len(plan.cells)} cells have valid records: no cell to run.")
         return
+    check_machine(plan.space, missing, address)
     with _executor(plan, inputs, storage, missing, address, budget) as (blocks, run):
         if budget is not None:
             budget.approve(blocks)

@@ -22,6 +22,10 @@ from trainables.model_identity import ModelSource
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
+LEAST_CAPABILITY = {"nf4": (6, 0), "int8": (7, 5)}
+"""Compute capability that bitsandbytes needs of an NVIDIA GPU, by quantization: its installation
+guide, version 0.50. Quantized models on a CPU need none."""
+
 MOST_UNQUANTIZED = 0.1
 """Share of the weights beside embeddings that a quantization may leave unsaid."""
 
@@ -56,7 +60,7 @@ def load_base(
     if dtype not in DTYPES:
         raise ValueError(f"dtype must be one of {', '.join(DTYPES)}, got {dtype!r}")
     device = _check_device(device)
-    check_quantization(quantization)
+    check_quantization(quantization, device)
     disable_progress_bar()
     quiet_bitsandbytes()
     tokenizer = _load_tokenizer(source)
@@ -79,11 +83,12 @@ def load_base(
     return Base(model=model, tokenizer=tokenizer, device=device, notes=notes)
 
 
-def check_quantization(quantization: str) -> None:
-    """Checks that this machine can hold a base model in the quantization.
+def check_quantization(quantization: str, device: str | torch.device) -> None:
+    """Checks that a device of this machine can hold a base model in the quantization.
 
     Raises:
-        ValueError: If the quantization is unknown or bitsandbytes is not installed.
+        ValueError: If the quantization is unknown, bitsandbytes is not installed, or the device is
+            a GPU that is too old for it.
     """
     if quantization not in ("none", "nf4", "int8"):
         raise ValueError(f"quantization must be none, nf4 or int8, got {quantization!r}")
@@ -92,6 +97,25 @@ def check_quantization(quantization: str) -> None:
             f"quantization {quantization!r} needs bitsandbytes, which is not installed here: "
             "install it, or use a recipe with quantization none"
         )
+    device = torch.device(device)
+    if quantization != "none" and device.type == "cuda" and torch.version.hip is None:
+        found, least = torch.cuda.get_device_capability(device), LEAST_CAPABILITY[quantization]
+        if found < least:
+            raise ValueError(
+                f"quantization {quantization!r} needs a GPU of compute capability {_dots(least)} "
+                f"or more, and {torch.cuda.get_device_name(device)} has {_dots(found)}: use "
+                + ("nf4 or " if LEAST_CAPABILITY["nf4"] <= found else "")
+                + "quantization none, or another machine"
+            )
+
+
+def local_devices() -> tuple[str, ...]:
+    """Returns the devices of this machine that base models are put on."""
+    return tuple(f"cuda:{index}" for index in range(torch.cuda.device_count())) or ("cpu",)
+
+
+def _dots(capability: tuple[int, int]) -> str:
+    return ".".join(map(str, capability))
 
 
 def quiet_bitsandbytes() -> None:
