@@ -112,7 +112,10 @@ def axis(task: str, measure: str, cut: tuple[Level, ...], *controls: Condition) 
 
 
 def hase2024() -> Space:
-    """Six models, four tasks by their human and surface measures, all methods, five seeds.
+    """Six models, four tasks by six of the seven measures, all methods, five seeds.
+
+    The measures are school grade or level, rated difficulty, Bloom's skill, words of the question,
+    characters of the answer and steps; the seventh, MDL, is in space `hase2024_mdl`.
 
     `int8` does not reach Mixtral's routed experts, 45 of its 46.7 billion weights: bitsandbytes
     replaces linear layers, and transformers holds a layer's experts as one parameter. Mixtral is
@@ -120,8 +123,8 @@ def hase2024() -> Space:
     so its cells' ids, say int8 all the same, and its records carry a note.
 
     The paper's way of testing: a seed is tested on all that it did not train on. Not in it: the
-    1,000 items that the paper holds out of ARC and GSM8k to measure MDL, levels by MDL (space
-    `hase2024_mdl`), and the 500 test items a seed that GSM8k is cut down to there. On GSM8k
+    1,000 items that the paper holds out of ARC and GSM8k to measure MDL, and the 500 test items a
+    seed that GSM8k is cut down to there. On GSM8k
     zero-shot has the prompt of the other conditions; the paper's own format for it is the prompt
     `instructed`.
     """

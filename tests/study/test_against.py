@@ -229,6 +229,23 @@ def test_facts_agree_with_each_other_and_with_what_is_known_elsewhere() -> None:
     }  # fmt: skip
 
 
+def test_the_effect_of_a_chain_of_thought_is_among_the_facts() -> None:
+    found = {
+        (p.method, p.reasoning, p.condition): p.value
+        for p in RESULTS
+        if (p.task, p.test, p.model) == ("strategyqa", "hard", "Llama-2-70b-hf")
+        and (p.source.endswith("effect of a chain of thought") or p.source == "Figure 5")
+    }
+    for method, reasoning, easy, hard in (
+        ("in-context", False, 0.677, 0.609),
+        ("in-context", True, 0.662, 0.683),
+        ("qlora", False, 0.601, 0.619),
+        ("qlora", True, 0.693, 0.731),
+    ):
+        assert found[method, reasoning, "easy"] == easy
+        assert found[method, reasoning, "hard"] == hard
+
+
 PAPERS_SPACES = (hase2024(), hase2024_mdl(), gap(), noise(), cost())
 
 
