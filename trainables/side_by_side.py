@@ -71,12 +71,13 @@ def _train(
     planned: PlannedCell, unit: Unit, base: Base, inputs_of: MakeInputs
 ) -> dict[str, Trained]:
     curves: list[list[Mapping[str, float]]] = [[] for _ in unit]
-    inputs = [inputs_of(other, curve) for other, curve in zip(unit, curves, strict=True)]
+    inputs = list(map(inputs_of, unit, curves))
     examples = [make_examples(each.setting, each.labelled) for each in inputs]
     usual = inputs[0].setting.execution.token_share
-    # The cell in hand keeps it: its sign says with what, and how far on, its worker died.
+    # The cell in hand keeps it: its sign says how far on its worker died.
     checkpoint = inputs[unit.index(planned)].setting.execution.checkpoint
     fault: str | None = None
+    notes: tuple[str, ...] = ()
 
     def attempt(share: float) -> tuple[TrainedState | TrainingError, ...]:
         nonlocal fault
@@ -92,9 +93,8 @@ def _train(
 
     states, share = halve_until_it_fits(attempt, usual, base.device)
     execution: dict[str, Any] = {}
-    notes: tuple[str, ...] = ()
     if fault is None:
-        execution |= {"class": "B", "side_by_side": len(unit)}
+        execution = {"class": "B", "side_by_side": len(unit)}
     if share != usual:
         execution |= {"class": "B", "token_share": share}
         notes = (halved_note(share),)

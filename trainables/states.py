@@ -217,15 +217,8 @@ class StateCache:
         place, ids = _place(key, items), [item.id for item in items]
         kept = self._layers.setdefault(place, {})
         names = {layer: state_key(key, ids, layer, base.device.type) for layer in layers}
-        faults: dict[int, tuple[str, ...]] = {}
-        for layer in layers:
-            if layer not in kept and files is not None:
-                try:
-                    found = files.read(names[layer], ids)
-                except InvalidStatesError as error:
-                    faults[layer], found = (f"states extracted again: {error}",), None
-                if self.team.all_say(found is not None) and found is not None:
-                    kept[layer] = found
+        asked = [layer for layer in layers if layer not in kept]
+        faults = {} if files is None else self._read(kept, files, names, ids, asked)
         missing = [layer for layer in layers if layer not in kept]
         if not items or not (missing or with_scores):
             return
@@ -242,6 +235,25 @@ class StateCache:
         if result.log_probs is not None:
             scored = ScoredItems(log_probs=result.log_probs, notes=result.notes)
             self._scores[place] = ({id_: row for row, id_ in enumerate(ids)}, scored)
+
+    def _read(
+        self,
+        kept: dict[int, LayerStates],
+        files: StateFiles,
+        names: Mapping[int, str],
+        ids: Sequence[str],
+        layers: Sequence[int],
+    ) -> dict[int, tuple[str, ...]]:
+        """Takes the layers that every worker finds in a file; returns what was wrong with files."""
+        faults: dict[int, tuple[str, ...]] = {}
+        for layer in layers:
+            try:
+                found = files.read(names[layer], ids)
+            except InvalidStatesError as error:
+                faults[layer], found = (f"states extracted again: {error}",), None
+            if self.team.all_say(found is not None) and found is not None:
+                kept[layer] = found
+        return faults
 
 
 def extract_states(

@@ -13,12 +13,7 @@ NEVER = 10**9
 
 
 def zero_config(
-    stage: int,
-    *,
-    offload: bool,
-    on_gpu: bool,
-    max_grad_norm: float = 0.0,
-    dtype: str = "float32",
+    stage: int, *, offload: bool, on_gpu: bool, max_grad_norm: float = 0.0, dtype: str = "float32"
 ) -> dict[str, Any]:
     """Returns DeepSpeed's configuration of one training, or of a sharded base.
 

@@ -93,9 +93,8 @@ def fit_many(
         stacks=stacks,
         checkpoint=None if checkpoint is None else _of_group(checkpoint, settings),
     )
-    budget = micro_batch_tokens(settings[0], base)
-    with beside(base, stacks, recipe), checkpointed(base, settings[0].execution, budget):
-        errors = training.run(base, examples, budget)
+    with beside(base, stacks, recipe):
+        errors = training.run(base, examples)
     together = tuple(errors.get(place) or stacks.state(place) for place in range(len(settings)))
     return TrainedGroup(states=together, fault=None)
 
@@ -129,14 +128,13 @@ class _Training:
     stacks: Stacks
     checkpoint: Checkpoint | None
 
-    def run(
-        self, base: Base, examples: Sequence[Sequence[Example]], budget: int
-    ) -> dict[int, TrainingError]:
+    def run(self, base: Base, examples: Sequence[Sequence[Example]]) -> dict[int, TrainingError]:
         """Trains the stacks in place; returns the errors of cells whose loss is no number.
 
         A training that was interrupted goes on from its checkpoint.
         """
         recipe, errors = self.recipe, dict[int, TrainingError]()
+        budget = micro_batch_tokens(self.settings[0], base)
         plans = [
             list(draw_batches(len(row), recipe, setting.names))
             for setting, row in zip(self.settings, examples, strict=True)
@@ -146,15 +144,18 @@ class _Training:
         log = self._log_of_all(errors, plans, examples)
         progress = Progress(checkpoint=self.checkpoint, engine=engine, log=log, device=base.device)
         progress.restore()
-        for update, batches in islice(enumerate(zip(*plans, strict=True)), progress.num_done, None):
-            if len(errors) == len(self.settings):
-                break
-            factor = learning_rate_factor(update, len(plans[0]), recipe.warm_up)
-            rate = recipe.learning_rate * factor
-            losses = self._backward(base, batches, budget)
-            engine.step(rate)
-            row = {"step": float(update + 1), "learning_rate": rate}
-            progress.done(row | {f"loss {place}": loss for place, loss in enumerate(losses)})
+        with checkpointed(base, self.settings[0].execution, budget):
+            for update, batches in islice(
+                enumerate(zip(*plans, strict=True)), progress.num_done, None
+            ):
+                if len(errors) == len(self.settings):
+                    break
+                factor = learning_rate_factor(update, len(plans[0]), recipe.warm_up)
+                rate = recipe.learning_rate * factor
+                losses = self._backward(base, batches, budget)
+                engine.step(rate)
+                row = {"step": float(update + 1), "learning_rate": rate}
+                progress.done(row | {f"loss {place}": loss for place, loss in enumerate(losses)})
         return errors
 
     def _log_of_all(
