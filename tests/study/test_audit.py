@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 from itertools import product
@@ -14,7 +16,7 @@ import pytest
 
 from search_spaces.space import Level, TaskAxis
 from search_spaces.supervision import Condition
-from study.audit import Answers, AuditRow, audit_rows
+from study.audit import Answers, AuditedRound, AuditRow, audit_rows
 from study.audit_reader import Rounds, band_name, read_rounds, write_audit
 from study.detection import detector_rows, warning_lines
 from study.report import main
@@ -310,19 +312,16 @@ def test_what_had_no_room_is_confident_and_not_selected(
     assert row.selected_accuracy == row.target_accuracy == pytest.approx(expected)
 
 
-def test_a_large_pool_is_gone_through_once_a_level(tmp_path: Path) -> None:
-    """20,000 items and two levels: a pass an item would be 400,000,000 steps."""
-    study = ssrm_study(tmp_path, ssrm(0.7))
-    (found, *_) = rounds_of(study).audited
-    number = 20_000
+def large_round(study: FakeStudy, number: int) -> AuditedRound:
+    """A round with a pool of two levels: of each item two kept, then two not."""
     pool = Answers(
         ids=tuple(f"i{n}" for n in range(number)),
         levels=tuple("odd" if n % 2 else "even" for n in range(number)),
         probabilities=tuple(np.array([0.9, 0.1]) for _ in range(number)),
         gold=tuple(int(n % 2 == 1 and n % 3 == 0) for n in range(number)),
     )
-    large = replace(
-        found,
+    return replace(
+        rounds_of(study).audited[0],
         pool=pool,
         pool_after=pool.take([0, 1]),
         selected=np.array([n % 4 < 2 for n in range(number)]),
@@ -332,14 +331,38 @@ def test_a_large_pool_is_gone_through_once_a_level(tmp_path: Path) -> None:
         test_before=None,
         test_after=None,
     )
-    before = [row for row in audit_rows([large]) if row.moment == "before"]
+
+
+def test_numbers_of_a_level_are_of_its_items_alone(tmp_path: Path) -> None:
+    number = 1_200
+    rows = audit_rows([large_round(ssrm_study(tmp_path, ssrm(0.7)), number)])
+    by_level = {row.level: row for row in rows if row.moment == "before"}
     kept_odd = [n for n in range(number) if n % 4 == 1]
     wrong = sum(n % 3 == 0 for n in kept_odd) / len(kept_odd)
-    by_level = {row.level: row for row in before}
     assert by_level["odd"].selected_accuracy == pytest.approx(1.0 - wrong)
     assert by_level["odd"].target_accuracy == pytest.approx(wrong)
     assert by_level["even"].target_accuracy == 0.0
     assert by_level[None].target_accuracy == pytest.approx(wrong / 2)
+
+
+def test_a_larger_pool_is_not_gone_through_once_an_item(tmp_path: Path) -> None:
+    """Whole arrays are made into lists as often for 400 items as for 200."""
+    study = ssrm_study(tmp_path, ssrm(0.7))
+    counts = []
+    for number in (200, 400):
+        large, calls = large_round(study, number), Counter[str]()
+
+        def count(_: object, event: str, called: object, calls: Counter[str] = calls) -> None:
+            if event == "c_call":
+                calls[getattr(called, "__name__", "")] += 1
+
+        sys.setprofile(count)
+        try:
+            audit_rows([large])
+        finally:
+            sys.setprofile(None)
+        counts.append(calls["tolist"])
+    assert counts[0] == counts[1] > 0
 
 
 BANDS = TaskAxis(
