@@ -82,8 +82,8 @@ def draw_confidence(rounds: Sequence[AuditedRound], labels: Mapping[str, str]) -
             figure,
             "ssrm-confidence",
             "How confident the models before and after each round of self-training are: histograms "
-            "in bins of 5 points; a panel a source, model and level. The pool after a round is "
-            "drawn where it was labelled again. Dashed: the threshold in force."
+            "in bins of 5 points; a panel a source, model and level. Dashed: the threshold in "
+            "force."
             f"{capped(panels, IN_AUDIT)}",
         )
 
