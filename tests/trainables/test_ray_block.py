@@ -91,10 +91,10 @@ def test_groups_that_never_begin_a_cell_are_no_endless_loop(storage: Storage) ->
 
 
 def test_a_run_folder_that_cannot_be_read_is_said(storage: Storage, monkeypatch: Any) -> None:
-    def refuse(self: Storage, key: str) -> bool:
+    def refuse(self: Storage, key: str) -> frozenset[str]:
         raise OSError("AccessDenied")
 
-    monkeypatch.setattr(Storage, "exists", refuse)
+    monkeypatch.setattr(Storage, "keys", refuse)
     run, _ = groups(storage, (0, WELL))
     assert "AccessDenied" in (run_to_the_end(block_of(1), storage, run) or "")
 
