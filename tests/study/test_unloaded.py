@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import socket
 from collections import Counter
 from pathlib import Path
 
@@ -91,6 +93,26 @@ def test_a_space_is_told_without_data_or_weights(name: str) -> None:
     assert "unknown" not in text.replace("grade 6 unknown, grade 7 unknown", "")
     assert all(model.name in text for model in space.models)
     assert text.count("not checked") == len(space.models) + len({a.task for a in space.tasks})
+
+
+@pytest.mark.parametrize("name", sorted(named_spaces()))
+def test_every_space_is_told_without_a_network_at_once_and_quietly(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    looks: list[object] = []
+
+    def no_network(host: object, *args: object, **options: object) -> None:
+        looks.append(host)
+        raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+
+    monkeypatch.setattr(socket, "getaddrinfo", no_network)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    assert main([name, "--dry-run", "--out", str(tmp_path / "runs")]) == 0
+    said = capfd.readouterr()
+    assert said.err == "" and "Retrying" not in said.out
+    assert len(looks) <= 2, "one look, and once a process the client's own; no retries"
+    if not said.out.startswith(f"Space {name}: NOT CHECKED, no ids"):
+        assert re.search(r"data [0-9a-f]{12}, split [0-9a-f]{12}", said.out)
 
 
 def test_published_counts_stand_beside_the_levels() -> None:

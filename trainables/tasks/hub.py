@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 
 from trainables.tasks.errors import MissingDataError
 from trainables.tasks.files import Row
+
+LOOK_TIMEOUT_S = 20.0
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -23,6 +26,8 @@ class HubSource:
 def hub_rows(source: HubSource, instead: str) -> Iterator[Row]:
     """Yields the rows of every split of the source; `Row.part` names the configuration.
 
+    The Hub is looked at once: where it does not answer, only what was fetched before is there.
+
     Args:
         source: What to fetch.
         instead: What to do without a network: which file to put where.
@@ -34,11 +39,13 @@ def hub_rows(source: HubSource, instead: str) -> Iterator[Row]:
     import datasets
 
     label = f"Hub data set {source.name}@{source.revision[:12]}"
+    without_network = nullcontext if _answers(source) else _offline
     for split in source.splits:
         try:
-            rows = datasets.load_dataset(
-                source.name, source.config, split=split, revision=source.revision
-            )
+            with without_network():
+                rows = datasets.load_dataset(
+                    source.name, source.config, split=split, revision=source.revision
+                )
         except Exception as error:
             # Any failure here (no network, proxy, gone, gated) has one remedy for the reader.
             raise MissingDataError(
@@ -48,3 +55,31 @@ def hub_rows(source: HubSource, instead: str) -> Iterator[Row]:
         for number, values in enumerate(rows, start=1):
             where = f"{label}, {source.config or ''} {split} row {number}"
             yield Row(where=where, values=values, part=source.config or split)
+
+
+def _answers(source: HubSource) -> bool:
+    """Says whether the Hub can be reached; `datasets` would try for half a minute, and aloud."""
+    from huggingface_hub import HfApi
+    from huggingface_hub.errors import HfHubHTTPError
+
+    try:
+        HfApi().dataset_info(source.name, revision=source.revision, timeout=LOOK_TIMEOUT_S)
+    except HfHubHTTPError:
+        return True  # it refused, and says why when it is asked for the data
+    except Exception:  # what a broken network raises depends on the client's version
+        return False
+    return True
+
+
+@contextmanager
+def _offline() -> Iterator[None]:
+    """Keeps both libraries from the network for a while."""
+    from datasets import config
+    from huggingface_hub import constants
+
+    before = config.HF_HUB_OFFLINE, constants.HF_HUB_OFFLINE
+    config.HF_HUB_OFFLINE = constants.HF_HUB_OFFLINE = True
+    try:
+        yield
+    finally:
+        config.HF_HUB_OFFLINE, constants.HF_HUB_OFFLINE = before
