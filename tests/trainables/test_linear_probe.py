@@ -144,3 +144,30 @@ def test_an_item_that_no_cell_uses_may_be_of_any_length(base: Base) -> None:
     for got, wanted in zip(found.log_probs, expected.log_probs, strict=True):
         np.testing.assert_allclose(got, wanted, atol=1e-4)
     assert answers_of(frozen("linear probe", POOL[:20], TEST), base).log_probs is not None
+
+
+@pytest.mark.parametrize("num_constant", [0, 3, 5, 7])
+def test_features_that_do_not_vary_leave_the_others_scale_alone(
+    base: Base, monkeypatch: pytest.MonkeyPatch, num_constant: int
+) -> None:
+    setting = inputs_of(RECIPES["linear probe"]).setting
+    real = linear_probe._states(setting, LinearProbe(n_train=20), base, POOL[:20])
+    row_RF, counts = real.of(POOL[:20], ("middle", "last"))
+    row_RF = row_RF[:, :8].clone()
+    row_RF[:, 7] *= 1e-6  # hardly varies
+    row_RF[:, :num_constant] = 3.0
+
+    class Few:
+        notes = ()
+
+        def of(self, *args: object) -> tuple[torch.Tensor, list[int]]:
+            return row_RF, counts
+
+    monkeypatch.setattr(linear_probe, "_states", lambda *args: Few())
+    with fit(setting, base, make_examples(setting, POOL[:20])) as fitted:
+        std_F = fitted.state()["std"]
+    own_F = row_RF.std(dim=0, correction=0)[num_constant:]
+    assert torch.equal(std_F[:num_constant], torch.ones(num_constant, dtype=torch.float64))
+    assert torch.equal(std_F[num_constant:-1], own_F[:-1])
+    expected = float(own_F[0]) if num_constant == 7 else 1e-3 * float(own_F.median())
+    assert float(std_F[-1]) == pytest.approx(expected)

@@ -26,8 +26,8 @@ from trainables.scoring import default_token_budget
 from trainables.states import TaskStates
 
 STD_FLOOR = 1e-3
-"""Least standard deviation that a feature is divided by, as a share of the median: a feature that
-hardly varies over the training items would else blow up on others."""
+"""Least standard deviation that a feature is divided by, as a share of the median over those that
+vary: a feature that hardly varies over the training items would else blow up on others."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -186,10 +186,14 @@ def _is_same(known: Item | None, item: Item) -> bool:
 
 
 def _statistics(row_RF: Tensor) -> tuple[Tensor, Tensor]:
-    """Returns mean and floored standard deviation of each feature over the training choices."""
+    """Returns mean and floored standard deviation of each feature over the training choices.
+
+    That of a feature that does not vary there is 1, and no part of the median of the others.
+    """
     std_F = row_RF.std(dim=0, correction=0)
-    floor = STD_FLOOR * float(std_F.median())
-    return row_RF.mean(dim=0), std_F.clamp_min(floor or 1.0)
+    varies_F = std_F > 0
+    floor = STD_FLOOR * float(std_F[varies_F].median()) if varies_F.any() else 0.0
+    return row_RF.mean(dim=0), std_F.clamp_min(floor).where(varies_F, 1.0)
 
 
 def _stack(row_RF: Tensor, counts: Sequence[int]) -> tuple[Tensor, Tensor]:

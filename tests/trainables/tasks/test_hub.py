@@ -59,6 +59,6 @@ def test_what_was_never_fetched_is_missing(monkeypatch: pytest.MonkeyPatch) -> N
         raise OfflineModeIsEnabled("offline")
 
     monkeypatch.setattr(datasets, "load_dataset", load)
-    with pytest.raises(MissingDataError, match="owner/name@000000000000, split train.* put it th"):
+    with pytest.raises(MissingDataError, match=r"owner/name@0{12}, split train.* put it there"):
         next(hub_rows(SOURCE, "put it there"))
     assert before == (datasets.config.HF_HUB_OFFLINE, constants.HF_HUB_OFFLINE)
