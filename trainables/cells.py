@@ -8,14 +8,15 @@ from typing import Any
 
 import numpy as np
 
-from search_spaces.recipes import PolicyDPO
+from search_spaces.recipes import PolicyDPO, WeightTraining
 from trainables.align.policy_cell import PolicyResult, RewardModel, run_policy
 from trainables.items import Item
 from trainables.label_noise import NoiseKind, noisy_answers, random_answers
 from trainables.memory import halve_until_it_fits, halved_note
 from trainables.methods import Example, Fitted, Setting, TrainedState, fit, restore
+from trainables.methods.checkpointing import checkpointing_notes
 from trainables.methods.inputs import Answers
-from trainables.methods.training import TrainingError
+from trainables.methods.training import TrainingError, micro_batch_tokens
 from trainables.models import Base
 from trainables.prompts import trivial_items
 from trainables.self_training.orders import average_over_orders, orders_of
@@ -98,13 +99,13 @@ def _run(inputs: CellInputs, base: Base) -> CellResult:
         raise inputs.trained
     if inputs.trained is not None:
         with restore(setting, base, inputs.trained) as fitted:
-            return _result(inputs, fitted, None)
+            return _result(inputs, base, fitted, None)
     examples = make_examples(setting, inputs.labelled)
     if inputs.pool is None:
         with fit(setting, base, examples) as fitted:
-            return _result(inputs, fitted, None)
+            return _result(inputs, base, fitted, None)
     with run_round(setting, base, examples, inputs.pool) as (fitted, found):
-        return _result(inputs, fitted, found)
+        return _result(inputs, base, fitted, found)
 
 
 def make_examples(setting: Setting, items: Sequence[Item]) -> tuple[Example, ...]:
@@ -122,13 +123,17 @@ def make_examples(setting: Setting, items: Sequence[Item]) -> tuple[Example, ...
     return tuple(Example(item=item, answer=answers[item.id]) for item in items)
 
 
-def _result(inputs: CellInputs, fitted: Fitted, found: Round | None) -> CellResult:
-    answers = _answers(fitted, inputs)
+def _result(inputs: CellInputs, base: Base, fitted: Fitted, found: Round | None) -> CellResult:
+    answers, setting = _answers(fitted, inputs), inputs.setting
+    told: tuple[str, ...] = ()
+    if isinstance(setting.cell.recipe, WeightTraining):
+        budget = micro_batch_tokens(setting, base)
+        told = checkpointing_notes(base, setting.execution, budget)
     return CellResult(
         answers=answers,
         state=fitted.state() if inputs.keeps_state else None,
         round=found,
-        notes=(*answers.notes, *(found.notes if found is not None else ())),
+        notes=(*answers.notes, *told, *(found.notes if found is not None else ())),
     )
 
 

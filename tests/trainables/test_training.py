@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from itertools import chain
 from pathlib import Path
 
@@ -13,6 +14,7 @@ import torch
 from search_spaces.space import BaseModelRef
 from tests.trainables.small_cells import (
     FAST,
+    NUM_LABELS,
     POOL,
     PROMPT,
     RECIPES,
@@ -24,10 +26,10 @@ from tests.trainables.small_cells import (
     run,
 )
 from tests.trainables.tiny_models import naive_scores, save_folder
-from trainables.cells import make_examples
+from trainables.cells import make_examples, run_cell
 from trainables.draws import ids_hash
 from trainables.engines.plain import plain_engine
-from trainables.methods import Example, fit, training
+from trainables.methods import Example, checkpointing, fit, training
 from trainables.methods.adapters import adapter_on
 from trainables.methods.objectives import choice_objective
 from trainables.methods.training import TrainingError, learning_rate_factor
@@ -217,3 +219,24 @@ def test_an_adapter_is_held_in_32_bits_on_a_base_in_16(tmp_path: Path) -> None:
     answers_of(inputs_of(recipe, POOL[:12], log=rows.append), base)
     assert rows[-1]["loss"] < 0.6 * rows[0]["loss"]
     assert {p.dtype for p in base.model.parameters()} == {torch.bfloat16}
+
+
+@pytest.mark.parametrize("wanted", [None, False, True])
+@pytest.mark.parametrize("method", ["zero-shot", "qlora", "full fine-tuning"])
+def test_a_model_that_cannot_be_checkpointed_is_said(
+    base: Base, monkeypatch: pytest.MonkeyPatch, method: str, wanted: bool | None
+) -> None:
+    class NoLayer(torch.nn.Module):
+        """What an architecture without such layers has none of."""
+
+    inputs = inputs_of(RECIPES[method], POOL[: NUM_LABELS[method]])
+    execution = replace(inputs.setting.execution, checkpointing=wanted)
+    inputs = replace(inputs, setting=replace(inputs.setting, execution=execution))
+    assert run_cell(inputs, base).notes == ()
+    monkeypatch.setattr(checkpointing, "GradientCheckpointingLayer", NoLayer)
+    notes = run_cell(inputs, base).notes
+    if not wanted or method == "zero-shot":
+        assert notes == ()
+        return
+    (note,) = notes
+    assert note.startswith("no gradient checkpointing: LlamaForCausalLM has no layers")

@@ -38,13 +38,10 @@ def checkpointed(base: Base, execution: Execution, num_tokens: int) -> Iterator[
         execution: Says whether, or leaves it to the expected size of the states.
         num_tokens: Of a micro-batch.
     """
-    wanted = execution.checkpointing
-    if wanted is None:
-        wanted = needs_checkpointing(base, num_tokens)
-    layers = [part for part in base.model.modules() if isinstance(part, GradientCheckpointingLayer)]
-    if not wanted:
+    if not _is_wanted(base, execution, num_tokens):
         yield
         return
+    layers = _layers(base)
     try:
         for layer in layers:
             layer.forward = partial(checkpoint, layer.forward, use_reentrant=False)
@@ -52,6 +49,26 @@ def checkpointed(base: Base, execution: Execution, num_tokens: int) -> Iterator[
     finally:
         for layer in layers:
             vars(layer).pop("forward", None)
+
+
+def checkpointing_notes(base: Base, execution: Execution, num_tokens: int) -> tuple[str, ...]:
+    """Returns what a record says of a training whose states should not have been kept, but were."""
+    if not _is_wanted(base, execution, num_tokens) or _layers(base):
+        return ()
+    return (
+        f"no gradient checkpointing: {type(base.model).__name__} has no layers that transformers "
+        "can checkpoint, so all states are kept for the gradient",
+    )
+
+
+def _is_wanted(base: Base, execution: Execution, num_tokens: int) -> bool:
+    if execution.checkpointing is None:
+        return needs_checkpointing(base, num_tokens)
+    return execution.checkpointing
+
+
+def _layers(base: Base) -> list[GradientCheckpointingLayer]:
+    return [part for part in base.model.modules() if isinstance(part, GradientCheckpointingLayer)]
 
 
 def needs_checkpointing(base: Base, num_tokens: int) -> bool:
