@@ -140,6 +140,28 @@ def test_a_loss_that_is_not_finite_stops_its_own_cell_alone(base: Base) -> None:
                 torch.testing.assert_close(states[place][name], wanted, atol=2e-3, rtol=1e-2)
 
 
+def test_a_gradient_that_is_not_finite_at_the_end_stops_its_own_cell_alone(
+    base: Base, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings, examples = cells(RECIPE)
+    wanted = fit_many(settings, base, examples).states
+    clip, calls = Stacks.clip, [0]
+
+    def spoilt(self: Stacks, largest: float) -> torch.Tensor:
+        calls[0] += 1
+        if calls[0] == 6:  # the last update
+            next(p.grad for p in self.parameters if p.grad is not None)[1] = float("inf")
+        return clip(self, largest)
+
+    monkeypatch.setattr(Stacks, "clip", spoilt)
+    states = fit_many(settings, base, examples).states
+    assert isinstance(states[1], TrainingError)
+    assert "the gradient is not finite at update 6 of 6" in str(states[1])
+    for place in (0, 2):
+        for name, value in wanted[place].items():
+            assert torch.equal(states[place][name], value)
+
+
 class LostWorkerError(BaseException):
     """The process of a training is gone."""
 

@@ -42,13 +42,18 @@ class Stacks:
                 made[name + end] = stack[place].detach().to("cpu", copy=True)
         return made
 
-    def clip(self, largest: float) -> None:
-        """Scales each adapter's gradient to the largest norm, as it would be alone."""
+    def clip(self, largest: float) -> Tensor:
+        """Scales each adapter's gradient to the largest norm, as it would be alone.
+
+        Returns the norms before, [G].
+        """
         gradients = [p.grad for p in self.parameters if p.grad is not None]
         square_G = torch.stack([gradient.flatten(1).square().sum(dim=1) for gradient in gradients])
-        factor_G = (largest / (square_G.sum(dim=0).sqrt() + 1e-6)).clamp(max=1.0)
+        norm_G = square_G.sum(dim=0).sqrt()
+        factor_G = (largest / (norm_G + 1e-6)).clamp(max=1.0)
         for gradient in gradients:
             gradient.mul_(factor_G[:, None, None])
+        return norm_G
 
 
 def stack_states(states: Sequence[TrainedState], base: Base) -> Stacks:

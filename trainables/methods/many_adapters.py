@@ -12,7 +12,6 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 from itertools import islice
 
 import torch
@@ -129,7 +128,7 @@ class _Training:
     checkpoint: Checkpoint | None
 
     def run(self, base: Base, examples: Sequence[Sequence[Example]]) -> dict[int, TrainingError]:
-        """Trains the stacks in place; returns the errors of cells whose loss is no number.
+        """Trains the stacks in place; returns the errors of cells with no finite loss or gradient.
 
         A training that was interrupted goes on from its checkpoint.
         """
@@ -139,7 +138,11 @@ class _Training:
             list(draw_batches(len(row), recipe, setting.names))
             for setting, row in zip(self.settings, examples, strict=True)
         ]
-        clip = partial(self.stacks.clip, recipe.max_grad_norm)
+        norms: list[float] = []
+
+        def clip() -> None:
+            norms[:] = self.stacks.clip(recipe.max_grad_norm).tolist()
+
         engine = clipped_by(clip, self.stacks.parameters, recipe)
         log = self._log_of_all(errors, plans, examples)
         progress = Progress(checkpoint=self.checkpoint, engine=engine, log=log, device=base.device)
@@ -155,7 +158,9 @@ class _Training:
                 losses = self._backward(base, batches, budget)
                 engine.step(rate)
                 row = {"step": float(update + 1), "learning_rate": rate}
-                progress.done(row | {f"loss {place}": loss for place, loss in enumerate(losses)})
+                for place, (loss, norm) in enumerate(zip(losses, norms, strict=True)):
+                    row |= {f"loss {place}": loss, f"norm {place}": norm}
+                progress.done(row)
         return errors
 
     def _log_of_all(
@@ -178,7 +183,7 @@ class _Training:
                 loss = row[f"loss {place}"]
                 if place in errors:
                     continue
-                if math.isfinite(loss):
+                if math.isfinite(loss) and math.isfinite(row[f"norm {place}"]):
                     setting.log({"step": step, "loss": loss, "learning_rate": rate})
                     continue
                 update, number = int(step) - 1, len(plans[place])
