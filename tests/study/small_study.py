@@ -60,7 +60,9 @@ class SmallStudy:
     def arguments(self) -> list[str]:
         return [f"{self.folder / 'space.py'}:small", "--data-root", str(self.folder / "data")]
 
-    def start(self, out: Path | str, *extra: str, new_session: bool = False) -> subprocess.Popen[str]:
+    def start(
+        self, out: Path | str, *extra: str, new_session: bool = False
+    ) -> subprocess.Popen[str]:
         command = [sys.executable, "-m", "study.sweep", *self.arguments, "--out", str(out), *extra]
         return subprocess.Popen(
             command,
