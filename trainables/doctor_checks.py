@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
-import os
 import shutil
 import subprocess
 import sys
@@ -27,9 +26,6 @@ alone gives about 0.1; a kernel that does not work gives 1 or more."""
 
 DEEP_TIMEOUT_S = 400.0
 """For one deep check: DeepSpeed's first build takes 100 to 200 s."""
-
-BUILT = "deepspeed_shm_comm"
-"""What DeepSpeed compiles at its first use on a CPU."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -195,11 +191,10 @@ def _is_deepspeed_built() -> bool:
 
     A recipe that is newer than the result was written for another compiler or torch.
     """
-    given = os.environ.get("TORCH_EXTENSIONS_DIR")
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "torch_extensions"
-    python = f"py{sys.version_info.major}{sys.version_info.minor}_*"
-    for folder in [Path(given)] if given else cache.glob(python):
-        recipe, result = folder / BUILT / "build.ninja", folder / BUILT / f"{BUILT}.so"
+    from trainables.engines.deepspeed_config import BUILT, build_folders
+
+    for folder in build_folders():
+        recipe, result = folder / "build.ninja", folder / f"{BUILT}.so"
         if recipe.is_file() and result.is_file():
             return result.stat().st_mtime >= recipe.stat().st_mtime
     return False

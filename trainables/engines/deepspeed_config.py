@@ -6,10 +6,19 @@ import importlib.util
 import logging
 import os
 import shutil
+import sys
+import time
+from pathlib import Path
 from typing import Any
 
 NEVER = 10**9
 """Steps between two of DeepSpeed's own progress lines."""
+
+BUILT = "deepspeed_shm_comm"
+"""What DeepSpeed compiles on a CPU."""
+
+LONGEST_BUILD_S = 900.0
+"""A lock that is older was left by a build that was killed: torch would wait for it for ever."""
 
 
 def zero_config(
@@ -61,6 +70,26 @@ def prepare_process(*, on_gpu: bool) -> None:
 
         os.environ["PATH"] = f"{ninja.BIN_DIR}{os.pathsep}{os.environ.get('PATH', '')}"
     logging.getLogger("DeepSpeed").setLevel(logging.ERROR)
+    for folder in build_folders():
+        _drop_dead_lock(folder / "lock")
+
+
+def build_folders() -> list[Path]:
+    """Returns where torch keeps what DeepSpeed compiles for this Python; they need not exist."""
+    given = os.environ.get("TORCH_EXTENSIONS_DIR")
+    if given:
+        return [Path(given) / BUILT]
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "torch_extensions"
+    python = f"py{sys.version_info.major}{sys.version_info.minor}_*"
+    return [folder / BUILT for folder in cache.glob(python)]
+
+
+def _drop_dead_lock(lock: Path) -> None:
+    try:
+        if time.time() - lock.stat().st_mtime > LONGEST_BUILD_S:
+            lock.unlink()
+    except FileNotFoundError:
+        return  # nobody builds
 
 
 def find_deepspeed_fault(*, on_gpu: bool) -> str | None:
