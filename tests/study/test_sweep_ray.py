@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from study.running import OK
-from study.sweep import INTERRUPTED, main
+from study.running import INTERRUPTED, OK
+from study.sweep import main
 from tests.study.small_study import SmallStudy, scores_of
 
 pytestmark = pytest.mark.ray
