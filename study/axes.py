@@ -135,6 +135,15 @@ def _check_prompt(axis: TaskAxis, recipe: TrainedRecipe) -> None:
         )
 
 
+def _unmeasured(axis: PreparedAxis) -> tuple[str, ...]:
+    """Returns a sentence on items without a value of the measure, where there are any."""
+    number, measure = len(axis.task.data.items), axis.axis.measure
+    without = number - len(find_measure(axis.task.data, measure))
+    if not without or measure in axis.task.data.measured_by:  # which have a note of their own
+        return ()
+    return (f"{without} of {number} items have no {measure}: they are in no level.",)
+
+
 def task_facts(axis: PreparedAxis, notes: tuple[str, ...]) -> TaskFacts:
     """Returns what the plan keeps of an axis: source, hashes and counts.
 
@@ -166,6 +175,6 @@ def task_facts(axis: PreparedAxis, notes: tuple[str, ...]) -> TaskFacts:
             )
             for name, level in named.items()
         ),
-        notes=(*axis.task.data.notes, *axis.task.split.notes, *notes),
+        notes=(*axis.task.data.notes, *_unmeasured(axis), *axis.task.split.notes, *notes),
         num_states=axis.size.num_items * axis.size.num_choices,
     )

@@ -139,7 +139,21 @@ def check_pools(space: Space, axis: TaskAxis, task: SplitTask) -> None:
             for level, wanted in zip(levels, shares, strict=True):
                 held = len(task.pool_ids(axis.measure, level))
                 if held < wanted:
-                    raise ValueError(_too_few(axis, task, level, held, used, wanted))
+                    largest = split_draw(space, axis.task)
+                    raise ValueError(_too_few(axis, task, level, held, used, wanted, largest))
+    _check_tests(space, axis, task)
+
+
+def _check_tests(space: Space, axis: TaskAxis, task: SplitTask) -> None:
+    """Refuses a test level without items: nothing could be said of it once the cells have run."""
+    for level in axis.test_levels:
+        if not task.test_ids(axis.measure, level):
+            where, band = _where(axis, task, level)
+            raise ValueError(
+                f"test {where} has {band} items and none of them in the test: a pool holds at "
+                f"least twice the study's largest draw, {split_draw(space, axis.task)} labels of a "
+                "level; widen the level or lower n_train of the method that draws most"
+            )
 
 
 def check_measure(space: Space, axis: TaskAxis) -> None:
@@ -249,16 +263,27 @@ def _too_few(
     held: int,
     recipe: TrainedRecipe,
     wanted: int,
+    largest: int,
 ) -> str:
     field = "k" if isinstance(recipe, InContext) else "n_train"
+    where, band = _where(axis, task, level)
+    text = (
+        f"{where} has {band} items, of which {held} are in the pool (the rest is for the test), "
+        f"and {recipe.method} wants {field}={wanted}: "
+    )
+    if largest > wanted:
+        return text + (
+            f"the split is made for the study's largest draw, {largest} labels of a level; widen "
+            "the level or lower n_train of the method that draws most"
+        )
+    return text + f"widen the level or lower {field}"
+
+
+def _where(axis: TaskAxis, task: SplitTask, level: Level | None) -> tuple[str, int]:
+    """Returns a level in words, and how many items of the task it holds."""
     values = task.data.measures[axis.measure]
     if level is None:
-        where, band = f"{axis.task} by {axis.measure}", len(values)
-    else:
-        where = f"level {level.name!r} of {axis.task} by {axis.measure} "
-        where += f"[{level.low:g}, {level.high:g}]"
-        band = sum(level.holds(value) for value in values.values())
-    return (
-        f"{where} has {band} items, of which {held} are in the pool (the rest is for the test), "
-        f"and {recipe.method} wants {field}={wanted}: widen the level or lower {field}"
-    )
+        return f"{axis.task} by {axis.measure}", len(values)
+    band = sum(level.holds(value) for value in values.values())
+    name = f"level {level.name!r} of {axis.task} by {axis.measure}"
+    return f"{name} [{level.low:g}, {level.high:g}]", band

@@ -26,6 +26,9 @@ VALUES: Mapping[str, str] = {
 }
 """What a surface can show: name -> title."""
 
+OF_SELF_TRAINING = ("ssrm_gain", "residual")
+"""Values that only points of self-training have."""
+
 ROLES: Mapping[Role, str] = {
     "labels": "labels alone",
     "self-training": "self-training",
@@ -96,6 +99,8 @@ def make_view(
     fixed = dict(fixed or {})
     if value not in VALUES:
         raise ValueError(f"value {value!r}: a surface shows one of {', '.join(VALUES)}")
+    if value in OF_SELF_TRAINING and all(row.point.threshold is None for row in rows):
+        raise ValueError(f"value {value!r}: no point of this study trains itself")
     if x == y:
         raise ValueError(f"a surface has two different axes, got {x!r} twice")
     shown = frozenset((x, y))

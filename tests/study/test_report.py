@@ -64,6 +64,12 @@ class TestViews:
         gaps = [float(label.rpartition("(")[2].rstrip(")")) for label in panel.y_labels]
         assert gaps == sorted(gaps)
 
+    def test_a_value_that_no_point_has_is_refused(self, surface: Surface) -> None:
+        """A figure of nothing would put points of another kind under its title."""
+        for value in ("ssrm_gain", "residual"):
+            with pytest.raises(ValueError, match="no point of this study trains itself"):
+                make_view(surface.rows, value=value)
+
     def test_what_is_on_no_axis_is_faceted(self, surface: Surface) -> None:
         labels = [panel.label for panel in make_view(surface.rows).panels]
         assert labels == ["in-context", "qlora"]

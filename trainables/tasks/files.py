@@ -50,7 +50,7 @@ class BadRows:
         """Notes the row's error, or raises it where rows may not be skipped."""
         if not self.skip:
             raise DataError(
-                f"{error} (--skip-bad-rows leaves such rows out and lists them)"
+                f"{error} (`python -m study.data` with --skip-bad-rows lists all such rows)"
             ) from error
         self.messages.append(str(error))
 
