@@ -72,7 +72,7 @@ def compare(plan: Plan, surface: Surface, name: str) -> Comparison:
             unmatched[matcher.why_not(published)] += 1
     num_alone, num_arms = matcher.alone
     notes = []
-    if plan.space.split == "frozen":
+    if compared and plan.space.split == "frozen":
         notes.append(
             "This study's split is frozen: its test items are some of the paper's, which tests "
             "each seed on all that it did not train on (split='paper')."

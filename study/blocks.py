@@ -15,12 +15,13 @@ from trainables.block import Block, PlannedCell, Unit
 def make_units(
     cells: Iterable[PlannedCell], side_by_side: Mapping[str, int] | None = None
 ) -> tuple[Unit, ...]:
-    """Returns the cells as units, sorted by base model, the larger base and unit first.
+    """Returns the cells as units, sorted by base model, the larger base first.
 
     The probes of one base and task share the hidden states that one pass extracts, and zero-shot's
     scores come from that pass too, so they are one unit; a cell with a parent is in its parent's
     unit, behind it; adapters that train side by side are one; every other cell is a unit of its
-    own. Long units go first so that workers end together.
+    own. What has zero-shot goes first, because every point needs it, then long units, so that
+    workers end together.
 
     Args:
         cells: All cells of a plan: groups that train side by side follow from them alone.
@@ -46,6 +47,7 @@ def make_units(
             key=lambda unit: (
                 -work_of_base[unit[0].base_key],
                 unit[0].base_key,
+                not any(isinstance(cell.cell.recipe, ZeroShot) for cell in unit),
                 -_work(unit),
                 unit[0].id,
             ),

@@ -150,6 +150,12 @@ def read_plan(storage: Storage, space: str) -> Plan:
     try:
         return Plan.model_validate_json(storage.read_bytes(layout.plan(space)))
     except FileNotFoundError as error:
-        raise ValueError(f"{path} does not exist: run `python -m study.sweep` first") from error
+        inside = [
+            name for name in storage.list(space) if storage.exists(layout.plan(f"{space}/{name}"))
+        ]
+        advice = "run `python -m study.sweep` first"
+        if inside:
+            advice = f"studies of this run folder are {', '.join(inside)}: name one of them"
+        raise ValueError(f"{path} does not exist: {advice}") from error
     except ValidationError as error:
         raise ValueError(f"{path} is not a plan of this version: {error}") from error

@@ -39,6 +39,7 @@ class Progress:
         self._storage = storage
         self._waiting = {cell.id: cell for cell in cells}
         self._failed: dict[str, str] = {}
+        self._has_begun = False
         self._on_finished = on_finished
         self._stream = stream or sys.stdout
         self._num_cells = len(self._waiting)
@@ -78,6 +79,8 @@ class Progress:
             self._print(f"cannot look at {self._storage.root}: {error}")
 
     def _look(self) -> None:
+        if not self._has_begun:
+            self._has_begun = bool(self._storage.list(layout.RUNNING))
         begun = set(self._storage.list(layout.CELLS))
         for id_, cell in list(self._waiting.items()):
             if id_ not in begun:
@@ -109,7 +112,7 @@ class Progress:
         """Remaining work at the pace since the first cell finished."""
         waiting = self._waiting_flop()
         if not self.num_finished:
-            return "workers are starting"
+            return "the first cells are running" if self._has_begun else "workers are starting"
         if self._paced_from is None:
             self._paced_from = (now, waiting)
         since, waiting_then = self._paced_from

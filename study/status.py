@@ -90,7 +90,7 @@ def _sweep(state: RunState) -> str:
 
 
 def _waiting(state: RunState) -> str:
-    lost = f" ({len(state.lost)} lost: begun by a process that is gone)" if state.lost else ""
+    lost = f" ({len(state.lost)} begun by a process that has ended)" if state.lost else ""
     return f"{len(state.waiting)}{lost}"
 
 

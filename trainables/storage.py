@@ -185,9 +185,11 @@ def open_storage(root: str) -> Storage:
     Nothing is written; credentials come from the environment as the cloud's own tools read them.
 
     Raises:
-        StorageError: If the scheme is none of these, the address has no bucket, or something stands
-            in it that may be secret.
+        StorageError: If the address is empty, its scheme is none of these, it has no bucket, or
+            something stands in it that may be secret.
     """
+    if not root:
+        raise StorageError("the run folder's address is empty: name a folder, such as runs")
     scheme, separator, _ = root.partition("://")
     if not separator:
         path = str(Path(root).expanduser().absolute())

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from study.against import Comparison
 from study.alignment import WinRate, win_rates
 from study.planned import Plan
-from study.reporting.accuracy import CurvePanel, difficulty_panels, factor_panels
+from study.reporting.accuracy import CurvePanel, condition_order, difficulty_panels, factor_panels
 from study.reporting.axes import View, make_view, varying_axes
 from study.reporting.calibration import CalibrationRow, calibration_rows
 from study.reporting.contrasts import ContrastResult, declared_contrasts
@@ -161,7 +161,17 @@ def _draw_factor_and_loss_curves(
     if losses:
         what = LOSS_ALT + capped(losses, "each cell's curve.jsonl has its own")
         shown = losses[:MAX_PANELS]
-        drawings.append(draw_curves("loss", shown, y_title="loss", what=what, is_share=False))
+        order = condition_order(surface)
+        drawings.append(
+            draw_curves(
+                "loss",
+                shown,
+                y_title="loss",
+                what=what,
+                is_share=False,
+                conditions=sorted(order, key=order.__getitem__),
+            )
+        )
     return tuple(drawings)
 
 

@@ -67,10 +67,27 @@ class Drawing:
 
 
 def draw_curves(
-    name: str, panels: Sequence[CurvePanel], *, y_title: str, what: str, is_share: bool = True
+    name: str,
+    panels: Sequence[CurvePanel],
+    *,
+    y_title: str,
+    what: str,
+    is_share: bool = True,
+    conditions: Sequence[str] = (),
 ) -> Drawing:
-    """Draws one small panel a model (across) and recipe (down), one curve a condition."""
-    looks = looks_of(curve.name for panel in panels for curve in panel.curves)
+    """Draws one small panel a model (across) and recipe (down), one curve a condition.
+
+    Args:
+        name: Of the file.
+        panels: With their curves.
+        y_title: Of the common vertical axis.
+        what: Words for who cannot see it.
+        is_share: Whether values are shares, shown in %.
+        conditions: All that the report knows, so that each looks alike in all its figures.
+    """
+    drawn = dict.fromkeys(curve.name for panel in panels for curve in panel.curves)
+    looks = {k: look for k, look in looks_of([*conditions, *drawn]).items() if k in drawn}
+    means = [p.mean for panel in panels for curve in panel.curves for p in curve.points]
     with mpl.rc_context(STYLE):
         figure, places = grid([(panel.row, panel.column) for panel in panels])
         for panel, place in zip(panels, places, strict=True):
@@ -80,8 +97,7 @@ def draw_curves(
             if len(labels) <= 12:
                 place.set_xticks(list(labels), list(labels.values()))
             place.set(xlabel=panel.x_title, ylabel=y_title)
-            if is_share:
-                place.set_ylim(0, 100)
+            place.set_ylim(0, 100 if is_share else 1.05 * max(means))
             place.grid(axis="y", alpha=0.3)
         add_legend(figure, looks)
         return finish(figure, name, what)

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from search_spaces.cell import Cell
-from search_spaces.recipes import LinearProbe, QLoRA, Recipe
+from search_spaces.recipes import LinearProbe, QLoRA, Recipe, ZeroShot
 from study.blocks import make_units, pack_blocks
 from trainables.block import PlannedCell
 
@@ -23,8 +23,8 @@ def planned(
         split_hash="s",
         prompt="p",
         recipe=recipe or QLoRA(),
-        training_hash="h",
-        seed=0,
+        training_hash=None if isinstance(recipe, ZeroShot) else "h",
+        seed=None if isinstance(recipe, ZeroShot) else 0,
         parent=parent or None,
         version=1,
     )
@@ -43,6 +43,13 @@ def test_larger_base_and_longer_unit_come_first_and_bases_stay_together() -> Non
         planned("l2", model="large", flop=20),
     ]
     assert ids(make_units(cells)) == [["l2"], ["l1"], ["s2"], ["s1"]]
+
+
+def test_what_every_point_needs_comes_first_of_its_base() -> None:
+    """A report of a study that was stopped early would else have no point at all."""
+    zero = planned("z", recipe=ZeroShot(), flop=0.1)
+    cells = [planned("q", flop=5), zero, planned("l", model="large", flop=9)]
+    assert ids(make_units(cells)) == [["l"], ["z"], ["q"]]
 
 
 def test_probes_of_one_base_are_one_unit() -> None:

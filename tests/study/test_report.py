@@ -297,6 +297,7 @@ class TestCommand:
         ("arguments", "message"),
         [
             (["nowhere"], "does not exist: run `python -m study.sweep` first"),
+            ([""], "studies of this run folder are fake: name one of them"),
             (["fake", "--x", "colour"], "axis 'colour'"),
             (["fake", "--fix", "method"], "--fix wants AXIS=CATEGORY"),
             (["fake", "--fix", "method=none"], "method='none'"),

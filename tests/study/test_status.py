@@ -241,7 +241,10 @@ def test_text_says_that_no_sweep_is_at_work(
     sweep_gave_a_sign(study, STALE_S + 10, now=time.time())
     main([run])
     said = capsys.readouterr().out
-    assert f"waiting  {len(cells) - 4} (2 lost" in said and "no sweep is at work" in said
+    assert (
+        f"waiting  {len(cells) - 4} (2 begun by a process that has ended)" in said
+        and "no sweep is at work" in said
+    )
     assert "none is at work: its last sign is 1:10 old" in said
     main([run, "--json"])
     said = json.loads(capsys.readouterr().out)

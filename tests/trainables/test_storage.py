@@ -82,3 +82,9 @@ def test_folder_without_permission_is_not_writable(tmp_path: Path) -> None:
     tmp_path.chmod(0o500)
     with pytest.raises(StorageError, match="cannot write"):
         check_writable(open_storage(str(tmp_path / "runs")))
+
+
+def test_an_empty_address_is_not_the_current_folder() -> None:
+    """A shell's unset variable would fill the folder that one happens to stand in."""
+    with pytest.raises(StorageError, match="address is empty"):
+        open_storage("")
