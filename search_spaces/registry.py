@@ -16,6 +16,7 @@ from pydantic import ValidationError
 
 import search_spaces
 from search_spaces.space import Space
+from search_spaces.values import Value
 
 
 def find_space(name: str) -> Space:
@@ -63,8 +64,8 @@ def _from_package(name: str) -> Callable[[], Space]:
     spaces = named_spaces()
     if name not in spaces:
         raise ValueError(
-            f"unknown space {name!r}: there are {', '.join(sorted(spaces))}; "
-            "a space of your own is given as path/to/file.py:function"
+            f"unknown space {name!r}: one of your own is given as path/to/file.py:function, those "
+            f"that come with it are {', '.join(sorted(spaces))}"
         )
     return spaces[name]
 
@@ -83,8 +84,10 @@ def _from_file(name: str) -> Callable[[], Space]:
         spec.loader.exec_module(module)
     factory = getattr(module, function, None)
     if not callable(factory):
-        known = sorted(_factories(module)) or ["no function that returns a Space"]
-        raise ValueError(f"space {name!r}: {str(path)!r} has {', '.join(known)}")
+        known = sorted(_factories(module)) or ["none that returns a Space"]
+        raise ValueError(
+            f"space {name!r}: {str(path)!r} has no function {function!r}; it has {', '.join(known)}"
+        )
     return factory  # type: ignore[no-any-return]
 
 
@@ -107,7 +110,8 @@ def _explain(error: ValidationError) -> str:
     """Returns pydantic's findings, a line each: where, which value, which rule."""
     lines = []
     for finding in error.errors():
-        where = ".".join(str(part) for part in finding["loc"]) or "the value"
-        given = "" if isinstance(finding["input"], dict) else f" (got {finding['input']!r})"
-        lines.append(f"{where}: {finding['msg']}{given}")
+        where = ".".join([error.title, *map(str, finding["loc"])])
+        is_whole = isinstance(finding["input"], dict | Value)  # the message says what is wrong
+        given = "" if is_whole else f" (got {finding['input']!r})"
+        lines.append(f"{where}: {finding['msg'].removeprefix('Value error, ')}{given}")
     return "; ".join(lines)

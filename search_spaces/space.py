@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from itertools import pairwise
 from typing import Literal
 
-from pydantic import Field, NonNegativeInt, PositiveInt, model_validator
+from pydantic import Field, NonNegativeInt, PositiveInt, field_validator, model_validator
 
 from search_spaces.base_models import BaseModelRef, EngineName, Footprint
 from search_spaces.hardness import ModelHardness
@@ -186,6 +186,13 @@ class Space(Value):
     compares them under the gold reward of the task."""
     hardness: tuple[ModelHardness, ...] = ()
     """Model-based measures that its axes name; `python -m study.measure` makes them."""
+
+    @field_validator("models", "tasks", "methods", "contrasts", "hardness", mode="before")
+    @classmethod
+    def _is_a_tuple(cls, given: object) -> object:
+        if isinstance(given, Value):
+            raise ValueError("a tuple is wanted: one element needs a comma behind it, as in (x,)")
+        return given
 
     @model_validator(mode="after")
     def _nothing_twice(self) -> Space:

@@ -161,3 +161,17 @@ def test_spaces_import_nothing_heavy() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_a_forgotten_comma_is_said_as_such(tmp_path: Path) -> None:
+    file = tmp_path / "own.py"
+    file.write_text(
+        "from search_spaces.micro import micro\n"
+        "from search_spaces.recipes import InContext\n"
+        "from search_spaces.space import Space\n"
+        "def own() -> Space:\n"
+        "    made = micro()\n"
+        "    return Space(name='x', models=made.models, tasks=made.tasks, methods=InContext())\n"
+    )
+    with pytest.raises(ValueError, match=r"own.py:own': Space.methods: a tuple is wanted: .*comma"):
+        find_space(f"{file}:own")
