@@ -42,6 +42,10 @@ from trainables.methods.training import (
 )
 from trainables.models import Base
 
+GROUP_TOKENS = 2
+"""Micro-batches of a group hold this many times the tokens of a lone adapter's: with fewer an
+adapter has an item or two in each, and the layers' overhead outweighs their work."""
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TrainedGroup:
@@ -133,7 +137,7 @@ class _Training:
         A training that was interrupted goes on from its checkpoint.
         """
         recipe, errors = self.recipe, dict[int, TrainingError]()
-        budget = micro_batch_tokens(self.settings[0], base)
+        budget = GROUP_TOKENS * micro_batch_tokens(self.settings[0], base)
         plans = [
             list(draw_batches(len(row), recipe, setting.names))
             for setting, row in zip(self.settings, examples, strict=True)
