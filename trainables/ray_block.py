@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from trainables.block import Block, Site
 from trainables.failures import not_ended
+from trainables.group_store import store_of_group
 from trainables.records import read_record
 from trainables.storage import Storage, open_storage
 from trainables.task_data import SplitTask
@@ -200,9 +201,9 @@ def _group_name() -> str:
     """Returns a name that all workers of this start of the group share, and no other start has."""
     import torch.distributed as dist
 
-    if not dist.is_initialized() or dist.get_world_size() == 1:
+    store = store_of_group()
+    if store is None:
         return uuid.uuid4().hex
-    store = dist.distributed_c10d._get_default_store()
     if dist.get_rank() == 0:
         store.set("group", uuid.uuid4().hex)
     return bytes(store.get("group")).decode()
@@ -210,14 +211,12 @@ def _group_name() -> str:
 
 def _claims(num_units: int) -> Iterator[int]:
     """Yields the units that this worker gets: each unit goes to whoever is free first."""
-    import torch.distributed as dist
-
-    if not dist.is_initialized() or dist.get_world_size() == 1:
+    store = store_of_group()
+    if store is None:
         yield from range(num_units)
         return
-    # The process group's own key-value store counts the claims: it lives as long as the group,
-    # so a restarted group begins anew (and skips what is finished), and it needs no other process.
-    store = dist.distributed_c10d._get_default_store()
+    # The group's store counts the claims: a restarted group begins anew (and skips what is
+    # finished), and it needs no other process.
     while (claimed := store.add("claimed_units", 1) - 1) < num_units:
         yield claimed
 

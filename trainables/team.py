@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any, TypeVar
 
+from trainables.group_store import store_of_group
 from trainables.memory import is_out_of_memory
 
 GRACE_S = 60.0
@@ -169,7 +170,7 @@ def team_of_process_group() -> Team:
     """
     import torch.distributed as dist
 
-    if not dist.is_initialized() or dist.get_world_size() == 1:
+    store = store_of_group()
+    if store is None:
         return Team()
-    store = dist.distributed_c10d._get_default_store()
     return Team(rank=dist.get_rank(), size=dist.get_world_size(), store=store)

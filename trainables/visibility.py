@@ -13,6 +13,7 @@ from pathlib import Path
 
 from trainables import layout
 from trainables.block import Site
+from trainables.group_store import store_of_group
 from trainables.growth import HEAD_RESOURCE, ClusterError, Growth
 from trainables.mounts import file_system, is_own_disk
 from trainables.storage import Storage, open_storage
@@ -53,9 +54,9 @@ def agreed(fault: UnseenFolder | None) -> UnseenFolder | None:
     """Returns the first fault of any worker of this process's group, on all of them."""
     import torch.distributed as dist
 
-    if not dist.is_initialized() or dist.get_world_size() == 1:
+    store = store_of_group()
+    if store is None:
         return fault
-    store = dist.distributed_c10d._get_default_store()
     store.set(f"sees/{dist.get_rank()}", str(fault or ""))
     found = (bytes(store.get(f"sees/{rank}")).decode() for rank in range(dist.get_world_size()))
     return next((UnseenFolder(text) for text in found if text), None)

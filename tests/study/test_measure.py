@@ -429,6 +429,15 @@ def test_sizes_leave_items_to_score_and_spaces_without_models_have_nothing_to_me
         plan_hardness(space_of(models, "steps"), data)
 
 
+def cut_off(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Makes as if no task could be had."""
+
+    def unavailable(*_: object) -> None:
+        raise UnavailableError("no network")
+
+    monkeypatch.setattr(study.hardness_plan, "load_task", unavailable)
+
+
 def test_a_dry_run_counts_the_cells_of_data_and_models_that_are_not_here(
     planned: HardnessPlan,
     models: tuple[str, str],
@@ -436,10 +445,7 @@ def test_a_dry_run_counts_the_cells_of_data_and_models_that_are_not_here(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    def unavailable(*_: object) -> None:
-        raise UnavailableError("no network")
-
-    monkeypatch.setattr(study.hardness_plan, "load_task", unavailable)
+    cut_off(monkeypatch)
     (tmp_path / "space.py").write_text(SPACE.format(text=space_of(models).model_dump_json()))
     nowhere = ["--dry-run", "--data-root", str(tmp_path / "nowhere")]
     assert study.measure.main([f"{tmp_path / 'space.py'}:cut", *nowhere]) == OK
@@ -486,10 +492,7 @@ def test_measures_that_nobody_can_price_are_within_no_budget(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    def unavailable(*_: object) -> None:
-        raise UnavailableError("no network")
-
-    monkeypatch.setattr(study.hardness_plan, "load_task", unavailable)
+    cut_off(monkeypatch)
     (tmp_path / "space.py").write_text(SPACE.format(text=space_of(models).model_dump_json()))
     asked = [f"{tmp_path / 'space.py'}:cut", "--dry-run", "--address", IN_PROCESS]
     assert study.measure.main([*asked, "--max-cost", "1e9"]) == BAD_INPUT
