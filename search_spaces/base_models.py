@@ -26,19 +26,11 @@ class Footprint(Value):
     (3)."""
     offload: bool = False
     """Whether what ZeRO shares lies in the memory of the CPU instead of the GPU's."""
-    side_by_side: PositiveInt = 1
-    """Adapters that train together in one batched forward pass over the base. 1: each cell alone,
-    reproducible byte for byte; more is faster where a device is not busy with one (class B)."""
 
     @model_validator(mode="after")
     def _zero_goes_with_what_it_shares(self) -> Footprint:
         if self.offload and self.engine == "plain":
             raise ValueError("offload is ZeRO's: give engine zero-1, zero-2 or zero-3 with it")
-        if self.side_by_side > 1 and self.engine != "plain":
-            raise ValueError(
-                f"side_by_side={self.side_by_side} trains cells of one worker together, and engine "
-                f"{self.engine} one cell on all workers: choose one of the two"
-            )
         return self
 
 

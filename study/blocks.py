@@ -4,36 +4,26 @@ from __future__ import annotations
 
 from collections.abc import Container, Iterable, Mapping, Sequence
 
-from search_spaces.cell import cell_id
 from search_spaces.recipes import LinearProbe, ZeroShot
 from search_spaces.space import EngineName
 from study.planned import Plan
-from trainables.adapter_groups import adapter_groups, is_group
 from trainables.block import Block, PlannedCell, Unit
 
 
-def make_units(
-    cells: Iterable[PlannedCell], side_by_side: Mapping[str, int] | None = None
-) -> tuple[Unit, ...]:
+def make_units(cells: Iterable[PlannedCell]) -> tuple[Unit, ...]:
     """Returns the cells as units, sorted by base model, the larger base first.
 
     The probes of one base and task share the hidden states that one pass extracts, and zero-shot's
     scores come from that pass too, so they are one unit; a cell with a parent is in its parent's
-    unit, behind it; adapters that train side by side are one; every other cell is a unit of its
-    own. What has zero-shot goes first, because every point needs it, then long units, so that
-    workers end together.
-
-    Args:
-        cells: All cells of a plan: groups that train side by side follow from them alone.
-        side_by_side: Name of a base model -> adapters that train together at most; 1 where none.
+    unit, behind it; every other cell is a unit of its own. What has zero-shot goes first, because
+    every point needs it, then long units, so that workers end together.
     """
     cells = tuple(cells)
-    group_of = _groups(cells, side_by_side or {})
     probed = {_states_key(c) for c in cells if isinstance(c.cell.recipe, LinearProbe)}
     units: dict[tuple[str, ...], list[PlannedCell]] = {}
     root: dict[str, tuple[str, ...]] = {}
     for cell in cells:
-        key = root.get(cell.cell.parent or "") or group_of.get(cell.id) or _unit_key(cell, probed)
+        key = root.get(cell.cell.parent or "") or _unit_key(cell, probed)
         root[cell.id] = key
         units.setdefault(key, []).append(cell)
     work_of_base: dict[tuple[str, str, str], float] = {}
@@ -56,20 +46,10 @@ def make_units(
 
 
 def missing_units(plan: Plan, missing: Iterable[PlannedCell]) -> tuple[Unit, ...]:
-    """Returns a plan's units without what is finished.
-
-    A group that trains side by side stays whole: each of its cells has its numbers in the company
-    of all.
-    """
-    wanted = {cell.id for cell in missing}
-    cells = {cell.id: cell for cell in plan.cells}
-    units = (tuple(cells[id_] for id_ in unit) for unit in plan.units)
-    left = (
-        unit if is_group(unit) else tuple(cell for cell in unit if cell.id in wanted)
-        for unit in units
-        if any(cell.id in wanted for cell in unit)
-    )
-    return tuple(left)
+    """Returns a plan's units without what is finished."""
+    wanted = {cell.id: cell for cell in missing}
+    left = (tuple(wanted[id_] for id_ in unit if id_ in wanted) for unit in plan.units)
+    return tuple(unit for unit in left if unit)
 
 
 def pack_blocks(
@@ -113,19 +93,6 @@ def pack_blocks(
         )
         for index, queue in enumerate(queues, first_index)
     )
-
-
-def _groups(
-    cells: Sequence[PlannedCell], side_by_side: Mapping[str, int]
-) -> dict[str, tuple[str, ...]]:
-    """Returns the unit's key of every cell that trains beside others."""
-    keys: dict[str, tuple[str, ...]] = {}
-    for model, size in side_by_side.items():
-        own = [c.cell for c in cells if c.model_name == model and not c.is_parent]
-        for group in adapter_groups(own, size) if size > 1 else ():
-            ids = [cell_id(cell) for cell in group]
-            keys |= {id_: ("group", *ids) for id_ in ids if len(ids) > 1}
-    return keys
 
 
 def _unit_key(cell: PlannedCell, probed: Container[tuple[str, ...]]) -> tuple[str, ...]:

@@ -95,13 +95,12 @@ def make_plan(
             "level, so give at least two train_levels or train_on_all"
         )
     cells = _needed_cells(builder.cells.planned, points, builder.comparisons)
-    beside = {model.name: space.footprint_of(model).side_by_side for model in space.models}
     plan = Plan(
         space=space,
         tasks=tuple(task_facts(axis, pool_notes(builder.cells, axis)) for axis in axes),
         models=tuple(_model_facts(model, models[model.name]) for model in space.models),
         cells=cells,
-        units=tuple(tuple(cell.id for cell in unit) for unit in make_units(cells, beside)),
+        units=tuple(tuple(cell.id for cell in unit) for unit in make_units(cells)),
         points=tuple(points),
         policies=tuple(builder.comparisons),
     )

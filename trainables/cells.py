@@ -13,10 +13,10 @@ from trainables.align.policy_cell import PolicyResult, RewardModel, run_policy
 from trainables.items import Item
 from trainables.label_noise import NoiseKind, noisy_answers, random_answers
 from trainables.memory import halve_until_it_fits, halved_note
-from trainables.methods import Example, Fitted, Setting, TrainedState, fit, restore
+from trainables.methods import Example, Fitted, Setting, TrainedState, fit
 from trainables.methods.checkpointing import checkpointing_notes
 from trainables.methods.inputs import Answers
-from trainables.methods.training import TrainingError, micro_batch_tokens
+from trainables.methods.training import micro_batch_tokens
 from trainables.models import Base
 from trainables.prompts import trivial_items
 from trainables.self_training.orders import average_over_orders, orders_of
@@ -36,8 +36,6 @@ class CellInputs:
     """For a round of self-training."""
     reward_model: RewardModel | None = None
     """For a policy that it labels for."""
-    trained: TrainedState | TrainingError | None = None
-    """What training beside other cells made already, or why it could not go on; None: to train."""
     keeps_state: bool = False
     """Whether other cells start from this one's trained state."""
     restart: Callable[[], None] = lambda: None
@@ -95,11 +93,6 @@ def _run(inputs: CellInputs, base: Base) -> CellResult:
         policy = run_policy(setting, base, inputs.labelled, inputs.reward_model)
         answers = Answers(log_probs=policy.log_probs)
         return CellResult(answers=answers, policy=policy, notes=policy.notes)
-    if isinstance(inputs.trained, TrainingError):
-        raise inputs.trained
-    if inputs.trained is not None:
-        with restore(setting, base, inputs.trained) as fitted:
-            return _result(inputs, base, fitted, None)
     examples = make_examples(setting, inputs.labelled)
     if inputs.pool is None:
         with fit(setting, base, examples) as fitted:

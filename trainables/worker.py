@@ -36,7 +36,6 @@ from trainables.records import (
     write_record,
 )
 from trainables.results import files_of, scores_of
-from trainables.side_by_side import SideBySide
 from trainables.signs import Begun, Signs
 from trainables.state_files import StateFiles
 from trainables.states import StateCache
@@ -85,7 +84,6 @@ class Worker:
     """Of the usual tokens of a batch, in the cell in hand."""
     _begun: float | None = field(init=False, default=None)
     """When the cell in hand was, by `time.perf_counter`; None: it was given up at once."""
-    _side_by_side: SideBySide = field(init=False, default_factory=SideBySide)
 
     def __post_init__(self) -> None:
         self._storage = open_storage(self.site.out)
@@ -231,22 +229,11 @@ class Worker:
         curve: list[Mapping[str, float]] = []
         # What its parents left may be read here and not there: that is said before all begin.
         inputs = self.team.do(partial(self._inputs, planned, base, states, curve, share))
-        trained = self._side_by_side.take(
-            planned,
-            self._unit,
-            base,
-            lambda other, log: self._inputs(other, base, states, log, share),
-        )
         execution = self._execution(planned)
         notes = base.notes
         if share < 1.0:
             execution |= {"class": "B", "token_share": share}
             notes = (*notes, halved_note(share))
-        if trained is not None:
-            inputs = trained.given_to(inputs)
-            curve += trained.curve
-            execution |= trained.execution
-            notes = (*notes, *trained.notes)
         result = self.run_one(inputs, base)
         ended = time.perf_counter()
         return partial(

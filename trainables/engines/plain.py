@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -21,9 +20,7 @@ from trainables.engines.protocol import Engine
 class _Plain:
     parameters: Sequence[nn.Parameter]
     optimizer: torch.optim.Optimizer
-    clip: Callable[[], Tensor | None]
-    """Bounds the gradients before a step, and returns their norm; None where they are of several
-    trainings, which have no norm in common."""
+    max_grad_norm: float
     rank: int = 0
     world_size: int = 1
 
@@ -34,8 +31,8 @@ class _Plain:
     def step(self, learning_rate: float) -> bool:
         for group in self.optimizer.param_groups:
             group["lr"] = learning_rate
-        norm = self.clip()
-        is_finite = norm is None or bool(norm.isfinite())
+        norm = clip_grad_norm_(self.parameters, self.max_grad_norm)
+        is_finite = bool(norm.isfinite())
         if is_finite:
             self.optimizer.step()
         self.optimizer.zero_grad()
@@ -60,20 +57,7 @@ def plain_engine(
 ) -> Iterator[Engine]:
     """Yields an engine of this process alone."""
     del model  # its parameters are all that is needed
-    yield clipped_by(partial(clip_grad_norm_, parameters, recipe.max_grad_norm), parameters, recipe)
-
-
-def clipped_by(
-    clip: Callable[[], Tensor | None], parameters: Sequence[nn.Parameter], recipe: WeightTraining
-) -> Engine:
-    """Returns an engine of this process alone.
-
-    Args:
-        clip: Bounds the gradients before a step, and returns their norm or None.
-        parameters: Those that are trained.
-        recipe: Weight decay; the learning rate comes with every step.
-    """
     optimizer = torch.optim.AdamW(
         parameters, lr=recipe.learning_rate, weight_decay=recipe.weight_decay
     )
-    return _Plain(parameters=parameters, optimizer=optimizer, clip=clip)
+    yield _Plain(parameters=parameters, optimizer=optimizer, max_grad_norm=recipe.max_grad_norm)

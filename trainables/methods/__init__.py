@@ -1,4 +1,4 @@
-"""Methods: how labels are used. `fit`, `fit_many` and `restore` are the doors."""
+"""Methods: how labels are used. `fit` and `restore` are the doors."""
 
 from __future__ import annotations
 
@@ -11,7 +11,6 @@ from trainables.methods.full_fine_tuning import fitted_weights, restored_weights
 from trainables.methods.in_context import fitted_prompt, restored_prompt
 from trainables.methods.inputs import Example, Fitted, Setting, TrainedState
 from trainables.methods.linear_probe import fitted_probe, restored_probe
-from trainables.methods.many_adapters import TrainedGroup, fit_many
 from trainables.methods.qlora import fitted_adapter, restored_adapter
 from trainables.methods.zero_shot import untrained
 from trainables.models import Base
@@ -20,10 +19,8 @@ __all__ = [
     "Example",
     "Fitted",
     "Setting",
-    "TrainedGroup",
     "TrainedState",
     "fit",
-    "fit_many",
     "restore",
 ]
 

@@ -1,7 +1,6 @@
 """A LoRA adapter on the resident base model: put on, and taken off so that nothing is left.
 
-Shape legend: G adapters that train side by side (1: one alone), N tokens of an adapter's rows,
-I and O the width of a layer's input and output, R rank.
+Shape legend: N tokens, I and O the width of a layer's input and output, R rank.
 """
 
 from __future__ import annotations
@@ -145,24 +144,26 @@ def adapter_on(base: Base, recipe: QLoRA, seed: int) -> Iterator[Adapter]:
 
 
 def add_low_rank(
-    output: Tensor, given: Tensor, down_GRI: Tensor, up_GOR: Tensor, scale: float
+    output: Tensor, given: Tensor, down_RI: Tensor, up_OR: Tensor, scale: float
 ) -> Tensor:
-    """Returns a layer's output with the adapters' updates of it added, in the output's dtype.
+    """Returns a layer's output plus the adapter's low-rank update, in the output's dtype.
+
+    Source: arXiv:2106.09685, equation 3.
 
     Args:
-        output: Of the frozen layer, [..., O]; rows of one adapter stand together.
+        output: Of the frozen layer, [..., O].
         given: The layer's input, [..., I].
-        down_GRI: First factors; their dtype is that of the product.
-        up_GOR: Second factors.
-        scale: Of the updates: alpha / rank.
+        down_RI: First factor; the update is computed in its dtype.
+        up_OR: Second factor.
+        scale: Of the update: alpha / rank.
     """
-    number = len(down_GRI)
-    input_GNI = given.reshape(number, -1, given.shape[-1]).to(down_GRI.dtype)
-    output_GNO = output.reshape(number, -1, output.shape[-1]).to(down_GRI.dtype)
-    inner_GNR = torch.bmm(input_GNI, down_GRI.transpose(1, 2))
+    input_NI = given.reshape(-1, given.shape[-1]).to(down_RI.dtype)
+    output_NO = output.reshape(-1, output.shape[-1]).to(down_RI.dtype)
+    # Batched products of one matrix: `mm` may round otherwise, and trained cells keep their bytes.
+    inner_1NR = torch.bmm(input_NI[None], down_RI[None].transpose(1, 2))
     # One product that scales and adds: each of these alone would pass over the whole output again.
-    added_GNO = torch.baddbmm(output_GNO, inner_GNR, up_GOR.transpose(1, 2), alpha=scale)
-    return added_GNO.reshape(output.shape).to(output.dtype)
+    added_1NO = torch.baddbmm(output_NO[None], inner_1NR, up_OR[None].transpose(1, 2), alpha=scale)
+    return added_1NO.reshape(output.shape).to(output.dtype)
 
 
 def _adapted_output(layer: Any, given: Tensor) -> Tensor:
@@ -172,7 +173,7 @@ def _adapted_output(layer: Any, given: Tensor) -> Tensor:
         # The factors' own modules gather them where they are in pieces.
         return type(layer).forward(layer, given)
     output = layer.base_layer(given)
-    return add_low_rank(output, given, down[None], up[None], layer.scaling["default"])
+    return add_low_rank(output, given, down, up, layer.scaling["default"])
 
 
 @contextmanager

@@ -34,15 +34,8 @@ class Objective(Protocol):
     def tokens(self) -> TokenizedItems:
         """One row per labelled item, in their order."""
 
-    @property
-    def is_packed(self) -> bool:
-        """Whether the model takes an item's answers side by side in one row."""
-
     def loss(self, rows: Sequence[int]) -> Tensor:
         """Returns the weighted sum of the items' losses, a scalar."""
-
-    def loss_of(self, score_A: Tensor, rows: Sequence[int]) -> Tensor:
-        """Returns the same from the scores of the items' answers, item after item."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -56,9 +49,7 @@ class _ChoiceLoss:
     is_packed: bool
 
     def loss(self, rows: Sequence[int]) -> Tensor:
-        return self.loss_of(self.score(self.base, part_of(self.tokens, rows), self.is_packed), rows)
-
-    def loss_of(self, score_A: Tensor, rows: Sequence[int]) -> Tensor:
+        score_A = self.score(self.base, part_of(self.tokens, rows), self.is_packed)
         counts = [len(self.tokens.items[row].answers) for row in rows]
         score_BC = torch.nn.utils.rnn.pad_sequence(
             list(score_A.split(counts)), batch_first=True, padding_value=-torch.inf
@@ -76,10 +67,7 @@ class _TextLoss:
     is_packed: bool
 
     def loss(self, rows: Sequence[int]) -> Tensor:
-        tokens = part_of(self.tokens, rows)
-        return self.loss_of(answer_log_probs(self.base, tokens, self.is_packed), rows)
-
-    def loss_of(self, score_A: Tensor, rows: Sequence[int]) -> Tensor:
+        score_A = answer_log_probs(self.base, part_of(self.tokens, rows), self.is_packed)
         weight_A = score_A.new_tensor([self.examples[row].weight for row in rows])
         return -(weight_A * score_A).sum()
 
