@@ -32,7 +32,11 @@ class PreparedAxis:
 
 
 def load_tasks(
-    space: Space, data_root: Path | None, storage: Storage | None = None
+    space: Space,
+    data_root: Path | None,
+    storage: Storage | None = None,
+    *,
+    skip_bad_rows: bool = False,
 ) -> tuple[Space, dict[str, SplitTask]]:
     """Returns the space with every level as values of its measure, and its tasks, each once.
 
@@ -42,11 +46,13 @@ def load_tasks(
         space: What is asked for.
         data_root: Folder with local copies of data sets; None: the Hub.
         storage: The run folder, which model-based measures are read from.
+        skip_bad_rows: Leave out rows that cannot be used, instead of stopping at the first.
 
     Raises:
         ValueError: If a task is unknown or its data cannot be used, or a level is empty.
     """
-    data = {name: load_task(name, data_root) for name in {axis.task: None for axis in space.tasks}}
+    names = dict.fromkeys(axis.task for axis in space.tasks)
+    data = {name: load_task(name, data_root, skip_bad_rows) for name in names}
     measured = {name: with_hardness(space, task, storage) for name, task in data.items()}
     space = with_values(space, measured)
     return space, {
@@ -175,6 +181,7 @@ def task_facts(axis: PreparedAxis, notes: tuple[str, ...]) -> TaskFacts:
             )
             for name, level in named.items()
         ),
-        notes=(*axis.task.data.notes, *_unmeasured(axis), *axis.task.split.notes, *notes),
+        notes=(*axis.task.data.loading_notes, *_unmeasured(axis), *axis.task.split.notes, *notes),
+        num_skipped=len(axis.task.data.skipped),
         num_states=axis.size.num_items * axis.size.num_choices,
     )

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 
+from study.data_flags import add_data_flags
 from study.data_html import data_html
 from study.data_report import DataReport, describe_data
 from study.data_text import data_text
@@ -63,17 +64,12 @@ def _parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("task", help="name of a task (below)")
-    parser.add_argument(
-        "--data-root", type=Path, help="folder with local copies, a folder per task; else the Hub"
-    )
+    add_data_flags(parser)
     parser.add_argument(
         "--out", metavar="RUNS", help="run folder: its model-based measures are correlated as well"
     )
     parser.add_argument(
         "--n-train", type=int, default=160, help="largest draw of labels, sizes the pools (160)"
-    )
-    parser.add_argument(
-        "--skip-bad-rows", action="store_true", help="leave unusable rows out and list them"
     )
     parser.add_argument("--json", action="store_true", help="print JSON in place of tables")
     parser.add_argument("--html", type=Path, metavar="FILE", help="write an HTML page as well")

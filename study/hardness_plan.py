@@ -63,7 +63,9 @@ def wanted_hardness(space: Space) -> tuple[tuple[str, ModelHardness], ...]:
     return tuple(wanted)
 
 
-def plan_hardness(space: Space, data_root: Path | None = None) -> HardnessPlan:
+def plan_hardness(
+    space: Space, data_root: Path | None = None, *, skip_bad_rows: bool = False
+) -> HardnessPlan:
     """Returns the cells of every model-based measure that an axis of the space is cut by.
 
     Raises:
@@ -71,7 +73,8 @@ def plan_hardness(space: Space, data_root: Path | None = None) -> HardnessPlan:
             items than the largest training size.
     """
     wanted = wanted_hardness(space)
-    data = {name: load_task(name, data_root) for name in {task: None for task, _ in wanted}}
+    names = dict.fromkeys(task for task, _ in wanted)
+    data = {name: load_task(name, data_root, skip_bad_rows) for name in names}
     tasks = {name: SplitTask(data=task, split=_split(task)) for name, task in data.items()}
     for _, hardness in wanted:
         _check_footprints(space, hardness)
@@ -225,5 +228,6 @@ def _task_facts(task: SplitTask, source: HardnessSource) -> TaskFacts:
         split_hash=task.split.split_hash,
         num_test=len(task.split.test),
         levels=(),
-        notes=task.data.notes,
+        notes=task.data.loading_notes,
+        num_skipped=len(task.data.skipped),
     )

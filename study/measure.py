@@ -11,7 +11,6 @@ import sys
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
-from pathlib import Path
 
 from scipy.stats import spearmanr
 
@@ -22,6 +21,7 @@ from study.budget import Budget, add_market_flags, add_max_cost_flag, open_marke
 from study.command import refuse, run_command
 from study.cost import CostError, Market, Timings, check_budget, check_room
 from study.cost_text import describe_cost
+from study.data_flags import add_data_flags
 from study.hardness_files import HardnessFacts, forget_hardness, write_hardness
 from study.hardness_plan import HardnessPlan, plan_hardness, wanted_hardness
 from study.hardness_values import (
@@ -61,8 +61,8 @@ def _run(options: argparse.Namespace) -> int:
             options.prices, options.instance, address=options.address, max_cost=options.max_cost
         )
         if options.dry_run:
-            return _dry_run(space, options.data_root, market, options.max_cost)
-        plan = plan_hardness(space, options.data_root)
+            return _dry_run(space, options, market)
+        plan = plan_hardness(space, options.data_root, skip_bad_rows=options.skip_bad_rows)
         storage = open_storage(options.out)
         check_writable(storage)
     except (OSError, ValueError) as error:
@@ -160,22 +160,22 @@ def describe(planned: HardnessPlan, *, num_finished: int | None = None) -> str:
     )
 
 
-def _dry_run(space: Space, data_root: Path | None, market: Market, max_cost: float | None) -> int:
+def _dry_run(space: Space, options: argparse.Namespace, market: Market) -> int:
     """Prints what would be run, and its price where data and weights are here."""
     try:
-        planned = plan_hardness(space, data_root)
+        planned = plan_hardness(space, options.data_root, skip_bad_rows=options.skip_bad_rows)
     except UnavailableError as error:
         print(_describe_unloaded(space, str(error)))
-        if max_cost is not None:
+        if options.max_cost is not None:
             raise CostError(
-                f"--max-cost {max_cost:g} cannot be kept: without data and weights the cost is not "
-                "known"
+                f"--max-cost {options.max_cost:g} cannot be kept: without data and weights the "
+                "cost is not known"
             ) from error
         return OK
     cost = price_plan(planned.plan, market)
     print("\n".join([describe(planned), *describe_cost(cost)]))
     check_room(cost)
-    check_budget(cost, max_cost)
+    check_budget(cost, options.max_cost)
     return OK
 
 
@@ -247,9 +247,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--out", default="runs/", help="run folder, that of the sweep (default: runs/)"
     )
-    parser.add_argument(
-        "--data-root", type=Path, metavar="DIR", help="local copies of data sets, a folder a task"
-    )
+    add_data_flags(parser)
     parser.add_argument(
         "--address",
         help="an existing Ray cluster (default: the one this runs on, else a local Ray); "

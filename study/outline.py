@@ -67,7 +67,12 @@ def _search_lines(plan: Plan) -> list[str]:
 
 
 def describe_unloaded(
-    space: Space, reason: str, data_root: Path | None, market: Market
+    space: Space,
+    reason: str,
+    data_root: Path | None,
+    market: Market,
+    *,
+    skip_bad_rows: bool = False,
 ) -> tuple[str, StudyCost]:
     """Returns what a space would run where some of its data or models are not here, and its price.
 
@@ -76,12 +81,13 @@ def describe_unloaded(
         reason: Why it cannot be planned.
         data_root: Folder with local copies of data sets, where there is one.
         market: What nodes cost.
+        skip_bad_rows: Leave out rows that cannot be used, instead of stopping at the first.
 
     Raises:
         ValueError: If data or a model that is here cannot be used.
     """
     outlook = count(space)
-    tasks = list(look_at_tasks(space, data_root))
+    tasks = list(look_at_tasks(space, data_root, skip_bad_rows=skip_bad_rows))
     models = list(look_at_models(space))
     sizes = {task.name: task.size for task in tasks}
     cost = price_outlook(space, outlook, models, sizes, market)

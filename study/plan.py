@@ -5,10 +5,10 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 
 from search_spaces.registry import find_space
 from study.budget import add_market_flags, open_market, price_plan
+from study.data_flags import add_data_flags
 from study.foresight import foresee, format_foresight
 from study.outline import describe_plan, describe_unloaded
 from study.planned import Plan
@@ -24,13 +24,18 @@ OK, BAD_INPUT = 0, 2
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command; returns its exit status: 0, or 2 for bad input."""
     options = _parser().parse_args(arguments)
+    skip = options.skip_bad_rows
     try:
         space = find_space(options.space)
         market = open_market(options.prices, options.instance)
         try:
-            plan, _ = make_plan(space, options.data_root, open_storage(options.out))
+            storage = open_storage(options.out)
+            plan, _ = make_plan(space, options.data_root, storage, skip_bad_rows=skip)
         except UnavailableError as error:
-            print(describe_unloaded(space, str(error), options.data_root, market)[0])
+            text, _ = describe_unloaded(
+                space, str(error), options.data_root, market, skip_bad_rows=skip
+            )
+            print(text)
             return OK
         pilot = None if options.pilot is None else _read_pilot(options.pilot, plan)
         points = foresee(plan, target_width=options.target_width, pilot=pilot)
@@ -84,9 +89,7 @@ def _parser() -> argparse.ArgumentParser:
         help="run folder with finished cells of this space: gaps and variances are taken from them "
         "(default: stated assumptions)",
     )
-    parser.add_argument(
-        "--data-root", type=Path, metavar="DIR", help="local copies of data sets, a folder a task"
-    )
+    add_data_flags(parser)
     add_market_flags(parser)
     return parser
 

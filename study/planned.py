@@ -38,6 +38,8 @@ class TaskFacts(Value):
     num_test: int
     levels: tuple[LevelSize, ...]
     notes: tuple[str, ...]
+    num_skipped: int = 0
+    """Rows that could not be used and were left out on request."""
     num_states: float = 0.0
     """Hidden states that one layer gives: items of test and pool times their choices."""
 

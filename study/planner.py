@@ -62,7 +62,11 @@ def _no_garbage_collection() -> Iterator[None]:
 
 @_no_garbage_collection()
 def make_plan(
-    space: Space, data_root: Path | None = None, storage: Storage | None = None
+    space: Space,
+    data_root: Path | None = None,
+    storage: Storage | None = None,
+    *,
+    skip_bad_rows: bool = False,
 ) -> tuple[Plan, Inputs]:
     """Loads the tasks, resolves the models, and returns every distinct cell and point.
 
@@ -70,6 +74,7 @@ def make_plan(
         space: What is asked for.
         data_root: Folder with local copies of data sets; None: the Hub.
         storage: The run folder, which model-based measures are read from.
+        skip_bad_rows: Leave out rows that cannot be used, instead of stopping at the first.
 
     Raises:
         ValueError: If anything in the space cannot be run: an unknown task, measure, prompt or
@@ -79,7 +84,7 @@ def make_plan(
     if space.name in layout.FOLDERS:
         raise ValueError(f"a space may not be named {space.name!r}: a folder of the run folder is")
     check_footprints(space)
-    space, tasks = load_tasks(space, data_root, storage)
+    space, tasks = load_tasks(space, data_root, storage, skip_bad_rows=skip_bad_rows)
     models = {model.name: resolve_model(model) for model in space.models}
     axes = [prepare_axis(space, axis, tasks[axis.task]) for axis in space.tasks]
     builder = _Builder(space)

@@ -40,6 +40,7 @@ def make_searches(
     *,
     num_validation: int,
     seed: int,
+    skip_bad_rows: bool = False,
 ) -> Iterator[tuple[BaseModelRef, Search]]:
     """Yields a search for each base model and task axis of the space that has the method.
 
@@ -50,6 +51,7 @@ def make_searches(
         storage: The run folder, which model-based measures are read from.
         num_validation: Wanted labelled items to judge trials by; fewer where the pool has fewer.
         seed: Of the draws and of the sampler.
+        skip_bad_rows: Leave out rows that cannot be used, instead of stopping at the first.
 
     Raises:
         ValueError: If no axis has the method, one has several recipes of it, a pool is too small,
@@ -64,7 +66,7 @@ def make_searches(
     if not starts:
         known = sorted({recipe.method for axis in space.tasks for recipe in space.recipes(axis)})
         raise ValueError(f"space {space.name} has no recipe of {method}, only {', '.join(known)}")
-    space, tasks = load_tasks(space, data_root, storage)
+    space, tasks = load_tasks(space, data_root, storage, skip_bad_rows=skip_bad_rows)
     axes = {(axis.task, axis.measure): axis for axis in space.tasks}  # levels as values by now
     for model in space.models:
         source = resolve_model(model)
@@ -73,7 +75,8 @@ def make_searches(
             seeds = (space.study_seed, seed)
             items = easy_items(axis, tasks[axis.task], start, num_validation, seeds)
             history = _history(axis, model, source, start, items, seeds)
-            yield model, Search(history=history, items=items, source=source)
+            notes = tasks[axis.task].data.loading_notes
+            yield model, Search(history=history, items=items, source=source, notes=notes)
 
 
 def _history(

@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 
 from search_spaces.registry import find_space
 from search_spaces.space import Space
@@ -18,6 +17,7 @@ from study.budget import (
 )
 from study.command import refuse, run_command
 from study.cost import Market, Timings, check_budget, check_room
+from study.data_flags import add_data_flags
 from study.growing import describe_lost
 from study.items_table import write_items
 from study.lock import held
@@ -50,9 +50,11 @@ def _run(options: argparse.Namespace) -> int:
             options.prices, options.instance, address=options.address, max_cost=options.max_cost
         )
         if options.dry_run:
-            return _dry_run(space, options.data_root, storage, market, options.max_cost)
+            return _dry_run(space, options, storage, market)
         print(f"Planning {space.name} ...", flush=True)
-        plan, inputs = make_plan(space, options.data_root, storage)
+        plan, inputs = make_plan(
+            space, options.data_root, storage, skip_bad_rows=options.skip_bad_rows
+        )
         check_writable(storage)
     except (OSError, ValueError) as error:
         return refuse(error)
@@ -134,24 +136,21 @@ def _print_lost(storage: Storage, plan: Plan) -> None:
         print(sentence, flush=True)
 
 
-def _dry_run(
-    space: Space,
-    data_root: Path | None,
-    storage: Storage,
-    market: Market,
-    max_cost: float | None,
-) -> int:
+def _dry_run(space: Space, options: argparse.Namespace, storage: Storage, market: Market) -> int:
+    skip = options.skip_bad_rows
     try:
-        plan, _ = make_plan(space, data_root, storage)
+        plan, _ = make_plan(space, options.data_root, storage, skip_bad_rows=skip)
     except UnavailableError as error:
-        text, cost = describe_unloaded(space, str(error), data_root, market)
+        text, cost = describe_unloaded(
+            space, str(error), options.data_root, market, skip_bad_rows=skip
+        )
         print(text)
     else:
         cost = price_plan(plan, market)
         print(describe_plan(plan.model_copy(update={"cost": cost})))
         _print_lost(storage, plan)
     check_room(cost)
-    check_budget(cost, max_cost)
+    check_budget(cost, options.max_cost)
     return OK
 
 
@@ -175,12 +174,7 @@ def _parser() -> argparse.ArgumentParser:
         default="runs/",
         help="run folder: a local path, s3://bucket/... or gs://bucket/... (default: runs/)",
     )
-    parser.add_argument(
-        "--data-root",
-        type=Path,
-        metavar="DIR",
-        help="local copies of data sets, a folder a task (default: the Hugging Face Hub)",
-    )
+    add_data_flags(parser)
     parser.add_argument(
         "--address",
         help="an existing Ray cluster (default: the one this runs on, else a local Ray); "

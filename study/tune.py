@@ -8,7 +8,6 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
-from pathlib import Path
 
 from search_spaces.recipes import num_labels
 from search_spaces.registry import find_space
@@ -17,6 +16,7 @@ from search_spaces.space import BaseModelRef, Footprint, Space
 from study.budget import add_market_flags, add_max_cost_flag, open_market
 from study.command import refuse, run_command
 from study.cost_search import SearchBudget
+from study.data_flags import add_data_flags
 from study.lock import held
 from study.running import IN_PROCESS, OK
 from study.search import make_searches
@@ -79,6 +79,7 @@ def _make_jobs(space: Space, storage: Storage, options: argparse.Namespace) -> l
         storage,
         num_validation=options.validation,
         seed=options.seed,
+        skip_bad_rows=options.skip_bad_rows,
     ):
         if space.footprint_of(model).engine != "plain":
             raise ValueError(
@@ -167,6 +168,8 @@ def _announce(job: Job) -> None:
         f"{history.level.name!r}; no other label is read.",
         flush=True,
     )
+    for note in job.search.notes:
+        print(f"  note: {note}", flush=True)
 
 
 def _conclude(job: Job) -> int:
@@ -225,9 +228,7 @@ def _parser() -> argparse.ArgumentParser:
         default="runs/",
         help="run folder: a local path, s3://bucket/... or gs://bucket/... (default: runs/)",
     )
-    parser.add_argument(
-        "--data-root", type=Path, metavar="DIR", help="local copies of data sets, a folder a task"
-    )
+    add_data_flags(parser)
     parser.add_argument(
         "--address",
         help="an existing Ray cluster (default: the one this runs on, else a local Ray); "

@@ -170,7 +170,9 @@ class TaskOutlook:
     """Its data was loaded, and its axes were checked."""
 
 
-def look_at_tasks(space: Space, data_root: Path | None) -> Iterator[TaskOutlook]:
+def look_at_tasks(
+    space: Space, data_root: Path | None, *, skip_bad_rows: bool = False
+) -> Iterator[TaskOutlook]:
     """Yields the tasks; data that is here is loaded and checked as in a plan.
 
     Raises:
@@ -179,8 +181,9 @@ def look_at_tasks(space: Space, data_root: Path | None) -> Iterator[TaskOutlook]
     for name in dict.fromkeys(axis.task for axis in space.tasks):
         if data_root is not None or name in GENERATED_TASKS:
             axes = tuple(axis for axis in space.tasks if axis.task == name)
+            alone = space.model_copy(update={"tasks": axes})
             try:
-                found, tasks = load_tasks(space.model_copy(update={"tasks": axes}), data_root)
+                found, tasks = load_tasks(alone, data_root, skip_bad_rows=skip_bad_rows)
             except UnavailableError:
                 found, tasks = space, {}
             if tasks:

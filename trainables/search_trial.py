@@ -46,6 +46,8 @@ class Search:
     """What is searched, and the trials of earlier runs."""
     items: EasyItems
     source: ModelSource
+    notes: tuple[str, ...] = ()
+    """What loading the task left out or changed."""
 
 
 Report = Callable[[float], None]

@@ -14,6 +14,9 @@ from search_spaces.values import Value
 from trainables.draws import draw_id, draw_ids
 from trainables.items import Item, duplicate_key, prompt_key, without_gold
 
+NUM_REASONS = 3
+"""Skipped rows whose reasons a plan prints."""
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TaskData:
@@ -41,6 +44,11 @@ class TaskData:
     split is made."""
     measured_by: Mapping[str, str] = field(default_factory=dict)
     """Model-based measure -> hash of the ids of the cells that it comes from."""
+
+    @property
+    def loading_notes(self) -> tuple[str, ...]:
+        """The notes, and the reasons why the first rows were left out."""
+        return (*self.notes, *(f"left out: {message}" for message in self.skipped[:NUM_REASONS]))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

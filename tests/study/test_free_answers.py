@@ -44,7 +44,7 @@ def plan_of(
     *methods: InContext | QLoRA,
     labels: tuple[Labels, ...] = (),
 ) -> Plan:
-    monkeypatch.setattr(axes, "load_task", lambda name, root: data)
+    monkeypatch.setattr(axes, "load_task", lambda *_: data)
     axis = TaskAxis(
         task="strategyqa",
         measure="steps",

@@ -153,9 +153,7 @@ def test_free_answers_are_refused(
     study: SmallStudy, space: Space, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     load = axes.load_task
-    monkeypatch.setattr(
-        axes, "load_task", lambda name, root: replace(load(name, root), free_form=True)
-    )
+    monkeypatch.setattr(axes, "load_task", lambda *given: replace(load(*given), free_form=True))
     with pytest.raises(ValueError, match="free answers"):
         plan_of(study, space)
 

@@ -159,7 +159,7 @@ def test_dry_run_prints_the_plan_and_writes_nothing(
 def test_dry_run_without_data_counts_without_ids(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def no_network(name: str, data_root: Path | None) -> TaskData:
+    def no_network(*_: object) -> TaskData:
         raise MissingDataError("the Hub cannot be reached")
 
     monkeypatch.setattr("study.axes.load_task", no_network)

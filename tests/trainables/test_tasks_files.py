@@ -46,6 +46,23 @@ BAD_LINES = {
     "duplicate id": (row(question="other"), "id 'a' is there twice"),
     "measure without order": (row(id="b", level="high"), "measure 'level' has 'high'"),
     "measure not finite": (row(id="b", level=float("inf")), "measure 'level' has inf"),
+    "measure not a number": (row(id="b", level=float("nan")), "measure 'level' has nan"),
+    "measure beyond a float": (row(id="b").replace("}", ', "level": 1e999}'), "level' has inf"),
+    "measure of 401 digits": (row(id="b", level=10**400), "measure 'level' has inf"),
+    "measure of 5,000 digits": (row(id="b").replace("}", f', "level": {"9" * 5000}}}'), "has inf"),
+    "measure true": (row(id="b", level=True), "measure 'level' has True"),
+    "measure as text": (row(id="b", level="3"), "measure 'level' has '3'"),
+    "id true": (row(id=True), "'id' must be text, got True"),
+    "nested 100,000 levels deep": ("[" * 100_000, "nested more than 100 levels deep"),
+    "nested 101 levels deep": (
+        row(id="b").replace("}", f', "level": {"[" * 101 + "]" * 101}}}'),
+        "nested more than 100 levels deep",
+    ),
+    "half a character": (row(id="b", question="\ud800?"), r"a lone surrogate, '\\ud800', in"),
+    "half a character in a choice": (row(id="b", choices=["4", "\udfff"]), "a lone surrogate"),
+    "half a character in a name": (row(id="b").replace("}", r', "\ud800": 1}'), "a lone surr"),
+    "a key twice": (row(id="b").replace("}", ', "id": "c"}'), "the key 'id' is there twice"),
+    "a NUL byte": (b'{"id": "b\0"}', "not JSON"),
 }
 
 
@@ -125,6 +142,66 @@ def test_csv_row_with_too_few_columns_is_named(tmp_path: Path) -> None:
     rows = list(read_rows(path, bad, columns=("a", "b", "c")))
     assert [values.values["b"] for values in rows] == ["2\n2"]
     assert "line 3: not the 3 columns expected" in bad.messages[0]
+
+
+@pytest.mark.parametrize("kind", ["jsonl", "json", "jsonl.gz"])
+def test_a_byte_order_mark_and_windows_lines_are_read(tmp_path: Path, kind: str) -> None:
+    lines = [row(level="low"), "", row(id="b", level="high")]
+    text = f"[{lines[0]},\r\n{lines[2]}]" if kind == "json" else "\r\n".join(lines)
+    content = b"\xef\xbb\xbf" + text.encode()
+    path = write(tmp_path) / "jsonl" / f"items.{kind}"
+    (tmp_path / "jsonl" / "items.jsonl").unlink()
+    path.write_bytes(gzip.compress(content) if kind.endswith("gz") else content)
+    orders = b'\xef\xbb\xbf{"level": ["low", "high"]}'
+    (tmp_path / "jsonl" / "items.measures.json").write_bytes(orders)
+    data = load_task("jsonl", tmp_path)
+    assert data.measures["level"] == {"a": 1.0, "b": 2.0}
+
+
+def test_faults_of_an_array_are_of_one_row_where_it_can_be_told(tmp_path: Path) -> None:
+    path = tmp_path / "rows.json"
+    path.write_text("[" + ",\n".join([row(), row(question="\ud800"), row(id="c", level=1)]) + "]")
+    bad = BadRows(skip=True)
+    assert [found.values["id"] for found in read_rows(path, bad)] == ["a", "c"]
+    assert bad.messages == [
+        rf"{path}, row 2: a lone surrogate, '\ud800', in '\ud800'; mend or remove the row"
+    ]
+    path.write_text("[" + row() + ",\n" + "[" * 100_000)
+    with pytest.raises(DataError, match=r"rows\.json, line 2: not JSON: nested more than 100"):
+        list(read_rows(path, bad))
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ('{"m": ["a", "b"], "m": ["b", "a"]}', "the key 'm' is there twice"),
+        ("[" * 100_000, "line 1: not JSON: nested more than 100 levels deep"),
+        (r'{"m": ["a", "\ud800"]}', "a lone surrogate"),
+    ],
+)
+def test_a_broken_order_of_texts_is_named(tmp_path: Path, content: str, message: str) -> None:
+    write(tmp_path, row(m="a"))
+    (tmp_path / "jsonl" / "items.measures.json").write_text(content)
+    with pytest.raises(DataError, match=rf"items\.measures\.json.*{message}"):
+        load_task("jsonl", tmp_path)
+
+
+def test_a_csv_column_that_is_there_twice_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "rows.csv"
+    path.write_text("a,b,a\n1,2,3\n")
+    with pytest.raises(DataError, match=r"rows\.csv, line 1: the column 'a' is there twice"):
+        list(read_rows(path, BadRows(skip=False)))
+
+
+def test_a_parquet_text_that_is_not_utf8_is_named(tmp_path: Path) -> None:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    path = tmp_path / "rows.parquet"
+    broken = pa.array([b"fine", b"\xff"]).cast(pa.string(), safe=False)
+    pq.write_table(pa.table({"a": broken}), path)
+    with pytest.raises(DataError, match=r"rows\.parquet, behind row 0: not UTF-8"):
+        list(read_rows(path, BadRows(skip=False)))
 
 
 def test_every_format_gives_the_same_rows(tmp_path: Path) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -25,6 +24,7 @@ from trainables.tasks.spec import (
     Request,
     TaskSpec,
     check_choices,
+    json_field,
     text_field,
     usable,
     wrong_columns,
@@ -86,13 +86,7 @@ def parse_row(row: Row) -> Item:
 
 
 def _choices(row: Row) -> tuple[tuple[str, ...], list[str]]:
-    choices: Any = row.values.get("choices")
-    if isinstance(choices, str):
-        # A CSV cell holds the Hub's column as JSON.
-        try:
-            choices = json.loads(choices)
-        except json.JSONDecodeError as error:
-            raise wrong_columns(row, "choices", "a JSON object of text and label") from error
+    choices = json_field(row, "choices", "a JSON object of text and label")
     try:
         if isinstance(choices, dict):
             texts, labels = list(choices["text"]), list(choices["label"])

@@ -5,6 +5,7 @@ Reads JSON, JSON lines, CSV and parquet, gzipped or not. What a row means is the
 
 from __future__ import annotations
 
+import codecs
 import csv
 import gzip
 import io
@@ -12,11 +13,13 @@ import json
 import re
 import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
 from trainables.tasks.errors import DataError, MissingDataError
+from trainables.tasks.json_text import fault_in, parse_json
 
 FORMATS = ".jsonl, .json, .csv or .parquet, each also gzipped (.gz)"
 _EXTENSION = r"\.(jsonl|json|csv|parquet)(\.gz)?"
@@ -49,9 +52,7 @@ class BadRows:
     def report(self, error: DataError) -> None:
         """Notes the row's error, or raises it where rows may not be skipped."""
         if not self.skip:
-            raise DataError(
-                f"{error} (`python -m study.data` with --skip-bad-rows lists all such rows)"
-            ) from error
+            raise DataError(f"{error} (--skip-bad-rows leaves such rows out)") from error
         self.messages.append(str(error))
 
 
@@ -149,7 +150,10 @@ def load_json(path: Path) -> Any:
     """
     try:
         with _open(path) as stream:
-            return json.loads(stream.read().decode("utf-8"))
+            value = parse_json(stream.read().decode("utf-8"))
+        if fault := fault_in(value):
+            raise DataError(f"{path}: {fault}; mend it")
+        return value
     except (EOFError, gzip.BadGzipFile, zlib.error) as error:
         raise DataError(f"{path}: the gzip file is cut short or broken; fetch it again") from error
     except UnicodeDecodeError as error:
@@ -171,8 +175,15 @@ def _list_parts(parts: Iterable[str]) -> str:
     return ", ".join(parts)
 
 
-def _open(path: Path) -> BinaryIO:
-    return cast(BinaryIO, gzip.open(path, "rb")) if path.suffix == ".gz" else path.open("rb")
+@contextmanager
+def _open(path: Path) -> Iterator[BinaryIO]:
+    """Opens a file behind its byte order mark, where it has one."""
+    with path.open("rb") as file:
+        stream = cast(BinaryIO, gzip.open(file)) if path.suffix == ".gz" else file  # noqa: SIM115
+        with stream:
+            if stream.read(len(codecs.BOM_UTF8)) != codecs.BOM_UTF8:
+                stream.seek(0)
+            yield stream
 
 
 def _json_lines(path: Path, stream: Iterable[bytes], bad: BadRows) -> Iterator[Row]:
@@ -181,7 +192,7 @@ def _json_lines(path: Path, stream: Iterable[bytes], bad: BadRows) -> Iterator[R
         try:
             text = line.decode("utf-8")
             if text.strip():
-                yield Row(where=where, values=_mapping(json.loads(text), where))
+                yield _checked_row(parse_json(text), where)
         except UnicodeDecodeError as error:
             bad.report(DataError(f"{where}: not UTF-8 ({error.reason}); save the file as UTF-8"))
         except json.JSONDecodeError as error:
@@ -197,7 +208,7 @@ def _json_rows(path: Path, stream: BinaryIO, bad: BadRows) -> Iterator[Row]:
         yield from _json_lines(path, io.BytesIO(content), bad)
         return
     try:
-        values = json.loads(content.decode("utf-8"))
+        values = parse_json(content.decode("utf-8"))
     except UnicodeDecodeError as error:
         raise DataError(f"{path}: not UTF-8 at byte {error.start}; save it as UTF-8") from error
     except json.JSONDecodeError as error:
@@ -205,7 +216,7 @@ def _json_rows(path: Path, stream: BinaryIO, bad: BadRows) -> Iterator[Row]:
     for number, value in enumerate(values, start=1):
         where = f"{path}, row {number}"
         try:
-            yield Row(where=where, values=_mapping(value, where))
+            yield _checked_row(value, where)
         except DataError as error:
             bad.report(error)
 
@@ -215,12 +226,13 @@ def _csv_rows(
 ) -> Iterator[Row]:
     reader = csv.DictReader(_text_lines(path, stream), fieldnames=columns, strict=True)
     try:
+        header = list(reader.fieldnames or ())
+        if repeated := next((name for name in header if header.count(name) > 1), None):
+            raise DataError(f"{path}, line 1: the column {repeated!r} is there twice; rename one")
         for values in reader:
             where = f"{path}, line {reader.line_num}"
             if None in values or None in values.values():
-                bad.report(
-                    DataError(f"{where}: not the {len(reader.fieldnames or ())} columns expected")
-                )
+                bad.report(DataError(f"{where}: not the {len(header)} columns expected"))
             else:
                 yield Row(where=where, values=values)
     except csv.Error as error:
@@ -230,7 +242,7 @@ def _csv_rows(
 def _text_lines(path: Path, stream: Iterable[bytes]) -> Iterator[str]:
     for number, line in enumerate(stream, start=1):
         try:
-            yield line.decode("utf-8-sig" if number == 1 else "utf-8")
+            yield line.decode("utf-8")
         except UnicodeDecodeError as error:
             # Not skippable: a CSV row may run over several lines.
             raise DataError(
@@ -252,9 +264,15 @@ def _parquet_rows(path: Path) -> Iterator[Row]:
                     yield Row(where=f"{path}, row {number}", values=values)
         except pa.ArrowException as error:
             raise DataError(f"{path}: not a parquet file: {error}; fetch it again") from error
+        except UnicodeDecodeError as error:
+            raise DataError(
+                f"{path}, behind row {number}: not UTF-8 ({error.reason}); write it anew"
+            ) from error
 
 
-def _mapping(value: Any, where: str) -> Mapping[str, Any]:
+def _checked_row(value: Any, where: str) -> Row:
+    if fault := fault_in(value):
+        raise DataError(f"{where}: {fault}; mend or remove the row")
     if not isinstance(value, dict):
         raise DataError(f"{where}: a row must be an object with named fields, got {value!r:.60}")
-    return value
+    return Row(where=where, values=value)

@@ -25,6 +25,7 @@ from trainables.tasks.spec import (
     Request,
     TaskSpec,
     check_choices,
+    is_finite,
     text_field,
     usable,
     wrong_columns,
@@ -98,9 +99,7 @@ def _parser(orders: Orders) -> Callable[[Row], Item]:
         answer = _answer(row, texts)
         check_choices(texts, answer, row.where)
         return Item(
-            id=str(row.values["id"])
-            if isinstance(row.values.get("id"), int)
-            else text_field(row, "id"),
+            id=_id(row),
             question=text_field(row, "question"),
             choices=texts,
             answer=answer,
@@ -113,19 +112,28 @@ def _parser(orders: Orders) -> Callable[[Row], Item]:
     return parse
 
 
+def _id(row: Row) -> str:
+    value = row.values.get("id")
+    return str(value) if _is_integer(value) else text_field(row, "id")
+
+
 def _optional(row: Row, name: str) -> str | None:
     return None if row.values.get(name) is None else text_field(row, name)
 
 
 def _answer(row: Row, choices: tuple[str, ...]) -> int:
     answer: Any = row.values.get("answer")
-    if isinstance(answer, int) and not isinstance(answer, bool):
-        return answer
+    if _is_integer(answer):
+        return int(answer)
     if isinstance(answer, str) and answer.strip() in choices:
         return choices.index(answer.strip())
     raise DataError(
         f"{row.where}: answer must be an index from 0 or one of the choices, got {answer!r}"
     )
+
+
+def _is_integer(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
 
 
 def _hardness(row: Row, orders: Orders) -> dict[str, float]:
@@ -135,12 +143,12 @@ def _hardness(row: Row, orders: Orders) -> dict[str, float]:
             continue
         if name in orders and str(value) in orders[name]:
             hardness[name] = orders[name][str(value)]
-        elif name not in orders and isinstance(value, int | float) and value - value == 0:
+        elif name not in orders and is_finite(value):
             hardness[name] = float(value)
         else:
             raise DataError(
-                f"{row.where}: measure {name!r} has {value!r}: neither a finite number nor in an "
-                f"order stated in NAME.measures.json"
+                f"{row.where}: measure {name!r} has {value!r:.60}: neither a finite number (at "
+                "most 1.8e308) nor in an order stated in NAME.measures.json; mend or remove the row"
             )
     return hardness
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -18,6 +17,7 @@ from trainables.tasks.spec import (
     TaskSpec,
     check_choices,
     content_id,
+    json_field,
     leaving_out_repeated_choices,
     text_field,
     usable,
@@ -128,12 +128,7 @@ def _rows_from_hub() -> Iterator[Row]:
 def _choices(row: Row) -> tuple[str, ...]:
     if "A" in row.values:
         return tuple(text_field(row, letter) for letter in "ABCD")
-    choices: Any = row.values.get("choices")
-    if isinstance(choices, str):
-        try:
-            choices = json.loads(choices)
-        except json.JSONDecodeError as error:
-            raise wrong_columns(row, "choices", "a JSON list of texts") from error
+    choices = json_field(row, "choices", "a JSON list of texts")
     if not isinstance(choices, list) or not all(isinstance(text, str) for text in choices):
         raise wrong_columns(row, "choices", "a list of texts")
     return tuple(text.strip() for text in choices)
@@ -142,7 +137,7 @@ def _choices(row: Row) -> tuple[str, ...]:
 def _answer(row: Row) -> int:
     answer: Any = row.values.get("answer")
     text = str(answer).strip()
-    if not isinstance(answer, bool) and text.isdigit():
+    if not isinstance(answer, bool) and text.isdecimal() and len(text) <= 2:
         return int(text)
     if len(text) == 1 and text in "ABCD":
         return "ABCD".index(text)

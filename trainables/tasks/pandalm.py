@@ -79,8 +79,8 @@ def _majority(row: Row) -> tuple[int, int]:
     """Returns the vote that at least two share, and how many vote otherwise."""
     votes: list[Any] = [row.values.get(name) for name in VOTERS]
     try:
-        numbers = [int(vote) for vote in votes]
-    except (TypeError, ValueError) as error:
+        numbers = [int(str(vote)) for vote in votes]
+    except ValueError as error:
         raise wrong_columns(row, "annotator1", "0, 1 or 2") from error
     vote, count = Counter(numbers).most_common(1)[0]
     if not set(numbers) <= {0, 1, 2}:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import json
+import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,6 +19,7 @@ from trainables.prompts import LETTERS
 from trainables.task_data import TaskData
 from trainables.tasks.errors import DataError, RepeatedChoiceError
 from trainables.tasks.files import BadRows, Row
+from trainables.tasks.json_text import fault_in, parse_json
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -106,6 +109,24 @@ def wrong_columns(row: Row, name: str, kind: str) -> DataError:
     if name not in row.values:
         return DataError(f"{row.where}: no field {name!r} ({kind}); the row has: {have}")
     return DataError(f"{row.where}: field {name!r} must be {kind}, got {row.values[name]!r:.80}")
+
+
+def json_field(row: Row, name: str, kind: str) -> Any:
+    """Returns a field that a CSV cell holds as JSON text, or None.
+
+    Raises:
+        DataError: If it is a text and no JSON.
+    """
+    value: Any = row.values.get(name)
+    if not isinstance(value, str):
+        return value
+    try:
+        parsed = parse_json(value)
+    except json.JSONDecodeError as error:
+        raise wrong_columns(row, name, kind) from error
+    if fault := fault_in(parsed):
+        raise DataError(f"{row.where}: field {name!r}: {fault}; mend or remove the row")
+    return parsed
 
 
 def check_choices(choices: tuple[str, ...], answer: int, where: str) -> None:
@@ -238,9 +259,19 @@ def number_field(row: Row, name: str) -> float:
         DataError: If it is missing or none.
     """
     value: Any = row.values.get(name)
-    if isinstance(value, bool) or not isinstance(value, int | float) or value != value:
-        raise wrong_columns(row, name, "a number")
+    if not is_finite(value):
+        raise wrong_columns(row, name, "a finite number")
     return float(value)
+
+
+def is_finite(value: object) -> bool:
+    """Says whether a field's value is a number that a 64-bit float holds; no boolean is one."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return False
+    try:
+        return math.isfinite(value)
+    except OverflowError:  # an integer beyond 1.8e308
+        return False
 
 
 def _skip_note(bad: BadRows) -> tuple[str, ...]:

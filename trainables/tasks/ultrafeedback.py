@@ -36,7 +36,7 @@ def parse_row(row: Row) -> Pair | None:
         prompt=_context(chosen[:-1]),
         chosen=chosen[-1][1],
         rejected=rejected[-1][1],
-        topic=row.values.get("source") or None,
+        topic=str(row.values.get("source") or "") or None,
         hardness=hardness,
     )
 
