@@ -16,7 +16,7 @@ from pydantic import ValidationError
 
 import search_spaces
 from search_spaces.space import Space
-from search_spaces.values import Value
+from search_spaces.values import explain
 
 
 def find_space(name: str) -> Space:
@@ -53,7 +53,7 @@ def _blaming(name: str, what: str) -> Iterator[None]:
     try:
         yield
     except ValidationError as error:
-        raise ValueError(f"space {name!r}: {_explain(error)}") from error
+        raise ValueError(f"space {name!r}: {explain(error)}") from error
     except Exception as error:
         raise ValueError(
             f"space {name!r}: {what} fails with {type(error).__name__}: {error}"
@@ -104,14 +104,3 @@ def _factories(module: ModuleType) -> dict[str, Callable[[], Space]]:
             for parameter in inspect.signature(value).parameters.values()
         )
     }
-
-
-def _explain(error: ValidationError) -> str:
-    """Returns pydantic's findings, a line each: where, which value, which rule."""
-    lines = []
-    for finding in error.errors():
-        where = ".".join([error.title, *map(str, finding["loc"])])
-        is_whole = isinstance(finding["input"], dict | Value)  # the message says what is wrong
-        given = "" if is_whole else f" (got {finding['input']!r})"
-        lines.append(f"{where}: {finding['msg'].removeprefix('Value error, ')}{given}")
-    return "; ".join(lines)

@@ -6,7 +6,7 @@ import hashlib
 import json
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, ValidationError
 
 _AS_IT_IS = frozenset({str, int, bool, type(None)})
 """Types whose values are plain already; a plan of 100,000 cells encodes millions of them."""
@@ -16,6 +16,17 @@ class Value(BaseModel):
     """Base of everything a space is made of: frozen, keyword-only, unknown keys refused."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+def explain(error: ValidationError) -> str:
+    """Returns what pydantic found in one line: where, which rule, which value."""
+    findings = []
+    for finding in error.errors():
+        where = ".".join([error.title, *map(str, finding["loc"])])
+        is_whole = isinstance(finding["input"], dict | Value)  # the message says what is wrong
+        given = "" if is_whole else f" (got {finding['input']!r})"
+        findings.append(f"{where}: {finding['msg'].removeprefix('Value error, ')}{given}")
+    return "; ".join(findings)
 
 
 def without_unset(value: Value) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from typing import Annotated, Any
 
 from pydantic import Field, ValidationError, model_validator
 
-from search_spaces.values import Value
+from search_spaces.values import Value, explain
 
 SECONDS_PER_HOUR = 3600.0
 
@@ -210,10 +210,10 @@ def read_prices(path: Path | None = None) -> PriceTable:
         return PriceTable.model_validate(content)
     except (OSError, UnicodeDecodeError) as error:
         raise ValueError(f"cannot read the price table {place}: {error}") from error
-    except tomllib.TOMLDecodeError as error:
-        raise ValueError(f"the price table {place} is not TOML: {error}") from error
     except ValidationError as error:
-        raise ValueError(f"{place} is not a price table: {error}") from error
+        raise ValueError(f"{place} is not a price table: {explain(error)}") from error
+    except (ValueError, RecursionError) as error:  # digits or brackets beyond Python's limits, too
+        raise ValueError(f"the price table {place} is not TOML: {error}") from error
 
 
 def _shipped() -> str:
