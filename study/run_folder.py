@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from trainables.addresses import fault_of, is_local, split_options
 from trainables.storage import Storage, open_storage
 
 
@@ -13,10 +14,12 @@ def open_run(run: str) -> tuple[Storage, str]:
     Raises:
         ValueError: If it is no folder inside another one, or cannot be opened.
     """
-    is_bucket = run.startswith(("s3://", "gs://"))
-    folder, mark, options = run.partition("?") if is_bucket else (run, "", "")
+    fault = None if is_local(run) else fault_of(run)
+    if fault is not None:
+        raise ValueError(fault)
+    folder, mark, options = split_options(run)
     root, _, space = folder.rstrip("/").rpartition("/")
-    if is_bucket and root.endswith(":/"):
+    if root.endswith(":/"):
         raise ValueError(f"RUN is the folder of a study inside a run folder, got {run!r}")
     if not space or space in (".", ".."):
         raise ValueError(f"RUN is the folder of a study, such as runs/micro, got {run!r}")

@@ -26,9 +26,15 @@ OPTION_VALUE = re.compile(r"[A-Za-z0-9._~:/\[\]-]+")
 """Hosts, ports, regions, paths; no `@`, before which an endpoint would hold a key."""
 
 
+SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*):(/*)(.*)", re.DOTALL)
+
+SPELLINGS: Mapping[str, str] = {"s3": "s3", "s3a": "s3", "s3n": "s3", "gs": "gs", "gcs": "gs"}
+"""Schemes that name a bucket in other tools, and what they are called here."""
+
+
 def split_options(root: str) -> tuple[str, str, str]:
     """Returns an address without its options, the `?`, and the options; a local path has none."""
-    return root.partition("?") if "://" in root else (root, "", "")
+    return (root, "", "") if is_local(root) else root.partition("?")
 
 
 def fault_of(root: str) -> str | None:
@@ -40,10 +46,7 @@ def fault_of(root: str) -> str | None:
     address, _, options = split_options(root)
     scheme, _, path = address.partition("://")
     if scheme not in OPTIONS or not path.strip("/"):
-        return (
-            "--out must be a local path, s3://bucket/folder or gs://bucket/folder, got "
-            f"{'something@...' if '@' in address else address!r}"
-        )
+        return _fault_of_scheme(address)
     bucket, _, folder = path.partition("/")
     if "@" in path:
         return (
@@ -57,6 +60,40 @@ def fault_of(root: str) -> str | None:
     if ".." in folder.split("/"):
         return f"the folder of a bucket must not hold '..', got {folder!r}"
     return _fault_of_options(scheme, options)
+
+
+def is_local(root: str) -> bool:
+    """Says whether an address is a path of this machine.
+
+    A path may hold a colon (`runs/12:30`, `./s3:/b`), but what begins as `s3:b` or `any:/` does is
+    a mistyped address, not a folder of that name.
+    """
+    found = SCHEME.fullmatch(root)
+    return found is None or not (found[2] or found[1].lower() in {*SPELLINGS, "file"})
+
+
+def _fault_of_scheme(address: str) -> str:
+    """Returns why an address of no known scheme, or without a bucket, is not taken."""
+    rule = "a run folder is a local path, s3://bucket/folder or gs://bucket/folder"
+    if "@" in address:
+        return f"{rule}, got something@..."
+    meant = _meant(address)
+    return f"{rule}, got {address!r}" + (f": did you mean {meant!r}?" if meant else "")
+
+
+def _meant(address: str) -> str | None:
+    found = SCHEME.fullmatch(address)
+    if found is None or not found[3]:
+        return None
+    scheme, slashes, path = found[1].lower(), found[2], found[3]
+    if scheme in SPELLINGS:
+        return f"{SPELLINGS[scheme]}://{path}"
+    if scheme == "file":
+        return f"{slashes[:1]}{path}"
+    host, _, folder = path.partition("/")
+    if scheme in ("http", "https") and folder:
+        return f"s3://{folder}?endpoint_override={host}&scheme={scheme}"
+    return None
 
 
 def _fault_of_options(scheme: str, options: str) -> str | None:

@@ -12,7 +12,7 @@ from typing import TypeVar
 
 from pyarrow import fs
 
-from trainables.addresses import fault_of, split_options
+from trainables.addresses import fault_of, is_local, split_options
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -190,8 +190,8 @@ def open_storage(root: str) -> Storage:
     """
     if not root:
         raise StorageError("the run folder's address is empty: name a folder, such as runs")
-    scheme, separator, _ = root.partition("://")
-    if not separator:
+    scheme, _, _ = root.partition("://")
+    if is_local(root):
         path = str(Path(root).expanduser().absolute())
         return Storage(root=path, filesystem=fs.LocalFileSystem(), base=path)
     fault = fault_of(root)
