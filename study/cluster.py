@@ -16,6 +16,7 @@ from typing import Any
 from study.cluster_file import read_documents
 from study.cluster_lint import CLOUDS, lint_cluster
 from study.cluster_price import hourly_ceiling, wrong_gpus
+from study.console import command
 from study.dollars import dollars
 from study.findings import Finding, mapping, note, problem
 from study.instance_names import wrong_names
@@ -26,8 +27,12 @@ from trainables.cluster_schema import schema_error
 OK, BAD_INPUT = 0, 2
 
 
+@command(needs_output=True)
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs the command; returns its exit status: 0, or 2 where the file must not be used."""
+    """Runs the command; returns its exit status.
+
+    0: no problem. 1: the output could not be written. 2: the file must not be used.
+    """
     options = _parser().parse_args(arguments)
     try:
         documents, findings = read_documents(options.file)
@@ -143,7 +148,8 @@ def _parser() -> argparse.ArgumentParser:
         prog="python -m study.cluster",
         description="Check a cluster file (`ray up`, or KubeRay) before it costs anything: Ray's "
         "schema, then spot market, budget, token, ports and typing errors. No cloud is asked.",
-        epilog="exit status: 0 no problem, 2 problems (each with its key, its rule and what to do)",
+        epilog="exit status: 0 no problem, 1 the output could not be written, 2 problems (each "
+        "with its key, its rule and what to do)",
     )
     parser.add_argument("file", metavar="FILE", type=Path, help="such as cluster.yaml")
     parser.add_argument(

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 
+from study.console import command
 from study.data_flags import add_data_flags
 from study.data_html import data_html
 from study.data_report import DataReport, describe_data
@@ -23,14 +24,19 @@ BAD_INPUT = 2
 """Exit status where the input cannot be used."""
 
 
+@command(needs_output=True)
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Prints the report of a task; returns the exit status."""
+    """Prints the report of a task; returns the exit status.
+
+    0: done. 1: the output could not be written. 2: bad input.
+    """
     options = _parser().parse_args(arguments)
     try:
+        storage = None if options.out is None else open_storage(options.out)
         data = load_task(options.task, options.data_root, options.skip_bad_rows)
         split = make_split(data, n_train=options.n_train)
-        if options.out is not None:
-            made = hardness_means(open_storage(options.out), data)
+        if storage is not None:
+            made = hardness_means(storage, data)
             data = replace(data, measures={**data.measures, **made})
         report = describe_data(SplitTask(data=data, split=split), n_train=options.n_train)
         if options.html is not None:
@@ -60,7 +66,8 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m study.data",
         description="What is in a task: levels, pools, overlap of draws, correlations, examples.",
-        epilog=f"tasks (DIR: the data root):\n{tasks}",
+        epilog=f"tasks (DIR: the data root):\n{tasks}\n\nexit status: 0 done, 1 the output could "
+        "not be written, 2 bad input",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("task", help="name of a task (below)")

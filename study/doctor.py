@@ -21,7 +21,9 @@ from importlib.metadata import PackageNotFoundError, requires, version
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from study.console import command
 from study.text_table import aligned
+from trainables.addresses import is_local
 from trainables.doctor_checks import Check, model_checks, run_check
 
 if TYPE_CHECKING:
@@ -39,8 +41,12 @@ CLOCK_WARNING_S, CLOCK_PROBLEM_S = 10.0, 300.0
 """S3 refuses requests whose time is 15 minutes off; a third of it is time to set the clock."""
 
 
+@command(needs_output=True)
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs the command; returns its exit status: 0, or 1 where something is a problem."""
+    """Runs the command; returns its exit status.
+
+    0: no problem. 1: a problem, or the output could not be written.
+    """
     options = _parser().parse_args(arguments)
     found = []
     for name, check in _checks(options.out, options.data_root, is_deep=options.deep):
@@ -92,7 +98,7 @@ def check_packages(constraints: Path | None = None, installed: str = PROJECT) ->
         installed: Name of the project, whose requirements are looked at.
     """
     path = constraints or Path(__file__).parents[1] / "constraints.txt"
-    pinned = _pinned(path.read_text()) if path.is_file() else {}
+    pinned = _pinned(path.read_text("utf-8")) if path.is_file() else {}
     missing, other = [], []
     needed = _needed(installed)
     for name in needed:
@@ -201,7 +207,7 @@ def check_disk(out: str) -> Check:
     """Looks at the free space where results, models and Ray's files go."""
     cache = os.environ.get("HF_HOME", "~/.cache/huggingface")
     places = {"models": cache, "temporary files": tempfile.gettempdir()}
-    if "://" not in out:
+    if is_local(out):
         places["results"] = out
     free = {name: free_gb(Path(place).expanduser()) for name, place in places.items()}
     return judge_disk(free)
@@ -268,7 +274,7 @@ def _parser() -> argparse.ArgumentParser:
         prog="python -m study.doctor",
         description="Is this machine ready for a study? Says for each thing: ok, warning or "
         "problem, and what to do.",
-        epilog="exit status: 0 no problem, 1 a problem",
+        epilog="exit status: 0 no problem, 1 a problem, or the output could not be written",
     )
     parser.add_argument(
         "--out",

@@ -19,6 +19,7 @@ from search_spaces.registry import find_space
 from search_spaces.space import Space
 from study.budget import Budget, add_market_flags, add_max_cost_flag, open_market, price_plan
 from study.command import refuse, run_command
+from study.console import command
 from study.cost import CostError, Market, Timings, check_budget, check_room
 from study.cost_text import describe_cost
 from study.data_flags import add_data_flags
@@ -43,6 +44,7 @@ from trainables.storage import Storage, check_writable, open_storage
 from trainables.task_data import TaskData
 
 
+@command(needs_output=False)
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command; returns its exit status.
 
@@ -57,13 +59,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _run(options: argparse.Namespace) -> int:
     try:
         space = find_space(options.space)
+        storage = open_storage(options.out)
         market = open_market(
             options.prices, options.instance, address=options.address, max_cost=options.max_cost
         )
         if options.dry_run:
             return _dry_run(space, options, market)
         plan = plan_hardness(space, options.data_root, skip_bad_rows=options.skip_bad_rows)
-        storage = open_storage(options.out)
         check_writable(storage)
     except (OSError, ValueError) as error:
         return refuse(error)

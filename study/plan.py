@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 from search_spaces.registry import find_space
 from study.budget import add_market_flags, open_market, price_plan
+from study.console import command
 from study.data_flags import add_data_flags
 from study.foresight import foresee, format_foresight
 from study.outline import describe_plan, describe_unloaded
@@ -21,8 +22,12 @@ from trainables.storage import open_storage
 OK, BAD_INPUT = 0, 2
 
 
+@command(needs_output=True)
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs the command; returns its exit status: 0, or 2 for bad input."""
+    """Runs the command; returns its exit status.
+
+    0: done. 1: the output could not be written. 2: bad input.
+    """
     options = _parser().parse_args(arguments)
     skip = options.skip_bad_rows
     try:
@@ -68,6 +73,7 @@ def _parser() -> argparse.ArgumentParser:
         prog="python -m study.plan",
         description="Print what a study would run and what each of its points could resolve. "
         "Nothing is run or written.",
+        epilog="exit status: 0 done, 1 the output could not be written, 2 bad input",
     )
     parser.add_argument(
         "space", metavar="SPACE", help="name of a space, or path/to/file.py:function"

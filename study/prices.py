@@ -205,7 +205,7 @@ def read_prices(path: Path | None = None) -> PriceTable:
     """
     place = str(path) if path is not None else "study/prices.toml"
     try:
-        text = path.read_text() if path is not None else _shipped()
+        text = path.read_text("utf-8") if path is not None else _shipped()
         content: dict[str, Any] = tomllib.loads(text)
         return PriceTable.model_validate(content)
     except (OSError, UnicodeDecodeError) as error:
@@ -217,4 +217,4 @@ def read_prices(path: Path | None = None) -> PriceTable:
 
 
 def _shipped() -> str:
-    return files("study").joinpath("prices.toml").read_text()
+    return files("study").joinpath("prices.toml").read_text("utf-8")

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 
 from study.against import compare, format_comparison
 from study.alignment_text import format_win_rates
+from study.console import command
 from study.facts.papers import PAPERS
 from study.planned import Plan, read_plan
 from study.reporting.axes import AXES, VALUES
@@ -64,8 +65,13 @@ def print_findings(content: Content) -> None:
         print(f"- {line}")
 
 
+@command(needs_output=True)
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs the command; returns its exit status: 0, or 2 for bad input (one line says what)."""
+    """Runs the command; returns its exit status.
+
+    0: done. 1: the report is there, but the output could not be written. 2: bad input (one line
+    says what).
+    """
     options = _parser().parse_args(arguments)
     try:
         storage, space = open_run(options.run)
@@ -115,7 +121,8 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m study.report",
         description="Make surface and report of a study again from its records, finished or not.",
-        epilog="exit status: 0 done, 2 bad input (nothing was written)",
+        epilog="exit status: 0 done, 1 the report is there but the output could not be written, 2 "
+        "bad input (nothing was written)",
     )
     parser.add_argument("run", metavar="RUN", help="folder of the study, such as runs/micro")
     parser.add_argument("--x", metavar="AXIS", help=f"one of {', '.join(AXES)}")

@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from study.console import command
 from study.planned import read_plan
 from study.prices import read_prices
 from study.progress import clock
@@ -28,10 +29,11 @@ SHOWN = 10
 """Running cells and reasons of failures that the text lists; --json lists all."""
 
 
+@command(needs_output=True)
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command; returns its exit status.
 
-    0: no cell failed so far. 1: a cell failed. 2: bad input.
+    0: no cell failed so far. 1: a cell failed, or the output could not be written. 2: bad input.
     """
     options = _parser().parse_args(arguments)
     try:
@@ -181,7 +183,8 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m study.status",
         description="How far a study is, from its plan and records alone.",
-        epilog="exit status: 0 no cell failed so far, 1 a cell failed, 2 bad input",
+        epilog="exit status: 0 no cell failed so far, 1 a cell failed or the output could not be "
+        "written, 2 bad input",
     )
     parser.add_argument(
         "run", metavar="RUN", help="folder of the study: runs/micro, s3://bucket/runs/micro"

@@ -16,6 +16,7 @@ from study.budget import (
     price_plan,
 )
 from study.command import refuse, run_command
+from study.console import command
 from study.cost import Market, Timings, check_budget, check_room
 from study.data_flags import add_data_flags
 from study.growing import describe_lost
@@ -31,6 +32,7 @@ from trainables.errors import UnavailableError
 from trainables.storage import Storage, check_writable, open_storage
 
 
+@command(needs_output=False)
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command; returns its exit status.
 

@@ -15,6 +15,7 @@ from search_spaces.search import RANGES
 from search_spaces.space import BaseModelRef, Footprint, Space
 from study.budget import add_market_flags, add_max_cost_flag, open_market
 from study.command import refuse, run_command
+from study.console import command
 from study.cost_search import SearchBudget
 from study.data_flags import add_data_flags
 from study.lock import held
@@ -31,6 +32,7 @@ NOTHING_FOUND = 1
 METHODS = {name.replace(" ", "-"): name for name in RANGES}
 
 
+@command(needs_output=False)
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command; returns its exit status.
 

@@ -9,11 +9,15 @@ import subprocess
 import sys
 from functools import cache
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
-from study.running import OK
+from study import data, measure, plan, sweep, tune
+from study.run_folder import open_run
+from study.running import BAD_INPUT, OK
 from study.sweep import main
+from trainables.addresses import fault_of
 from trainables.storage import StorageError, open_storage
 
 ROOT = Path(__file__).parents[1]
@@ -230,7 +234,7 @@ def test_no_secret_of_the_environment_is_printed_or_kept(
         ("s3://b/runs", "no bucket's name"),
         ("s3://bucket/../other", r"must not hold '\.\.'"),
         ("gs://buck et/runs", "no bucket's name"),
-        ("file:///etc", "--out must be"),
+        ("file:///etc", "is a local path, s3"),
     ],
 )
 def test_bucket_addresses_are_checked_and_keys_in_them_not_repeated(
@@ -239,6 +243,59 @@ def test_bucket_addresses_are_checked_and_keys_in_them_not_repeated(
     with pytest.raises(StorageError, match=message) as refused:
         open_storage(address)
     assert "se/cret" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("address", "meant"),
+    [
+        ("s3:/bucket/x", "s3://bucket/x"),
+        ("s3:bucket/x", "s3://bucket/x"),
+        ("S3://bucket/x", "s3://bucket/x"),
+        ("s3a://bucket/x", "s3://bucket/x"),
+        ("gs:/bucket/x", "gs://bucket/x"),
+        ("gcs://bucket/x", "gs://bucket/x"),
+        ("file:///tmp/x", "/tmp/x"),
+        ("file:runs/x", "runs/x"),
+        ("http://host:9000/bucket/x", "s3://bucket/x?endpoint_override=host:9000&scheme=http"),
+    ],
+)
+def test_a_mistyped_address_is_refused_with_the_one_that_was_meant(
+    address: str, meant: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for opened in (open_storage, open_run):
+        with pytest.raises(ValueError, match=re.escape(f"did you mean '{meant}'?")):
+            opened(address)
+    assert list(tmp_path.iterdir()) == []
+    assert fault_of(meant) is None or "://" not in meant
+
+
+@pytest.mark.parametrize("address", ["s3:/key:secret@bucket/x", "s3:/bucket/x?secret_key=secret"])
+def test_a_mistyped_address_is_not_repeated_with_its_secrets(address: str) -> None:
+    with pytest.raises(StorageError) as refused:
+        open_storage(address)
+    assert "secret" not in str(refused.value)
+
+
+def test_a_colon_may_stand_in_a_local_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for path in ("runs/12:30", "night:2", "2026-11-29T12:30", "./s3:/bucket"):
+        assert open_storage(path).root == str(tmp_path / path)
+
+
+@pytest.mark.parametrize("command", [sweep, plan, measure, tune, data])
+def test_a_mistyped_address_is_refused_before_any_work(
+    command: ModuleType,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    extra = ["--method", "qlora"] if command is tune else []
+    name = "arc" if command is data else "micro"
+    assert command.main([name, "--out", "s3:/bucket/x", *extra]) == BAD_INPUT
+    assert "did you mean 's3://bucket/x'?" in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_keys_of_files_stay_inside_the_run_folder(tmp_path: Path) -> None:

@@ -159,7 +159,7 @@ def configuration_of_head() -> Mapping[str, Any] | None:
     import yaml
 
     try:
-        config = yaml.safe_load(path.read_text())
+        config = yaml.safe_load(path.read_text("utf-8"))
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise ClusterError(
             f"{BOOTSTRAP_FILE}, which says what the cluster may grow to, cannot be read: {error}"

@@ -140,7 +140,7 @@ def _resolve_folder(ref: BaseModelRef, folder: Path) -> ModelSource:
 
 def _read_config(name: str, path: Path) -> Mapping[str, Any]:
     try:
-        config = json.loads(path.read_text())
+        config = json.loads(path.read_text("utf-8"))
     except ValueError as error:
         raise ValueError(f"model {name!r}: {path} is not JSON: {error}") from error
     if not isinstance(config, dict):

@@ -63,7 +63,7 @@ def file_system(path: Path, mounts: str | None = None) -> str:
         mounts: Lines of /proc/mounts; None: this machine's.
     """
     if mounts is None:
-        mounts = MOUNTS.read_text() if MOUNTS.is_file() else ""
+        mounts = MOUNTS.read_text("utf-8", "replace") if MOUNTS.is_file() else ""
     target, found = os.path.realpath(path), ("", "")
     for line in mounts.splitlines():
         _, point, name, *_ = line.split(" ")
