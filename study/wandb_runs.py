@@ -7,6 +7,7 @@ names, git remotes, console output) is switched off.
 
 from __future__ import annotations
 
+import logging
 import netrc
 import os
 import sys
@@ -100,6 +101,7 @@ class WandbRuns:
         os.environ.setdefault("WANDB_SILENT", "true")
         import wandb
 
+        logging.getLogger("wandb").setLevel(logging.WARNING)  # debug.log would hold absolute paths
         return wandb
 
     def close(self) -> None:

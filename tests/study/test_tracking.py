@@ -190,6 +190,22 @@ def test_without_a_key_the_runs_are_offline_below_the_run_folder(
     assert "W&B" not in capfd.readouterr().err
 
 
+def test_an_offline_run_holds_the_path_of_the_run_folder_only_where_sync_finds_its_files(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("WANDB_DATA_DIR")
+    out = tmp_path / "home-of-ada"
+    study = small_study(out)
+    track(study)
+    staging = f"{out}/fake/wandb/files/artifacts/staging/".encode()
+    names = set()
+    for file in (out / "fake" / "wandb").rglob("*"):
+        if file.is_file() and str(out).encode() in (content := file.read_bytes()):
+            assert str(out).encode() not in content.replace(staging, b""), file
+            names.add(file.suffix)
+    assert names == {".wandb"}
+
+
 def test_a_study_in_a_bucket_has_its_offline_runs_copied_there(tmp_path: Path) -> None:
     bucket = PyFileSystem(FSSpecHandler(MemoryFileSystem()))
     storage = Storage(root="s3://bucket/runs", filesystem=bucket, base=f"/{tmp_path.name}/runs")
