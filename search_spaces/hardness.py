@@ -25,7 +25,7 @@ class ModelHardness(Value):
     of them, and is cut at quantiles. Size 0, the base as it is, is always one of the sizes.
     """
 
-    name: str = Field(default="mdl", pattern=r"^[a-z][a-z0-9_-]*$")
+    name: str = Field(default="mdl", pattern=r"^[a-z][a-z0-9_-]*$", max_length=100)
     models: tuple[BaseModelRef, ...] = ()
     """Whose probabilities they are; empty: the space's models."""
     method: Annotated[ZeroShot | TrainedRecipe, Field(discriminator="method")] = ZeroShot()
@@ -34,7 +34,7 @@ class ModelHardness(Value):
     sizes: tuple[PositiveInt, ...] = ()
     """Training sizes above 0, rising; none where the method is zero-shot. The paper's: 5, 20, 80,
     340, 900."""
-    seeds: PositiveInt = 5
+    seeds: PositiveInt = Field(default=5, le=10_000)
     """Draws of each size. An item is scored by the draws that it is not in."""
 
     @model_validator(mode="after")

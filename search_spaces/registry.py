@@ -11,12 +11,17 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 from pydantic import ValidationError
 
 import search_spaces
+from search_spaces.explain import explain, one_line, short
 from search_spaces.space import Space
-from search_spaces.values import explain
+from search_spaces.values import Value
+
+MAX_CHARS = 300
+"""Of what a user's code says when it fails."""
 
 
 def find_space(name: str) -> Space:
@@ -31,12 +36,14 @@ def find_space(name: str) -> Space:
     """
     factory = _from_file(name) if ".py:" in name else _from_package(name)
     with _blaming(name, "calling the function"):
+        wanted = _arguments(factory)
+        if wanted:
+            raise ValueError(f"it wants {', '.join(wanted)}: give each argument a default")
         space = factory()
     if not isinstance(space, Space):
-        raise ValueError(f"space {name!r} must return a Space, it returned {space!r}")
+        raise ValueError(f"space {name!r} must return a Space, it returned {short(space)}")
     with _blaming(name, "checking what it returns"):
-        # `model_copy(update=...)` does not validate: a misspelt key would be silently ignored.
-        return Space.model_validate(dict(space.__dict__))
+        return Space.model_validate(_unchecked(space))
 
 
 def named_spaces() -> Mapping[str, Callable[[], Space]]:
@@ -52,12 +59,27 @@ def _blaming(name: str, what: str) -> Iterator[None]:
     """Turns whatever a user's code raises into an error that names the space."""
     try:
         yield
+    except KeyboardInterrupt:  # Ctrl-C, which is no fault of the space
+        raise
     except ValidationError as error:
         raise ValueError(f"space {name!r}: {explain(error)}") from error
-    except Exception as error:
+    except SystemExit as error:
+        code = short(error.code)
+        raise ValueError(f"space {name!r}: {what} ends with sys.exit({code}); drop it") from error
+    except BaseException as error:
+        said = one_line(str(error), MAX_CHARS)
+        if "BaseModel.__init__() takes 1 positional argument" in said:
+            said = "fields are given by name, as in Level(name='easy', low=1, high=2)"
         raise ValueError(
-            f"space {name!r}: {what} fails with {type(error).__name__}: {error}"
+            f"space {name!r}: {what} fails with {type(error).__name__}: {said}"
         ) from error
+
+
+def _unchecked(value: Any) -> Any:
+    """Returns a value as plain parts: `model_copy(update=...)` does not check what it is given."""
+    if isinstance(value, Value):
+        return {name: _unchecked(part) for name, part in vars(value).items()}
+    return tuple(map(_unchecked, value)) if isinstance(value, tuple) else value
 
 
 def _from_package(name: str) -> Callable[[], Space]:
@@ -83,6 +105,10 @@ def _from_file(name: str) -> Callable[[], Space]:
     with _blaming(name, f"importing {str(path)!r}"):
         spec.loader.exec_module(module)
     factory = getattr(module, function, None)
+    if isinstance(factory, Space):
+        raise ValueError(
+            f"space {name!r}: {function!r} is a Space; give a function that returns it"
+        )
     if not callable(factory):
         known = sorted(_factories(module)) or ["none that returns a Space"]
         raise ValueError(
@@ -99,8 +125,15 @@ def _factories(module: ModuleType) -> dict[str, Callable[[], Space]]:
         if inspect.isfunction(value)
         and value.__module__ == module.__name__
         and value.__annotations__.get("return") in ("Space", Space)
-        and all(
-            parameter.default is not parameter.empty
-            for parameter in inspect.signature(value).parameters.values()
-        )
+        and not _arguments(value)
     }
+
+
+def _arguments(function: Callable[..., object]) -> list[str]:
+    """Returns the names of the arguments that a function cannot be called without."""
+    return [
+        name
+        for name, parameter in inspect.signature(function).parameters.items()
+        if parameter.default is parameter.empty
+        and parameter.kind not in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD)
+    ]

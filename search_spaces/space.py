@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable
 from itertools import pairwise
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import Field, NonNegativeInt, PositiveInt, field_validator, model_validator
+from pydantic import Field, NonNegativeInt, PositiveInt, model_validator
 
 from search_spaces.base_models import BaseModelRef, EngineName, Footprint
 from search_spaces.hardness import ModelHardness
@@ -27,6 +27,9 @@ __all__ = [
     "Space",
     "TaskAxis",
 ]
+
+
+Recipes = tuple[Annotated[TrainedRecipe, Field(discriminator="method")], ...]
 
 
 class TaskAxis(Value):
@@ -52,7 +55,7 @@ class TaskAxis(Value):
     """Name of the format that recipes with reasoning use."""
     conditions: tuple[Condition, ...] = ()
     """Sources of supervision beside the training levels and `all`."""
-    methods: tuple[TrainedRecipe, ...] = ()
+    methods: Recipes = ()
     """Recipes of this task alone; empty: the space's."""
 
     @model_validator(mode="after")
@@ -161,13 +164,13 @@ class Contrast(Value):
 class Space(Value):
     """Everything a study could run."""
 
-    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")
+    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$", max_length=100)
     """Folder of the study under the output folder."""
     models: tuple[BaseModelRef, ...] = Field(min_length=1)
     tasks: tuple[TaskAxis, ...] = Field(min_length=1)
-    methods: tuple[TrainedRecipe, ...] = Field(min_length=1)
+    methods: Recipes = Field(min_length=1)
     """Recipes; a method with several recipes stands several times."""
-    seeds: PositiveInt = 5
+    seeds: PositiveInt = Field(default=5, le=10_000)
     """Training draws per cell: seeds 0 .. seeds - 1."""
     study_seed: NonNegativeInt = 0
     split: Literal["frozen", "paper"] = "frozen"
@@ -186,13 +189,6 @@ class Space(Value):
     compares them under the gold reward of the task."""
     hardness: tuple[ModelHardness, ...] = ()
     """Model-based measures that its axes name; `python -m study.measure` makes them."""
-
-    @field_validator("models", "tasks", "methods", "contrasts", "hardness", mode="before")
-    @classmethod
-    def _is_a_tuple(cls, given: object) -> object:
-        if isinstance(given, Value):
-            raise ValueError("a tuple is wanted: one element needs a comma behind it, as in (x,)")
-        return given
 
     @model_validator(mode="after")
     def _nothing_twice(self) -> Space:

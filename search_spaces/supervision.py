@@ -112,7 +112,7 @@ class Condition(Value):
     self_training: SelfTraining | None = None
     unlabelled: tuple[str, ...] = ()
     """Levels of the unlabelled pool, from easy to hard; empty: the whole pool."""
-    rounds: PositiveInt = 1
+    rounds: PositiveInt = Field(default=1, le=1_000)
     """Rounds of self-training: each is a cell, and a row of the surface."""
     label_cost: float = Field(default=1.0, gt=0.0)
     """Price of one label, in labels of the easiest level."""

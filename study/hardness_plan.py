@@ -22,6 +22,7 @@ from study.hardness_values import HardnessSource
 from study.planned import ModelFacts, Plan, TaskFacts
 from study.planner import Inputs
 from study.work import expected_flop, expected_training_flop, task_size
+from trainables import layout
 from trainables.block import PlannedCell
 from trainables.chat_templates import prompt_hash
 from trainables.draws import ids_hash
@@ -72,6 +73,7 @@ def plan_hardness(
         ValueError: If no axis is, or a task, model or prompt cannot be used, or a task has fewer
             items than the largest training size.
     """
+    layout.check_space_name(space.name)
     wanted = wanted_hardness(space)
     names = dict.fromkeys(task for task, _ in wanted)
     data = {name: load_task(name, data_root, skip_bad_rows) for name in names}

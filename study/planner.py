@@ -81,8 +81,7 @@ def make_plan(
             model, a level without items, a band with fewer items than a recipe's labels, broken
             data. Nothing has been written by then.
     """
-    if space.name in layout.FOLDERS:
-        raise ValueError(f"a space may not be named {space.name!r}: a folder of the run folder is")
+    layout.check_space_name(space.name)
     check_footprints(space)
     space, tasks = load_tasks(space, data_root, storage, skip_bad_rows=skip_bad_rows)
     models = {model.name: resolve_model(model) for model in space.models}

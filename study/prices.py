@@ -16,7 +16,8 @@ from typing import Annotated, Any
 
 from pydantic import Field, ValidationError, model_validator
 
-from search_spaces.values import Value, explain
+from search_spaces.explain import explain
+from search_spaces.values import Value
 
 SECONDS_PER_HOUR = 3600.0
 

@@ -57,6 +57,7 @@ def make_searches(
         ValueError: If no axis has the method, one has several recipes of it, a pool is too small,
             or data or models cannot be used.
     """
+    layout.check_space_name(space.name)
     if space.split == "paper":
         raise ValueError(
             f"space {space.name} has split 'paper', where every item may be a test item, and a "

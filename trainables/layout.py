@@ -74,6 +74,23 @@ FOLDERS = frozenset({CELLS, RUNNING, CHECKPOINTS, MEASURES, "states"})
 """Of a run folder, beside those of its spaces."""
 
 
+_RESERVED = re.compile(rf"({'|'.join(sorted(FOLDERS))}|{re.escape(LOCK)}.*)|.*\.measures", re.I)
+
+
+def check_space_name(name: str) -> None:
+    """Refuses a space whose folder would be something else's.
+
+    Raises:
+        ValueError: If the run folder has a file or folder of this name, in any letter case, or
+            `study.measure` of another space has it.
+    """
+    if _RESERVED.fullmatch(name):
+        raise ValueError(
+            f"a space may not be named {name!r}: the run folder keeps that name for itself; give "
+            "the space another name"
+        )
+
+
 def checkpoint(cell_id: str) -> str:
     """How far a cell's training is; gone when it ends. All in one folder: quick to list."""
     return f"{CHECKPOINTS}/{cell_id}"
