@@ -71,7 +71,7 @@ def run(command: Command, *arguments: str, keeps: Path) -> Outcome:
 
 def refused(outcome: Outcome, *named: str) -> None:
     """Checks that a command refused its input, in a message that names what is wrong with it."""
-    assert outcome.status == BAD_INPUT, outcome.out
+    assert outcome.status == BAD_INPUT, outcome.out[:200]
     for text in named:
         assert text in outcome.err, (text, outcome.err)
 

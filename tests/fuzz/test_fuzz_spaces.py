@@ -1,0 +1,761 @@
+"""Any space in a file of the user's own: planned where each field follows its rule, else refused.
+
+A space is kept as the text of its parts' fields, so that anything can stand where a value belongs.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import search_spaces.recipes
+import search_spaces.space
+import search_spaces.supervision
+from study import plan, sweep
+from tests.fuzz.harness import BAD_INPUT, Outcome, Tally, accepted, examples, refused, run
+
+Parts = dict[str, dict[str, str]]
+"""Part -> field -> its text in the file."""
+
+CLASSES = {
+    "footprint": "Footprint",
+    "model": "BaseModelRef",
+    "easy": "Level",
+    "hard": "Level",
+    "test": "Level",
+    "labels": "Labels",
+    "training": "SelfTraining",
+    "noisy": "Condition",
+    "ssrm": "Condition",
+    "reasoning": "Reasoning",
+    "examples": "InContext",
+    "probe": "LinearProbe",
+    "qlora": "QLoRA",
+    "full": "FullFineTuning",
+    "axis": "TaskAxis",
+    "contrast": "Contrast",
+    "hardness": "ModelHardness",
+    "space": "Space",
+}
+"""Each part and its class, in an order in which a part stands before those that hold it."""
+
+BASE: Parts = {
+    "footprint": {},
+    "model": {"name": "'micro-s'", "footprint": "footprint"},
+    "easy": {"name": "'easy'", "low": "1", "high": "2"},
+    "hard": {"name": "'hard'", "low": "3", "high": "4"},
+    "test": {"name": "'hardest'", "low": "4", "high": "4"},
+    "labels": {"kind": "'noise'", "rate": "0.5"},
+    "training": {},
+    "noisy": {"name": "'noisy'", "levels": "('easy',)", "labels": "labels"},
+    "ssrm": {
+        "name": "'ssrm'",
+        "levels": "('easy',)",
+        "unlabelled": "('easy', 'hard')",
+        "self_training": "training",
+        "rounds": "2",
+    },
+    "reasoning": {},
+    "examples": {"k": "1"},
+    "probe": {"n_train": "2"},
+    "qlora": {"n_train": "2"},
+    "full": {"n_train": "2"},
+    "axis": {
+        "task": "'jsonl'",
+        "measure": "'steps'",
+        "train_levels": "(easy, hard)",
+        "test_levels": "(hard, test)",
+        "conditions": "(noisy, ssrm)",
+    },
+    "contrast": {"null": "'E=H'", "condition": "'easy'", "test_level": "'hard'"},
+    "hardness": {},
+    "space": {
+        "name": "'own'",
+        "models": "(model,)",
+        "tasks": "(axis,)",
+        "methods": "(examples, probe, qlora, full)",
+        "seeds": "1",
+        "contrasts": "(contrast,)",
+        "footprint": "footprint",
+        "hardness": "(hardness,)",
+    },
+}
+
+NO_TEXT = ["5", "None", "['x']", "1.5", "object()", "''"]
+NO_OPTIONAL_TEXT = [text for text in NO_TEXT if text not in ("None", "''")]
+NO_COUNT = ["0", "-3", "1.5", "None", "'many'", "[1]", "nan", "inf", "True", "object()"]
+NO_OPTIONAL_COUNT = [text for text in NO_COUNT if text != "None"]
+NO_WHOLE = [text for text in NO_COUNT if text != "0"]
+NO_POSITIVE = ["0", "-1e-9", "None", "'much'", "nan", "inf", "[1.0]", "object()"]
+NO_NUMBER = ["None", "'much'", "nan", "-inf", "[1.0]", "{}", "object()"]
+NO_SHARE = ["-0.1", "1.01", *NO_NUMBER]
+NO_SHARE_BELOW_1 = [*NO_SHARE, "1"]
+NO_CHOICE = ["'other'", "''", "None", "5", "['x']"]
+NO_TRUTH = ["None", "'perhaps'", "2", "[True]"]
+NO_PART = ["5", "'x'", "{'odd': 1}", "[1]", "object()"]
+NO_PARTS = ["None", "5", "('x',)", "(5,)", "(None,)", "(object(),)", "object()"]
+NO_NAME_OF_A_STUDY = [
+    *("'..'", "'a/b'", "'-a'", "'ä'", "'a b'", "'a\\n'", "'a' * 300"),
+    *("'cells'", "'running'", "'states'", "'checkpoints'", "'measures'", "'sweep.json'"),
+]
+NO_NAMES = ["5", "None", "(1,)", "(None,)", "('elsewhere',)"]
+
+COUNTS, LABELS = ["1", "2", "7"], ["1", "2", "2.0"]
+SHARES = ["0", "0.25", "0.5"]
+POSITIVE = ["1e-9", "0.5", "3", "1e6"]
+
+Values = list[str]
+
+RECIPE: dict[str, tuple[Values, Values]] = {
+    "quantization": (["'none'"], NO_CHOICE),
+    "scoring": (["'sum'", "'per-token'", "'per-char'", "'pmi'"], NO_CHOICE),
+    "orders": (["'given'", "'all'"], NO_CHOICE),
+    "prompt": (["None", "'default'"], [*NO_OPTIONAL_TEXT, "'unheard of'", "'chat:default'"]),
+    "reasoning": (["None"], NO_PART),
+    "search": (["None", "'1234'"], NO_OPTIONAL_TEXT),
+    "search_labels": (["None", "7"], NO_OPTIONAL_COUNT),
+}
+
+TRAINED = RECIPE | {
+    "n_train": (LABELS, NO_COUNT),
+    "loss": (["'choices'"], NO_CHOICE),
+    "learning_rate": (POSITIVE, NO_POSITIVE),
+    "warm_up": (SHARES, NO_SHARE_BELOW_1),
+    "epochs": (COUNTS, NO_COUNT),
+    "batch_size": (COUNTS, NO_COUNT),
+    "weight_decay": (["0", *POSITIVE], ["-1", *NO_NUMBER]),
+    "max_grad_norm": (POSITIVE, NO_POSITIVE),
+}
+
+CONDITION: dict[str, tuple[Values, Values]] = {
+    "name": (["'own words'", "'härd ≤'"], [*NO_TEXT, "'easy'", "'all'", "'zero-shot'"]),
+    "levels": (["()", "('easy',)", "('hard',)", "('easy', 'hard')"], NO_NAMES),
+    "n_train": (["None", "1", "2"], NO_OPTIONAL_COUNT),
+    "labels": (["Labels()"], [*NO_PART, "None"]),
+    "label_cost": (POSITIVE, NO_POSITIVE),
+    "control": (["True", "False"], NO_TRUTH),
+}
+
+LEVEL: dict[str, tuple[Values, Values]] = {
+    "name": ([], [*NO_TEXT, "'all'", "'zero-shot'"]),
+    "low": ([], NO_NUMBER),
+    "high": ([], NO_NUMBER),
+}
+
+FIELDS: Mapping[str, Mapping[str, tuple[Values, Values]]] = {
+    "footprint": {
+        "workers": (["None", "1", "4"], NO_OPTIONAL_COUNT),
+        "cpus_per_worker": (COUNTS, NO_COUNT),
+        "gpus_per_worker": (["None", "0", "1"], ["-1", "'x'", "1.5"]),
+        "engine": (["'plain'", "'zero-3'"], NO_CHOICE),
+        "offload": (["False"], [*NO_TRUTH, "True"]),
+    },
+    "model": {
+        "name": (["'micro-m'"], [*NO_TEXT, "'micro-xl'", "'./nowhere'", "'/'", "'a/b/c'"]),
+        "revision": (["None"], [*NO_OPTIONAL_TEXT, "'main'"]),
+        "dtype": (["'float32'"], [*NO_CHOICE, "'int8'"]),
+        "footprint": (["None"], NO_PART),
+    },
+    "easy": LEVEL | {"low": (["-1e9", "0.5"], [*NO_NUMBER, "2.5"])},
+    "hard": LEVEL | {"high": (["4.5", "1e9"], [*NO_NUMBER, "2.5"])},
+    "test": LEVEL | {"low": (["3", "3.5"], [*NO_NUMBER, "4.5"])},
+    "labels": {
+        "kind": (["'noise'", "'paper noise'"], [*NO_CHOICE, "'gold'", "'random'", "'trivial'"]),
+        "rate": (["0", "0.1", "1"], NO_SHARE),
+    },
+    "training": {
+        "threshold": (["0.4", "0.9", "1"], [*NO_SHARE, "0.1"]),
+        "rule": (
+            ["'fixed'", "'quantile'", "'class-balanced'", "'freematch'"],
+            [*NO_CHOICE, "'softmatch'"],
+        ),
+        "confidence": (["'raw'", "'chance-normalised'"], NO_CHOICE),
+        "start": (["'restart'"], [*NO_CHOICE, "'continue'"]),
+        "memory": (["'relabel'", "'accumulate'"], NO_CHOICE),
+        "admission": (["'at-once'"], NO_CHOICE),
+        "orders": (["'given'", "'all'"], NO_CHOICE),
+        "calibration": (["'none'"], [*NO_CHOICE, "'temperature'"]),
+        "n_validation": (["0"], [*NO_WHOLE, "1"]),
+        "label_smoothing": (["0"], [*NO_SHARE_BELOW_1, "0.1"]),
+        "targets": (["'pseudo'", "'random'", "'oracle'", "'none'"], NO_CHOICE),
+        "max_unlabelled": (["None", "1", "100"], NO_OPTIONAL_COUNT),
+    },
+    "noisy": CONDITION
+    | {
+        "self_training": (["None"], NO_PART),
+        "unlabelled": (["()"], [*NO_NAMES, "('easy',)"]),
+        "rounds": (["1"], [*NO_COUNT, "2"]),
+    },
+    "ssrm": CONDITION
+    | {
+        "self_training": (["SelfTraining()"], [*NO_PART, "None"]),
+        "unlabelled": (
+            ["()", "('easy',)", "('hard',)"],
+            [*NO_NAMES, "('hard', 'easy')", "('easy', 'easy')"],
+        ),
+        "rounds": (["1", "3"], NO_COUNT),
+    },
+    "reasoning": {
+        "max_new_tokens": (COUNTS, NO_COUNT),
+        "reading": (["2"], ["1", "3", "None", "'2'"]),
+    },
+    "examples": RECIPE | {"k": (LABELS, NO_COUNT)},
+    "probe": RECIPE
+    | {
+        "n_train": (LABELS, NO_COUNT),
+        "layers": (
+            ["('middle',)", "('last', 0)", "(1, 2)"],
+            ["()", "None", "('first',)", "(1.5,)", "'last'", "5"],
+        ),
+        "solver": (["'newton'", "'paper'"], NO_CHOICE),
+        "l2": (POSITIVE, NO_POSITIVE),
+    },
+    "qlora": TRAINED
+    | {
+        "quantization": (["'none'"], NO_CHOICE),
+        "rank": (COUNTS, NO_COUNT),
+        "alpha": (POSITIVE, NO_POSITIVE),
+        "dropout": (["0"], NO_SHARE_BELOW_1),
+        "target_modules": (["'all-linear'", "'attention'"], NO_CHOICE),
+        "head": (["'language model'"], NO_CHOICE),
+    },
+    "full": TRAINED | {"quantization": (["'none'"], [*NO_CHOICE, "'nf4'", "'int8'"])},
+    "axis": {
+        "task": ([], [*NO_TEXT, "'unheard of'", "'arc:x'", "'jsonl:other'"]),
+        "measure": (["'depth'"], [*NO_TEXT, "'unheard of'", "'answer_chars'", "'mdl:odd'"]),
+        "train_levels": ([], [*NO_PARTS, "()", "easy", "(easy, easy)", "(hard, easy)", "(hard,)"]),
+        "test_levels": (["(hard,)", "(test, hard)"], [*NO_PARTS, "()", "hard", "(test, test)"]),
+        "train_on_all": (["True", "False"], NO_TRUTH),
+        "scale": (["'ordinal'", "'quantiles'"], NO_CHOICE),
+        "bounds": (["'values'"], [*NO_CHOICE, "'quantiles'"]),
+        "prompt": (["'default'"], [*NO_TEXT, "'unheard of'", "'chat:default'"]),
+        "reasoning_prompt": (["'reasoned'"], [*NO_OPTIONAL_TEXT, "None"]),
+        "conditions": (["(ssrm,)", "(noisy,)", "()"], [*NO_PARTS, "(noisy, noisy)", "noisy"]),
+        "methods": (["()", "(examples,)", "(probe, qlora)"], [*NO_PARTS, "qlora", "('qlora',)"]),
+    },
+    "contrast": {
+        "null": (["'Z=E'", "'E=H'", "'SGR=1'"], [*NO_CHOICE, "'START=SSRM'"]),
+        "condition": (["'hard'", "'all'"], [*NO_TEXT, "'unheard of'"]),
+        "test_level": (["'hard'", "'hardest'"], [*NO_TEXT, "'easy'"]),
+        "method": (["None", "'qlora'", "'linear probe'"], [*NO_OPTIONAL_TEXT, "'dpo'"]),
+        "model": (["None", "'micro-s'"], [*NO_OPTIONAL_TEXT, "'micro-l'"]),
+    },
+    "hardness": {
+        "name": (["'mdl'", "'own-2'"], [*NO_TEXT, "'Mdl'", "'a b'", "'2'", "'ä'"]),
+        "models": (["()", "(model,)"], [*NO_PARTS, "model", "(model, model)"]),
+        "method": (["ZeroShot()"], [*NO_PART, "None", "qlora"]),
+        "sizes": (["()"], ["None", "5", "(0,)", "(5,)", "('x',)"]),
+        "seeds": (COUNTS, NO_COUNT),
+    },
+    "space": {
+        "name": (
+            ["'a'", "'A-b.c_9'"],
+            [*NO_TEXT, *NO_NAME_OF_A_STUDY],
+        ),
+        "models": (
+            ["(model, BaseModelRef(name='micro-m'))", "[model]"],
+            [*NO_PARTS, "()", "model", "(model, model)", "('micro-s',)"],
+        ),
+        "tasks": (["[axis]"], [*NO_PARTS, "()", "axis", "(axis, axis)", "('jsonl',)"]),
+        "methods": (
+            ["(qlora, full)", "[probe]"],
+            [*NO_PARTS, "()", "qlora", "(full, full)", "('qlora',)", "(ZeroShot(),)"],
+        ),
+        "seeds": (["1", "3"], NO_COUNT),
+        "study_seed": (["0", "1", "10**12"], NO_WHOLE),
+        "split": (["'frozen'"], [*NO_CHOICE, "'paper'"]),
+        "split_for": (["None", "1", "2"], NO_OPTIONAL_COUNT),
+        "contrasts": (["()", "[contrast]"], [*NO_PARTS, "contrast"]),
+        "level": (["0.9", "0.51"], ["0.5", "1", *NO_NUMBER]),
+        "footprint": (["Footprint()"], [*NO_PART, "None"]),
+        "policy": (["None"], [*NO_PART, "PolicyDPO()"]),
+        "hardness": (["()", "[hardness]"], [*NO_PARTS, "hardness", "(hardness, hardness)"]),
+    },
+}
+"""Part -> field -> values that it may have, whatever the other fields are here, and values that it
+may not have. A field without values of the first kind keeps the one it has."""
+
+ALONE = {"method", "reading"}
+"""Fields of one value: of every recipe its name."""
+
+Edits = Mapping[str, Mapping[str, str]]
+
+TOGETHER: Mapping[str, tuple[Edits, str]] = {
+    "level upside down": ({"easy": {"low": "2.5"}}, "'easy'"),
+    "levels that do not rise": ({"easy": {"low": "3", "high": "3"}}, "train_levels"),
+    "two bands of one name": ({"test": {"name": "'hard'"}}, "test_levels"),
+    "one name, two bands": (
+        {"test": {"name": "'hard'"}, "axis": {"test_levels": "(test,)"}},
+        "'hard'",
+    ),
+    "level without items": ({"test": {"low": "40", "high": "50"}}, "'hardest'"),
+    "training level without items": ({"hard": {"low": "40", "high": "50"}}, "'hard'"),
+    "levels that a condition mixes overlap": (
+        {"easy": {"high": "3"}, "noisy": {"levels": "('easy', 'hard')"}},
+        "'noisy'",
+    ),
+    "quantiles on an ordinal scale": ({"axis": {"bounds": "'quantiles'"}}, "quantiles"),
+    "quantiles with a gap": (
+        {
+            "axis": {
+                "bounds": "'quantiles'",
+                "scale": "'quantiles'",
+                "measure": "'depth'",
+                "test_levels": "(hard,)",
+            },
+            "easy": {"low": "0", "high": "0.4"},
+            "hard": {"low": "0.6", "high": "1"},
+        },
+        "[0, 1]",
+    ),
+    "quantiles with a test level of their own": (
+        {
+            "axis": {"bounds": "'quantiles'", "scale": "'quantiles'", "measure": "'depth'"},
+            "easy": {"low": "0", "high": "0.5"},
+            "hard": {"low": "0.5", "high": "1"},
+            "test": {"low": "0.9", "high": "1"},
+        },
+        "hardest",
+    ),
+    "quantiles that ties leave empty": (
+        {
+            "axis": {
+                "bounds": "'quantiles'",
+                "scale": "'quantiles'",
+                "measure": "'flat'",
+                "test_levels": "(hard,)",
+            },
+            "easy": {"low": "0", "high": "0.5"},
+            "hard": {"low": "0.5", "high": "1"},
+        },
+        "flat",
+    ),
+    "labels of more items than there are": ({"qlora": {"n_train": "1000"}}, "1000"),
+    "examples of more items than there are": ({"examples": {"k": "1000"}}, "1000"),
+    "a condition of more items than there are": ({"noisy": {"n_train": "1000"}}, "1000"),
+    "a split that leaves no test": ({"space": {"split_for": "1000"}}, "test"),
+    "no point": (
+        {
+            "axis": {
+                "train_levels": "(hard,)",
+                "conditions": "()",
+                "train_on_all": "False",
+                "test_levels": "(hard,)",
+            },
+            "contrast": {"condition": "'hard'"},
+        },
+        "point",
+    ),
+    "contrast of a condition that trains nothing": (
+        {"contrast": {"null": "'START=SSRM'"}},
+        "START=SSRM",
+    ),
+    "self-training with split paper": ({"space": {"split": "'paper'"}}, "'ssrm'"),
+    "softmatch with a threshold": ({"training": {"rule": "'softmatch'"}}, "softmatch"),
+    "no threshold": ({"training": {"threshold": "None"}}, "threshold"),
+    "softmatch that accumulates": (
+        {"training": {"rule": "'softmatch'", "threshold": "None", "memory": "'accumulate'"}},
+        "accumulate",
+    ),
+    "softmatch by examples": (
+        {"training": {"rule": "'softmatch'", "threshold": "None"}},
+        "in-context",
+    ),
+    "smoothed labels of examples": (
+        {"training": {"label_smoothing": "0.1"}, "space": {"methods": "(examples,)"}},
+        "label_smoothing",
+    ),
+    "smoothed labels of texts": (
+        {
+            "training": {"label_smoothing": "0.1"},
+            "space": {"methods": "(qlora,)"},
+            "qlora": {"loss": "'text'"},
+        },
+        "loss='text'",
+    ),
+    "calibration without labels": ({"training": {"calibration": "'temperature'"}}, "n_validation"),
+    "labels without calibration": ({"training": {"n_validation": "1"}}, "n_validation"),
+    "validation of more items than there are": (
+        {"training": {"n_validation": "1000", "calibration": "'temperature'"}},
+        "pool",
+    ),
+    "examples that are trained on": (
+        {"training": {"start": "'continue'"}, "space": {"methods": "(examples,)"}},
+        "'continue'",
+    ),
+    "a probe that is trained on": (
+        {"training": {"start": "'continue'"}, "space": {"methods": "(probe,)"}},
+        "'continue'",
+    ),
+    "one level by level": (
+        {"training": {"admission": "'by-level'"}, "ssrm": {"unlabelled": "('hard',)"}},
+        "by-level",
+    ),
+    "a threshold below chance": ({"training": {"threshold": "0.2"}}, "0.2"),
+    "gold labels cut what is self-trained": (
+        {
+            "axis": {"measure": "'answer_chars'", "test_levels": "(hard,)"},
+            "easy": {"high": "1"},
+            "hard": {"low": "2"},
+        },
+        "answer_chars",
+    ),
+    "reasoning that chooses": ({"qlora": {"reasoning": "reasoning"}}, "loss='text'"),
+    "a prompt without reasoning": (
+        {
+            "qlora": {"reasoning": "reasoning", "loss": "'text'"},
+            "axis": {"reasoning_prompt": "'default'"},
+        },
+        "reasoning_prompt",
+    ),
+    "rewards of texts": ({"qlora": {"head": "'scalar'", "loss": "'text'"}}, "scalar"),
+    "rewards scored otherwise": ({"qlora": {"head": "'scalar'", "scoring": "'pmi'"}}, "scalar"),
+    "int8 over workers": (
+        {"footprint": {"engine": "'zero-1'"}, "qlora": {"quantization": "'int8'"}},
+        "int8",
+    ),
+    "nf4 in pieces": (
+        {"footprint": {"engine": "'zero-3'"}, "qlora": {"quantization": "'nf4'"}},
+        "nf4",
+    ),
+    "dropout over workers": (
+        {"footprint": {"engine": "'zero-2'", "workers": "2"}, "qlora": {"dropout": "0.1"}},
+        "dropout",
+    ),
+    "scalar head in pieces": (
+        {"footprint": {"engine": "'zero-3'"}, "qlora": {"head": "'scalar'"}},
+        "scalar",
+    ),
+    "half precision over workers": (
+        {"footprint": {"engine": "'zero-1'"}, "model": {"dtype": "'bfloat16'"}},
+        "bfloat16",
+    ),
+    "offload without ZeRO": ({"footprint": {"offload": "True"}}, "offload"),
+    "hardness of sizes without training": ({"hardness": {"sizes": "(1, 2)"}}, "sizes"),
+    "hardness of training without sizes": ({"hardness": {"method": "probe"}}, "sizes"),
+    "hardness of falling sizes": (
+        {"hardness": {"method": "probe", "sizes": "(2, 1)"}},
+        "sizes",
+    ),
+    "hardness of generated answers": (
+        {"hardness": {"method": "ZeroShot(reasoning=reasoning)"}},
+        "mdl",
+    ),
+    "hardness that makes no such measure": ({"axis": {"measure": "'mdl:odd'"}}, "mdl:odd"),
+    "policy of no self-training": (
+        {
+            "space": {"policy": "PolicyDPO()", "methods": "(qlora,)"},
+            "axis": {"task": "'micro_preferences'", "conditions": "()"},
+        },
+        "policy",
+    ),
+    "policy of another task": (
+        {"space": {"policy": "PolicyDPO()", "methods": "(qlora,)"}},
+        "jsonl",
+    ),
+    "policy of another method": (
+        {"space": {"policy": "PolicyDPO()"}, "axis": {"task": "'micro_preferences'"}},
+        "policy",
+    ),
+    "policy of its own labels": (
+        {
+            "space": {"policy": "PolicyDPO(labels='gold')", "methods": "(qlora,)"},
+            "axis": {"task": "'micro_preferences'"},
+        },
+        "labels",
+    ),
+}
+"""What is wrong with fields together, and what the message names."""
+
+ALSO_GOOD: Mapping[str, Edits] = {
+    "as it is": {},
+    "half precision": {"model": {"dtype": "'bfloat16'"}},
+    "quantized": {"qlora": {"quantization": "'nf4'", "dropout": "0.1"}},
+    "quantized over workers": {
+        "footprint": {"engine": "'zero-2'", "workers": "4", "offload": "True"},
+        "qlora": {"quantization": "'nf4'"},
+    },
+    "a scalar head": {"qlora": {"head": "'scalar'"}},
+    "texts": {"qlora": {"loss": "'text'"}, "full": {"loss": "'text'"}},
+    "level by level": {"training": {"admission": "'by-level'"}},
+    "softmatch": {
+        "training": {"rule": "'softmatch'", "threshold": "None"},
+        "space": {"methods": "(probe, qlora)"},
+    },
+    "smoothed and trained on": {
+        "training": {"label_smoothing": "0.1", "start": "'continue'"},
+        "space": {"methods": "(qlora, full)"},
+    },
+    "calibrated": {"training": {"calibration": "'temperature'", "n_validation": "1"}},
+    "the contrast of self-training": {"contrast": {"null": "'START=SSRM'", "condition": "'ssrm'"}},
+    "split paper": {"space": {"split": "'paper'"}, "axis": {"conditions": "(noisy,)"}},
+    "quantiles": {
+        "axis": {
+            "bounds": "'quantiles'",
+            "scale": "'quantiles'",
+            "measure": "'depth'",
+            "test_levels": "(hard,)",
+        },
+        "easy": {"low": "0", "high": "0.5"},
+        "hard": {"low": "0.5", "high": "1"},
+    },
+    "hardness that is not made": {
+        "axis": {
+            "measure": "'mdl:prequential'",
+            "bounds": "'quantiles'",
+            "scale": "'quantiles'",
+            "test_levels": "(hard,)",
+            "conditions": "(noisy,)",
+        },
+        "easy": {"low": "0", "high": "0.5"},
+        "hard": {"low": "0.5", "high": "1"},
+    },
+    "hardness of training": {"hardness": {"method": "probe", "sizes": "(1, 2)"}},
+    "policies": {
+        "space": {"policy": "PolicyDPO()", "methods": "(qlora,)"},
+        "axis": {"task": "'micro_preferences'", "test_levels": "(hard,)"},
+        "training": {"threshold": "0.6"},
+    },
+}
+"""Fields that go together where one alone would not."""
+
+HEADER = """
+from search_spaces.recipes import *
+from search_spaces.recipes import Reasoning
+from search_spaces.space import *
+from search_spaces.supervision import *
+
+nan, inf = float("nan"), float("inf")
+
+"""
+
+DEPTHS = [0.25, 1.5, 2.0, 3.5, 4.0, 3.0, 1.0, 3.25]
+
+ROWS = [
+    {
+        "id": f"own-{number}",
+        "question": f"What is {number} + {number}?",
+        "choices": [str(2 * number), str(2 * number + 1), "none of these"],
+        "answer": number % 3,
+        "steps": number % 4 + 1,
+        "depth": DEPTHS[number % 8],
+        "flat": 0 if number else 1,
+    }
+    for number in range(48)
+]
+
+numbers = count()
+
+
+class Folder:
+    """The user's data, and a file for each space; all of it stays as it is."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        (root / "jsonl").mkdir()
+        (root / "jsonl" / "own.jsonl").write_text("".join(json.dumps(row) + "\n" for row in ROWS))
+
+    def run(self, text: str, command: str, function: str = "own") -> Outcome:
+        file = self.root / f"space_{next(numbers)}.py"
+        file.write_text(text)
+        arguments = [f"{file}:{function}", "--data-root", str(self.root)]
+        arguments += ["--out", str(self.root / "runs")]
+        try:
+            if command == "plan":
+                return run(plan.main, *arguments, keeps=self.root)
+            return run(sweep.main, *arguments, "--dry-run", keeps=self.root)
+        finally:
+            file.unlink()
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Folder:
+    monkeypatch.chdir(tmp_path)
+    return Folder(tmp_path)
+
+
+commands = st.sampled_from(["sweep", "plan"])
+
+
+def edited(parts: Parts, edits: Edits) -> Parts:
+    return {part: fields | dict(edits.get(part, {})) for part, fields in parts.items()}
+
+
+def text_of(parts: Parts) -> str:
+    """The file of a space: a function that makes each part, and returns the last."""
+    lines = [
+        f"    {part} = {name}({', '.join(f'{k}={v}' for k, v in parts[part].items())})"
+        for part, name in CLASSES.items()
+    ]
+    return HEADER + "\n".join(["def own() -> Space:", *lines, "    return space", ""])
+
+
+def classes() -> Mapping[str, Any]:
+    rooms = (search_spaces.space, search_spaces.recipes, search_spaces.supervision)
+    return {name: value for room in rooms for name, value in vars(room).items()}
+
+
+def test_every_field_of_a_space_is_drawn() -> None:
+    for part, name in CLASSES.items():
+        fields = set(classes()[name].model_fields) - {"method"}
+        own = set(FIELDS[part]) - ({"method"} if part != "hardness" else set())
+        assert own - {"method"} == fields, part
+
+
+@st.composite
+def good_spaces(draw: st.DrawFn) -> Parts:
+    """A space in which some fields have other values that they may have."""
+    parts = BASE
+    for part in draw(st.lists(st.sampled_from(sorted(FIELDS)), max_size=6)):
+        may = sorted(field for field, (values, _) in FIELDS[part].items() if values)
+        field = draw(st.sampled_from(may))
+        parts = edited(parts, {part: {field: draw(st.sampled_from(FIELDS[part][field][0]))}})
+    return parts
+
+
+@examples(60)
+@given(parts=good_spaces(), command=commands)
+def check_good_space(folder: Folder, parts: Parts, command: str) -> None:
+    accepted(folder.run(text_of(parts), command))
+
+
+def test_a_space_whose_fields_follow_their_rules_is_planned(folder: Folder) -> None:
+    check_good_space(folder)
+
+
+@pytest.mark.parametrize("way", ALSO_GOOD)
+def test_fields_that_go_together_are_planned(way: str, folder: Folder) -> None:
+    accepted(folder.run(text_of(edited(BASE, ALSO_GOOD[way])), "plan"))
+
+
+@pytest.mark.parametrize("part", FIELDS)
+def test_a_field_with_a_wrong_value_is_refused(part: str, folder: Folder) -> None:
+    # Every value once: they are few, and cheap to refuse.
+    taken = [
+        (field, value)
+        for field, (_, values) in FIELDS[part].items()
+        for value in values
+        if folder.run(text_of(edited(BASE, {part: {field: value}})), "sweep").status != BAD_INPUT
+    ]
+    assert taken == []
+
+
+@pytest.mark.parametrize("fault", TOGETHER)
+def test_fields_that_do_not_go_together_are_refused(fault: str, folder: Folder) -> None:
+    edits, named = TOGETHER[fault]
+    for command in ("sweep", "plan"):
+        refused(folder.run(text_of(edited(BASE, edits)), command), named)
+
+
+whole = st.integers(max_value=0) | st.floats(allow_infinity=False).filter(lambda x: x % 1 != 0)
+
+WRONG: Mapping[str, st.SearchStrategy[Any]] = {
+    "space.seeds": whole,
+    "qlora.epochs": whole,
+    "ssrm.rounds": whole,
+    "space.study_seed": st.integers(max_value=-1),
+    "space.level": st.floats(max_value=0.5) | st.floats(1),
+    "labels.rate": st.floats(max_value=-1e-9) | st.floats(1, exclude_min=True),
+    "training.threshold": st.floats(max_value=-1e-9) | st.floats(1, exclude_min=True),
+    "qlora.learning_rate": st.floats(max_value=0),
+    "easy.low": st.floats(2, exclude_min=True),
+    "space.name": st.text(max_size=8).map(lambda text: f"{text}/"),
+    "space.split": st.text().filter(lambda text: text not in ("frozen", "paper")),
+    "model.name": st.text(max_size=8).map(lambda text: f"micro {text}"),
+    "axis.measure": st.text(max_size=8).map(lambda text: f"no {text}"),
+    "axis.task": st.text(max_size=8).map(lambda text: f"no {text}"),
+    "contrast.method": st.text(max_size=8).map(lambda text: f"no {text}"),
+    "model.odd": st.just(1),
+    "space.nmae": st.just("x"),
+}
+"""Values of any size that a field may not have, whatever the others are."""
+
+
+@st.composite
+def any_spaces(draw: st.DrawFn) -> tuple[Parts, str | None]:
+    """A good space, and for two in three the field that was then given a wrong value."""
+    parts = draw(good_spaces())
+    wrong = draw(st.none() | st.sampled_from(sorted(WRONG)) | st.sampled_from(sorted(WRONG)))
+    if wrong is None:
+        return parts, None
+    part, _, field = wrong.partition(".")
+    return edited(parts, {part: {field: repr(draw(WRONG[wrong]))}}), field
+
+
+def test_any_space_is_planned_or_refused_as_it_is(folder: Folder) -> None:
+    tally = Tally()
+
+    @examples(100)
+    @given(case=any_spaces(), command=commands)
+    def check(case: tuple[Parts, str | None], command: str) -> None:
+        parts, wrong = case
+        outcome = folder.run(text_of(parts), command)
+        tally[outcome.status] += 1
+        if wrong is None:
+            accepted(outcome)
+        else:
+            refused(outcome, wrong)
+
+    check()
+    tally.check(ok=0.15, refused=0.3)
+
+
+FILES = {
+    "no Python": "def own(:",
+    "another function": "def other(): pass",
+    "no function": "own = 5",
+    "an import that fails": "import nowhere",
+    "an error at import": "raise RuntimeError('two\\nlines')",
+    "an exit at import": "import sys; sys.exit(3)",
+    "an error in the function": "def own(): return 1 / 0",
+    "an exit in the function": "import sys\ndef own(): sys.exit(0)",
+    "an argument": "def own(one): pass",
+    "no space": "def own(): return {'name': 'own'}",
+    "nothing": "",
+    "a null byte": "\0",
+    "a message of another kind": "def own(): raise ValueError(b'\\x1b[2J', '\\x1b]0;x\\x07')",
+    "no message": "def own(): raise AssertionError",
+    "endless": "def own(): return own()",
+    "a space that was never checked": HEADER
+    + "def own(): return Space.model_construct(name='own', seeds=5)",
+    "a copy that was never checked": text_of(BASE).replace(
+        "return space", "return space.model_copy(update={'seeds': 0})"
+    ),
+    "a copy with a field of its own": text_of(BASE).replace(
+        "return space", "return space.model_copy(update={'sedes': 3})"
+    ),
+}
+
+
+@pytest.mark.parametrize("content", FILES)
+def test_a_file_that_gives_no_space_is_refused(content: str, folder: Folder) -> None:
+    refused(folder.run(FILES[content], "sweep"), "space_")
+
+
+@examples(20)
+@given(content=st.text(max_size=40), function=st.text("abc_.: ", max_size=5), command=commands)
+def check_any_file(folder: Folder, content: str, function: str, command: str) -> None:
+    refused(folder.run(content, command, function), "space")
+
+
+def test_any_text_is_refused(folder: Folder) -> None:
+    check_any_file(folder)
+
+
+@examples(20)
+@given(name=st.text(max_size=20), command=commands)
+def check_any_name(folder: Folder, name: str, command: str) -> None:
+    main = plan.main if command == "plan" else sweep.main
+    arguments = ["--out", str(folder.root / "runs"), "--", name]
+    refused(run(main, *arguments, keeps=folder.root), "space")
+
+
+def test_any_name_that_no_space_has_is_refused(folder: Folder) -> None:
+    check_any_name(folder)
