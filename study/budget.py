@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from study.cluster_price import is_on_cluster, machine_types
+from study.cluster_lint.this_cluster import is_on_cluster, machine_types
 from study.cost import CostError, Job, Market, Timings, check_budget, check_room, jobs_of
 from study.cost_text import describe_cost
 from study.dollars import dollars

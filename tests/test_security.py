@@ -85,11 +85,11 @@ def test_nothing_that_is_read_can_run_code() -> None:
 
 def test_yaml_is_read_by_a_safe_loader() -> None:
     used = {name for _, name, _ in calls() if name.startswith("yaml.")}
-    assert used <= {"yaml.SafeLoader", "yaml.safe_load"}
+    assert used <= {"yaml.safe_load", "yaml.safe_load_all"}
 
 
 def test_yaml_that_names_code_is_refused(tmp_path: Path) -> None:
-    from study.cluster_file import read_documents
+    from study.cluster import read_documents
 
     file = tmp_path / "cluster.yaml"
     file.write_text(f"a: !!python/object/apply:os.mkdir ['{tmp_path}/made']")

@@ -12,10 +12,6 @@ OLDEST_DRIVER = {11: 450, 12: 525, 13: 580}
 NVIDIA, "CUDA Compatibility", table "CUDA Toolkit 11.x, 12.x, and 13.x Driver Version Ranges"
 (docs.nvidia.com/deploy/cuda-compatibility/minor-version-compatibility.html)."""
 
-WHEEL_TORCH, WHEEL_CUDA = "2.13", 13
-"""The pinned torch, and the major version of CUDA that the package index has it for: 13 since torch
-2.11 (github.com/pytorch/pytorch/pull/177975). It is also built for CUDA 12.6, as `cu126`."""
-
 LOADED = Path("/sys/module/nvidia/version")
 
 ASK_TIMEOUT_S = 30.0

@@ -8,19 +8,17 @@ from pathlib import Path
 import pytest
 import yaml
 
-from study import cluster_price
 from study.budget import open_market
-from study.cluster_price import is_on_cluster, machine_types
+from study.cluster_lint import this_cluster
+from study.cluster_lint.this_cluster import is_on_cluster, machine_types
 from study.cost import CostError
 from study.measure import main as measure_main
 from study.running import BAD_INPUT, OK
 from study.sweep import main
 from study.tune import main as tune_main
+from tests.study.cluster_lint.cluster_files import AWS, GCP
 from tests.study.small_study import SmallStudy
 from trainables.growth import ClusterError
-
-HERE = Path(__file__).parents[2]
-AWS, GCP = HERE / "cluster.yaml", HERE / "deploy" / "cluster-gcp.yaml"
 
 
 @pytest.fixture
@@ -28,7 +26,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A laptop: no head's file, no cluster."""
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
-    monkeypatch.setattr(cluster_price, "cluster_of_this_machine", lambda: None)
+    monkeypatch.setattr(this_cluster, "cluster_of_this_machine", lambda: None)
     return tmp_path
 
 
@@ -102,7 +100,7 @@ def test_a_budget_on_a_cluster_of_unknown_machines_needs_their_name(
         open_market(None, None, address="192.0.2.7:6379", max_cost=5.0)
     open_market(None, None, address="192.0.2.7:6379")
     open_market(None, "g6.xlarge", address="192.0.2.7:6379", max_cost=5.0)
-    monkeypatch.setattr(cluster_price, "cluster_of_this_machine", lambda: "10.0.0.1:6379")
+    monkeypatch.setattr(this_cluster, "cluster_of_this_machine", lambda: "10.0.0.1:6379")
     with pytest.raises(CostError, match="--instance"):
         open_market(None, None, max_cost=5.0)
     open_market(None, None, address="in-process", max_cost=5.0)
