@@ -63,7 +63,11 @@ def token_of(storage: Storage) -> str | None:
 
 def _held(storage: Storage) -> Iterator[None]:
     token = uuid.uuid4().hex
-    _take(storage, token)
+    try:
+        _take(storage, token)
+    except KeyboardInterrupt:
+        _release(storage, token)
+        raise
     stop, lost = threading.Event(), threading.Event()
     is_main = threading.current_thread() is threading.main_thread()
     thread = threading.Thread(target=_beat, args=(storage, token, stop, lost, is_main), daemon=True)

@@ -34,7 +34,15 @@ from study.hardness_values import (
 from study.lock import held
 from study.planned import write_plan
 from study.progress import clock
-from study.running import CELLS_FAILED, IN_PROCESS, OK, exit_status, missing_cells, run_cells
+from study.running import (
+    CELLS_FAILED,
+    IN_PROCESS,
+    OK,
+    STATUS_OF_SIGNALS,
+    exit_status,
+    missing_cells,
+    run_cells,
+)
 from study.text_table import aligned
 from study.tracking import open_tracker
 from study.work import CPU_FLOP_PER_SECOND
@@ -49,8 +57,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command; returns its exit status.
 
     0: every measure is there. 1: a cell failed, and what needs it is not there, or the run folder
-    did not answer any more. 2: bad input, nothing was started. 130: stopped by Ctrl-C; the next run
-    goes on from there.
+    did not answer any more. 2: bad input, nothing was started. 130, 143, 129: stopped by Ctrl-C, by
+    SIGTERM, by a closed terminal; the next run goes on from there.
     """
     options = _parser().parse_args(arguments)
     return run_command(lambda: _run(options), out=options.out)
@@ -240,8 +248,8 @@ def _parser() -> argparse.ArgumentParser:
         prog="python -m study.measure",
         description="Make the model-based measures that a space's axes are cut by: run every "
         "missing cell of theirs, then write the measures. Then comes the sweep of the space.",
-        epilog="exit status: 0 done, 1 a cell failed, 2 bad input (nothing was started), 130 "
-        "stopped by Ctrl-C",
+        epilog="exit status: 0 done, 1 a cell failed, 2 bad input (nothing was started), "
+        f"{STATUS_OF_SIGNALS}",
     )
     parser.add_argument(
         "space", metavar="SPACE", help="name of a space, or path/to/file.py:function"

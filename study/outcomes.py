@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from functools import partial
 
+from study.run_state import read_claim
 from trainables import layout
 from trainables.block import PlannedCell
 from trainables.checkpoints import clean_checkpoints
@@ -30,6 +32,27 @@ def forget(storage: Storage, missing: Sequence[PlannedCell]) -> None:
     old = [key for id_ in ids for key in (layout.failure(id_), layout.running(id_)) if key in kept]
     ask_many(storage, storage.delete, old)
     clean_checkpoints(storage, ids, now=time.time())
+
+
+@contextmanager
+def claims_removed(storage: Storage, token: str | None) -> Iterator[None]:
+    """Removes a sweep's claims once it has ended, however: nobody runs those cells any more.
+
+    Args:
+        storage: The run folder.
+        token: Names the sweep; claims of another one stay.
+    """
+    try:
+        yield
+    finally:
+        with suppress(OSError):  # without a living sweep a claim says nothing
+            left = [name.removesuffix(".json") for name in storage.list(layout.RUNNING)]
+            claims = ask_many(storage, partial(read_claim, storage), left)
+            for id_, claim in zip(left, claims, strict=True):
+                if claim is not None and claim.token == token:
+                    storage.delete(layout.running(id_))
+            if not any(storage.list(layout.RUNNING)):
+                storage.delete(layout.RUNNING)
 
 
 def unfinished(storage: Storage, cells: Sequence[PlannedCell]) -> list[PlannedCell]:

@@ -13,19 +13,22 @@ from study.budget import Budget
 from study.cost import Timings
 from study.lock import token_of
 from study.machine import check_machine
-from study.outcomes import blame, forget, print_unfinished
+from study.outcomes import blame, claims_removed, forget, print_unfinished
 from study.planned import Plan
 from study.planner import Inputs
 from study.progress import Progress
 from study.tracking import Tracker
-from trainables import layout, ray_seam
+from trainables import layout, ray_seam, stopping
 from trainables.block import Block, PlannedCell, Site, Unit
 from trainables.growth import IN_PROCESS as IN_PROCESS
 from trainables.records import InvalidRecordError, Record, check_record
 from trainables.storage import Storage, ask_many
 
-OK, CELLS_FAILED, BAD_INPUT, INTERRUPTED = 0, 1, 2, 130
-"""Exit statuses of the commands that run cells."""
+OK, CELLS_FAILED, BAD_INPUT = 0, 1, 2
+"""Exit statuses of the commands that run cells; `trainables.stopping` has those of a signal."""
+
+STATUS_OF_SIGNALS = "130 stopped by Ctrl-C, 143 by SIGTERM, 129 by a closed terminal"
+"""For the help of these commands."""
 
 
 def missing_cells(
@@ -88,6 +91,7 @@ def run_cells(
         ClusterError: If the cluster is not there or cannot hold a block, or this machine a base
             model; nothing is written then.
         CostError: If the budget does not approve; nothing is written then.
+        KeyboardInterrupt: If a signal asked the process to stop.
     """
     if not missing:
         write()
@@ -95,16 +99,17 @@ def run_cells(
         print(f"All {len(plan.cells)} cells have valid records: no cell to run.")
         return
     check_machine(plan.space, missing, address)
-    with _executor(plan, inputs, storage, missing, address, budget) as (blocks, run):
+    with (
+        claims_removed(storage, token_of(storage)),
+        _executor(plan, inputs, storage, missing, address, budget) as (blocks, run),
+    ):
         if budget is not None:
             budget.approve(blocks)
         write()
         forget(storage, missing)
         tracker.start_blocks(blocks)
-        with Progress(storage, missing, on_finished=tracker.log_cell):
+        with Progress(storage, missing, on_finished=tracker.log_cell), stopping.cells_stop_first():
             errors = run()
-    if not any(storage.list(layout.RUNNING)):
-        storage.delete(layout.RUNNING)
     blame(storage, missing, errors)
 
 

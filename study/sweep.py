@@ -25,7 +25,14 @@ from study.lock import held
 from study.outline import describe_plan, describe_unloaded
 from study.planned import Plan, write_plan
 from study.planner import Inputs, make_plan
-from study.running import IN_PROCESS, OK, exit_status, missing_cells, run_cells
+from study.running import (
+    IN_PROCESS,
+    OK,
+    STATUS_OF_SIGNALS,
+    exit_status,
+    missing_cells,
+    run_cells,
+)
 from study.tracking import open_tracker
 from trainables import layout
 from trainables.errors import UnavailableError
@@ -37,8 +44,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command; returns its exit status.
 
     0: every cell has a valid record. 1: a cell failed (the rest of the study is done), or the run
-    folder did not answer any more. 2: bad input, nothing was started. 130: stopped by Ctrl-C; the
-    next run goes on from there.
+    folder did not answer any more. 2: bad input, nothing was started. 130, 143, 129: stopped by
+    Ctrl-C, by SIGTERM, by a closed terminal; the next run goes on from there.
     """
     options = _parser().parse_args(arguments)
     return run_command(lambda: _run(options), out=options.out)
@@ -161,8 +168,8 @@ def _parser() -> argparse.ArgumentParser:
         prog="python -m study.sweep",
         description="Run a study: every missing cell of a space on Ray, then its SGR surface and "
         "report. Finished cells are kept; the same command goes on where it stopped.",
-        epilog="exit status: 0 done, 1 a cell failed, 2 bad input (nothing was started), 130 "
-        "stopped by Ctrl-C",
+        epilog="exit status: 0 done, 1 a cell failed, 2 bad input (nothing was started), "
+        f"{STATUS_OF_SIGNALS}",
     )
     parser.add_argument(
         "space",

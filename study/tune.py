@@ -19,7 +19,7 @@ from study.console import command
 from study.cost_search import SearchBudget
 from study.data_flags import add_data_flags
 from study.lock import held
-from study.running import IN_PROCESS, OK
+from study.running import IN_PROCESS, OK, STATUS_OF_SIGNALS
 from study.search import make_searches
 from study.search_job import Job, Run, resumed
 from study.search_text import parameters_text, standard_error, winner
@@ -37,8 +37,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command; returns its exit status.
 
     0: every search has its winner. 1: in some search no trial went to its end, or the run folder
-    did not answer any more. 2: bad input, nothing was started. 130: stopped by Ctrl-C; the same
-    command goes on from there.
+    did not answer any more. 2: bad input, nothing was started. 130, 143, 129: stopped by
+    Ctrl-C, by SIGTERM, by a closed terminal; the same command goes on from there.
     """
     options = _parser().parse_args(arguments)
     return run_command(lambda: _run(options), out=options.out, kept="Ended trials")
@@ -201,7 +201,7 @@ def _parser() -> argparse.ArgumentParser:
         "OUT/SPACE/tune/; search_spaces.search.tuned(path) puts it into a space. The same command "
         "goes on where it stopped.",
         epilog="exit status: 0 done, 1 a search found nothing, 2 bad input (nothing was started), "
-        "130 stopped by Ctrl-C",
+        f"{STATUS_OF_SIGNALS}",
     )
     parser.add_argument(
         "space", metavar="SPACE", help="name of a space, or path/to/file.py:function"

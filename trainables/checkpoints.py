@@ -62,6 +62,8 @@ class Checkpoint:
     """What a training must be gone on with to end as if it had not been interrupted: kind of host,
     workers, engine, versions."""
     is_due: Callable[[], bool] = field(default_factory=Timer)
+    must_stop: Callable[[], bool] = lambda: False
+    """Whether the sweep has been told to stop: the training writes its checkpoint and ends."""
 
     def read_progress(self) -> dict[str, Any] | None:
         """Returns what `write_progress` wrote; None where there is nothing to go on from."""

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from trainables import stopping
 from trainables.block import Block, Site
 from trainables.cells import run_cell
 from trainables.task_data import SplitTask
@@ -21,7 +22,7 @@ def run_blocks(
     run_one: CellRunner = run_cell,
 ) -> tuple[str, ...]:
     """Runs every block's units in their order; returns no error: none is kept from the caller."""
-    worker = Worker(tasks=tasks, site=site, run_one=run_one)
+    worker = Worker(tasks=tasks, site=site, run_one=run_one, must_stop=stopping.is_asked)
     for block in blocks:
         worker.run(block.units, range(len(block.units)))
     return ()

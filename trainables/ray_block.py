@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from trainables.block import Block, Site
 from trainables.failures import not_ended
 from trainables.group_store import store_of_group
+from trainables.ray_stop import told_to_stop
 from trainables.records import read_record
 from trainables.storage import Storage, open_storage
 from trainables.task_data import SplitTask
@@ -155,15 +156,20 @@ def run_worker(config: Mapping[str, Any]) -> str | None:
     Returns why it stopped early, where the run folder takes nothing any more: if that were raised,
     Ray Train would start the group again and again. All workers of a team stop so together.
     """
+    hidden = agreed(unseen(config["site"]))
+    if hidden is not None:
+        return hidden
+    with told_to_stop(config["site"].token) as must_stop:
+        return _run_units(config, must_stop)
+
+
+def _run_units(config: Mapping[str, Any], must_stop: Callable[[], bool]) -> str | None:
     import torch.distributed as dist
 
     from trainables.cells import run_cell
     from trainables.team import Team, team_of_process_group
     from trainables.worker import Worker
 
-    hidden = agreed(unseen(config["site"]))
-    if hidden is not None:
-        return hidden
     block: Block = config["block"]
     worker = Worker(
         tasks=config["tasks"],
@@ -172,6 +178,7 @@ def run_worker(config: Mapping[str, Any]) -> str | None:
         threads=block.cpus_per_worker,
         group=_group_name(),
         is_leaving=_is_leaving,
+        must_stop=must_stop,
         is_first=not dist.is_initialized() or dist.get_rank() == 0,
         team=team_of_process_group() if block.runs_together else Team(),
         engine=block.engine,

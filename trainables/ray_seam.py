@@ -13,6 +13,7 @@ from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from trainables import ray_stop, stopping
 from trainables.block import Block, Site
 from trainables.growth import HEAD_RESOURCE, Capacity, blocks_of_head, fit, growth
 from trainables.growth import ClusterError as ClusterError
@@ -75,12 +76,14 @@ def cluster(address: str | None) -> Iterator[None]:
 
     for name in ("ray", "ray.tune", "ray.train", "ray._private.authentication"):
         logging.getLogger(name).setLevel(logging.ERROR)
-    quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
+    options: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
     if address:
         environment = {name: os.environ[name] for name in settings}
-        ray.init(address=address, runtime_env={"env_vars": environment}, **quiet)
+        options |= {"address": address, "runtime_env": {"env_vars": environment}}
     else:
-        ray.init(address="local", include_dashboard=False, **quiet)
+        options |= {"address": "local", "include_dashboard": False}
+    with stopping.handlers_kept():
+        ray.init(**options)
     try:
         with head_watched(address) if address else nullcontext():
             yield
@@ -138,6 +141,8 @@ def run_blocks(
 
     Raises:
         ClusterError: If a node does not see the run folder: all blocks end at once.
+        KeyboardInterrupt: If a signal asked this process to stop, once no worker has a cell in
+            hand.
     """
     from ray import tune
 
@@ -153,7 +158,7 @@ def run_blocks(
             storage_path=scratch,
             verbose=0,
             failure_config=tune.FailureConfig(max_failures=TRIAL_FAILURES),
-            stop=_stopper(),
+            stop=_stopper(site),
         ),
     )
     try:
@@ -167,9 +172,11 @@ def run_blocks(
     return (*map(str, results.errors), *(row[FAULT] for row in rows if row.get(FAULT)))
 
 
-def _stopper() -> Any:
-    """Returns what ends all trials once one says that a node does not see the run folder."""
+def _stopper(site: Site) -> Any:
+    """Returns what ends all trials: where a node does not see the run folder, or after a signal."""
     from ray import tune
+
+    signals = ray_stop.SignalRelay(site=site)
 
     class StopWhereUnseen(tune.Stopper):  # type: ignore[misc]
         """Tune's stopper, asked at every row."""
@@ -181,6 +188,7 @@ def _stopper() -> Any:
             return self.is_unseen
 
         def stop_all(self) -> bool:
+            signals.look()
             return self.is_unseen
 
     return StopWhereUnseen()

@@ -11,7 +11,7 @@ import time
 import traceback
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -39,6 +39,7 @@ from trainables.results import files_of, scores_of
 from trainables.signs import Begun, Signs
 from trainables.state_files import StateFiles
 from trainables.states import StateCache
+from trainables.stopping import StoppedError
 from trainables.storage import Storage, open_storage
 from trainables.task_data import SplitTask
 from trainables.team import GroupBrokenError, Team
@@ -69,6 +70,8 @@ class Worker:
     engine: EngineName = "plain"
     is_leaving: Callable[[], bool] = lambda: False
     """Whether a machine of the group is about to be taken away."""
+    must_stop: Callable[[], bool] = lambda: False
+    """Whether the sweep has been told to stop."""
     offload: bool = False
     """Whether what the engine shares lies in the memory of the CPU."""
     run_one: CellRunner = run_cell
@@ -101,6 +104,8 @@ class Worker:
         the first worker runs them after all else, one at a time, so that a cell which kills its
         process takes no other one with it more than once. Where a machine of the group is about to
         be taken away no further unit is begun: what is left is for the next start of the group.
+        Where the sweep has been told to stop, no further cell is, and a training leaves a
+        checkpoint.
 
         Raises:
             OSError: If the run folder takes nothing any more; on all workers of a team.
@@ -114,13 +119,14 @@ class Worker:
             deaths = max((begun[cell.id].deaths for cell in unit if cell.id in begun), default=0)
             if deaths:
                 suspects[index] = deaths
-        for index in self._until_leaving(claims):
-            if index not in suspects:
-                self._run_unit(units[index], begun)
-        if self.is_first or self.team.size > 1:
-            order = sorted(suspects, key=lambda index: (suspects[index], index))
-            for index in self._until_leaving(order):
-                self._run_unit(units[index], begun)
+        with suppress(StoppedError):
+            for index in self._until_leaving(claims):
+                if index not in suspects:
+                    self._run_unit(units[index], begun)
+            if self.is_first or self.team.size > 1:
+                order = sorted(suspects, key=lambda index: (suspects[index], index))
+                for index in self._until_leaving(order):
+                    self._run_unit(units[index], begun)
 
     def _until_leaving(self, claims: Iterable[int]) -> Iterator[int]:
         waiting = iter(claims)
@@ -133,6 +139,8 @@ class Worker:
     def _run_unit(self, unit: Unit, begun: Mapping[str, Begun]) -> None:
         self._unit = unit
         for planned in unit:
+            if self.team.as_first(self.must_stop):
+                raise StoppedError
             if not self.team.as_first(partial(self._is_over, planned)):
                 self._run_and_record(planned, begun.get(planned.id, Begun()))
 
@@ -282,6 +290,7 @@ class Worker:
             cell_id=planned.id,
             execution=self._execution(planned),
             is_due=Timer(is_leaving=self.is_leaving),
+            must_stop=self.must_stop,
         )
 
     def _base_for(self, planned: PlannedCell) -> tuple[Base, StateCache]:

@@ -13,7 +13,7 @@ from study import measure, sweep, tune
 from study.command import run_command
 from study.cost import CostError
 from study.lock import LockLostError, RunFolderInUseError
-from study.running import BAD_INPUT, CELLS_FAILED, INTERRUPTED, OK
+from study.running import BAD_INPUT, CELLS_FAILED, OK
 from tests.study.tuning_study import TuningStudy
 from trainables.growth import ClusterError
 from trainables.storage import Storage
@@ -126,7 +126,7 @@ def test_a_run_folder_that_fails_before_anything_starts_is_bad_input(
         (RunFolderInUseError("in use"), BAD_INPUT, "error: in use"),
         (ClusterError("no node"), BAD_INPUT, "error: no node"),
         (CostError("too much"), BAD_INPUT, "error: too much"),
-        (KeyboardInterrupt(), INTERRUPTED, "Stopped. Trials are kept"),
+        (KeyboardInterrupt(), 130, "Stopped. Trials are kept"),
     ],
 )
 def test_each_way_to_end_has_its_status(

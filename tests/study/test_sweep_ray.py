@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from study.running import INTERRUPTED, OK
+from study.running import OK
 from study.sweep import main
 from tests.study.small_study import SmallStudy, scores_of
 
@@ -35,6 +35,14 @@ def wait_for_records(out: Path, process: subprocess.Popen[str], *, at_least: int
         assert process.poll() is None, process.communicate()[0]
         assert time.monotonic() < deadline, "no record appeared"
         time.sleep(0.05)
+
+
+def wait_for_a_cell_in_hand(out: Path, process: subprocess.Popen[str]) -> None:
+    deadline = time.monotonic() + 150
+    while not list(out.glob("running/*.json")):
+        assert process.poll() is None, process.communicate()[0]
+        assert time.monotonic() < deadline, "no cell was begun"
+        time.sleep(0.01)
 
 
 @pytest.mark.parametrize("workers", [1, 2])
@@ -66,18 +74,25 @@ def test_killed_driver_loses_only_cells_in_flight(
     assert {path: path.stat().st_mtime_ns for path in kept} == kept, "kept cells are not run again"
 
 
-def test_ctrl_c_stops_cleanly_and_the_next_run_goes_on(
+def test_a_signal_stops_cleanly_and_the_next_run_goes_on(
     tmp_path: Path, expected: dict[str, bytes]
 ) -> None:
     study = SmallStudy(folder=tmp_path / "study", epochs=40)
     out = tmp_path / "runs"
-    process = study.start(out, new_session=True)
-    wait_for_records(out, process, at_least=1)
-    os.killpg(process.pid, signal.SIGINT)  # a terminal's Ctrl-C goes to the whole group
-    said, _ = process.communicate(timeout=60)
-    assert process.returncode == INTERRUPTED, said
-    assert "goes on from here" in said and "Traceback" not in said
-    assert 1 <= len(scores_of(out)) < study.num_cells
+    # A terminal's Ctrl-C goes to the whole group, a scheduler's SIGTERM to the command.
+    for send, signum, at_least in [(os.killpg, signal.SIGINT, 1), (os.kill, signal.SIGTERM, 14)]:
+        process = study.start(out, new_session=True)
+        wait_for_records(out, process, at_least=at_least)
+        wait_for_a_cell_in_hand(out, process)
+        in_hand = {path.stem for path in out.glob("running/*.json")}
+        send(process.pid, signum)
+        said, _ = process.communicate(timeout=60)
+        assert process.returncode == 128 + signum, said
+        assert "goes on from here" in said and "Traceback" not in said
+        assert at_least <= len(scores_of(out)) < study.num_cells
+        kept = {path.name for path in out.glob("checkpoints/*")}
+        assert in_hand <= kept | set(scores_of(out)), "each ended or left a checkpoint"
+        assert not (out / "lock.json").exists() and not (out / "running").exists()
     status, said = study.run(out)
     assert status == OK, said
     assert scores_of(out) == expected

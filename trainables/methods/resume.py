@@ -15,6 +15,7 @@ from torch import Tensor
 from trainables.checkpoints import Checkpoint
 from trainables.engines import Engine
 from trainables.methods.inputs import Log
+from trainables.stopping import StoppedError
 
 CPU_RANDOMNESS, GPU_RANDOMNESS = "randomness of the CPU", "randomness of the GPU"
 
@@ -50,7 +51,11 @@ class Progress:
             self.done(row, counts=False)
 
     def done(self, row: Mapping[str, float], *, counts: bool = True) -> None:
-        """Logs an update; every so often what is needed to go on from here is written."""
+        """Logs an update; every so often what is needed to go on from here is written.
+
+        Raises:
+            StoppedError: If the sweep has been told to stop; on all workers, after the checkpoint.
+        """
         self._rows.append(row)
         self.log(row)
         if not counts:
@@ -58,8 +63,14 @@ class Progress:
         self.num_done += 1
         if self.checkpoint is None:
             return
-        if self.engine.mean(1.0 if self.checkpoint.is_due() else 0.0) > 0.0:
+        must_stop = self.checkpoint.must_stop
+        if self._any(self.checkpoint.is_due() or must_stop()):
             self._write(self.checkpoint)
+            if self._any(must_stop()):
+                raise StoppedError
+
+    def _any(self, mine: bool) -> bool:
+        return self.engine.mean(1.0 if mine else 0.0) > 0.0
 
     def _write(self, checkpoint: Checkpoint) -> None:
         rank = self.engine.rank

@@ -1,0 +1,157 @@
+"""Ctrl-C, SIGTERM and a closed terminal: what is in hand is kept, and the run folder is free.
+
+On Ray: test_sweep_ray.py.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+
+from study import status
+from study.running import OK
+from study.sweep import main
+from tests.study.fault_study import FaultStudy
+from tests.study.small_study import scores_of
+from trainables import layout, stopping
+from trainables.methods.resume import Progress
+
+SIGNALS = {signal.SIGINT: 130, signal.SIGTERM: 143, signal.SIGHUP: 129}
+
+STOPPED_AFTER = 3
+"""Updates of the first training."""
+
+
+@pytest.fixture(autouse=True)
+def _no_tracking(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WANDB_MODE", "disabled")
+
+
+def arguments_of(folder: Path) -> list[str]:
+    study = FaultStudy(folder=folder, epochs=6)
+    return [*study.arguments, "--out", str(folder / "runs"), "--address", "in-process"]
+
+
+@pytest.fixture(scope="module")
+def expected(tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, bytes]:
+    """The scores of the study when it runs undisturbed."""
+    folder = tmp_path_factory.mktemp("undisturbed")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("WANDB_MODE", "disabled")
+        assert main(arguments_of(folder)) == OK
+    return scores_of(folder / "runs")
+
+
+def signal_in_the_first_training(signum: int, patch: pytest.MonkeyPatch) -> None:
+    real, waits = Progress.done, [True]
+
+    def done(self: Progress, row: Mapping[str, float], *, counts: bool = True) -> None:
+        if waits and self.num_done == STOPPED_AFTER - 1:
+            waits.clear()
+            os.kill(os.getpid(), signum)
+        real(self, row, counts=counts)
+
+    patch.setattr(Progress, "done", done)
+
+
+@pytest.mark.parametrize("signum", SIGNALS)
+def test_a_training_leaves_a_checkpoint_that_the_next_run_goes_on_from(
+    signum: int,
+    tmp_path: Path,
+    expected: Mapping[str, bytes],
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    arguments, out = arguments_of(tmp_path), tmp_path / "runs"
+    before = {each: signal.getsignal(each) for each in SIGNALS}
+    with monkeypatch.context() as patch:
+        signal_in_the_first_training(signum, patch)
+        assert main(arguments) == SIGNALS[signal.Signals(signum)]
+    said = capfd.readouterr()
+    assert "15 s to end or to write a checkpoint" in said.err
+    assert "goes on from here" in said.out
+    assert {each: signal.getsignal(each) for each in SIGNALS} == before
+    (kept,) = out.glob("checkpoints/*/progress.json")
+    assert json.loads(kept.read_text())["update"] == STOPPED_AFTER
+    assert kept.parent.name not in scores_of(out), "it has not ended"
+    assert not (out / layout.LOCK).exists() and not (out / layout.RUNNING).exists()
+    assert status.main([str(out / "small"), "--json"]) == OK
+    found = json.loads(capfd.readouterr().out)
+    assert found["lost"] == [] and found["waiting"] == len(expected) - len(scores_of(out))
+    assert main(arguments) == OK
+    assert scores_of(out) == expected
+
+
+def test_no_further_cell_is_begun_after_a_signal(
+    tmp_path: Path, expected: Mapping[str, bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It comes within a cell without a training: that one ends and has its record."""
+    from trainables import worker
+
+    real = worker.write_record
+
+    def write_record(*arguments: object, **options: object) -> object:
+        os.kill(os.getpid(), signal.SIGTERM)
+        return real(*arguments, **options)  # type: ignore[arg-type]
+
+    arguments, out = arguments_of(tmp_path), tmp_path / "runs"
+    with monkeypatch.context() as patch:
+        patch.setattr(worker, "write_record", write_record)
+        assert main(arguments) == SIGNALS[signal.SIGTERM]
+    assert len(scores_of(out)) == 1
+    assert scores_of(out).items() <= expected.items()
+
+
+def test_a_cell_that_does_neither_end_nor_checkpoint_is_interrupted(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(stopping, "GRACE_S", 0.1)
+    with (
+        pytest.raises(KeyboardInterrupt),
+        stopping.signals_handled(),
+        stopping.cells_stop_first(),
+    ):
+        os.kill(os.getpid(), signal.SIGTERM)
+        assert stopping.is_asked(), "the first signal interrupts nothing"
+        time.sleep(60)
+    assert not stopping.is_asked()
+
+
+SLOW = """
+import os, signal, time
+from trainables import stopping
+
+{before}
+with stopping.signals_handled(), stopping.cells_stop_first():
+    for signum in {signals}:
+        os.kill(os.getpid(), signum)
+        time.sleep(0.01)
+    print("still here", flush=True)
+    os._exit(0)
+"""
+
+
+@pytest.mark.parametrize(
+    ("before", "signals", "exit_status"),
+    [
+        ("", [signal.SIGTERM, signal.SIGTERM], 143),
+        ("", [signal.SIGINT, signal.SIGTERM], 130),
+        ("", [signal.SIGHUP, signal.SIGHUP], 0),  # of one terminal that closes
+        ("signal.signal(signal.SIGHUP, signal.SIG_IGN)", [signal.SIGHUP, signal.SIGTERM], 0),
+    ],
+)
+def test_a_second_signal_stops_at_once(
+    before: str, signals: list[signal.Signals], exit_status: int
+) -> None:
+    script = SLOW.format(before=before, signals=[int(each) for each in signals])
+    ended = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert ended.returncode == exit_status, ended.stderr
+    assert ("still here" in ended.stdout) == (exit_status == 0)
