@@ -14,6 +14,7 @@ from typing import Any, Literal
 
 from pydantic import Field, NonNegativeInt, ValidationError, model_validator
 
+from search_spaces.explain import explain
 from search_spaces.recipes import PolicyDPO, Recipe, ZeroShot
 from search_spaces.supervision import Labels, SelfTraining
 from search_spaces.values import Value, canonical_json, without_unset
@@ -150,4 +151,4 @@ def decode_cell(encoded: Mapping[str, Any]) -> Cell:
     try:
         return Cell.model_validate(dict(encoded))
     except ValidationError as error:
-        raise ValueError(f"not a cell: {error}") from error
+        raise ValueError(f"not a cell: {explain(error)}") from error

@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, PositiveFloat, PositiveInt, ValidationError, model_validator
 
+from search_spaces.explain import explain
 from search_spaces.recipes import InContext, LinearProbe, TrainedRecipe, WeightTraining
 from search_spaces.space import Level
 from search_spaces.values import Value, digest
@@ -224,7 +225,9 @@ def tuned(path: str | Path) -> TrainedRecipe:
     except OSError as error:
         raise ValueError(f"no tuned recipe at {str(path)!r}: {error.strerror}") from error
     except ValidationError as error:
-        raise ValueError(f"{str(path)!r} is not a search's file: {error}") from error
+        raise ValueError(
+            f"{str(path)!r} is not a search's file of this version: {explain(error)}"
+        ) from error
     if found.recipe is None:
         raise ValueError(
             f"the search in {str(path)!r} has not ended: the command that began it goes on with it"

@@ -15,6 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from pydantic import ValidationError
 
+from search_spaces.explain import explain
 from search_spaces.hardness import SCORES, ModelHardness
 from search_spaces.space import Space
 from search_spaces.values import Value, digest
@@ -114,8 +115,16 @@ def read_hardness(storage: Storage, task: str, name: str) -> tuple[HardnessFacts
         )
         content = storage.read_bytes(layout.measure_values(task, name))
         table = pq.read_table(io.BytesIO(content)).to_pydict()
-    except (ValidationError, pa.ArrowException) as error:
-        raise ValueError(f"{path}: {error}; run `python -m study.measure` again") from error
+    except ValidationError as error:
+        raise ValueError(
+            f"{path} is damaged or of another version of this program: {explain(error)}; "
+            "run `python -m study.measure` again"
+        ) from error
+    except pa.ArrowException as error:
+        raise ValueError(
+            f"{storage.path(layout.measure_values(task, name))}: {error}; run "
+            "`python -m study.measure` again"
+        ) from error
     ids = table.pop("id", [])
     values = {measure: dict(zip(ids, column, strict=True)) for measure, column in table.items()}
     if values_hash(values) != facts.values_hash:

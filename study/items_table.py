@@ -19,6 +19,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
+from pydantic import TypeAdapter, ValidationError
 
 from search_spaces.space import Level, TaskAxis
 from study.planned import Plan
@@ -37,8 +38,12 @@ LEVELS = "levels."
 _HASHES = b"hashes"
 """Key of the schema's metadata: task -> [data hash, split hash] as JSON."""
 
+_HASHES_TYPE = TypeAdapter(dict[str, tuple[str, str]])
+
 HASH_LENGTH = 16
 """Hex digits of a choice's hash: an item has a handful of choices to tell apart."""
+
+_AGAIN = "Run `python -m study.sweep` again: it writes the file anew and keeps all records"
 
 Part = Literal["test", "pool"]
 
@@ -155,18 +160,30 @@ def read_items(storage: Storage, space: str) -> ItemsTable:
     path = storage.path(layout.items(space))
     try:
         table = pq.read_table(io.BytesIO(storage.read_bytes(layout.items(space))))
-        hashes = json.loads(table.schema.metadata[_HASHES])
-        missing = [name for name in _FIXED.names if name not in table.column_names]
+        hashes = _HASHES_TYPE.validate_json(table.schema.metadata[_HASHES])
     except FileNotFoundError as error:
         raise ValueError(f"{path} does not exist: run `python -m study.sweep` first") from error
-    except (pa.ArrowException, KeyError, TypeError, json.JSONDecodeError) as error:
-        raise ValueError(f"{path} is not an items table of this version: {error}") from error
-    if missing:
-        raise ValueError(f"{path} is not an items table of this version: no {missing}")
+    except (pa.ArrowException, KeyError, TypeError, ValidationError) as error:
+        raise ValueError(
+            f"{path} is damaged or of another version of this program: it cannot be read as an "
+            f"items table with the hashes of its tasks. {_AGAIN}"
+        ) from error
+    if faults := [field.name for field in _FIXED if not _has(table, field)]:
+        raise ValueError(
+            f"{path} is of another version of this program: it lacks {', '.join(faults)}, or they "
+            f"are of another type. {_AGAIN}"
+        )
     return ItemsTable(test=_parts(table, hashes, "test"), pool=_parts(table, hashes, "pool"))
 
 
-def _parts(table: pa.Table, hashes: Mapping[str, Any], part: Part) -> dict[str, TaskItems]:
+def _has(table: pa.Table, field: pa.Field) -> bool:
+    found = table.schema.get_field_index(field.name)
+    return found >= 0 and bool(table.schema.field(found).type == field.type)
+
+
+def _parts(
+    table: pa.Table, hashes: Mapping[str, tuple[str, str]], part: Part
+) -> dict[str, TaskItems]:
     in_part = table.filter(pc.equal(table["split"], part))
     return {
         task: TaskItems(

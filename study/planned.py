@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import json
+from importlib.metadata import PackageNotFoundError, version
 from typing import Literal
 
-from pydantic import ValidationError
+from pydantic import Field, ValidationError
 
+from search_spaces.explain import explain
 from search_spaces.space import Space
 from search_spaces.values import Value
 from study.points import Point
@@ -13,6 +16,14 @@ from study.policies import PolicyComparison
 from trainables import layout
 from trainables.block import PlannedCell
 from trainables.storage import Storage
+
+
+def program_version() -> str:
+    """Returns the version of this program; `unknown` where it runs without being installed."""
+    try:
+        return version("scarce-labels")
+    except PackageNotFoundError:
+        return "unknown"
 
 
 class LevelSize(Value):
@@ -118,6 +129,8 @@ class StudyCost(Value):
 class Plan(Value):
     """The content of plan.json."""
 
+    version: str = Field(default_factory=program_version)
+    """Of the program that made it: for the message where another version cannot read it."""
     space: Space
     tasks: tuple[TaskFacts, ...]
     models: tuple[ModelFacts, ...]
@@ -150,7 +163,8 @@ def read_plan(storage: Storage, space: str) -> Plan:
     """
     path = storage.path(layout.plan(space))
     try:
-        return Plan.model_validate_json(storage.read_bytes(layout.plan(space)))
+        content = storage.read_bytes(layout.plan(space))
+        return Plan.model_validate_json(content)
     except FileNotFoundError as error:
         inside = [
             name for name in storage.list(space) if storage.exists(layout.plan(f"{space}/{name}"))
@@ -160,4 +174,17 @@ def read_plan(storage: Storage, space: str) -> Plan:
             advice = f"studies of this run folder are {', '.join(inside)}: name one of them"
         raise ValueError(f"{path} does not exist: {advice}") from error
     except ValidationError as error:
-        raise ValueError(f"{path} is not a plan of this version: {error}") from error
+        raise ValueError(
+            f"{path} was written by {_version_in(content)} of this program, or is damaged, and "
+            f"this is version {program_version()}: {explain(error)}. Run `python -m "
+            "study.sweep` again with this version: it writes the plan anew and keeps all records "
+            "that are still valid"
+        ) from error
+
+
+def _version_in(content: bytes) -> str:
+    try:
+        found = json.loads(content)["version"]
+    except (ValueError, KeyError, TypeError):
+        return "an unknown version"
+    return f"version {found}" if isinstance(found, str) else "an unknown version"

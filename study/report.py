@@ -26,7 +26,7 @@ from study.surface import Surface, compute_surface, write_surface
 from study.tracking import replay
 from study.wandb_report import save_wandb_report
 from trainables import layout
-from trainables.storage import Storage
+from trainables.storage import Storage, written_together
 
 __all__ = ["format_table", "gather", "print_findings", "write_report"]
 
@@ -36,7 +36,9 @@ OK, BAD_INPUT = 0, 2
 def write_report(
     storage: Storage, plan: Plan, surface: Surface, content: Content | None = None
 ) -> str:
-    """Writes the page, its figures and its tables, and returns the path of the page.
+    """Writes the page, its figures, its tables and surface.parquet; returns the path of the page.
+
+    They appear together: where one cannot be written, the older report stays as it is.
 
     Args:
         storage: The run folder.
@@ -46,13 +48,15 @@ def write_report(
     """
     content = content or gather(storage, plan, surface)
     name = plan.space.name
-    for drawing in content.drawings:
-        storage.write_bytes(layout.report(name, f"{drawing.name}.png"), drawing.png)
-        storage.write_bytes(layout.report(name, f"{drawing.name}.svg"), drawing.svg)
-    write_tables(storage, name, content)
-    key = layout.report(name, "index.html")
-    storage.write_bytes(key, render_page(plan, surface, content).encode())
-    return storage.path(key)
+    page = layout.report(name, "index.html")
+    with written_together(storage, last=page) as staged:
+        write_surface(staged, plan, surface)
+        for drawing in content.drawings:
+            staged.write_bytes(layout.report(name, f"{drawing.name}.png"), drawing.png)
+            staged.write_bytes(layout.report(name, f"{drawing.name}.svg"), drawing.svg)
+        write_tables(staged, name, content)
+        staged.write_bytes(page, render_page(plan, surface, content).encode())
+    return storage.path(page)
 
 
 def print_findings(content: Content) -> None:
@@ -87,7 +91,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
         content = gather(
             storage, plan, surface, choice=_choice(options), legacy=legacy, against=against
         )
-        write_surface(storage, plan, surface)
         path = write_report(storage, plan, surface, content)
         if options.wandb:
             replay(storage, plan, surface)

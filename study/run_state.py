@@ -14,7 +14,7 @@ from trainables.block import PlannedCell
 from trainables.failures import Failure, failure_of
 from trainables.host import has_ended
 from trainables.records import InvalidRecordError, Record, read_record
-from trainables.storage import Storage, ask_many
+from trainables.storage import Storage, UnreadableError, ask_many
 
 OVERDUE_FACTOR = 5.0
 OVERDUE_AT_LEAST_S = 600.0
@@ -63,6 +63,9 @@ class FailedCell:
     failure: Failure
 
 
+_Found = Record | Claim | Failure | InvalidRecordError | None
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RunState:
     """Where each cell of a plan is."""
@@ -73,6 +76,8 @@ class RunState:
     """Not begun, or begun by a worker that is gone."""
     lost: Sequence[PlannedCell]
     """Those of the waiting that were begun."""
+    not_valid: Mapping[str, str]
+    """Ids of those of the waiting whose record cannot be used, with the reason."""
     sign: Sign | None
     """The last one of the sweep (or another command that runs cells) that holds the run folder."""
     failed: Sequence[FailedCell]
@@ -131,10 +136,14 @@ def read_run_state(
     done = {id_: x for id_, x in found.items() if isinstance(x, Record)}
     pace = _Pace((cell, done[cell.id]) for cell in cells if cell.id in done)
     running, waiting, lost, failed = [], [], [], []
+    not_valid: dict[str, str] = {}
     for cell in cells:
         match found.get(cell.id):
             case None:
                 waiting.append(cell)
+            case InvalidRecordError() as error:
+                waiting.append(cell)
+                not_valid[cell.id] = str(error)
             case Failure() as failure:
                 failed.append(FailedCell(planned=cell, failure=failure))
             case Claim() as claim if sign is not None and _runs(claim, sign):
@@ -151,6 +160,7 @@ def read_run_state(
         running=running,
         waiting=waiting,
         lost=lost,
+        not_valid=not_valid,
         sign=sign,
         failed=failed,
         cell_seconds=sum(seconds for _, seconds, _ in spent),
@@ -164,7 +174,7 @@ def read_run_state(
 
 def _look_at_all(
     storage: Storage, cells: Sequence[PlannedCell], signs: Iterable[str], sign: Sign | None
-) -> Mapping[str, Record | Claim | Failure | None]:
+) -> Mapping[str, _Found]:
     """Returns what there is of each cell that a worker has begun."""
     names = {*storage.list(layout.CELLS), *(name.removesuffix(".json") for name in signs)}
     begun = [cell.id for cell in cells if cell.id in names]
@@ -181,15 +191,19 @@ def _running(cell: PlannedCell, claim: Claim, pace: _Pace, seconds: float) -> Ru
     )
 
 
-def _look(storage: Storage, id_: str, sign: Sign | None) -> Record | Claim | Failure | None:
-    """Returns the cell's record, else who runs it, else why it failed, else who began it."""
+def _look(storage: Storage, id_: str, sign: Sign | None) -> _Found:
+    """Returns the cell's record, else who runs it, why it failed, who began it, its fault."""
+    fault: InvalidRecordError | None = None
     try:
         return read_record(storage, id_)
-    except (FileNotFoundError, InvalidRecordError):
-        claim = read_claim(storage, id_)
+    except FileNotFoundError:
+        pass
+    except InvalidRecordError as error:
+        fault = error
+    claim = read_claim(storage, id_)
     if claim is not None and sign is not None and _runs(claim, sign):
         return claim
-    return failure_of(storage, id_) or claim
+    return failure_of(storage, id_) or claim or fault
 
 
 def _runs(claim: Claim, sign: Sign) -> bool:
@@ -201,7 +215,7 @@ def read_claim(storage: Storage, id_: str) -> Claim | None:
     """Returns who runs a cell, if a worker has said so."""
     try:
         return Claim.model_validate_json(storage.read_bytes(layout.running(id_)))
-    except (FileNotFoundError, ValidationError):
+    except (FileNotFoundError, UnreadableError, ValidationError):
         return None
 
 

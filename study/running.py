@@ -51,7 +51,7 @@ def missing_cells(
                 timings.add(cell, found)
         elif found is not None:
             print(f"The record of {cell.label} is not valid and is made again: {found}")
-            storage.delete(layout.record(cell.id))
+            storage.delete(layout.cell(cell.id))
     return [cell for cell in cells if cell.id not in valid]
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
+from search_spaces.explain import explain
 from search_spaces.recipes import TrainedRecipe
 from search_spaces.search import (
     FoundRecipe,
@@ -180,7 +181,10 @@ def read_earlier(storage: Storage, key: str, wanted: History) -> FoundRecipe | N
     except FileNotFoundError:
         return None
     except ValidationError as error:
-        raise ValueError(f"{storage.path(key)} is not a search's file: {error}") from error
+        raise ValueError(
+            f"{storage.path(key)} is not a search's file of this version: "
+            f"{explain(error)}. Move the file away, or give another --out"
+        ) from error
     before = found.history.model_dump(mode="json", exclude={"trials"})
     now = wanted.model_dump(mode="json", exclude={"trials"})
     differing = [name for name in now if before[name] != now[name]]

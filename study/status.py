@@ -67,6 +67,10 @@ def as_text(space: str, state: RunState, spent: Spending) -> str:
     lines = [space, *aligned(rows, indent=2)]
     if state.running:
         lines += ["", "running", *_running_lines(state)]
+    if state.not_valid:
+        lines += ["", "records that are not valid (the sweep's command makes them again)"]
+        lines += [f"  {fault}" for fault in list(state.not_valid.values())[:SHOWN]]
+        lines += _more(len(state.not_valid))
     if state.failed:
         lines += ["", "failed (the sweep's command tries them again)", *_failure_lines(state)]
     return "\n".join(lines)
@@ -157,6 +161,7 @@ def as_json(space: str, state: RunState, spent: Spending) -> dict[str, Any]:
         ],
         "waiting": len(state.waiting),
         "lost": [cell.id for cell in state.lost],
+        "not_valid": dict(state.not_valid),
         "sweep_is_at_work": state.is_at_work,
         "last_sign_seconds": None if state.sign is None else round(state.sign.age, 1),
         "failed": [

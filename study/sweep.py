@@ -103,7 +103,7 @@ def run_study(
     """
     # Here, because they load plotting and statistics, which a dry run does without.
     from study.report import format_table, gather, print_findings, write_report
-    from study.surface import compute_surface, write_surface
+    from study.surface import compute_surface
 
     timings = Timings()
     missing = missing_cells(storage, plan.cells, timings)
@@ -122,7 +122,6 @@ def run_study(
             budget=budget,
         )
         surface = compute_surface(storage, plan)
-        write_surface(storage, plan, surface)
         content = gather(storage, plan, surface)
         report = write_report(storage, plan, surface, content)
         tracker.log_surface(surface)

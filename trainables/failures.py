@@ -9,7 +9,7 @@ from pydantic import ValidationError
 from search_spaces.values import Value
 from trainables import layout
 from trainables.block import PlannedCell
-from trainables.storage import Storage
+from trainables.storage import Storage, UnreadableError
 
 
 class Failure(Value):
@@ -52,6 +52,8 @@ def failure_of(storage: Storage, id_: str) -> Failure | None:
         content = storage.read_bytes(layout.failure(id_))
     except FileNotFoundError:
         return None
+    except UnreadableError as error:
+        return Failure(reason=str(error))
     try:
         return Failure.model_validate_json(content)
     except ValidationError:

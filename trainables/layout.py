@@ -23,6 +23,11 @@ LOCK = "sweep.json"
 """Which sweep works on the run folder now."""
 
 
+def cell(cell_id: str) -> str:
+    """Folder of what a cell leaves."""
+    return f"{CELLS}/{cell_id}"
+
+
 def record(cell_id: str) -> str:
     """The record of a finished cell: written last, so that it vouches for the rest."""
     return f"{CELLS}/{cell_id}/record.json"

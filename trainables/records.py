@@ -18,10 +18,11 @@ import pyarrow.parquet as pq
 from pydantic import Field, ValidationError
 
 from search_spaces.cell import Cell, cell_id, decode_cell, encode_cell
+from search_spaces.explain import explain
 from search_spaces.values import Value
 from trainables import layout
 from trainables.block import PlannedCell
-from trainables.storage import Storage
+from trainables.storage import Storage, UnreadableError
 
 SCHEMA = pa.schema(
     [
@@ -193,13 +194,20 @@ def read_record(storage: Storage, id_: str) -> Record:
 
     Raises:
         FileNotFoundError: If the cell has none.
-        InvalidRecordError: If it is not JSON, has unknown or missing keys, or is another cell's.
+        InvalidRecordError: If it is not JSON, has unknown or missing keys, is another cell's, or
+            cannot be read at all.
     """
-    content = storage.read_bytes(layout.record(id_))
     try:
-        record = Record.model_validate_json(content)
+        record = Record.model_validate_json(storage.read_bytes(layout.record(id_)))
         found = cell_id(decode_cell(record.cell))
-    except (ValidationError, ValueError) as error:
+    except UnreadableError as error:
+        raise InvalidRecordError(str(error)) from error
+    except ValidationError as error:
+        raise InvalidRecordError(
+            f"{storage.path(layout.record(id_))} is damaged or of another version of this program: "
+            f"{explain(error)}"
+        ) from error
+    except ValueError as error:
         raise InvalidRecordError(f"{storage.path(layout.record(id_))}: {error}") from error
     if found != id_:
         raise InvalidRecordError(
@@ -223,10 +231,7 @@ def read_scores(
         InvalidRecordError: If they are missing, not those of the record, or not in the schema.
     """
     path = storage.path(layout.scores(id_))
-    try:
-        content = storage.read_bytes(layout.scores(id_))
-    except FileNotFoundError as error:
-        raise InvalidRecordError(f"{path} is missing") from error
+    content = _content(storage, layout.scores(id_))
     if hashlib.sha256(content).hexdigest() != record.scores_sha256:
         raise InvalidRecordError(f"{path} is not the file that its record vouches for")
     try:
@@ -267,13 +272,20 @@ def read_file(storage: Storage, record: Record, name: str) -> bytes:
     path = storage.path(name)
     if name not in record.files:
         raise InvalidRecordError(f"{path} is not among the files of its cell's record")
-    try:
-        content = storage.read_bytes(name)
-    except FileNotFoundError as error:
-        raise InvalidRecordError(f"{path} is missing") from error
+    content = _content(storage, name)
     if hashlib.sha256(content).hexdigest() != record.files[name]:
         raise InvalidRecordError(f"{path} is not the file that its record vouches for")
     return content
+
+
+def _content(storage: Storage, key: str) -> bytes:
+    """Returns a file that a record vouches for."""
+    try:
+        return storage.read_bytes(key)
+    except FileNotFoundError as error:
+        raise InvalidRecordError(f"{storage.path(key)} is missing") from error
+    except UnreadableError as error:
+        raise InvalidRecordError(str(error)) from error
 
 
 def _json_bytes(value: Mapping[str, Any]) -> bytes:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
+import tempfile
 import uuid
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeVar
 
@@ -29,6 +31,10 @@ two minutes, before a cell pays for it. Arrow's own strategy gives up after 6 s 
 
 class StorageError(ValueError):
     """A path that cannot be used: what was tried, and what to do."""
+
+
+class UnreadableError(OSError):
+    """What lies in a file's place cannot be read, now or later: a folder, or a forbidden file."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -60,16 +66,35 @@ class Storage:
 
         Raises:
             FileNotFoundError: If there is no such file.
+            UnreadableError: If it is a folder, or this user may not read it; on a local disk.
         """
-        with self.filesystem.open_input_file(self._at(key)) as stream:
-            return bytes(stream.readall())
+        try:
+            with self.filesystem.open_input_file(self._at(key)) as stream:
+                return bytes(stream.readall())
+        except (PermissionError, NotADirectoryError) as error:
+            raise UnreadableError(f"{self.path(key)} cannot be read: {error.strerror}") from error
+        except OSError as error:
+            if self.is_local and Path(self._at(key)).is_dir():
+                raise UnreadableError(f"{self.path(key)} is a folder, not a file") from error
+            raise
 
     def write_bytes(self, key: str, content: bytes) -> None:
         """Writes a whole file or nothing: a reader sees the old content or the new.
 
         A local file is written under a temporary name beside its place and renamed; an object
         store makes an upload visible only when it is complete.
+
+        Raises:
+            OSError: Naming the file, if it cannot be written.
         """
+        try:
+            self._write(key, content)
+        except OSError as error:
+            if error.errno is None:
+                raise OSError(f"{self.path(key)}: {error}") from error
+            raise OSError(error.errno, os.strerror(error.errno), self.path(key)) from error
+
+    def _write(self, key: str, content: bytes) -> None:
         target = self._at(key)
         if not self.is_local:
             self._put(target, content)
@@ -213,6 +238,34 @@ def _patient(filesystem: fs.S3FileSystem) -> fs.S3FileSystem:
     _, (options,) = filesystem.__reduce__()
     strategy = fs.AwsStandardS3RetryStrategy(max_attempts=S3_ATTEMPTS)
     return fs.S3FileSystem(**options, retry_strategy=strategy)
+
+
+@contextmanager
+def written_together(storage: Storage, *, last: str) -> Iterator[Storage]:
+    """Yields where to write files that appear in the storage once all are written, or not at all.
+
+    On a local disk they wait beside their places, so that a full one refuses them there, and are
+    then renamed. A bucket gets them one after the other.
+
+    Args:
+        storage: Where they appear.
+        last: The key of the file that appears after all others: the one that points at them.
+    """
+    if storage.is_local:
+        Path(storage.base).mkdir(parents=True, exist_ok=True)
+    beside = storage.base if storage.is_local else None
+    with tempfile.TemporaryDirectory(prefix=".writing-", dir=beside) as folder:
+        staged = replace(storage, filesystem=fs.LocalFileSystem(), base=folder)
+        yield staged
+        files = [path for path in Path(folder).rglob("*") if path.is_file()]
+        keys = sorted(path.relative_to(folder).as_posix() for path in files)
+        for key in sorted(keys, key=lambda key: key == last):
+            if storage.is_local:
+                target = Path(storage.base, key)
+                target.parent.mkdir(parents=True, exist_ok=True)
+                Path(folder, key).replace(target)
+            else:
+                storage.write_bytes(key, staged.read_bytes(key))
 
 
 @contextmanager

@@ -165,6 +165,10 @@ class Worker:
         except GroupBrokenError as error:
             self._leave_broken(planned, attempt, error)
             raise
+        except StoppedError:
+            if self.team.is_first:
+                self._signs.remove(planned.id)
+            raise
         except Exception as error:
             reason, details = f"{type(error).__name__}: {error}", traceback.format_exc()
             self.team.as_first(partial(self._leave, planned, reason, details))

@@ -13,6 +13,7 @@ import pytest
 from study.running import OK
 from study.sweep import main
 from tests.study.small_study import SmallStudy, scores_of
+from trainables import layout
 
 pytestmark = pytest.mark.ray
 
@@ -92,7 +93,7 @@ def test_a_signal_stops_cleanly_and_the_next_run_goes_on(
         assert at_least <= len(scores_of(out)) < study.num_cells
         kept = {path.name for path in out.glob("checkpoints/*")}
         assert in_hand <= kept | set(scores_of(out)), "each ended or left a checkpoint"
-        assert not (out / "lock.json").exists() and not (out / "running").exists()
+        assert not (out / layout.LOCK).exists() and not (out / "running").exists()
     status, said = study.run(out)
     assert status == OK, said
     assert scores_of(out) == expected
