@@ -12,7 +12,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from types import FrameType
 
-GRACE_S = 15.0
+GRACE_S = 12.0
 """From the signal until a cell that has neither ended nor left a checkpoint is interrupted.
 Kubernetes and Slurm kill a process 30 s after its SIGTERM, and Ray needs a few to shut down."""
 

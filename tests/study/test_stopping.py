@@ -16,13 +16,17 @@ from pathlib import Path
 
 import pytest
 
+from search_spaces.registry import find_space
 from study import status
+from study.planner import make_plan
 from study.running import OK
 from study.sweep import main
 from tests.study.fault_study import FaultStudy
 from tests.study.small_study import scores_of
 from trainables import layout, stopping
+from trainables.block import Site
 from trainables.methods.resume import Progress
+from trainables.worker import Worker
 
 SIGNALS = {signal.SIGINT: 130, signal.SIGTERM: 143, signal.SIGHUP: 129}
 
@@ -76,7 +80,7 @@ def test_a_training_leaves_a_checkpoint_that_the_next_run_goes_on_from(
         signal_in_the_first_training(signum, patch)
         assert main(arguments) == SIGNALS[signal.Signals(signum)]
     said = capfd.readouterr()
-    assert "15 s to end or to write a checkpoint" in said.err
+    assert "to end or to write a checkpoint" in said.err
     assert "goes on from here" in said.out
     assert {each: signal.getsignal(each) for each in SIGNALS} == before
     (kept,) = out.glob("checkpoints/*/progress.json")
@@ -108,6 +112,26 @@ def test_no_further_cell_is_begun_after_a_signal(
         assert main(arguments) == SIGNALS[signal.SIGTERM]
     assert len(scores_of(out)) == 1
     assert scores_of(out).items() <= expected.items()
+
+
+def test_a_worker_that_is_told_to_stop_leaves_no_claim(
+    tmp_path: Path, expected: Mapping[str, bytes]
+) -> None:
+    """On Ray the driver waits until no worker has a cell in hand."""
+    study, out = FaultStudy(folder=tmp_path, epochs=6), tmp_path / "runs"
+    plan, inputs = make_plan(find_space(study.arguments[0]), tmp_path / "data")
+    asked: list[None] = []
+
+    def must_stop() -> bool:
+        asked.append(None)
+        return len(asked) > len(plan.cells)  # in a training, which asks after every update
+
+    site = Site(out=str(out), models=inputs.models)
+    worker = Worker(tasks=inputs.tasks, site=site, must_stop=must_stop)
+    worker.run([plan.cells], [0])
+    assert not list((out / layout.RUNNING).iterdir())
+    assert list(out.glob("checkpoints/*/progress.json"))
+    assert scores_of(out).items() < expected.items()
 
 
 def test_a_cell_that_does_neither_end_nor_checkpoint_is_interrupted(
