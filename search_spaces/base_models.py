@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import math
 from typing import Literal
 
-from pydantic import Field, NonNegativeInt, PositiveInt, model_validator
+from pydantic import Field, NonNegativeFloat, PositiveInt, model_validator
 
 from search_spaces.values import Value
 
 EngineName = Literal["plain", "zero-1", "zero-2", "zero-3"]
 """Who holds a training: one worker, or all of a block by one of DeepSpeed's ZeRO stages."""
+
+GPU_STEPS = 10_000
+"""Steps of a GPU that Ray can allocate."""
 
 
 class Footprint(Value):
@@ -18,8 +22,9 @@ class Footprint(Value):
     workers: PositiveInt | None = None
     """Workers of a block; None: as many as one node of the cluster can hold."""
     cpus_per_worker: PositiveInt = 1
-    gpus_per_worker: NonNegativeInt | None = None
-    """None: one where the cluster has GPUs, else none."""
+    gpus_per_worker: NonNegativeFloat | None = None
+    """A whole number, or a fraction below 1 of a GPU that workers share: 0.5 puts two workers on
+    each. None: one GPU where the cluster has GPUs, else none."""
     engine: EngineName = "plain"
     """`plain`: every worker runs cells of its own. DeepSpeed's ZeRO stages: all workers of a block
     run each cell together, and share its optimizer's state (1), gradients too (2), weights too
@@ -33,6 +38,28 @@ class Footprint(Value):
             raise ValueError("offload is ZeRO's: give engine zero-1, zero-2 or zero-3 with it")
         return self
 
+    @model_validator(mode="after")
+    def _gpus_can_be_allocated(self) -> Footprint:
+        gpus = self.gpus_per_worker
+        if gpus is None or gpus.is_integer():
+            return self
+        if gpus > 1:
+            raise ValueError(
+                f"gpus_per_worker={gpus:g}: a worker has a whole number of GPUs, or shares one GPU "
+                "by a fraction below 1, such as 0.5"
+            )
+        if self.engine != "plain":
+            raise ValueError(
+                f"gpus_per_worker={gpus:g}: workers of engine {self.engine} exchange tensors by "
+                "NCCL, which refuses two workers on one GPU; use a whole number, or engine plain"
+            )
+        if gpus != round(gpus * GPU_STEPS) / GPU_STEPS:
+            raise ValueError(
+                f"gpus_per_worker={gpus}: Ray allocates GPUs in steps of {1 / GPU_STEPS:g}; use "
+                f"{max(1, int(gpus * GPU_STEPS)) / GPU_STEPS:g}"
+            )
+        return self
+
 
 class BaseModelRef(Value):
     """A causal language model: one of the embedded lab's, a folder, or a Hugging Face name."""
@@ -44,3 +71,23 @@ class BaseModelRef(Value):
     dtype: Literal["float32", "bfloat16", "float16"] = "float32"
     footprint: Footprint | None = None
     """Of blocks of this base model; None: the space's."""
+
+
+def workers_on(num_gpus: float, gpus_per_worker: float) -> int:
+    """Returns how many workers fit on the GPUs of one node; a shared GPU is never split over two.
+
+    Args:
+        num_gpus: Of the node.
+        gpus_per_worker: Above 0, as `Footprint.gpus_per_worker`.
+    """
+    if gpus_per_worker >= 1:
+        return int(num_gpus // gpus_per_worker)
+    # In Ray's own steps: in floats 1 // 0.1 is 9.
+    return int(num_gpus) * (GPU_STEPS // round(gpus_per_worker * GPU_STEPS))
+
+
+def gpus_for(workers: int, gpus_per_worker: float) -> int:
+    """Returns how many whole GPUs of one node the workers need; 0 where they need none."""
+    if gpus_per_worker >= 1 or not gpus_per_worker:
+        return int(workers * gpus_per_worker)
+    return math.ceil(workers / workers_on(1, gpus_per_worker))

@@ -58,7 +58,7 @@ def pack_blocks(
     slots: int,
     workers: int,
     cpus_per_worker: int,
-    gpus_per_worker: int,
+    gpus_per_worker: float,
     engine: EngineName = "plain",
     offload: bool = False,
     first_index: int = 0,

@@ -15,7 +15,8 @@ from trainables.block import PlannedCell
 from trainables.records import Record
 
 Rates = Mapping[tuple[str, str], float]
-"""(Model, method) -> measured seconds of one worker a floating-point operation."""
+"""(Model, method) -> measured seconds of one worker, with a core or a GPU of its own, a
+floating-point operation."""
 
 
 class CostError(ValueError):
@@ -121,11 +122,10 @@ class Timings:
         """Counts a finished cell."""
         if not cell.flop:
             return
-        group = (_ran_on_gpu(record), cell.model_name, cell.cell.recipe.method)
-        told = record.execution.get("workers", 1)
-        workers = told if isinstance(told, int) else 1
-        spent = record.seconds.get("total", 0.0) * workers
-        done = flop_of_team(cell.flop, cell.training_flop, workers)
+        gpus = record.gpus_per_worker
+        group = (gpus > 0, cell.model_name, cell.cell.recipe.method)
+        spent = record.seconds.get("total", 0.0) * record.workers * pace_share(gpus)
+        done = flop_of_team(cell.flop, cell.training_flop, record.workers)
         self._seconds[group] = self._seconds.get(group, 0.0) + spent
         self._flop[group] = self._flop.get(group, 0.0) + done
 
@@ -143,8 +143,12 @@ class Timings:
         }
 
 
-def _ran_on_gpu(record: Record) -> bool:
-    return str(record.execution.get("device", "")).startswith("cuda")
+def pace_share(gpus_per_worker: float) -> float:
+    """Returns the assumed pace of a worker, as a share of one with a GPU of its own.
+
+    Workers that share a GPU are assumed to compute no more together than one alone.
+    """
+    return gpus_per_worker if 0 < gpus_per_worker < 1 else 1.0
 
 
 def check_budget(cost: StudyCost, budget: float | None) -> None:

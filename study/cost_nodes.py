@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+from search_spaces.base_models import gpus_for, workers_on
 from search_spaces.recipes import Recipe
 from search_spaces.space import Footprint
 from study.cost import Market
@@ -22,7 +23,7 @@ class Node:
 
     instance: str | None
     workers: int
-    gpus: int
+    gpus: float
     """Of one worker."""
     team: int = 1
     """Workers that run each cell together."""
@@ -64,7 +65,7 @@ class Nodes:
             reason = "the size of a base model or of a task is not known"
             return Node(instance=None, workers=workers, gpus=gpus, reason=reason)
         need = NodeNeed(
-            gpus=workers * gpus,
+            gpus=gpus_for(workers, gpus),
             gpu_memory_gib=max(need.gpu_memory_gib for need in known),
             memory_gib=max(need.memory_gib for need in known),
         )
@@ -74,7 +75,9 @@ class Nodes:
             return Node(instance=None, workers=workers, gpus=gpus, reason=reason)
         found = market.prices.find(name)
         if footprint.workers is None:
-            workers = found.gpus // gpus if gpus else found.vcpus // footprint.cpus_per_worker
+            workers = found.vcpus // footprint.cpus_per_worker
+            if gpus:
+                workers = min(workers, workers_on(found.gpus, gpus))
         workers = max(workers, 1)
         team = 1 if footprint.engine == "plain" else workers
         return Node(instance=name, workers=workers, gpus=gpus, team=team)
@@ -95,7 +98,8 @@ class Nodes:
                 return (
                     f"base model {model}: a block needs {need.text} on one node, and "
                     f"{self._what_there_is()}. Use a node type with more, nf4, or a footprint "
-                    "whose engine shares the weights or their training among more GPUs"
+                    "with a larger share of a GPU, or whose engine shares the weights or their "
+                    "training among more GPUs"
                 )
         return ""
 
@@ -136,7 +140,7 @@ class Nodes:
         ]
         return max((need or 0.0 for need in needs), default=0.0) / GIB
 
-    def _gpus(self, footprint: Footprint) -> int:
+    def _gpus(self, footprint: Footprint) -> float:
         """Returns the GPUs of a worker."""
         if footprint.gpus_per_worker is not None:
             return footprint.gpus_per_worker
@@ -153,8 +157,8 @@ class Nodes:
         if memory is None:
             return None
         return NodeNeed(
-            gpus=(footprint.workers or 1) * gpus,
-            gpu_memory_gib=memory,
+            gpus=gpus_for(footprint.workers or 1, gpus),
+            gpu_memory_gib=memory / min(gpus, 1.0),
             memory_gib=self._offloaded[model],
         )
 

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from search_spaces.recipes import Recipe
 from search_spaces.space import Footprint, Space
-from study.cost import Job, Market, Rates, jobs_of
+from study.cost import Job, Market, Rates, jobs_of, pace_share
 from study.cost_nodes import Node, Nodes
 from study.facts.devices import useful_flop_per_second
 from study.memory_need import ModelShape, weight_bytes
@@ -168,7 +168,7 @@ class Pricer:
                     generates=job.recipe.reasoning is not None,
                 )
             total += job.flop_of_team(node.team) * (1.0 / rate if measured is None else measured)
-        return total
+        return total / pace_share(node.gpus)
 
     def _bytes_moved(self, model: str, jobs: Sequence[Job], node: Node) -> float:
         """Returns what is loaded and written once: one block a footprint is assumed."""

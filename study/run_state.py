@@ -100,7 +100,7 @@ class RunState:
 
     @property
     def gpu_seconds(self) -> float:
-        """Cell-seconds on GPUs times the cell's workers."""
+        """Cell-seconds times the cell's GPUs; a fraction where a GPU was shared."""
         return sum(self.gpu_seconds_of.values())
 
     @property
@@ -219,16 +219,13 @@ def read_claim(storage: Storage, id_: str) -> Claim | None:
         return None
 
 
-def _spent(record: Record) -> tuple[float, int]:
+def _spent(record: Record) -> tuple[float, float]:
     """Returns a cell's seconds, and on how many GPUs they were spent."""
-    is_on_gpu = str(record.execution.get("device", "")).startswith("cuda")
-    workers = record.execution.get("workers", 1)
-    count = workers if isinstance(workers, int) else 1
-    return record.seconds.get("total", 0.0), count if is_on_gpu else 0
+    return record.seconds.get("total", 0.0), record.workers * record.gpus_per_worker
 
 
-def _lost(failure: Failure) -> tuple[float, int]:
-    return failure.seconds, failure.workers if failure.device.startswith("cuda") else 0
+def _lost(failure: Failure) -> tuple[float, float]:
+    return failure.seconds, failure.gpus
 
 
 class _Pace:

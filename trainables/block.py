@@ -75,7 +75,8 @@ class Block:
     units: tuple[Unit, ...]
     workers: int
     cpus_per_worker: int
-    gpus_per_worker: int
+    gpus_per_worker: float
+    """Below 1: workers share a GPU."""
     engine: EngineName = "plain"
     """Any other: all workers run each cell together."""
     offload: bool = False

@@ -19,8 +19,8 @@ class Failure(Value):
     details: str = ""
     seconds: float = 0.0
     """Of the cell's first worker, until it failed; 0 where nobody knows."""
-    device: str = ""
-    workers: int = 1
+    gpus: float = 0.0
+    """That all workers of the cell had; a fraction where they shared one."""
 
 
 def write_failure(
@@ -30,13 +30,10 @@ def write_failure(
     reason: str,
     details: str,
     seconds: float = 0.0,
-    device: str = "",
-    workers: int = 1,
+    gpus: float = 0.0,
 ) -> None:
     """Leaves why a cell failed, and what its run took, beside where its record would be."""
-    failure = Failure(
-        reason=reason, details=details, seconds=seconds, device=device, workers=workers
-    )
+    failure = Failure(reason=reason, details=details, seconds=seconds, gpus=gpus)
     storage.write_bytes(layout.failure(id_), f"{failure.model_dump_json(indent=1)}\n".encode())
 
 

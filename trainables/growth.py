@@ -15,6 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from search_spaces.base_models import workers_on
+
 BOOTSTRAP_FILE = "~/ray_bootstrap_config.yaml"
 """Where `ray up` puts the cluster's configuration on the head."""
 
@@ -45,7 +47,7 @@ class Capacity:
     slots: int
     workers: int
     cpus_per_worker: int
-    gpus_per_worker: int
+    gpus_per_worker: float
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -57,10 +59,10 @@ class NodeKind:
     count: int
     """There may be so many of them at once."""
 
-    def holds(self, *, cpus: int, gpus: int) -> int:
+    def holds(self, *, cpus: int, gpus: float) -> int:
         """Returns how many workers of this size fit on one node."""
         by_cpu = int(self.resources.get("CPU", 0) // cpus)
-        return min(by_cpu, int(self.resources.get("GPU", 0) // gpus)) if gpus else by_cpu
+        return min(by_cpu, workers_on(self.resources.get("GPU", 0), gpus)) if gpus else by_cpu
 
     @property
     def text(self) -> str:
@@ -79,7 +81,7 @@ class Growth:
     is_autoscaled: bool = False
     """Else the kinds are the living nodes."""
 
-    def nodes_that_hold(self, workers: int, *, cpus: int, gpus: int) -> int:
+    def nodes_that_hold(self, workers: int, *, cpus: int, gpus: float) -> int:
         """Returns how many nodes at once can each hold so many workers of this size."""
         able = [kind for kind in self.kinds if kind.holds(cpus=cpus, gpus=gpus) >= workers]
         heads = sum(kind.count for kind in able if HEAD_RESOURCE in kind.resources)
@@ -194,7 +196,7 @@ def describe(kinds: tuple[NodeKind, ...]) -> Iterator[str]:
 
 
 def fit(
-    cluster: Growth, *, workers: int | None, cpus_per_worker: int, gpus_per_worker: int | None
+    cluster: Growth, *, workers: int | None, cpus_per_worker: int, gpus_per_worker: float | None
 ) -> Capacity:
     """Returns how a cluster can hold worker groups, whatever the memory of its head.
 
@@ -216,7 +218,7 @@ def fit(
         whose = "node types (it grows by itself)" if cluster.is_autoscaled else "nodes"
         raise ClusterError(
             f"no node of the cluster can hold {workers or 1} workers with {cpus_per_worker} CPUs "
-            f"and {gpus} GPUs each; its {whose} are "
+            f"and {gpus:g} GPUs each; its {whose} are "
             + (", ".join(describe(cluster.kinds)) or "none")
         )
     return Capacity(

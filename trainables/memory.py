@@ -27,7 +27,22 @@ error of its own: by the driver, by cuBLAS, cuDNN or cuSOLVER (`CUBLAS_STATUS_AL
 the int8 product of bitsandbytes. The last says it of other faults too, which a smaller batch does
 not mend: they are raised after the tries."""
 
+CONTEXT_BYTES = 2**30
+"""Of a GPU, outside of torch's allocator: CUDA's context and the libraries' workspaces."""
+
 Result = TypeVar("Result")
+
+
+def limit_gpu_memory(gpus_per_worker: float) -> None:
+    """Limits this process to its fraction of the GPU's memory, where it shares a GPU.
+
+    So whether a cell runs out of memory, and halves its batches, never depends on its neighbours.
+    """
+    if 0 < gpus_per_worker < 1:
+        _, total = torch.cuda.mem_get_info()
+        torch.cuda.set_per_process_memory_fraction(
+            max(0.0, gpus_per_worker - CONTEXT_BYTES / total)
+        )
 
 
 def is_out_of_memory(error: BaseException) -> bool:

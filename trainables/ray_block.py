@@ -115,7 +115,7 @@ def scaling_of(block: Block) -> dict[str, Any]:
     The plan looks for nodes that hold a whole group (`growth.fit`) and prices those; a group that
     is spread over nodes would talk over their network.
     """
-    resources = {"CPU": block.cpus_per_worker}
+    resources: dict[str, float] = {"CPU": block.cpus_per_worker}
     if block.gpus_per_worker:
         resources["GPU"] = block.gpus_per_worker
     return {
@@ -126,16 +126,25 @@ def scaling_of(block: Block) -> dict[str, Any]:
     }
 
 
+def backend_of(block: Block) -> str | None:
+    """Returns the process group's backend: NCCL refuses two workers on one GPU.
+
+    Workers of their own cells use the group's store alone. None: Ray Train's choice.
+    """
+    return "gloo" if 0 < block.gpus_per_worker < 1 else None
+
+
 def _run_group(block: Block, given: Mapping[str, Any], scratch: str) -> GroupEnd:
     """Starts a Ray Train worker group, which Ray starts again when a worker is lost."""
     from ray.train import FailureConfig, RunConfig, ScalingConfig
-    from ray.train.torch import TorchTrainer
+    from ray.train.torch import TorchConfig, TorchTrainer
     from ray.train.v2.api.exceptions import TrainingFailedError
 
     failures = TEAM_FAILURES if block.runs_together else WORKER_FAILURES
     trainer = TorchTrainer(
         run_worker,
         train_loop_config=dict(given),
+        torch_config=TorchConfig(backend=backend_of(block)),
         scaling_config=ScalingConfig(**scaling_of(block)),
         run_config=RunConfig(
             name=f"block-{block.index}",
@@ -167,14 +176,17 @@ def _run_units(config: Mapping[str, Any], must_stop: Callable[[], bool]) -> str 
     import torch.distributed as dist
 
     from trainables.cells import run_cell
+    from trainables.memory import limit_gpu_memory
     from trainables.team import Team, team_of_process_group
     from trainables.worker import Worker
 
     block: Block = config["block"]
+    limit_gpu_memory(block.gpus_per_worker)
     worker = Worker(
         tasks=config["tasks"],
         site=config["site"],
         device="cuda" if block.gpus_per_worker else "cpu",
+        gpus=block.gpus_per_worker,
         threads=block.cpus_per_worker,
         group=_group_name(),
         is_leaving=_is_leaving,

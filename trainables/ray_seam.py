@@ -91,7 +91,9 @@ def cluster(address: str | None) -> Iterator[None]:
         ray.shutdown()
 
 
-def capacity(*, workers: int | None, cpus_per_worker: int, gpus_per_worker: int | None) -> Capacity:
+def capacity(
+    *, workers: int | None, cpus_per_worker: int, gpus_per_worker: float | None
+) -> Capacity:
     """Returns how the connected cluster can hold worker groups of this footprint, one a node.
 
     Raises:

@@ -48,11 +48,14 @@ def run_search(
 
     from trainables.ray_search_recorder import Recorder
 
-    resources = {"CPU": fits.cpus_per_worker}
+    resources: dict[str, float] = {"CPU": fits.cpus_per_worker}
     if fits.gpus_per_worker:
         resources["GPU"] = fits.gpus_per_worker
     trainable = tune.with_resources(
-        tune.with_parameters(_trial, search=search, threads=fits.cpus_per_worker), resources
+        tune.with_parameters(
+            _trial, search=search, threads=fits.cpus_per_worker, gpus=fits.gpus_per_worker
+        ),
+        resources,
     )
     tune.Tuner(
         trainable,
@@ -74,13 +77,16 @@ def run_search(
     ).fit()
 
 
-def _trial(config: Mapping[str, Any], *, search: Search, threads: int) -> None:
+def _trial(config: Mapping[str, Any], *, search: Search, threads: int, gpus: float) -> None:
     """Runs in a process of its own; reports a row an epoch."""
     import torch
     from ray import tune
 
+    from trainables.memory import limit_gpu_memory
+
     torch.set_num_threads(threads)
-    base = load_search_base(search, "cuda" if torch.cuda.is_available() else "cpu")
+    limit_gpu_memory(gpus)
+    base = load_search_base(search, "cuda" if gpus else "cpu")
     history = search.history
     recipe = with_parameters(history.start, decoded(history.ranges, config))
     epoch = 0

@@ -87,6 +87,18 @@ class Record(Value):
     files: dict[str, str] = Field(default_factory=dict)
     """SHA-256 of the other files that the cell left, by name: its trained state, its selection."""
 
+    @property
+    def workers(self) -> int:
+        """How many workers ran the cell together."""
+        return int(self.execution.get("workers", 1))
+
+    @property
+    def gpus_per_worker(self) -> float:
+        """A fraction where workers shared a GPU; 0 on CPUs."""
+        if not str(self.execution.get("device", "")).startswith("cuda"):
+            return 0.0
+        return float(self.execution.get("gpus_per_worker", 1.0))
+
 
 def choice_score(values: np.ndarray, gold: int) -> float:
     """Returns 1 where the right choice scores best, 0 where another one does.

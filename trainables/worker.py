@@ -59,6 +59,8 @@ class Worker:
     tasks: Mapping[str, SplitTask]
     site: Site
     device: str = "cpu"
+    gpus: float = 0.0
+    """Of this worker; a fraction where it shares a GPU."""
     threads: int = 1
     """Of torch on the CPU: sums over more threads are other sums, so it is part of the record."""
     group: str = field(default_factory=lambda: uuid.uuid4().hex)
@@ -190,8 +192,7 @@ class Worker:
             reason=reason,
             details=details,
             seconds=0.0 if self._begun is None else time.perf_counter() - self._begun,
-            device=self.device,
-            workers=self.team.size,
+            gpus=self.gpus * self.team.size,
         )
 
     def _leave_broken(self, planned: PlannedCell, attempt: int, error: GroupBrokenError) -> None:
@@ -242,6 +243,8 @@ class Worker:
         # What its parents left may be read here and not there: that is said before all begin.
         inputs = self.team.do(partial(self._inputs, planned, base, states, curve, share))
         execution = self._execution(planned)
+        if self.gpus:
+            execution["gpus_per_worker"] = self.gpus
         notes = base.notes
         if share < 1.0:
             execution |= {"class": "B", "token_share": share}

@@ -13,7 +13,16 @@ from search_spaces.cell import Cell
 from search_spaces.recipes import FullFineTuning, LinearProbe, QLoRA, Recipe, ZeroShot
 from search_spaces.registry import find_space
 from search_spaces.space import BaseModelRef, Footprint, Space
-from study.cost import CostError, Job, Market, Timings, check_budget, jobs_of
+from study.cost import (
+    CostError,
+    Job,
+    Market,
+    NoRoomError,
+    Timings,
+    check_budget,
+    check_room,
+    jobs_of,
+)
 from study.facts.devices import DEVICES, useful_flop_per_second
 from study.facts.models import MODELS
 from study.memory_need import (
@@ -218,6 +227,43 @@ def test_node_of_four_is_shared_by_its_workers(market: Market) -> None:
     rate = DEVICES["H100"].peak_16 * 0.32 * 0.7
     assert base.instance == "big" and base.gpu_hours == pytest.approx(1e18 / rate / 3600)
     assert base.on_demand == pytest.approx(1e18 / rate / 4 * 40 / 3600)
+
+
+def test_workers_that_share_a_gpu_pay_for_their_fraction_of_it(market: Market) -> None:
+    """Two workers at half the pace each: the GPU-hours and the price of one with a whole GPU."""
+    alone = price(market, [job(flop=1e18)]).bases[0]
+    half = price(market, [job(flop=1e18)], footprint=Footprint(gpus_per_worker=0.5)).bases[0]
+    assert (half.instance, half.workers) == ("small", 2)
+    assert half.gpu_hours == pytest.approx(alone.gpu_hours)
+    assert half.worker_hours == pytest.approx(2 * (alone.worker_hours or 0))
+    assert half.on_demand == pytest.approx(alone.on_demand)
+
+
+def test_a_fraction_of_a_gpu_holds_a_fraction_of_its_memory(market: Market) -> None:
+    """6 GiB fit 0.3 of the small node's GPU of 24 GiB; 0.2 of it is too little, of 80 GiB not."""
+    (base,) = price(market, [job()]).bases
+    assert base.memory_gib == pytest.approx(6.02, abs=0.01)
+    (third,) = price(market, [job()], footprint=Footprint(gpus_per_worker=0.3)).bases
+    assert (third.instance, third.workers) == ("small", 3)
+    assert third.memory_gib == base.memory_gib, "of one worker"
+    (fifth,) = price(market, [job()], footprint=Footprint(gpus_per_worker=0.2)).bases
+    assert (fifth.instance, fifth.workers) == ("big", 20)
+    named = replace(market, instance="small")
+    with pytest.raises(NoRoomError, match=r"needs 1 x 30\.1 GiB .*a larger share of a GPU"):
+        check_room(price(named, [job()], footprint=Footprint(gpus_per_worker=0.2)))
+
+
+def test_the_pace_of_workers_that_shared_a_gpu_prices_them(market: Market) -> None:
+    """A cell that took 100 s on half a GPU takes 100 s on half a GPU, and 50 s on a whole one."""
+    cell = PlannedCell(id="0", cell=probe_cell(), model_name="a", condition="easy", flop=1e18)
+    timings = Timings()
+    timings.add(cell, record(100.0, device="cuda", gpus_per_worker=0.5))
+    job_ = Job(model="a", recipe=cell.cell.recipe, num_cells=1, flop=1e18)
+    rates = dict(timings.rates(on_gpus=True))
+    shared = price(market, [job_], footprint=Footprint(gpus_per_worker=0.5), rates=rates)
+    assert shared.bases[0].worker_hours == pytest.approx(100 / 3600)
+    assert shared.bases[0].gpu_hours == pytest.approx(50 / 3600)
+    assert price(market, [job_], rates=rates).bases[0].worker_hours == pytest.approx(50 / 3600)
 
 
 def test_a_team_shares_its_training_and_nothing_else(market: Market) -> None:

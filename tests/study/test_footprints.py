@@ -51,10 +51,11 @@ def test_footprints_are_in_no_cell_id() -> None:
         space(of_model=Footprint(engine=engine, offload=True, workers=2)) for engine in ENGINES
     ]
     others.append(space(footprint=Footprint(engine="zero-2", workers=8, gpus_per_worker=1)))
+    others.append(space(footprint=Footprint(gpus_per_worker=0.5)))
     for other in others:
         planned, _ = make_plan(other)
         assert [cell.id for cell in planned.cells] == [cell.id for cell in plain.cells]
-        assert other.footprint_of(other.models[0]).engine != "plain"
+        assert other.footprint_of(other.models[0]) != Footprint()
 
 
 def test_a_models_footprint_stands_before_the_spaces() -> None:
@@ -145,6 +146,26 @@ def test_dropout_is_let_through_on_one_worker() -> None:
 def test_offload_without_zero_is_refused() -> None:
     with pytest.raises(ValueError, match="offload is ZeRO's"):
         Footprint(offload=True)
+
+
+@pytest.mark.parametrize("gpus", [None, 0, 1, 8, 0.5, 0.3333])
+def test_a_worker_has_whole_gpus_or_a_fraction_of_one(gpus: float | None) -> None:
+    assert Footprint(gpus_per_worker=gpus).gpus_per_worker == gpus
+
+
+@pytest.mark.parametrize(
+    ("fields", "reason"),
+    [
+        ({"gpus_per_worker": 1.5}, "gpus_per_worker=1.5: a worker has a whole number"),
+        ({"gpus_per_worker": -0.5}, "greater than or equal to 0"),
+        ({"gpus_per_worker": 0.4, "engine": "zero-2"}, "engine zero-2 exchange tensors by NCCL"),
+        ({"gpus_per_worker": 1 / 3}, "steps of 0.0001; use 0.3333"),
+        ({"gpus_per_worker": 0.00001}, "steps of 0.0001; use 0.0001"),
+    ],
+)
+def test_a_fraction_that_cannot_be_allocated_is_refused(fields: Any, reason: str) -> None:
+    with pytest.raises(ValueError, match=reason):
+        Footprint(**fields)
 
 
 def test_a_block_that_runs_together_keeps_all_its_workers() -> None:

@@ -306,12 +306,14 @@ def test_finished_study(study: FakeStudy, capsys: pytest.CaptureFixture[str]) ->
     assert "nothing is left to run" in capsys.readouterr().out
 
 
-def on_gpus(study: FakeStudy, cell: PlannedCell, seconds: float, workers: int = 1) -> None:
+def on_gpus(
+    study: FakeStudy, cell: PlannedCell, seconds: float, *, workers: int = 1, gpus: float = 1
+) -> None:
     study.finish([cell])
     path = Path(study.storage.base) / layout.record(cell.id)
     record = json.loads(path.read_text())
     record["seconds"]["total"] = seconds
-    record["execution"] |= {"device": "cuda", "workers": workers}
+    record["execution"] |= {"device": "cuda", "workers": workers, "gpus_per_worker": gpus}
     path.write_text(json.dumps(record))
 
 
@@ -362,6 +364,14 @@ def test_money_is_that_of_the_gpu_seconds_on_the_named_type(
     assert main([run, "--prices", "prices.toml"]) == BAD_INPUT
 
 
+def test_a_worker_that_shared_a_gpu_is_counted_by_its_fraction(
+    study: FakeStudy, capsys: pytest.CaptureFixture[str]
+) -> None:
+    on_gpus(study, study.plan.cells[0], 1800.0, gpus=0.25)
+    assert main([f"{study.storage.root}/fake", "--json"]) == OK
+    assert json.loads(capsys.readouterr().out)["gpu_seconds"] == 450
+
+
 def test_money_is_by_default_that_of_each_models_node_type_and_of_failed_cells_too(
     study: FakeStudy, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -371,9 +381,7 @@ def test_money_is_by_default_that_of_each_models_node_type_and_of_failed_cells_t
     large = study.cells("easy", model="large")[0]
     on_gpus(study, small, 3600.0)
     on_gpus(study, large, 3600.0)
-    write_failure(
-        study.storage, failed.id, reason="x", details="", seconds=1800.0, device="cuda", workers=2
-    )
+    write_failure(study.storage, failed.id, reason="x", details="", seconds=1800.0, gpus=2)
     run = f"{study.storage.root}/fake"
     priced(study, small="g5.12xlarge", large="g5.2xlarge")
     main([run, "--json"])

@@ -30,8 +30,28 @@ HEAD: Mapping[str, Any] = {
 AWS = Path(__file__).parents[2] / "cluster.yaml"
 
 
-def one(**wanted: int | None) -> dict[str, Any]:
+def one(**wanted: float | None) -> dict[str, Any]:
     return {"workers": None, "cpus_per_worker": 1, "gpus_per_worker": None} | wanted
+
+
+@pytest.mark.parametrize(
+    ("gpus", "fraction", "workers"),
+    [(1, 0.5, 2), (1, 0.3, 3), (1, 0.1, 10), (1, 0.9, 1), (4, 0.4, 8), (4, 2, 2), (0, 0.5, 0)],
+)
+def test_workers_that_share_gpus_are_counted_gpu_by_gpu(
+    gpus: int, fraction: float, workers: int
+) -> None:
+    node = NodeKind(name="", resources={"CPU": 16, "GPU": gpus}, count=1)
+    assert node.holds(cpus=1, gpus=fraction) == workers
+    assert node.holds(cpus=8, gpus=fraction) == min(workers, 2), "CPUs are not shared"
+
+
+def test_a_block_of_a_fraction_fills_the_gpus_of_a_node(aws: Growth) -> None:
+    """By hand: two workers on each of the four GPUs of the largest type, of which there are 2."""
+    found = fit(aws, **one(workers=8, gpus_per_worker=0.5))
+    assert (found.slots, found.workers, found.gpus_per_worker) == (2, 8, 0.5)
+    with pytest.raises(ray_seam.ClusterError, match=r"9 workers with 1 CPUs and 0\.5 GPUs each"):
+        fit(aws, **one(workers=9, gpus_per_worker=0.5))
 
 
 @pytest.fixture

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,14 @@ import torch
 from search_spaces.recipes import LinearProbe, QLoRA, ZeroShot
 from tests.trainables.small_cells import FAST, POOL, TEST, inputs_of, load
 from trainables.cells import CellInputs, run_cell
-from trainables.memory import CPU_MESSAGE, halve_until_it_fits, is_out_of_memory
+from trainables.memory import (
+    CONTEXT_BYTES,
+    CPU_MESSAGE,
+    halve_until_it_fits,
+    is_out_of_memory,
+    limit_gpu_memory,
+)
+from trainables.methods.checkpointing import needs_checkpointing
 from trainables.models import Base
 from trainables.state_files import StateFiles
 from trainables.states import StateCache
@@ -216,3 +224,31 @@ def test_other_errors_are_raised_at_once(base: Base, tmp_path: Path) -> None:
         halve_until_it_fits(work, 1.0, CPU)
     assert shares == [1.0]
     assert not is_out_of_memory(ValueError(CPU_MESSAGE))
+
+
+def test_a_worker_that_shares_a_gpu_keeps_to_its_fraction_of_the_memory(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    limits: list[float] = []
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda: (0, 16 * CONTEXT_BYTES))
+    monkeypatch.setattr(torch.cuda, "set_per_process_memory_fraction", limits.append)
+    for gpus in (0, 1, 2, 0.5, 0.01):
+        limit_gpu_memory(gpus)
+    assert limits == [0.5 - 1 / 16, 0.0], "whole GPUs have no limit; CUDA's context is outside"
+
+
+def test_states_are_kept_within_the_fraction_of_the_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    total = SimpleNamespace(total_memory=1e12)
+    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda device: total)
+    config = SimpleNamespace(hidden_size=4096, num_hidden_layers=32)
+    model = SimpleNamespace(
+        config=SimpleNamespace(get_text_config=lambda: config),
+        dtype=torch.bfloat16,
+        get_memory_footprint=lambda: 10e9,
+    )
+    base: Any = SimpleNamespace(device=torch.device("cuda"), model=model)
+    for fraction, expected in ((1.0, False), (0.05, True)):
+        monkeypatch.setattr(
+            torch.cuda, "get_per_process_memory_fraction", lambda device, is_=fraction: is_
+        )
+        assert needs_checkpointing(base, 8192) == expected

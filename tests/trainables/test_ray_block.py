@@ -9,9 +9,16 @@ from typing import Any
 
 import pytest
 
-from trainables import layout
-from trainables.block import Block
-from trainables.ray_block import IDLE_GROUPS, GroupEnd, run_to_the_end, scaling_of
+from trainables import layout, ray_seam
+from trainables.block import Block, Site
+from trainables.ray_block import (
+    IDLE_GROUPS,
+    GroupEnd,
+    backend_of,
+    run_to_the_end,
+    run_worker,
+    scaling_of,
+)
 from trainables.storage import Storage, open_storage
 
 LOST = GroupEnd(fault="WorkerGroupError: restarts are used up")
@@ -99,10 +106,68 @@ def test_a_run_folder_that_cannot_be_read_is_said(storage: Storage, monkeypatch:
     assert "AccessDenied" in (run_to_the_end(block_of(1), storage, run) or "")
 
 
-@pytest.mark.parametrize("gpus", [0, 1])
-def test_all_workers_of_a_group_stand_on_one_node(gpus: int) -> None:
+@pytest.mark.parametrize("gpus", [0, 1, 0.5])
+def test_all_workers_of_a_group_stand_on_one_node(gpus: float) -> None:
     block = Block(index=0, units=(), workers=4, cpus_per_worker=2, gpus_per_worker=gpus)
     scaling = scaling_of(block)
     assert scaling["placement_strategy"] == "STRICT_PACK"
     assert scaling["num_workers"] == 4 and scaling["use_gpu"] == (gpus > 0)
-    assert scaling["resources_per_worker"] == ({"CPU": 2, "GPU": 1} if gpus else {"CPU": 2})
+    assert scaling["resources_per_worker"] == ({"CPU": 2, "GPU": gpus} if gpus else {"CPU": 2})
+
+
+def test_a_worker_is_limited_to_its_fraction_and_records_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    limits: list[float] = []
+    made: list[dict[str, Any]] = []
+
+    def make(**given: Any) -> Any:
+        made.append(given)
+        return SimpleNamespace(run=lambda units, claims: None)
+
+    monkeypatch.setattr("trainables.memory.limit_gpu_memory", limits.append)
+    monkeypatch.setattr("trainables.worker.Worker", make)
+    block = Block(index=0, units=(), workers=1, cpus_per_worker=1, gpus_per_worker=0.5)
+    site = Site(out=str(tmp_path), models={})
+    assert run_worker({"block": block, "tasks": {}, "site": site, "run_one": None}) is None
+    assert limits == [0.5]
+    assert (made[0]["device"], made[0]["gpus"]) == ("cuda", 0.5)
+
+
+@pytest.mark.ray
+def test_two_workers_share_one_gpu(tmp_path: Path) -> None:
+    """Ray is told of a GPU that this machine need not have: it allocates by number only."""
+    import ray
+    from ray.train import RunConfig, ScalingConfig
+    from ray.train.torch import TorchConfig, TorchTrainer
+
+    def see_gpu() -> tuple[list[str], str, str]:
+        import torch.distributed as dist
+        from ray.train.torch import get_device
+
+        from trainables.group_store import store_of_group
+
+        store = store_of_group()
+        store.set(f"gpu {dist.get_rank()}", ",".join(map(str, ray.get_gpu_ids())))
+        gpus = [bytes(store.get(f"gpu {rank}")).decode() for rank in range(dist.get_world_size())]
+        return gpus, str(get_device()), dist.get_backend()
+
+    options = {"include_dashboard": False, "log_to_driver": False}
+    ray.init(address="local", num_cpus=2, num_gpus=1, **options)
+    try:
+        found = ray_seam.capacity(workers=None, cpus_per_worker=1, gpus_per_worker=0.5)
+        assert (found.slots, found.workers) == (1, 2)
+        block = Block(
+            index=0, units=(), workers=2, cpus_per_worker=1, gpus_per_worker=found.gpus_per_worker
+        )
+        trainer = TorchTrainer(
+            see_gpu,
+            torch_config=TorchConfig(backend=backend_of(block)),
+            scaling_config=ScalingConfig(**scaling_of(block)),
+            run_config=RunConfig(name="shared", storage_path=str(tmp_path)),
+        )
+        gpus, device, backend = trainer.fit().return_value
+    finally:
+        ray.shutdown()
+    assert gpus == ["0", "0"]
+    assert (device, backend) == ("cuda:0", "gloo"), "NCCL refuses two workers on one GPU"

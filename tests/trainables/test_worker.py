@@ -27,7 +27,7 @@ from tests.study.small_study import SmallStudy
 from trainables import layout, worker
 from trainables.block import PlannedCell, Site
 from trainables.cells import CellInputs, CellResult
-from trainables.failures import read_failure
+from trainables.failures import failure_of, read_failure
 from trainables.memory import LEAST_SHARE
 from trainables.methods.inputs import Answers
 from trainables.models import Base, load_base
@@ -141,6 +141,20 @@ def test_a_team_that_runs_out_of_memory_on_one_worker_tries_again_at_half(study:
             assert record.execution["class"] == "B"
             assert [note for note in record.notes if "batches of 0.25 of the usual" in note]
     assert list(study.storage.list(layout.RUNNING)) == []
+
+
+def test_the_gpus_of_a_cell_are_recorded_whether_it_failed_or_not(study: Study) -> None:
+    failing = study.cells[1].id
+
+    def look(rank: int, id_: str, share: float) -> None:
+        if id_ == failing:
+            raise ValueError("no")
+
+    study.run(look, gpus=0.5)
+    record = read_record(study.storage, study.cells[0].id)
+    assert record.execution["gpus_per_worker"] == 0.5
+    failure = failure_of(study.storage, failing)
+    assert failure is not None and failure.gpus == 2 * 0.5
 
 
 def strand(at: float, ended: threading.Event) -> Callable[[int, str, float], None]:

@@ -74,12 +74,13 @@ def _layers(base: Base) -> list[GradientCheckpointingLayer]:
 def needs_checkpointing(base: Base, num_tokens: int) -> bool:
     """Says whether a micro-batch's states would take too much of the device's memory.
 
-    The answer depends on the kind of device, the model and the budget of tokens only, never on what
-    else is in memory at the moment. On a CPU it is no.
+    The answer depends on the kind of device, the process's share of it, the model and the budget of
+    tokens only, never on what else is in memory at the moment. On a CPU it is no.
     """
     if base.device.type != "cuda":
         return False
-    memory = torch.cuda.get_device_properties(base.device).total_memory
+    total = torch.cuda.get_device_properties(base.device).total_memory
+    memory = total * torch.cuda.get_per_process_memory_fraction(base.device)
     room = memory - base.model.get_memory_footprint()
     return bool(state_bytes(base, num_tokens) > MEMORY_SHARE * room)
 
