@@ -181,35 +181,18 @@ SECRETS = {
     "RAY_AUTH_TOKEN": "ray-secret-7f3a91",
 }
 
-SPACE = """
-from search_spaces.recipes import InContext
-from search_spaces.space import BaseModelRef, Level, Space, TaskAxis
-
-EASY, HARD = Level(name="easy", low=1, high=2), Level(name="hard", low=3, high=4)
-
-def tiny() -> Space:
-    return Space(
-        name="tiny",
-        models=(BaseModelRef(name="micro-s"),),
-        tasks=(TaskAxis(task="jsonl:sums", measure="steps", train_levels=(EASY, HARD),
-                        test_levels=(HARD,), train_on_all=False),),
-        methods=(InContext(k=2),),
-        seeds=2,
-    )
-"""
-
 
 def test_no_secret_of_the_environment_is_printed_or_kept(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     """A whole study, with its plan, records, report and offline W&B runs."""
-    from tests.study.small_study import SmallStudy
+    from tests.study.small_study import TINY_SPACE, SmallStudy
 
     for name, secret in SECRETS.items():
         monkeypatch.setenv(name, secret)
     monkeypatch.setenv("WANDB_MODE", "offline")
     study = SmallStudy(folder=tmp_path / "study")
-    (tmp_path / "study" / "space.py").write_text(SPACE)
+    (tmp_path / "study" / "space.py").write_text(TINY_SPACE)
     space, *rest = study.arguments
     out = tmp_path / "runs"
     space = space.replace(":small", ":tiny")

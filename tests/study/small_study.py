@@ -33,6 +33,24 @@ def small() -> Space:
     )
 """
 
+TINY_SPACE = """
+from search_spaces.recipes import InContext
+from search_spaces.space import BaseModelRef, Level, Space, TaskAxis
+
+EASY, HARD = Level(name="easy", low=1, high=2), Level(name="hard", low=3, high=4)
+
+def tiny() -> Space:
+    return Space(
+        name="tiny",
+        models=(BaseModelRef(name="micro-s"),),
+        tasks=(TaskAxis(task="jsonl:sums", measure="steps", train_levels=(EASY, HARD),
+                        test_levels=(HARD,), train_on_all=False),),
+        methods=(InContext(k=2),),
+        seeds=2,
+    )
+"""
+"""Five cells without any training."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class SmallStudy:

@@ -17,34 +17,17 @@ import pytest
 from study import data, status, sweep
 from study.console import OUTPUT_LOST, command, printable
 from study.running import BAD_INPUT, OK
-from tests.study.small_study import SmallStudy
+from tests.study.small_study import TINY_SPACE, SmallStudy
 
 ROOT = Path(__file__).parents[2]
 COMMANDS = ("sweep", "measure", "tune", "plan", "status", "report", "data", "doctor", "cluster")
 HOSTILE = "\x1b]0;owned\x07\x9b31m\rred"
 
-SPACE = """
-from search_spaces.recipes import InContext
-from search_spaces.space import BaseModelRef, Level, Space, TaskAxis
-
-EASY, HARD = Level(name="leicht", low=1, high=2), Level(name="härd ≤", low=3, high=4)
-
-def tiny() -> Space:
-    return Space(
-        name="tiny",
-        models=(BaseModelRef(name="micro-s"),),
-        tasks=(TaskAxis(task="jsonl:sums", measure="steps", train_levels=(EASY, HARD),
-                        test_levels=(HARD,), train_on_all=False),),
-        methods=(InContext(k=2),),
-        seeds=1,
-    )
-"""
-
 
 @pytest.fixture(scope="module")
 def study(tmp_path_factory: pytest.TempPathFactory) -> SmallStudy:
     study = SmallStudy(folder=tmp_path_factory.mktemp("study"))
-    (study.folder / "tiny.py").write_text(SPACE, encoding="utf-8")
+    (study.folder / "tiny.py").write_text(TINY_SPACE.replace('"hard"', '"härd ≤"'), "utf-8")
     return study
 
 
@@ -61,7 +44,7 @@ def run(
         [sys.executable, "-m", f"study.{module}", *arguments],
         stdout=stdout,
         stderr=subprocess.PIPE,
-        env=os.environ | {"WANDB_MODE": "disabled"} | environment,
+        env=os.environ | {"WANDB_MODE": "disabled", "PYTHONUNBUFFERED": ""} | environment,
         cwd=ROOT,
         timeout=240,
     )
@@ -97,7 +80,7 @@ def test_a_sweep_whose_output_is_lost_ends_as_if_it_were_read(
     lose("stdout", monkeypatch, "pipe")
     lose("stderr", monkeypatch, "full")
     assert sweep.main(sweep_arguments(study, tmp_path / "runs")) == OK
-    assert len(list((tmp_path / "runs" / "cells").glob("*/record.json"))) == 3
+    assert len(list((tmp_path / "runs" / "cells").glob("*/record.json"))) == 5
     assert (tmp_path / "runs" / "tiny" / "report" / "index.html").is_file()
 
 
