@@ -9,6 +9,7 @@ import pkgutil
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from importlib.machinery import SourceFileLoader
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -92,18 +93,25 @@ def _from_package(name: str) -> Callable[[], Space]:
     return spaces[name]
 
 
+class _Uncached(SourceFileLoader):
+    """Runs a user's file without leaving __pycache__ beside it."""
+
+    def set_data(self, path: str, data: object, *, _mode: int = 0) -> None:
+        """Drops the compiled code."""
+
+
 def _from_file(name: str) -> Callable[[], Space]:
     file, _, function = name.rpartition(":")
     path = Path(file).expanduser()
     if not path.is_file():
         raise ValueError(f"space {name!r}: there is no file {str(path)!r}")
-    spec = importlib.util.spec_from_file_location(f"space_in_{path.stem}", path)
-    if spec is None or spec.loader is None:
-        raise ValueError(f"space {name!r}: {str(path)!r} is not a Python file")
+    loader = _Uncached(f"space_in_{path.stem}", str(path))
+    spec = importlib.util.spec_from_loader(loader.name, loader)
+    assert spec is not None
     module = importlib.util.module_from_spec(spec)
     sys.modules[spec.name] = module  # dataclasses and pickle look a class's module up there
     with _blaming(name, f"importing {str(path)!r}"):
-        spec.loader.exec_module(module)
+        loader.exec_module(module)
     factory = getattr(module, function, None)
     if isinstance(factory, Space):
         raise ValueError(

@@ -6,6 +6,7 @@ A space is kept as the text of its parts' fields, so that anything can stand whe
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Mapping
 from itertools import count
 from pathlib import Path
@@ -578,6 +579,7 @@ class Folder:
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Folder:
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "dont_write_bytecode", False)  # a command leaves no __pycache__
     return Folder(tmp_path)
 
 
