@@ -185,6 +185,6 @@ def read_plan(storage: Storage, space: str) -> Plan:
 def _version_in(content: bytes) -> str:
     try:
         found = json.loads(content)["version"]
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, RecursionError):
         return "an unknown version"
     return f"version {found}" if isinstance(found, str) else "an unknown version"
