@@ -128,6 +128,12 @@ def _surrogate(draw: st.DrawFn, row: Row) -> bytes:
     return encoded(row | {field: [lone, "other"] if field == "choices" else lone})
 
 
+def _key_twice(draw: st.DrawFn, row: Row) -> bytes:
+    name = draw(st.sampled_from(sorted(row)))
+    again = json.dumps({name: draw(st.just(row[name]) | words)}).encode()
+    return encoded(row)[:-1] + b", " + again[1:]
+
+
 FAULTS: Mapping[str, Callable[[st.DrawFn, Row], bytes]] = {
     "bytes that are not UTF-8": _not_utf8,
     "cut short": _cut_short,
@@ -135,6 +141,7 @@ FAULTS: Mapping[str, Callable[[st.DrawFn, Row], bytes]] = {
     "no object": _no_object,
     "nested too deep": _nested,
     "lone surrogate": _surrogate,
+    "key twice": _key_twice,
     "no id": without("id"),
     "id that is no text": changed(
         "id", st.none() | st.booleans() | st.floats() | st.lists(words, max_size=1)
@@ -180,6 +187,10 @@ FAULTS: Mapping[str, Callable[[st.DrawFn, Row], bytes]] = {
     "topic that is no text": changed("topic", nonsense),
     "reasoning that is no text": changed("reasoning", nonsense),
 }
+
+
+SAYS = {"nested too deep": "deep", "lone surrogate": "surrogate", "key twice": "twice"}
+"""What a message says of a fault that another rule would refuse, too."""
 
 
 class Folder:
@@ -240,7 +251,7 @@ def test_a_bad_line_is_refused_with_its_number(fault: str, root: Path) -> None:
         with fresh(root):
             folder = Folder(root)
             folder.file.write_bytes(content)
-            refused(folder.run(command), f"{folder.file}, line {number}:")
+            refused(folder.run(command), f"{folder.file}, line {number}:", SAYS.get(fault, ""))
             skipping = folder.run("data", "--skip-bad-rows", "--json")
             accepted(skipping)
             report = json.loads(skipping.out)
