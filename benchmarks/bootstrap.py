@@ -13,10 +13,11 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
+from benchmarks.crossed_bootstrap import bootstrap_sgr
+from benchmarks.simulated_points import draw_points
 from study.sgr import Arm, estimate_sgr
-from study.statistics.bootstrap import bootstrap_sgr
 from study.statistics.legacy_bootstrap import legacy_bootstrap_sgr
-from study.statistics.logit_model import Population, draw_points
+from study.statistics.logit_model import Population
 
 Scores = NDArray[np.float64]
 

@@ -28,7 +28,8 @@ from benchmarks.interval_methods import (
     draw_resamples,
     estimate_batch,
 )
-from study.statistics.logit_model import Population, draw_points
+from benchmarks.simulated_points import draw_points
+from study.statistics.logit_model import Population
 
 Column = NDArray[Any]
 """One value a draw: whether an interval holds the truth, or a width."""

@@ -12,8 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import special
 
+from benchmarks.simulated_points import DrawnPoints
 from study.sgr import estimate_sgr
-from study.statistics.logit_model import DrawnPoints
 
 FloatArray = NDArray[np.float64]
 BoolArray = NDArray[np.bool_]

@@ -256,17 +256,6 @@ def _expected(design: Design) -> _Expected:
     )
 
 
-def _with(design: Design, *, num_items: int | None = None, num_seeds: int | None = None) -> Design:
-    """The design with other numbers of items or seeds."""
-    return Design(
-        variances=design.variances,
-        num_items=design.num_items if num_items is None else num_items,
-        num_seeds=design.num_seeds if num_seeds is None else num_seeds,
-        sgr=design.sgr,
-        level=design.level,
-    )
-
-
 def _fewest(width_of: Callable[[int], float | None], target: float, highest: int) -> int | None:
     """Smallest count of at least 2 whose width is at most the target; None if none is.
 

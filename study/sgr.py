@@ -38,7 +38,6 @@ __all__ = [
     "estimate_sgr",
     "estimate_sgr_of_arms",
     "paired_difference",
-    "ratio_of_means",
 ]
 
 
@@ -107,11 +106,6 @@ class ResidualRecovery(Recovery):
     def hard_gain(self) -> Difference:
         """Difference hard - easy: the gap, with the same interval."""
         return self.ratio.denominator
-
-    @property
-    def hard_minus_ssrm(self) -> Difference:
-        """Difference hard - ssrm."""
-        return self.ratio.denominator_minus_numerator
 
 
 def estimate_sgr(
@@ -203,20 +197,6 @@ def estimate_residual_recovery(
     """
     arms = {"easy": easy, "ssrm": ssrm, "hard": hard}
     return estimate_recovery(ResidualRecovery, arms, Roles("easy", "ssrm", "hard"), level, clusters)
-
-
-def ratio_of_means(*, zero_shot: float, easy: float, hard: float) -> float | None:
-    """SGR of three printed accuracies, which carry no items and so no interval.
-
-    Args:
-        zero_shot: Mean accuracy; any unit that the three share.
-        easy: Likewise.
-        hard: Likewise.
-
-    Returns:
-        (easy - zero_shot) / (hard - zero_shot); None if hard equals zero_shot.
-    """
-    return None if hard == zero_shot else (easy - zero_shot) / (hard - zero_shot)
 
 
 def _seeded_arm(name: str, values: ArrayLike, *, num_items: int) -> Arm:

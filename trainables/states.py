@@ -30,8 +30,6 @@ __all__ = [
     "Questions",
     "StateCache",
     "TaskStates",
-    "extract_states",
-    "extract_states_and_scores",
     "layer_number",
 ]
 
@@ -254,22 +252,6 @@ class StateCache:
             if self.team.all_say(found is not None) and found is not None:
                 kept[layer] = found
         return faults
-
-
-def extract_states(
-    base: Base, items: Sequence[Item], prompt: Questions, layers: Sequence[Layer] = LAYERS
-) -> TaskStates:
-    """Returns the states of every choice of every item, in one pass in the order of the ids."""
-    return StateCache().get(base, items, prompt, key=(), layers=layers)
-
-
-def extract_states_and_scores(
-    base: Base, items: Sequence[Item], prompt: Questions, layers: Sequence[Layer] = LAYERS
-) -> tuple[TaskStates, ScoredItems]:
-    """Returns the states, and the scores in the items' order, from the same pass."""
-    cache = StateCache()
-    scored = cache.scores(base, items, prompt, key=(), layers=layers)
-    return cache.get(base, items, prompt, key=(), layers=layers), scored
 
 
 def _numbers(base: Base, layers: Sequence[Layer]) -> list[int]:

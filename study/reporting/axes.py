@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from study.reporting.labels import hidden_rounds, recipe_labels, source_label
 from study.reporting.places import AXES, FACTOR_AXES, Place, Rank, all_places, places_of
 from study.roles import Role
-from study.surface_rows import Interval, SurfaceRow, recipe_text
+from study.surface_rows import SurfaceRow, recipe_text
 
-__all__ = ["AXES", "VALUES", "Panel", "Tile", "View", "make_view", "value_of", "varying_axes"]
+__all__ = ["AXES", "VALUES", "Panel", "Tile", "View", "make_view", "varying_axes"]
 
 VALUES: Mapping[str, str] = {
     "sgr": "SGR",
@@ -125,12 +125,6 @@ def varying_axes(rows: Sequence[SurfaceRow]) -> tuple[str, ...]:
         if len(labels) > 1:
             varying.append(axis)
     return tuple(varying)
-
-
-def value_of(row: SurfaceRow, value: str) -> Interval:
-    """Returns what a view shows of a row."""
-    found: Interval = getattr(row, value)
-    return found
 
 
 def _keep(

@@ -12,11 +12,9 @@ from typing import Final
 
 import numpy as np
 
-from study.statistics.differences import Difference, check_level, critical_value, t_difference
-from study.statistics.fieller import FiellerSet, PairCovariance, fieller_set, g_statistic
+from study.statistics.differences import Difference, check_level, t_difference
 from study.statistics.influences import Contrast
 from study.statistics.marginal_means import FloatArray
-from study.statistics.moments import LinearEstimate
 from study.statistics.pooling import PointArms, PooledSums
 
 EASY_GAIN: Final[Contrast] = {"easy": 1.0, "zero_shot": -1.0}
@@ -36,51 +34,12 @@ class Trend:
     """Why there is no slope; empty where there is one."""
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class PooledSgr:
-    """SGR of several points together: summed numerators over summed denominators."""
-
-    value: float | None
-    """None unless the mean gap is above 0 beyond its interval."""
-    low: float | None
-    high: float | None
-    mean_gain: Difference
-    """Mean of easy - zero_shot over the points."""
-    mean_gap: Difference
-    """Mean of hard - zero_shot over the points."""
-    fieller: FiellerSet | None
-    g: float | None
-    num_points: int
-
-
-@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
-class JointContrasts:
-    """One contrast at several points, with the covariance between them."""
-
-    values: FloatArray
-    """[points]"""
-    covariance: FloatArray
-    """[points, points]"""
-
-
-def excess_over(theta: float) -> Contrast:
-    """The contrast that is 0 where SGR is theta: easy - theta hard - (1 - theta) zero_shot.
-
-    Args:
-        theta: An SGR, fixed before looking at these data.
-
-    Returns:
-        easy_gain - theta hard_gain as weights of the three arms.
-    """
-    return {"easy": 1.0, "hard": -theta, "zero_shot": theta - 1.0}
-
-
 def trend(points: Sequence[PointArms], contrast: Contrast, *, level: float = 0.95) -> Trend:
     """Least-squares slope of a contrast over the points' covariates.
 
     Args:
         points: All points, resolved or not; arms with item ids and draw ids.
-        contrast: Role -> weight, such as `EASY_GAIN` or `excess_over(0.8)`.
+        contrast: Role -> weight, such as `EASY_GAIN`.
         level: Coverage of the intervals, in (0, 1).
 
     Returns:
@@ -144,86 +103,6 @@ def sgr_trend(points: Sequence[PointArms], *, level: float = 0.95) -> Trend:
         mean=None,
         num_points=len(points),
         reason="",
-    )
-
-
-def pooled_sgr(points: Sequence[PointArms], *, level: float = 0.95) -> PooledSgr:
-    """SGR of several points together; never the mean of their SGR values.
-
-    Args:
-        points: At least one; roles zero_shot, easy, hard.
-        level: Coverage of the set and the intervals, in (0, 1).
-
-    Returns:
-        Mean gain over mean gap with its Fieller set.
-
-    Raises:
-        ValueError: If there is no point, level is no coverage or a point cannot be estimated.
-    """
-    check_level(level)
-    if not points:
-        raise ValueError("at least one point is needed, got none")
-    sums, share = PooledSums(2), 1.0 / len(points)
-    for point in points:
-        sums.add(point, [EASY_GAIN, HARD_GAIN], np.diag([share, share]))
-    found = sums.moments()
-    x, y = (float(value) for value in found.values)
-    gap, gain = found.combine([0.0, 1.0]), found.combine([1.0, 0.0])
-    nus = [gap.nu, found.combine([1.0, -x / y]).nu if y else None]
-    nu = min((nu for nu in nus if nu is not None), default=None) if gap.nu else None
-    total = found.covariance
-    pair = PairCovariance(xx=float(total[0, 0]), xy=float(total[0, 1]), yy=float(total[1, 1]))
-    return _pooled(x, y, pair, gain=gain, nu=nu, level=level, num_points=len(points))
-
-
-def joint_contrasts(points: Sequence[PointArms], contrast: Contrast) -> JointContrasts:
-    """One contrast at each point, with the covariance of points that share items or draws.
-
-    Args:
-        points: A few hundred at most (the matrix is dense).
-        contrast: Role -> weight.
-
-    Returns:
-        Values and covariance, in the order of the points.
-
-    Raises:
-        ValueError: If a point cannot be estimated.
-    """
-    sums = PooledSums(len(points))
-    for index, point in enumerate(points):
-        sums.add(point, [contrast], np.eye(len(points))[index : index + 1])
-    found = sums.moments()
-    return JointContrasts(values=found.values, covariance=found.covariance)
-
-
-def _pooled(
-    x: float,
-    y: float,
-    pair: PairCovariance,
-    *,
-    gain: LinearEstimate,
-    nu: float | None,
-    level: float,
-    num_points: int,
-) -> PooledSgr:
-    """Puts set and verdict on pooled sums; one nu for all, as for a single point."""
-    gap = LinearEstimate(estimate=y, variance=pair.yy if nu else 0.0, nu=nu)
-    mean_gap = t_difference(gap, level=level)
-    bounds, g = None, None
-    if nu is not None:
-        critical = critical_value(nu, level)
-        bounds = fieller_set(x=x, y=y, covariance=pair, critical=critical)
-        g = g_statistic(y=y, covariance=pair, critical=critical)
-    is_resolved = mean_gap.low is not None and mean_gap.low > 0.0 and bounds is not None
-    return PooledSgr(
-        value=x / y if is_resolved else None,
-        low=bounds.low if bounds is not None and is_resolved else None,
-        high=bounds.high if bounds is not None and is_resolved else None,
-        mean_gain=t_difference(gain, level=level),
-        mean_gap=mean_gap,
-        fieller=bounds,
-        g=g,
-        num_points=num_points,
     )
 
 

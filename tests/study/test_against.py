@@ -9,6 +9,7 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
+from benchmarks.hase_2024_hard_test import HARD_TEST
 from search_spaces.cost import cost
 from search_spaces.gap import gap
 from search_spaces.hase2024 import hase2024
@@ -19,7 +20,6 @@ from search_spaces.space import BaseModelRef, Level, Space, TaskAxis
 from search_spaces.supervision import Labels
 from study import report
 from study.against import Comparison, compare, format_comparison
-from study.facts.hase_2024 import HARD_TEST
 from study.facts.papers import PAPERS
 from study.facts.published import Published
 from study.surface import Surface, compute_surface

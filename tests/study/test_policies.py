@@ -27,9 +27,10 @@ from study.planner import Inputs, make_plan
 from tests.study.test_self_training import turned
 from trainables import layout
 from trainables.align.policy_cell import read_reward_model
-from trainables.align.rewards import gold_rewards
-from trainables.align.sampling import Sampling
+from trainables.align.sampling import Sampling, sample_texts
 from trainables.block import PlannedCell, Site
+from trainables.items import Item
+from trainables.lab.preferences import gold_reward
 from trainables.methods import Setting, restore
 from trainables.models import load_base
 from trainables.prompts import get_prompt
@@ -169,14 +170,11 @@ def test_rewards_of_the_base_are_those_of_its_own_samples(
     (source,) = inputs.models.values()
     base = load_base(source, "float32", "none", "cpu")
     test = questions_of(inputs.tasks["micro_preferences"].split.test)
-    oracle = gold_rewards(
-        base,
-        test,
-        get_prompt("micro_preferences", "text"),
-        Sampling(num_samples=NUM_SAMPLES),
-        0,
-        "test",
-    )
+    prompt = get_prompt("micro_preferences", "text")
+    asked = [Item(id=q.id, question=q.text, choices=(), answer=0) for q in test]
+    prompts = {item.id: prompt.prompt(item) for item in asked}
+    texts = sample_texts(base, prompts, Sampling(num_samples=NUM_SAMPLES), 0, "test")
+    oracle = {q.id: [gold_reward(q.problem, text) for text in texts[q.id]] for q in test}
     found = {(row["question_id"], row["sample"]): row["reward"] for row in rows}
     assert found == {(q, s): value for q, row in oracle.items() for s, value in enumerate(row)}
 

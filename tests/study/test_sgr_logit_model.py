@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from study.statistics.logit_model import Population, arm_law, draw_points
+from benchmarks.simulated_points import draw_points
+from study.statistics.logit_model import Population, arm_law
 
 
 @pytest.mark.parametrize("item_sd", [0.3, 1.0, 3.0])

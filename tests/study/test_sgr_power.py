@@ -5,6 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from benchmarks.simulated_points import draw_points
 from study.power import (
     Design,
     expected_width,
@@ -14,7 +15,7 @@ from study.power import (
     smallest_gap,
 )
 from study.sgr import Arm, estimate_sgr
-from study.statistics.logit_model import Population, draw_points
+from study.statistics.logit_model import Population
 from study.statistics.variances import assumed_variances, variances_of_pilot
 
 

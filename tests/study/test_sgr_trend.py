@@ -5,13 +5,12 @@ import pytest
 
 from study.sgr import Arm, estimate_contrast, estimate_sgr_of_arms
 from study.statistics.differences import Difference, critical_value
-from study.statistics.pooling import PointArms
+from study.statistics.influences import Contrast
+from study.statistics.moments import Moments
+from study.statistics.pooling import PointArms, PooledSums
 from study.statistics.trend import (
     EASY_GAIN,
     HARD_GAIN,
-    excess_over,
-    joint_contrasts,
-    pooled_sgr,
     sgr_trend,
     trend,
 )
@@ -55,6 +54,14 @@ def _points(rng: np.random.Generator, sgr: tuple[float, ...]) -> list[PointArms]
     return points
 
 
+def _jointly(points: list[PointArms], contrast: Contrast) -> Moments:
+    """Returns one contrast at each point, with the covariance between the points."""
+    sums = PooledSums(len(points))
+    for index, point in enumerate(points):
+        sums.add(point, [contrast], np.eye(len(points))[index : index + 1])
+    return sums.moments()
+
+
 def test_slope_of_shared_cells_is_one_contrast_of_all_arms() -> None:
     points = _points(np.random.default_rng(0), (0.5, 0.6, 0.9))
     found = trend(points, EASY_GAIN)
@@ -83,14 +90,14 @@ def test_points_without_common_items_or_draws_are_independent() -> None:
             "hard": _arm(rng, name=f"hard-{k}", mean=0.5, items=items),
         }
         points.append(PointArms(arms=arms, covariate=[0.0, 1.0, 3.0, 4.0][k]))
-    joint = joint_contrasts(points, EASY_GAIN)
+    joint = _jointly(points, EASY_GAIN)
     alone = [estimate_sgr_of_arms(**point.arms).ratio.covariance.xx for point in points]
     assert joint.covariance == pytest.approx(np.diag(alone), abs=1e-15)
     slope = trend(points, EASY_GAIN).slope
     weights = (np.array([0, 1, 3, 4]) - 2) / 10
     assert slope is not None and slope.low is not None and slope.high is not None
     assert slope.estimate == pytest.approx(float(weights @ joint.values))
-    single = joint_contrasts(points[:1], EASY_GAIN)
+    single = _jointly(points[:1], EASY_GAIN)
     assert single.covariance[0, 0] == pytest.approx(alone[0])
 
 
@@ -101,32 +108,10 @@ def test_shared_zero_shot_makes_points_dependent() -> None:
         PointArms(arms={"zero_shot": zero_shot, "easy": _arm(rng, name=f"easy-{k}", mean=0.4)})
         for k in range(2)
     ]
-    joint = joint_contrasts(points, EASY_GAIN)
+    joint = _jointly(points, EASY_GAIN)
     gains = [p.arms["easy"].scores.mean(1) - zero_shot.scores[:, 0] for p in points]
     assert joint.covariance[0, 1] == pytest.approx(np.cov(gains)[0, 1] / 120)
     assert joint.covariance[0, 1] > 0
-
-
-def test_one_point_pooled_is_the_point() -> None:
-    point = _points(np.random.default_rng(3), (0.7, 0.7, 0.7))[2]
-    pooled, single = pooled_sgr([point]), estimate_sgr_of_arms(**point.arms)
-    assert single.verdict == "resolved"
-    assert pooled.value == pytest.approx(single.value)
-    assert pooled.low == pytest.approx(single.low)
-    assert pooled.high == pytest.approx(single.high)
-    assert pooled.g == pytest.approx(single.ratio.g)
-    assert pooled.mean_gap.low == pytest.approx(single.gap_low)
-    assert pooled.mean_gain.high == pytest.approx(single.easy_gain.high)
-
-
-def test_pooled_combines_numerators_and_denominators() -> None:
-    points = _points(np.random.default_rng(4), (0.2, 0.9))
-    pooled = pooled_sgr(points)
-    values = [estimate_sgr_of_arms(**p.arms).ratio for p in points]
-    wanted = sum(v.numerator.estimate for v in values) / sum(v.denominator.estimate for v in values)
-    assert pooled.value == pytest.approx(wanted)
-    hurt = [PointArms(arms={**p.arms, "hard": p.arms["zero_shot"]}) for p in points]
-    assert pooled_sgr(hurt).value is None
 
 
 def test_sgr_trend_holds_its_level_and_finds_a_trend() -> None:
@@ -144,9 +129,10 @@ def test_sgr_trend_holds_its_level_and_finds_a_trend() -> None:
 
 def test_sgr_trend_agrees_with_a_fixed_theta_where_that_is_the_pooled_one() -> None:
     points = _points(np.random.default_rng(6), (0.6, 0.7, 0.5))
-    theta = pooled_sgr(points).value
-    assert theta is not None
-    own, fixed = sgr_trend(points).slope, trend(points, excess_over(theta)).slope
+    ratios = [estimate_sgr_of_arms(**point.arms).ratio for point in points]
+    theta = sum(r.numerator.estimate for r in ratios) / sum(r.denominator.estimate for r in ratios)
+    excess = {"easy": 1.0, "hard": -theta, "zero_shot": theta - 1.0}
+    own, fixed = sgr_trend(points).slope, trend(points, excess).slope
     assert own is not None and fixed is not None
     assert own.estimate == pytest.approx(fixed.estimate)
     gain, gap = trend(points, EASY_GAIN).slope, trend(points, HARD_GAIN).slope

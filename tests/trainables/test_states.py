@@ -18,16 +18,18 @@ from search_spaces.space import BaseModelRef
 from tests.trainables.tiny_models import make_items, make_tokenizer, save_folder
 from trainables import layout, states
 from trainables.answer_tokens import tokenize_items
+from trainables.items import Item
 from trainables.model_identity import resolve_model
 from trainables.models import Base, load_base
 from trainables.prompts import get_prompt
 from trainables.scoring import score_tokens
 from trainables.state_files import InvalidStatesError, LayerStates, StateFiles, state_key
 from trainables.states import (
+    LAYERS,
+    Layer,
+    Questions,
     StateCache,
     TaskStates,
-    extract_states,
-    extract_states_and_scores,
     layer_number,
 )
 from trainables.storage import Storage, open_storage
@@ -73,6 +75,12 @@ def plain_states(base: Base, text: str) -> tuple[torch.Tensor, ...]:
     return tuple(state_BTH[0, -1].double() for state_BTH in hidden)
 
 
+def extract_states(
+    base: Base, items: Sequence[Item], prompt: Questions, layers: Sequence[Layer] = LAYERS
+) -> TaskStates:
+    return StateCache().get(base, items, prompt, key=(), layers=layers)
+
+
 @pytest.mark.parametrize("name", ARCHITECTURES)
 def test_states_are_those_of_one_forward_per_choice(tmp_path: Path, name: str) -> None:
     base = load(tmp_path / name, name)
@@ -102,7 +110,9 @@ def test_padding_has_no_say(base: Base, side: str, pad: str | None) -> None:
 def test_scores_of_the_same_pass_are_those_of_the_scorer(tmp_path: Path, name: str) -> None:
     base = load(tmp_path / name, name)
     items = ITEMS[::-1]
-    states, scored = extract_states_and_scores(base, items, PROMPT)
+    cache = StateCache()
+    scored = cache.scores(base, items, PROMPT, key=(), layers=LAYERS)
+    states = cache.get(base, items, PROMPT, key=(), layers=LAYERS)
     tokenized = tokenize_items(
         base.tokenizer,
         [PROMPT.question(item) for item in items],

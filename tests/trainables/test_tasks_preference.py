@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import gzip
 import json
-import tracemalloc
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -11,7 +10,7 @@ import pytest
 from real_data import ROOT, needs
 
 from trainables.splits import make_split
-from trainables.tasks import DataError, hh_rlhf, load_task, pandalm, stream_items, ultrafeedback
+from trainables.tasks import DataError, hh_rlhf, load_task, pandalm, ultrafeedback
 from trainables.tasks.files import Row
 from trainables.tasks.preference import Pair, pair_item
 
@@ -148,7 +147,6 @@ def test_subsets_in_folders_are_read_repeats_dropped_and_prompts_kept_whole(tmp_
     data = load_task("hh_rlhf", tmp_path)
     assert len(data.items) == 400
     assert "4 of 404 rows repeat another row" in data.notes[0]
-    assert sum(1 for _ in stream_items("hh_rlhf", tmp_path)) == 404
     split = make_split(data, n_train=20)
     pool = set(split.pool)
     sides: dict[str | None, set[bool]] = {}
@@ -156,24 +154,6 @@ def test_subsets_in_folders_are_read_repeats_dropped_and_prompts_kept_whole(tmp_
         sides.setdefault(item.group, set()).add(item.id in pool)
     assert all(len(both) == 1 for both in sides.values())
     assert Counter(len(both) for both in sides.values())[1] == 200
-
-
-def test_stream_does_not_hold_the_pairs(tmp_path: Path) -> None:
-    folder = tmp_path / "hh_rlhf"
-    folder.mkdir()
-    row = hh_row(f"{ASK}\n\nAssistant: {'long ' * 200}%d", f"{ASK}\n\nAssistant: {'short ' * 200}")
-    with (folder / "train.jsonl").open("w") as file:
-        for n in range(5000):
-            file.write(json.dumps(row | {"chosen": row["chosen"] % n}) + "\n")
-    (folder / "test.jsonl").write_text("")
-    tracemalloc.start()
-    try:
-        num_pairs = sum(1 for _ in stream_items("hh_rlhf", tmp_path))
-        peak = tracemalloc.get_traced_memory()[1]
-    finally:
-        tracemalloc.stop()
-    assert num_pairs == 5000
-    assert peak < 1_000_000  # the file has 12 MB
 
 
 def test_chosen_equal_to_rejected_names_the_line(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ import pytest
 from real_data import ROOT, needs
 
 from trainables.prompts import FORMATS, get_prompt
-from trainables.tasks import TASKS, load_task, stream_items
+from trainables.tasks import TASKS, load_task
 from trainables.tasks.facts import FACTS
 
 
@@ -46,11 +46,6 @@ def test_facts_are_what_is_counted_on_the_data(name: str) -> None:
     choices = [len(item.choices) for item in items]
     assert sum(choices) / len(items) == pytest.approx(facts.num_choices, abs=0.005)
     assert not facts.is_assumed
-
-
-def test_task_without_a_stream_says_which_have_one() -> None:
-    with pytest.raises(ValueError, match="cannot be streamed; these can: hh_rlhf, rewardbench"):
-        stream_items("micro")
 
 
 def test_row_order_and_white_space_do_not_change_the_data_hash(tmp_path: Path) -> None:

@@ -36,7 +36,7 @@ from trainables.cells import CellInputs, run_cell
 from trainables.checkpoints import Checkpoint
 from trainables.draws import ids_hash
 from trainables.engines.choose import EngineName, choose_engine, load_for_engine
-from trainables.engines.sharded_base import is_sharded, whole_weights
+from trainables.engines.sharded_base import is_shard, whole_weights
 from trainables.memory import halve_until_it_fits
 from trainables.methods import Setting
 from trainables.methods.execution import Execution
@@ -309,7 +309,7 @@ def scenarios(folder: Path, out: Path, team: Team) -> dict[str, Any]:
     found |= in_sixteen_bits(folder)
     base = bases["zero-3"]
     found["pieces"] = {
-        "is_sharded": is_sharded(base.model),
+        "is_sharded": all(map(is_shard, base.model.parameters())),
         "held": sum(p.ds_tensor.numel() for p in base.model.parameters()),
         "visible": sum(p.numel() for p in base.model.parameters()),
     }

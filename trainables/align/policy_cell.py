@@ -22,14 +22,13 @@ from trainables.align.candidates import (
     label_pairs,
 )
 from trainables.align.dpo import DPOSettings, train_policy
-from trainables.align.rewards import ask
 from trainables.align.sampling import Sampling, sample_texts
 from trainables.chat import find_any_prompt
 from trainables.handover import read_teacher
 from trainables.items import Item
 from trainables.lab.preferences import PreferenceQuestion, gold_reward
 from trainables.methods import Setting, TrainedState, restore
-from trainables.methods.inputs import Answers
+from trainables.methods.inputs import Answers, Prompt
 from trainables.methods.zero_shot import answer_questions
 from trainables.models import Base
 from trainables.records import PAIRS_SCHEMA, REWARDS_SCHEMA, parquet_bytes, read_record
@@ -138,7 +137,7 @@ def _label(
     cell = setting.cell
     texts = sample_texts(
         base,
-        ask(questions, setting.prompt),
+        _prompts(questions, setting.prompt),
         _sampling(recipe, recipe.num_candidates),
         cell.study_seed,
         cell.seed or 0,
@@ -163,7 +162,7 @@ def _rewards(
     """Returns the gold rewards of the policy's answers, a row an answer."""
     texts = sample_texts(
         policy,
-        ask(questions, setting.prompt),
+        _prompts(questions, setting.prompt),
         _sampling(recipe, recipe.num_samples),
         setting.cell.study_seed,
         "test",
@@ -202,3 +201,13 @@ def _settings(recipe: PolicyDPO) -> DPOSettings:
         alpha=recipe.alpha,
         max_grad_norm=recipe.max_grad_norm,
     )
+
+
+def _prompts(questions: Sequence[PreferenceQuestion], prompt: Prompt) -> dict[str, str]:
+    """Returns question id -> the text that a policy continues; there are no choices yet."""
+    return {
+        question.id: prompt.prompt(
+            Item(id=question.id, question=question.text, choices=(), answer=0)
+        )
+        for question in questions
+    }

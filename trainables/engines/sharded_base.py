@@ -59,11 +59,6 @@ def gather_in_passes(model: PreTrainedModel) -> None:
         _hook(part, recurse=False)
 
 
-def is_sharded(model: nn.Module) -> bool:
-    """Says whether the model's weights are in pieces."""
-    return any(is_shard(parameter) for parameter in model.parameters())
-
-
 def is_shard(parameter: Tensor) -> bool:
     """Says whether this worker holds a piece of the parameter only."""
     return hasattr(parameter, "ds_tensor")

@@ -8,8 +8,7 @@ the gold answer or the stored order, and the same bytes come out.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 
 from search_spaces.values import canonical_json, digest
 from trainables.items import Item
@@ -78,14 +77,3 @@ def labelled(item: UnlabelledItem, choice: int) -> Item:
         group=item.group,
         topic=item.topic,
     )
-
-
-def encode(item: UnlabelledItem) -> bytes:
-    """Returns the one byte string of an unlabelled item."""
-    return canonical_json({**asdict(item), "choices": list(item.choices)}).encode()
-
-
-def pool_hash(items: Iterable[UnlabelledItem]) -> str:
-    """Returns the SHA-256 of the items, sorted by id; it cannot depend on gold."""
-    lines = sorted(encode(item) for item in items)
-    return hashlib.sha256(b"\n".join(lines)).hexdigest()

@@ -5,10 +5,9 @@ A new task is one file with a `TaskSpec` and one line in `TASKS`.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
-from trainables.items import Item
 from trainables.task_data import TaskData
 from trainables.tasks import (
     arc,
@@ -30,7 +29,7 @@ from trainables.tasks.errors import DataError
 from trainables.tasks.files import BadRows
 from trainables.tasks.spec import Request, TaskSpec, assemble
 
-__all__ = ["TASKS", "DataError", "find_task", "load_task", "stream_items"]
+__all__ = ["TASKS", "DataError", "find_task", "load_task"]
 
 TASKS: Mapping[str, TaskSpec] = {
     "micro": micro_spec.TASK,
@@ -75,23 +74,6 @@ def load_task(name: str, data_root: Path | None = None, skip_bad_rows: bool = Fa
     """
     spec = find_task(name)
     return assemble(spec, _request(name, data_root, skip_bad_rows))
-
-
-def stream_items(
-    name: str, data_root: Path | None = None, skip_bad_rows: bool = False
-) -> Iterator[Item]:
-    """Yields a task's items in the order of its files, without holding them all in memory.
-
-    Rows that repeat another one are kept: finding them takes the whole data set (`load_task`).
-
-    Raises:
-        ValueError: If the task is unknown, cannot be streamed, or its input cannot be used.
-    """
-    spec = find_task(name)
-    if spec.stream is None:
-        can = sorted(task for task, known in TASKS.items() if known.stream is not None)
-        raise ValueError(f"task {name!r} cannot be streamed; these can: {', '.join(can)}")
-    return spec.stream(_request(name, data_root, skip_bad_rows))
 
 
 def _request(name: str, data_root: Path | None, skip_bad_rows: bool) -> Request:

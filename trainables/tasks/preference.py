@@ -98,23 +98,18 @@ def hub_and_files_task(
             return hub_rows(hub, f"put {accepts} and pass --data-root DIR")
         return read_parts(request.data_root / name, parts, request.bad, several=True)
 
-    def parsed(row: Row) -> Item | None:
-        pair = parse(row)
-        return None if pair is None else pair_item(pair, row.where)
-
-    def stream(request: Request) -> Iterator[Item]:
-        return usable(rows(request), parsed, request.bad, unique=False)
-
     def load(request: Request) -> Loaded:
         test: set[str] = set()
         num_left_out = 0
 
         def noted(row: Row) -> Item | None:
             nonlocal num_left_out
-            item = parsed(row)
-            if item is None:
+            pair = parse(row)
+            if pair is None:
                 num_left_out += 1
-            elif row.part.startswith("test"):
+                return None
+            item = pair_item(pair, row.where)
+            if row.part.startswith("test"):
                 test.add(item.id)
             return item
 
@@ -134,6 +129,5 @@ def hub_and_files_task(
         licence=licence,
         accepts=accepts,
         load=load,
-        stream=stream,
         cuts=cuts or {},
     )

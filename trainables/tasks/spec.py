@@ -58,8 +58,6 @@ class TaskSpec:
     cuts: Mapping[str, Mapping[str, tuple[Level, ...]]] = field(default_factory=dict)
     """Measure -> name of a cut -> levels; the first cut of a measure is its standard one."""
     free_form: bool = False
-    stream: Callable[[Request], Iterator[Item]] | None = None
-    """Yields the items one by one, for data that need not fit in memory; repeats are kept."""
 
 
 def assemble(spec: TaskSpec, request: Request) -> TaskData:

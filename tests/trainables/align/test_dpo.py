@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import os
 import random
 from collections.abc import Mapping
@@ -17,10 +16,8 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from trainables.align.candidates import LabelledPair
 from trainables.align.dpo import DPOSettings, train_policy
-from trainables.align.rewards import gold_rewards
-from trainables.align.sampling import Sampling
 from trainables.lab import MICRO_MODELS
-from trainables.lab.preferences import LOWEST_REWARD, preference_questions
+from trainables.lab.preferences import preference_questions
 from trainables.models import Base
 from trainables.prompts import get_prompt
 
@@ -139,13 +136,3 @@ def random_states() -> tuple[object, ...]:
 def test_no_pairs_are_refused(base: Base) -> None:
     with pytest.raises(ValueError, match="no pairs to train a policy on"):
         train_policy(base, [], PROMPT, SETTINGS, 0)
-
-
-def test_rewards_are_those_of_the_sampled_answers(base: Base) -> None:
-    rewards = gold_rewards(base, QUESTIONS, PROMPT, Sampling(num_samples=3), 0, "test")
-    assert list(rewards) == [question.id for question in QUESTIONS]
-    assert all(len(row) == 3 for row in rewards.values())
-    assert all(LOWEST_REWARD <= reward <= 0 for row in rewards.values() for reward in row)
-    assert len({reward for row in rewards.values() for reward in row}) > 2
-    tuned = replace(base, model=copy.deepcopy(base.model))
-    assert gold_rewards(tuned, QUESTIONS, PROMPT, Sampling(num_samples=3), 0, "test") == rewards

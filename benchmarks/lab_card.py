@@ -1,4 +1,4 @@
-"""Writes the models' card: `python -m trainables.lab.card`.
+"""Writes the models' card: `python -m benchmarks.lab_card`.
 
 Measures the shipped weights zero-shot and with eight examples by a plain scorer of its own, one
 row per choice, so that the card does not rest on the product's scorer.
@@ -117,7 +117,7 @@ def measure(folder: Path) -> dict[str, list[float]]:
 
 def write_card(measured: Mapping[str, Mapping[str, list[float]]], target: Path) -> None:
     """Writes the card with what was measured (model -> way -> accuracy by steps)."""
-    template = (Path(__file__).parent / "card_template.md").read_text()
+    template = (Path(__file__).parent / "lab_card_template.md").read_text()
     weights, accuracies = [], []
     for name, folder in MICRO_MODELS.items():
         size = SIZES[name.removeprefix("micro-")]
