@@ -1,16 +1,18 @@
 """Which base model a name means: where it lies, the hash of its content, and its size.
 
-Nothing is loaded: facts come from config.json and from the headers of the safetensors files, so the
-plan can use this room without torch. Loading is `trainables.models`.
+Facts come from config.json and from the headers of the safetensors files. A model whose files are
+on this machine is checked too (`trainables.model_check`), which imports torch; a plan that stops
+earlier does without. Loading is `trainables.models`.
 """
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import prod
 from pathlib import Path
 from typing import Any
@@ -32,18 +34,30 @@ HUB_TIMEOUT_S = 20.0
 
 CHAT_TEMPLATE_FILE = "chat_template.jinja"
 
+ADAPTER_CONFIG = "adapter_config.json"
+
+VOCABULARY_FILES = ("spiece.model", "tokenizer.json", "tokenizer.model", "vocab.json", "vocab.txt")
+
 TOKENIZER_FILES = (
     "added_tokens.json",
     CHAT_TEMPLATE_FILE,
     "merges.txt",
     "special_tokens_map.json",
-    "spiece.model",
-    "tokenizer.json",
-    "tokenizer.model",
     "tokenizer_config.json",
-    "vocab.json",
-    "vocab.txt",
+    *VOCABULARY_FILES,
 )
+
+WEIGHTS_INDEX = "model.safetensors.index.json"
+
+SIZE_KEYS = {
+    "num_layers": ("num_hidden_layers", "n_layer", "num_layers"),
+    "hidden_size": ("hidden_size", "n_embd", "d_model"),
+    "vocab_size": ("vocab_size",),
+    "max_positions": ("max_position_embeddings", "n_positions", "max_seq_len"),
+}
+"""Fact -> what config.json calls it; GPT-2 says n_layer, n_embd and n_positions."""
+
+CORRECT_CONFIG = "correct it, or copy config.json from the model again"
 
 CONTENT_PATTERNS = (
     "config.json",
@@ -84,8 +98,8 @@ def resolve_model(ref: BaseModelRef) -> ModelSource:
     A name is looked up among the embedded lab's models, then as a folder, then on the Hub.
 
     Raises:
-        ValueError: If there is no such model, its weights are not safetensors, or it needs code of
-            its own.
+        ValueError: If there is no such model, its weights are not safetensors, it needs code of its
+            own, or its files do not fit each other.
         UnavailableError: If it may be on the Hub, and the Hub cannot be reached.
     """
     micro_models = _micro_models()
@@ -110,6 +124,11 @@ def _micro_models() -> Mapping[str, Path]:
 
 def _resolve_folder(ref: BaseModelRef, folder: Path) -> ModelSource:
     if not (folder / "config.json").is_file():
+        if (folder / ADAPTER_CONFIG).is_file():
+            raise ValueError(
+                f"model {ref.name!r}: {folder} holds an adapter without its base model: merge the "
+                "two (peft: merge_and_unload) and give the folder of the result"
+            )
         raise ValueError(
             f"model {ref.name!r}: {folder} holds no config.json; give a folder in Hugging Face "
             "format"
@@ -118,52 +137,109 @@ def _resolve_folder(ref: BaseModelRef, folder: Path) -> ModelSource:
         raise ValueError(
             f"model {ref.name!r}: a folder has no revision, got {ref.revision!r}; leave it out"
         )
-    config = _read_config(ref.name, folder / "config.json")
-    weights = sorted(folder.glob("*.safetensors"))
-    if not weights:
-        raise ValueError(
-            f"model {ref.name!r}: {folder} holds no *.safetensors; other weight files are never "
-            "read (they can run code): convert them with safetensors first"
-        )
-    if not any((folder / name).is_file() for name in TOKENIZER_FILES):
-        raise ValueError(f"model {ref.name!r}: {folder} holds no tokenizer files")
-    return ModelSource(
+    facts = _inspect(ref.name, folder)
+    source = ModelSource(
         name=ref.name,
         source=str(folder.resolve()),
         revision=None,
         content=f"files:{_hash_files(folder)}",
-        num_params=_count_params(config, (read_header(path) for path in weights)),
-        num_expert_params=count_expert_params(_text_config(config)),
-        **_facts(config),
+        **facts,
     )
+    _check_files(source, folder)
+    return source
+
+
+def _inspect(name: str, folder: Path) -> dict[str, Any]:
+    """Returns a model's sizes; refuses a folder that lacks a file, or has one that is not whole."""
+    config = _read_config(name, folder / "config.json")
+    weights = sorted(folder.glob("*.safetensors"))
+    if not weights:
+        raise ValueError(
+            f"model {name!r}: {folder} holds no *.safetensors; other weight files are never "
+            "read (they can run code): convert them with safetensors first"
+        )
+    if not any((folder / file).is_file() for file in VOCABULARY_FILES):
+        raise ValueError(
+            f"model {name!r}: {folder} holds no tokenizer files with a vocabulary "
+            f"({', '.join(VOCABULARY_FILES)}): copy them from the model"
+        )
+    for file in (*TOKENIZER_FILES, "generation_config.json"):
+        if file.endswith(".json") and (folder / file).is_file():
+            _read_object(name, folder / file)
+    headers = {path.name: read_header(path) for path in weights}
+    _check_shards(name, folder, headers)
+    facts = _facts(config)
+    num_tensors = sum(name != "__metadata__" for header in headers.values() for name in header)
+    if (facts["num_layers"] or 0) > num_tensors:
+        raise ValueError(  # building as many layers as a slip asks for would take all memory
+            f"model {name!r}: {folder / 'config.json'} speaks of {facts['num_layers']} layers, and "
+            f"the *.safetensors beside it hold {num_tensors} tensors in all: give both of one "
+            "checkpoint"
+        )
+    return {**facts, "num_params": _count_params(config, headers.values())}
+
+
+def _check_shards(name: str, folder: Path, headers: Mapping[str, Mapping[str, Any]]) -> None:
+    """Checks that the shards are there and hold the tensors that the index names in each."""
+    if not (folder / WEIGHTS_INDEX).is_file():
+        return
+    files = _read_index(name, folder)
+    if absent := sorted(set(files.values()) - set(headers)):
+        raise ValueError(
+            f"model {name!r}: {folder} lacks {', '.join(absent)}, in which {WEIGHTS_INDEX} places "
+            "tensors of the model: copy what is missing from the model"
+        )
+    if strays := [tensor for tensor, file in files.items() if tensor not in headers[file]]:
+        raise ValueError(
+            f"model {name!r}: {WEIGHTS_INDEX} in {folder} names {len(strays)} tensors that the "
+            f"file it places them in does not hold: {', '.join(sorted(strays)[:3])}: copy the "
+            "index and its *.safetensors from one checkpoint"
+        )
+
+
+def _read_index(name: str, folder: Path) -> Mapping[str, str]:
+    """Returns the file of each tensor of a model whose weights are in several files."""
+    path = folder / WEIGHTS_INDEX
+    files = _read_object(name, path).get("weight_map")
+    if not isinstance(files, dict) or not all(isinstance(file, str) for file in files.values()):
+        raise ValueError(
+            f"model {name!r}: {path} has no weight_map from a tensor's name to its file: copy it "
+            "from the model again"
+        )
+    return files
+
+
+@functools.cache
+def _check_files(source: ModelSource, folder: Path) -> None:
+    """Checks that the files in a folder fit each other; once, for the source names its content."""
+    from trainables.model_check import check_model  # with torch
+
+    check_model(replace(source, source=str(folder), revision=None))
+
+
+def _read_object(name: str, path: Path) -> Mapping[str, Any]:
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, RecursionError) as error:
+        raise ValueError(
+            f"model {name!r}: {path} is not JSON: {error}; copy it from the model again"
+        ) from error
+    if not isinstance(content, dict):
+        raise ValueError(f"model {name!r}: {path} must hold one JSON object")
+    return content
 
 
 def _read_config(name: str, path: Path) -> Mapping[str, Any]:
-    try:
-        config = json.loads(path.read_text("utf-8"))
-    except ValueError as error:
-        raise ValueError(f"model {name!r}: {path} is not JSON: {error}") from error
-    if not isinstance(config, dict):
-        raise ValueError(f"model {name!r}: {path} must hold one JSON object")
-    if "auto_map" in config and not _is_native(config.get("model_type")):
-        raise ValueError(
-            f"model {name!r}: its config.json asks for code of its own (auto_map), which is never "
-            f"run, and its model_type {config.get('model_type')!r} is no causal language model of "
-            "the transformers installed here; use a model whose architecture is part of it"
-        )
+    config = _read_object(name, path)
+    text = _text_config(config)
+    for key in (key for keys in SIZE_KEYS.values() for key in keys):
+        size = text.get(key)
+        if isinstance(size, str | float | bool) or (isinstance(size, int) and size < 1):
+            raise ValueError(
+                f"model {name!r}: {path}: {key} must be a whole number of at least 1, got "
+                f"{size!r}: {CORRECT_CONFIG}"
+            )
     return config
-
-
-def _is_native(model_type: object) -> bool:
-    """Says whether transformers has the architecture, so that the model's own code is not needed.
-
-    Repositories of architectures that transformers took up later (Falcon, MPT) keep their auto_map.
-    """
-    from transformers.models.auto.modeling_auto import (  # with torch: few models need it
-        MODEL_FOR_CAUSAL_LM_MAPPING_NAMES,
-    )
-
-    return model_type in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
 
 
 def _hash_files(folder: Path) -> str:
@@ -192,19 +268,14 @@ def _count_params(config: Mapping[str, Any], headers: Iterable[Mapping[str, Any]
     return sum(int(prod(shape)) for shape in shapes.values())
 
 
-def _facts(config: Mapping[str, Any]) -> dict[str, int | None]:
-    """Returns sizes under one name each; GPT-2 says n_layer, n_embd and n_positions."""
+def _facts(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns the sizes that config.json tells, by their names in `ModelSource`."""
     text = _text_config(config)
-    spellings = {
-        "num_layers": ("num_hidden_layers", "n_layer", "num_layers"),
-        "hidden_size": ("hidden_size", "n_embd", "d_model"),
-        "vocab_size": ("vocab_size",),
-        "max_positions": ("max_position_embeddings", "n_positions", "max_seq_len"),
-    }
-    return {
+    sizes = {
         fact: next((text[name] for name in names if isinstance(text.get(name), int)), None)
-        for fact, names in spellings.items()
+        for fact, names in SIZE_KEYS.items()
     }
+    return {**sizes, "num_expert_params": count_expert_params(text)}
 
 
 def _text_config(config: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -216,12 +287,11 @@ def _resolve_hub(ref: BaseModelRef) -> ModelSource:
     """Looks the model up in the local cache where its commit is given, else on the Hub."""
     if ref.revision is not None and COMMIT.fullmatch(ref.revision):
         cached = try_to_load_from_cache(ref.name, "config.json", revision=ref.revision)
-        path = Path(cached) if isinstance(cached, str) else None
-        weights = sorted(path.parent.glob("*.safetensors")) if path else []
-        if path and weights:
-            config = _read_config(ref.name, path)
-            num_params = _count_params(config, (read_header(path) for path in weights))
-            return _hub_source(ref.name, ref.revision, config, num_params)
+        folder = Path(cached).parent if isinstance(cached, str) else None
+        if folder is not None and _is_whole(ref.name, folder):
+            source = _hub_source(ref.name, ref.revision, _inspect(ref.name, folder))
+            _check_files(source, folder)
+            return source
     try:
         info = HfApi().model_info(ref.name, revision=ref.revision, timeout=HUB_TIMEOUT_S)
         config_path = Path(hf_hub_download(ref.name, "config.json", revision=info.sha))
@@ -242,18 +312,25 @@ def _resolve_hub(ref: BaseModelRef) -> ModelSource:
         )
     total = info.safetensors.total if info.safetensors else None
     is_packed = "quantization_config" in config
-    return _hub_source(ref.name, str(info.sha), config, None if is_packed else total)
+    facts = {**_facts(config), "num_params": None if is_packed else total}
+    source = _hub_source(ref.name, str(info.sha), facts)
+    from trainables.model_check import build_config  # with torch
+
+    build_config(replace(source, source=str(config_path.parent), revision=None))
+    return source
 
 
-def _hub_source(
-    name: str, commit: str, config: Mapping[str, Any], num_params: int | None
-) -> ModelSource:
+def _is_whole(name: str, folder: Path) -> bool:
+    """Says whether a folder of the cache has all of a model's files: some may not be there yet."""
+    names = {path.name for path in folder.iterdir()}
+    if not names.intersection(VOCABULARY_FILES):
+        return False
+    if WEIGHTS_INDEX in names:
+        return names.issuperset(_read_index(name, folder).values())
+    return any(file.endswith(".safetensors") for file in names)
+
+
+def _hub_source(name: str, commit: str, facts: Mapping[str, Any]) -> ModelSource:
     return ModelSource(
-        name=name,
-        source=name,
-        revision=commit,
-        content=f"hub:{name}@{commit}",
-        num_params=num_params,
-        num_expert_params=count_expert_params(_text_config(config)),
-        **_facts(config),
+        name=name, source=name, revision=commit, content=f"hub:{name}@{commit}", **facts
     )

@@ -9,15 +9,17 @@ from __future__ import annotations
 import importlib.util
 import logging
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import nn
-from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
+from transformers import AutoModelForCausalLM, PreTrainedModel
 from transformers import PreTrainedTokenizerFast as Tokenizer
 from transformers.utils.logging import disable_progress_bar
 
+from trainables.model_check import build_config, build_tokenizer, refuse_misfits
 from trainables.model_identity import ModelSource
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
@@ -54,8 +56,8 @@ def load_base(
         device: Where the model is put, as torch names it.
 
     Raises:
-        ValueError: If the dtype or the quantization is not one of these, or this machine cannot do
-            it.
+        ValueError: If the dtype or the quantization is not one of these, this machine cannot do it,
+            or the model's files do not fit each other.
     """
     if dtype not in DTYPES:
         raise ValueError(f"dtype must be one of {', '.join(DTYPES)}, got {dtype!r}")
@@ -63,17 +65,19 @@ def load_base(
     check_quantization(quantization, device)
     disable_progress_bar()
     quiet_bitsandbytes()
-    tokenizer = _load_tokenizer(source)
-    model = AutoModelForCausalLM.from_pretrained(
+    tokenizer = build_tokenizer(source)
+    model, report = AutoModelForCausalLM.from_pretrained(
         source.source,
         revision=source.revision or "main",
         dtype=DTYPES[dtype],
-        quantization_config=_quantization_config(quantization, DTYPES[dtype]),
-        device_map=None if quantization == "none" else {"": device},
+        **_quantized(quantization, DTYPES[dtype], device),
         attn_implementation=_attention(source),
+        output_loading_info=True,
+        ignore_mismatched_sizes=True,  # for the report to name them
         use_safetensors=True,
         trust_remote_code=False,
     )
+    refuse_misfits(source, report)
     if quantization == "none":
         model.to(device)
     _keep_packing(model)
@@ -131,19 +135,20 @@ def _check_device(device: str | torch.device) -> torch.device:
     return device
 
 
-def _quantization_config(quantization: str, dtype: torch.dtype) -> Any:
+def _quantized(quantization: str, dtype: torch.dtype, device: torch.device) -> Mapping[str, Any]:
+    """Returns what loading needs to quantize; any word of it hides how a file is quantized."""
     if quantization == "none":
-        return None
+        return {}
     from transformers import BitsAndBytesConfig  # imports bitsandbytes when used
 
-    if quantization == "int8":
-        return BitsAndBytesConfig(load_in_8bit=True)
-    return BitsAndBytesConfig(
-        load_in_4bit=True,
-        bnb_4bit_quant_type="nf4",
-        bnb_4bit_use_double_quant=True,
-        bnb_4bit_compute_dtype=dtype,
-    )
+    nf4 = {
+        "load_in_4bit": True,
+        "bnb_4bit_quant_type": "nf4",
+        "bnb_4bit_use_double_quant": True,
+        "bnb_4bit_compute_dtype": dtype,
+    }
+    options = {"load_in_8bit": True} if quantization == "int8" else nf4
+    return {"quantization_config": BitsAndBytesConfig(**options), "device_map": {"": device}}
 
 
 def _keep_packing(model: PreTrainedModel) -> None:
@@ -159,23 +164,8 @@ def _keep_packing(model: PreTrainedModel) -> None:
 
 def _attention(source: ModelSource) -> str | None:
     """Returns `eager` for models whose attention scores are soft-capped: sdpa cannot do that."""
-    config = AutoConfig.from_pretrained(
-        source.source, revision=source.revision or "main", trust_remote_code=False
-    )
-    softcap = getattr(config.get_text_config(), "attn_logit_softcapping", None)
+    softcap = getattr(build_config(source).get_text_config(), "attn_logit_softcapping", None)
     return None if softcap is None else "eager"
-
-
-def _load_tokenizer(source: ModelSource) -> Tokenizer:
-    tokenizer = AutoTokenizer.from_pretrained(
-        source.source, revision=source.revision or "main", trust_remote_code=False
-    )
-    if not tokenizer.is_fast:
-        raise ValueError(
-            f"model {source.name!r}: its tokenizer does not tell which characters a token covers; "
-            "give one with a tokenizer.json"
-        )
-    return tokenizer
 
 
 def find_unquantized(model: PreTrainedModel) -> tuple[tuple[str, ...], float]:

@@ -18,6 +18,7 @@ from typing import Any
 
 import torch
 
+from search_spaces.cell import Cell
 from search_spaces.recipes import WeightTraining
 from search_spaces.space import EngineName
 from trainables.block import PlannedCell, Site, Unit
@@ -28,7 +29,7 @@ from trainables.engines.choose import choose_engine, load_for_engine
 from trainables.failures import read_failure, write_failure
 from trainables.memory import LEAST_SHARE, halve_until_it_fits, halved_note
 from trainables.methods.execution import Execution
-from trainables.models import Base, load_base
+from trainables.models import Base
 from trainables.provenance import execution_facts
 from trainables.records import (
     InvalidRecordError,
@@ -82,6 +83,8 @@ class Worker:
     _signs: Signs = field(init=False)
     _base_key: tuple[str, str, str] | None = field(init=False, default=None)
     _base: Base | None = field(init=False, default=None)
+    _load_error: Exception | None = field(init=False, default=None)
+    """Why the base of the last cell could not be loaded: its other cells fail alike, at once."""
     _states: StateCache | None = field(init=False, default=None)
     _unit: Unit = field(init=False, default=())
     """In hand."""
@@ -302,23 +305,29 @@ class Worker:
 
     def _base_for(self, planned: PlannedCell) -> tuple[Base, StateCache]:
         if self._base is None or self._states is None or self._base_key != planned.base_key:
-            self._base, self._states = None, None
+            if self._load_error is not None and self._base_key == planned.base_key:
+                raise self._load_error.with_traceback(None)
+            self._base, self._states, self._load_error = None, None, None
             gc.collect()  # the old base goes before the new one comes
-            cell = planned.cell
-            load = partial(
-                load_base,
-                self.site.models[cell.model],
-                dtype=cell.dtype,
-                quantization=cell.recipe.quantization,
-                device=self.device,
-            )
-            self._base = load_for_engine(
-                load, self.engine, dtype=cell.dtype, device=self.device, offload=self.offload
-            )
+            self._base_key = planned.base_key
+            try:
+                self._base = self.team.do(partial(self._load, planned.cell))
+            except Exception as error:
+                self._load_error = error
+                raise
             files = StateFiles(storage=self._storage)
             self._states = StateCache(files=files, team=self.team)
-            self._base_key = planned.base_key
         return self._base, self._states
+
+    def _load(self, cell: Cell) -> Base:
+        return load_for_engine(
+            self.engine,
+            self.site.models[cell.model],
+            dtype=cell.dtype,
+            quantization=cell.recipe.quantization,
+            device=self.device,
+            offload=self.offload,
+        )
 
     def _execution(self, planned: PlannedCell) -> dict[str, Any]:
         return execution_facts(

@@ -42,7 +42,7 @@ from trainables.methods import Setting
 from trainables.methods.execution import Execution
 from trainables.methods.training import TrainingError
 from trainables.model_identity import ModelSource
-from trainables.models import Base, load_base
+from trainables.models import Base
 from trainables.prompts import get_prompt
 from trainables.self_training.canonical import blank
 from trainables.self_training.rounds import Pool, Teacher
@@ -137,9 +137,10 @@ def load(
         name=str(folder), content="m", source=str(folder), revision=None, num_params=1
     )
     return load_for_engine(
-        lambda: load_base(source, dtype, quantization, "cpu"),
         engine,
+        source,
         dtype=dtype,
+        quantization=quantization,
         device="cpu",
         offload=False,
     )

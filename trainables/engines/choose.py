@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import torch
 
 from search_spaces.space import EngineName
@@ -11,7 +9,9 @@ from trainables.engines.plain import plain_engine
 from trainables.engines.protocol import MakeEngine
 from trainables.engines.sharded_base import gather_in_passes, sharded_loading
 from trainables.engines.zero import Zero
-from trainables.models import Base
+from trainables.model_check import check_weights
+from trainables.model_identity import ModelSource
+from trainables.models import Base, load_base
 
 SHARDED: EngineName = "zero-3"
 """The engine whose base model is in pieces, whatever a cell does with it."""
@@ -25,20 +25,31 @@ def choose_engine(name: EngineName, *, offload: bool) -> MakeEngine:
 
 
 def load_for_engine(
-    load: Callable[[], Base], name: EngineName, *, dtype: str, device: str, offload: bool
+    name: EngineName,
+    source: ModelSource,
+    *,
+    dtype: str,
+    quantization: str,
+    device: str,
+    offload: bool,
 ) -> Base:
     """Returns the base model as the engine wants it: whole, or in pieces over the workers.
 
     Args:
-        load: Loads the base model.
         name: The engine.
-        dtype: The number format that the base model is loaded in.
+        source: Where the model lies.
+        dtype: Format of unquantized weights, as in `load_base`.
+        quantization: As in `load_base`.
         device: Where the model will be used.
         offload: Whether pieces lie in the memory of the CPU.
+
+    Raises:
+        ValueError: As `load_base`.
     """
     if name != SHARDED:
-        return load()
+        return load_base(source, dtype, quantization, device)
+    check_weights(source)  # what loads in pieces reports no unexpected tensor
     with sharded_loading(torch.device(device), dtype=dtype, offload=offload):
-        base = load()
+        base = load_base(source, dtype, quantization, device)
     gather_in_passes(base.model)
     return base

@@ -1,0 +1,144 @@
+"""A study whose models do not fit their config: refused before anything is written."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from study.running import BAD_INPUT, CELLS_FAILED, OK
+from study.sweep import main
+from tests.study.small_study import SmallStudy, scores_of
+from trainables import worker
+from trainables.lab import MICRO_MODELS
+from trainables.models import Base
+
+TWIN = ("--address", "in-process")
+TWO_MODELS = """
+from search_spaces.recipes import InContext
+from search_spaces.space import BaseModelRef, Level, Space, TaskAxis
+
+EASY, HARD = Level(name="easy", low=1, high=2), Level(name="hard", low=3, high=4)
+
+def space(*models):
+    return Space(
+        name="small",
+        models=tuple(BaseModelRef(name=name) for name in models),
+        tasks=(
+            TaskAxis(
+                task="jsonl:sums", measure="steps", train_levels=(EASY, HARD), test_levels=(HARD,)
+            ),
+        ),
+        methods=(InContext(k=2),),
+        seeds=1,
+    )
+
+def two():
+    return space({first!r}, {second!r})
+
+def one():
+    return space({second!r})
+"""
+
+
+@pytest.fixture(autouse=True)
+def _no_tracking(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WANDB_MODE", "disabled")
+
+
+class TwoModels:
+    """A study of two models, and one of the second alone."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder, self.second = folder, folder / "second"
+        SmallStudy(folder=folder)  # its questions
+        shutil.copytree(MICRO_MODELS["micro-s"], self.second)
+        text = TWO_MODELS.format(first="micro-m", second=str(self.second))
+        (folder / "spaces.py").write_text(text)
+
+    def run(self, function: str, out: Path) -> int:
+        space = f"{self.folder / 'spaces.py'}:{function}"
+        data = str(self.folder / "data")
+        return main([space, "--data-root", data, "--out", str(out), *TWIN])
+
+
+@pytest.fixture
+def study(tmp_path: Path) -> TwoModels:
+    return TwoModels(tmp_path)
+
+
+def _no_head(folder: Path) -> None:
+    _set(folder / "config.json", tie_word_embeddings=False)
+
+
+def _score_head(folder: Path) -> None:
+    _no_head(folder)
+    path = folder / "model.safetensors"
+    weights = {**load_file(path), "score.weight": torch.zeros(1, 48)}
+    save_file(weights, path, metadata={"format": "pt"})
+
+
+def _set(path: Path, **changes: object) -> None:
+    path.write_text(json.dumps({**json.loads(path.read_text()), **changes}))
+
+
+FAULTS: dict[str, tuple[Callable[[Path], object], str]] = {
+    "no head": (_no_head, "tensors of its *.safetensors do not fit"),
+    "reward model": (_score_head, "not in the model (score.weight)"),
+    "layers": (lambda f: _set(f / "config.json", num_hidden_layers=5), "missing (model.layers.4."),
+    "width": (lambda f: _set(f / "config.json", hidden_size=64), "tensors of its *.safetensors"),
+    "empty config": (lambda f: (f / "config.json").write_text("{}"), "config.json"),
+    "bert": (lambda f: _set(f / "config.json", model_type="bert"), "config.json"),
+    "text": (lambda f: _set(f / "config.json", vocab_size="640"), "vocab_size"),
+    "tokenizer": (lambda f: (f / "tokenizer.json").write_text('{"'), "tokenizer.json is not JSON"),
+    "own tokenizer": (
+        lambda f: _set(f / "tokenizer_config.json", auto_map={"AutoTokenizer": ["own.T", None]}),
+        "auto_map",
+    ),
+}
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_a_model_that_does_not_fit_is_bad_input(
+    study: TwoModels, fault: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    spoil, words = FAULTS[fault]
+    spoil(study.second)
+    assert study.run("two", tmp_path / "runs") == BAD_INPUT
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("error: ") and words in line and str(study.second) in line
+    assert "trust_remote_code" not in line
+    assert not (tmp_path / "runs").exists()
+
+
+def test_a_cell_does_not_depend_on_the_models_before_it(study: TwoModels, tmp_path: Path) -> None:
+    assert study.run("two", tmp_path / "both") == OK
+    assert study.run("one", tmp_path / "alone") == OK
+    both, alone = scores_of(tmp_path / "both"), scores_of(tmp_path / "alone")
+    assert alone and len(both) == 2 * len(alone)
+    assert {id_: both[id_] for id_ in alone} == alone
+
+
+def test_a_base_that_does_not_load_is_tried_once_and_fails_its_cells_alike(
+    study: TwoModels, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real, tried = worker.load_for_engine, list[str]()
+
+    def load(*args: object, **options: object) -> Base:
+        tried.append(args[1].name)
+        if args[1].name == str(study.second):
+            raise ValueError("its file went away")
+        return real(*args, **options)
+
+    monkeypatch.setattr(worker, "load_for_engine", load)
+    out = tmp_path / "runs"
+    assert study.run("two", out) == CELLS_FAILED
+    assert sorted(tried) == sorted(["micro-m", str(study.second)])
+    failures = [json.loads(path.read_text()) for path in out.rglob("failure.json")]
+    assert len(failures) == len(scores_of(out)) > 1
+    assert {failure["reason"] for failure in failures} == {"ValueError: its file went away"}
