@@ -33,8 +33,10 @@ def _without_guessing(schema: Any, *, inside: bool) -> Any:
         return core_schema.no_info_before_validator_function(_a_number, schema)
     if kind == "bool":
         return {**schema, "strict": True}
+    is_inside = inside or kind == "model"
     schema = {
-        key: _without_guessing(part, inside=inside or kind == "model")
+        # A key of a JSON object is a text, also where it stands for a number.
+        key: part if key == "keys_schema" else _without_guessing(part, inside=is_inside)
         for key, part in schema.items()
     }
     is_tuple = kind == "tuple"
