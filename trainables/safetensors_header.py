@@ -24,7 +24,7 @@ def read_header(path: Path) -> Mapping[str, Any]:
             raise _incomplete(path, size, f"the header alone would take {length + 8:,}")
         try:
             header = json.loads(file.read(length))
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise ValueError(f"{path}: not a safetensors file: {error}") from error
     if not isinstance(header, dict):
         raise ValueError(f"{path}: not a safetensors file: its header is no JSON object")

@@ -85,6 +85,11 @@ def changed(name: str, values: st.SearchStrategy[Any]) -> Callable[[st.DrawFn, R
     return lambda draw, row: encoded(row | {name: draw(values)})
 
 
+def choices(values: st.SearchStrategy[list[Any]]) -> Callable[[st.DrawFn, Row], bytes]:
+    """A fault in the choices alone: the answer is the first of them."""
+    return lambda draw, row: encoded(row | {"choices": draw(values), "answer": 0})
+
+
 def without(name: str) -> Callable[[st.DrawFn, Row], bytes]:
     """A fault in one field: it is not there."""
     return lambda _, row: encoded({key: value for key, value in row.items() if key != name})
@@ -155,15 +160,13 @@ FAULTS: Mapping[str, Callable[[st.DrawFn, Row], bytes]] = {
     "choices that are no list": changed(
         "choices", st.none() | words | st.integers() | st.dictionaries(words, words, max_size=2)
     ),
-    "choice that is no text": changed(
-        "choices", (st.none() | nonsense).map(lambda odd: ["yes", "no", odd])
+    "choice that is no text": choices((st.none() | nonsense).map(lambda odd: ["yes", "no", odd])),
+    "one choice or none": choices(st.sampled_from([[], ["only"]])),
+    "more choices than letters": choices(
+        st.integers(27, 40).map(lambda count: [str(number) for number in range(count)])
     ),
-    "one choice or none": changed("choices", st.sampled_from([[], ["only"]])),
-    "more choices than letters": changed(
-        "choices", st.integers(27, 40).map(lambda count: [str(number) for number in range(count)])
-    ),
-    "empty choice": changed("choices", blanks.map(lambda blank: ["yes", blank])),
-    "choice twice": changed("choices", st.sampled_from([["a", "b", "a"], ["a", " a\t"]])),
+    "empty choice": choices(blanks.map(lambda blank: ["yes", blank])),
+    "choice twice": choices(st.sampled_from([["a", "b", "a"], ["a", " a\t"]])),
     "no answer": without("answer"),
     "answer that is neither index nor text": changed(
         "answer", st.none() | st.booleans() | st.floats() | st.lists(st.integers(), max_size=1)
@@ -298,7 +301,8 @@ def any_lines(draw: st.DrawFn) -> tuple[bytes, int, int]:
     """A file of good and bad lines, and how many there are of each."""
     good = [draw(good_rows(number)) for number in range(draw(st.integers(0, 2)))]
     alone = sorted(set(FAULTS) - {"id of another row"})
-    faults = draw(st.lists(st.sampled_from(alone), max_size=3))
+    number = draw(st.sampled_from([0, 0, 1, 2]))
+    faults = [draw(st.sampled_from(alone)) for _ in range(number)]
     bad = [FAULTS[fault](draw, draw(good_rows(100 + n))) for n, fault in enumerate(faults)]
     lines = in_order(draw, [*map(encoded, good), *bad])
     return b"\n".join(lines), len(lines) - len(bad), len(bad)
@@ -338,28 +342,35 @@ def test_any_bytes_are_refused(root: Path) -> None:
 
 
 ODD_ORDERS = {
-    "nothing": b"",
-    "no object": b"[]",
-    "null": b"null",
-    "a number": b"5",
-    "cut short": b"{",
-    "not UTF-8": b"\xff",
-    "text": b'{"difficulty": "low"}',
-    "one text": b'{"difficulty": ["low"]}',
-    "a text twice": b'{"difficulty": ["low", "high", "low"]}',
-    "an object": b'{"difficulty": {"low": 1, "high": 2}}',
-    "nested too deep": b"[" * 100_000,
+    "nothing": (b"", "JSON"),
+    "cut short": (b"{", "JSON"),
+    "nested too deep": (b"[" * 100_000, "deep"),
+    "not UTF-8": (b"\xff", "UTF-8"),
+    "a key twice": (b'{"difficulty": ["low", "high"], "difficulty": ["low", "high"]}', "twice"),
+    "no object": (b"[]", "must be"),
+    "null": (b"null", "must be"),
+    "a number": (b"5", "must be"),
+    "text": (b'{"difficulty": "low"}', "must be"),
+    "one text": (b'{"difficulty": ["low"]}', "must be"),
+    "a text twice": (b'{"difficulty": ["low", "high", "low"]}', "must be"),
+    "an object": (b'{"difficulty": {"low": 1, "high": 2}}', "must be"),
 }
+"""What NAME.measures.json may not hold, and a word of the rule."""
 
 
-@pytest.mark.parametrize("way", ODD_ORDERS)
+@pytest.mark.parametrize("way", [*ODD_ORDERS, "a folder"])
 @pytest.mark.parametrize("command", ["data", "plan"])
 def test_an_order_of_texts_is_a_list_of_them(command: str, way: str, root: Path) -> None:
     with fresh(root):
         folder = Folder(root)
         folder.file.write_bytes(b"\n".join(map(encoded, PLAIN)))
-        folder.orders.write_bytes(ODD_ORDERS[way])
-        refused(folder.run(command), str(folder.orders))
+        if way == "a folder":
+            folder.orders.unlink()
+            folder.orders.mkdir()
+        content, rule = ODD_ORDERS.get(way, (None, "cannot be read"))
+        if content is not None:
+            folder.orders.write_bytes(content)
+        refused(folder.run(command), str(folder.orders), rule)
 
 
 @pytest.mark.parametrize("way", ["none", "two", "folder", "cut gzip", "no gzip"])
@@ -379,7 +390,8 @@ def test_a_folder_holds_one_file_and_it_is_whole(command: str, way: str, root: P
                 zipped.write_bytes(gzip.compress(content)[:-9])
             case "no gzip":
                 zipped.write_bytes(content)
-        refused(folder.run(command), str(root / "jsonl"))
+        rules = {"folder": "cannot be read", "cut gzip": "gzip", "no gzip": "gzip"}
+        refused(folder.run(command), str(root / "jsonl"), rules.get(way, "one file"))
 
 
 def test_a_task_without_its_data_root_is_refused(root: Path) -> None:

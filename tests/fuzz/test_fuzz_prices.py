@@ -154,7 +154,7 @@ def folder(made: Path, monkeypatch: pytest.MonkeyPatch) -> Folder:
     return Folder(made)
 
 
-commands = st.sampled_from(["status"] * 8 + ["plan", "sweep"])
+commands = st.sampled_from(["status"] * 18 + ["plan", "sweep"])
 """That which reads a plan is the quickest."""
 
 

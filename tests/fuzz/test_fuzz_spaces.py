@@ -69,7 +69,7 @@ BASE: Parts = {
     "qlora": {"n_train": "2"},
     "full": {"n_train": "2"},
     "axis": {
-        "task": "'jsonl'",
+        "task": "'jsonl:own'",
         "measure": "'steps'",
         "train_levels": "(easy, hard)",
         "test_levels": "(hard, test)",
@@ -101,7 +101,7 @@ NO_SHARE_BELOW_1 = [*NO_SHARE, "1"]
 NO_CHOICE = ["'other'", "''", "None", "5", "['x']"]
 NO_TRUTH = ["None", "'perhaps'", "2", "[True]"]
 NO_PART = ["5", "'x'", "{'odd': 1}", "[1]", "object()"]
-NO_PARTS = ["None", "5", "('x',)", "(5,)", "(None,)", "(object(),)", "object()"]
+NO_PARTS = ["None", "5", "('x',)", "(5,)", "(None,)", "(object(),)", "object()", "{'x'}"]
 NO_NAME_OF_A_STUDY = [
     *("'..'", "'a/b'", "'-a'", "'ä'", "'a b'", "'a\\n'", "'a' * 300"),
     *("'cells'", "'running'", "'states'", "'checkpoints'", "'measures'", "'sweep.json'"),
@@ -154,7 +154,10 @@ FIELDS: Mapping[str, Mapping[str, tuple[Values, Values]]] = {
     "footprint": {
         "workers": (["None", "1", "4"], NO_OPTIONAL_COUNT),
         "cpus_per_worker": (COUNTS, NO_COUNT),
-        "gpus_per_worker": (["None", "0", "1"], ["-1", "'x'", "1.5"]),
+        "gpus_per_worker": (
+            ["None", "0", "1", "0.5"],
+            ["-1", "'x'", "1.5", "True", "0.33333", "1e-9"],
+        ),
         "engine": (["'plain'", "'zero-3'"], NO_CHOICE),
         "offload": (["False"], [*NO_TRUTH, "True"]),
     },
@@ -229,7 +232,7 @@ FIELDS: Mapping[str, Mapping[str, tuple[Values, Values]]] = {
     },
     "full": TRAINED | {"quantization": (["'none'"], [*NO_CHOICE, "'nf4'", "'int8'"])},
     "axis": {
-        "task": ([], [*NO_TEXT, "'unheard of'", "'arc:x'", "'jsonl:other'"]),
+        "task": ([], [*NO_TEXT, "'unheard of'", "'arc:x'", "'jsonl:other'", "'jsonl'"]),
         "measure": (["'depth'"], [*NO_TEXT, "'unheard of'", "'answer_chars'", "'mdl:odd'"]),
         "train_levels": ([], [*NO_PARTS, "()", "easy", "(easy, easy)", "(hard, easy)", "(hard,)"]),
         "test_levels": (["(hard,)", "(test, hard)"], [*NO_PARTS, "()", "hard", "(test, test)"]),
@@ -289,7 +292,7 @@ ALONE = {"method", "reading"}
 Edits = Mapping[str, Mapping[str, str]]
 
 TOGETHER: Mapping[str, tuple[Edits, str]] = {
-    "level upside down": ({"easy": {"low": "2.5"}}, "'easy'"),
+    "level upside down": ({"easy": {"low": "2.5"}}, "above"),
     "levels that do not rise": ({"easy": {"low": "3", "high": "3"}}, "train_levels"),
     "two bands of one name": ({"test": {"name": "'hard'"}}, "test_levels"),
     "one name, two bands": (
@@ -302,7 +305,18 @@ TOGETHER: Mapping[str, tuple[Edits, str]] = {
         {"easy": {"high": "3"}, "noisy": {"levels": "('easy', 'hard')"}},
         "'noisy'",
     ),
-    "quantiles on an ordinal scale": ({"axis": {"bounds": "'quantiles'"}}, "quantiles"),
+    "quantiles on an ordinal scale": (
+        {
+            "axis": {
+                "bounds": "'quantiles'",
+                "measure": "'depth'",
+                "test_levels": "(hard,)",
+            },
+            "easy": {"low": "0", "high": "0.5"},
+            "hard": {"low": "0.5", "high": "1"},
+        },
+        "scale",
+    ),
     "quantiles with a gap": (
         {
             "axis": {
@@ -341,7 +355,26 @@ TOGETHER: Mapping[str, tuple[Edits, str]] = {
     "labels of more items than there are": ({"qlora": {"n_train": "1000"}}, "1000"),
     "examples of more items than there are": ({"examples": {"k": "1000"}}, "1000"),
     "a condition of more items than there are": ({"noisy": {"n_train": "1000"}}, "1000"),
-    "a split that leaves no test": ({"space": {"split_for": "1000"}}, "test"),
+    "a split that leaves no test": ({"space": {"split_for": "12"}}, "test level 'hard'"),
+    "a split that leaves no pool": ({"space": {"split_for": "1000"}}, "1000"),
+    "labels that leave none unlabelled": (
+        {"ssrm": {"n_train": "20", "unlabelled": "('easy',)"}},
+        "unlabelled",
+    ),
+    "a raw confidence of unlike items": ({"axis": {"task": "'jsonl:mixed'"}}, "'raw'"),
+    "policies over workers": (
+        {
+            "space": {"policy": "PolicyDPO()", "methods": "(qlora,)"},
+            "axis": {"task": "'micro_preferences'", "test_levels": "(hard,)"},
+            "training": {"threshold": "0.6"},
+            "footprint": {"engine": "'zero-1'"},
+        },
+        "policies",
+    ),
+    "workers that share a GPU and its training": (
+        {"footprint": {"engine": "'zero-1'", "gpus_per_worker": "0.5"}},
+        "gpus_per_worker",
+    ),
     "no point": (
         {
             "axis": {
@@ -358,9 +391,9 @@ TOGETHER: Mapping[str, tuple[Edits, str]] = {
         {"contrast": {"null": "'START=SSRM'"}},
         "START=SSRM",
     ),
-    "self-training with split paper": ({"space": {"split": "'paper'"}}, "'ssrm'"),
-    "softmatch with a threshold": ({"training": {"rule": "'softmatch'"}}, "softmatch"),
-    "no threshold": ({"training": {"threshold": "None"}}, "threshold"),
+    "self-training with split paper": ({"space": {"split": "'paper'"}}, "'paper'"),
+    "softmatch with a threshold": ({"training": {"rule": "'softmatch'"}}, "SelfTraining"),
+    "no threshold": ({"training": {"threshold": "None"}}, "SelfTraining"),
     "softmatch that accumulates": (
         {"training": {"rule": "'softmatch'", "threshold": "None", "memory": "'accumulate'"}},
         "accumulate",
@@ -459,7 +492,7 @@ TOGETHER: Mapping[str, tuple[Edits, str]] = {
     ),
     "policy of another task": (
         {"space": {"policy": "PolicyDPO()", "methods": "(qlora,)"}},
-        "jsonl",
+        "micro_preferences",
     ),
     "policy of another method": (
         {"space": {"policy": "PolicyDPO()"}, "axis": {"task": "'micro_preferences'"}},
@@ -539,7 +572,7 @@ nan, inf = float("nan"), float("inf")
 
 DEPTHS = [0.25, 1.5, 2.0, 3.5, 4.0, 3.0, 1.0, 3.25]
 
-ROWS = [
+ROWS: list[dict[str, Any]] = [
     {
         "id": f"own-{number}",
         "question": f"What is {number} + {number}?",
@@ -547,7 +580,7 @@ ROWS = [
         "answer": number % 3,
         "steps": number % 4 + 1,
         "depth": DEPTHS[number % 8],
-        "flat": 0 if number else 1,
+        "flat": 1,
     }
     for number in range(48)
 ]
@@ -561,7 +594,10 @@ class Folder:
     def __init__(self, root: Path) -> None:
         self.root = root
         (root / "jsonl").mkdir()
-        (root / "jsonl" / "own.jsonl").write_text("".join(json.dumps(row) + "\n" for row in ROWS))
+        mixed = [row | {"choices": row["choices"][: 2 + row["answer"]]} for row in ROWS]
+        for name, rows in (("own", ROWS), ("mixed", mixed)):
+            text = "".join(json.dumps(row) + "\n" for row in rows)
+            (root / "jsonl" / f"{name}.jsonl").write_text(text)
 
     def run(self, text: str, command: str, function: str = "own") -> Outcome:
         file = self.root / f"space_{next(numbers)}.py"
@@ -637,16 +673,21 @@ def test_fields_that_go_together_are_planned(way: str, folder: Folder) -> None:
     accepted(folder.run(text_of(edited(BASE, ALSO_GOOD[way])), "plan"))
 
 
+SAYS = {("hardness", "models"): ("twice",)}
+"""What a message may say of a field that it does not name."""
+
+
 @pytest.mark.parametrize("part", FIELDS)
 def test_a_field_with_a_wrong_value_is_refused(part: str, folder: Folder) -> None:
     # Every value once: they are few, and cheap to refuse.
-    taken = [
-        (field, value)
-        for field, (_, values) in FIELDS[part].items()
-        for value in values
-        if folder.run(text_of(edited(BASE, {part: {field: value}})), "sweep").status != BAD_INPUT
-    ]
-    assert taken == []
+    unnamed = []
+    for field, (_, values) in FIELDS[part].items():
+        for value in values:
+            outcome = folder.run(text_of(edited(BASE, {part: {field: value}})), "sweep")
+            named = (field, value.strip("'(,)"), *SAYS.get((part, field), ()))
+            if outcome.status != BAD_INPUT or not any(name in outcome.err for name in named):
+                unnamed.append((field, value, outcome.err))
+    assert unnamed == []
 
 
 @pytest.mark.parametrize("fault", TOGETHER)
@@ -713,6 +754,7 @@ FILES = {
     "no Python": "def own(:",
     "another function": "def other(): pass",
     "no function": "own = 5",
+    "a space itself": text_of(BASE) + "\nown = own()\n",
     "an import that fails": "import nowhere",
     "an error at import": "raise RuntimeError('two\\nlines')",
     "an exit at import": "import sys; sys.exit(3)",
@@ -736,9 +778,27 @@ FILES = {
 }
 
 
+SAYS_OF_FILE = {
+    "another function": "no function 'own'",
+    "no function": "no function 'own'",
+    "a space itself": "function",
+    "an error at import": "RuntimeError",
+    "an error in the function": "ZeroDivisionError",
+    "an exit at import": "sys.exit",
+    "an exit in the function": "sys.exit",
+    "an argument": "default",
+    "no space": "returned",
+}
+"""What a message says beside the file's name."""
+
+
 @pytest.mark.parametrize("content", FILES)
 def test_a_file_that_gives_no_space_is_refused(content: str, folder: Folder) -> None:
-    refused(folder.run(FILES[content], "sweep"), "space_")
+    refused(folder.run(FILES[content], "sweep"), "space_", SAYS_OF_FILE.get(content, ""))
+
+
+def test_a_file_that_is_not_there_is_refused(folder: Folder) -> None:
+    refused(run(plan.main, f"{folder.root}/none.py:own", keeps=folder.root), "no file")
 
 
 @examples(20)
