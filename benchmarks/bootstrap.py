@@ -15,9 +15,10 @@ from numpy.typing import NDArray
 
 from benchmarks.crossed_bootstrap import bootstrap_sgr
 from benchmarks.simulated_points import draw_points
-from study.sgr import Arm, estimate_sgr
+from study.statistics.arms import Arm
 from study.statistics.legacy_bootstrap import legacy_bootstrap_sgr
-from study.statistics.logit_model import Population
+from study.statistics.power.logit_model import Population
+from study.statistics.sgr import estimate_sgr
 
 Scores = NDArray[np.float64]
 

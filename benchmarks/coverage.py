@@ -2,9 +2,9 @@
 
 Run from the repository root: `python -m benchmarks.coverage` (about ten minutes on two idle cores;
 `benchmarks/coverage.txt` holds the table of a full run), or with `--quick` for a corner of the
-grid. Ours is the Fieller set of `study.sgr`, unconditional: unbounded sets count as they are.
-Beside it, on the same draws: the percentile bootstrap, the paper's "mean +/- half-width" of the
-same resamples (once with denominators of 0 dropped as in the paper, once where rounding hides
+grid. Ours is the Fieller set of `study.statistics.sgr`, unconditional: unbounded sets count as they
+are. Beside it, on the same draws: the percentile bootstrap, the paper's "mean +/- half-width" of
+the same resamples (once with denominators of 0 dropped as in the paper, once where rounding hides
 them), and the delta method.
 """
 
@@ -29,7 +29,7 @@ from benchmarks.interval_methods import (
     estimate_batch,
 )
 from benchmarks.simulated_points import draw_points
-from study.statistics.logit_model import Population
+from study.statistics.power.logit_model import Population
 
 Column = NDArray[Any]
 """One value a draw: whether an interval holds the truth, or a width."""

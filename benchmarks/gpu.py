@@ -31,14 +31,14 @@ from benchmarks.lora_block import (
     train_ours,
     train_plainly,
 )
+from search_spaces.base_models import BaseModelRef
 from search_spaces.recipes import QLoRA
-from search_spaces.space import BaseModelRef
-from trainables.items import Item
-from trainables.lab import MICRO_MODELS
-from trainables.methods.zero_shot import tokenize_questions
-from trainables.model_identity import resolve_model
-from trainables.models import Base, load_base
-from trainables.scoring import score_choices
+from trainables.data.items import Item
+from trainables.data.lab.base_models import MICRO_MODELS
+from trainables.inference.scoring import score_choices
+from trainables.methods.base.answering import tokenize_questions
+from trainables.models.loading import Base, load_base
+from trainables.models.resolve import resolve_model
 
 SHAPES = {
     "7b": LlamaConfig(),  # its defaults are Llama-2 7B's

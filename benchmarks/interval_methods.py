@@ -1,7 +1,8 @@
 """Interval methods of SGR over many simulated points at once, for `benchmarks.coverage`.
 
-The estimator of `study.sgr` is written here a second time, in arrays over draws; `check_batch`
-compares it with the real one. The bootstrap is the paper's: rows and columns resampled.
+The estimator of `study.statistics.sgr` is written here a second time, in arrays over draws;
+`check_batch` compares it with the real one. The bootstrap is the paper's: rows and columns
+resampled.
 """
 
 import math
@@ -13,7 +14,7 @@ from numpy.typing import NDArray
 from scipy import special
 
 from benchmarks.simulated_points import DrawnPoints
-from study.sgr import estimate_sgr
+from study.statistics.sgr import estimate_sgr
 
 FloatArray = NDArray[np.float64]
 BoolArray = NDArray[np.bool_]
@@ -70,7 +71,7 @@ class Batch:
 
 
 def estimate_batch(drawn: DrawnPoints) -> Batch:
-    """The definition of `study.sgr` over many complete points at once."""
+    """The definition of `study.statistics.sgr` over many complete points at once."""
     num_items, num_seeds = drawn.easy.shape[1:]
     zero = drawn.zero_shot.astype(np.float64)
     x_items = drawn.easy.mean(axis=2, dtype=np.float64) - zero

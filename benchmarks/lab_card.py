@@ -22,11 +22,11 @@ from transformers import (
     PreTrainedTokenizerBase,
 )
 
-from trainables.items import Item
-from trainables.lab import MICRO_MODELS
-from trainables.lab.pretrain import CURVE_FILE, SIZES, TOKENS_PER_STEP
-from trainables.lab.world import MAX_STEPS, Draw
-from trainables.tasks.micro import load_micro
+from trainables.data.items import Item
+from trainables.data.lab.base_models import MICRO_MODELS
+from trainables.data.lab.pretrain import CURVE_FILE, SIZES, TOKENS_PER_STEP
+from trainables.data.lab.world import MAX_STEPS, Draw
+from trainables.data.tasks.questions.micro import load_micro
 
 NUM_TEST = 200
 """Items for each number of steps that are measured: the last ones by id."""

@@ -17,19 +17,23 @@ import torch
 from numpy.typing import NDArray
 
 from benchmarks.scoring import timed
+from search_spaces.base_models import BaseModelRef
 from search_spaces.cell import STEP_VERSIONS, Cell
 from search_spaces.recipes import ZeroShot
-from search_spaces.space import BaseModelRef
-from trainables.items import Item
-from trainables.methods import Setting, fit
-from trainables.methods.inputs import Fitted
-from trainables.model_identity import resolve_model
-from trainables.models import Base, load_base
-from trainables.prompts import get_prompt
-from trainables.self_training.orders import average_over_orders, orders_of
-from trainables.self_training.rounds import reordered, score_in_orders
-from trainables.states import StateCache
-from trainables.tasks.micro_preferences import load_micro_preferences
+from trainables.data.items import Item
+from trainables.data.prompts.formats import get_prompt
+from trainables.data.tasks.preferences.micro_preferences import load_micro_preferences
+from trainables.inference.hidden_states import StateCache
+from trainables.methods.base.choice_orders import (
+    average_over_orders,
+    orders_of,
+    reordered,
+    score_in_orders,
+)
+from trainables.methods.base.interface import Fitted, Setting
+from trainables.methods.dispatch import fit
+from trainables.models.loading import Base, load_base
+from trainables.models.resolve import resolve_model
 
 PROMPT = get_prompt("micro_preferences", "letter")
 RECIPE = ZeroShot(prompt="letter")

@@ -22,14 +22,14 @@ import numpy as np
 import torch
 
 from benchmarks.scoring import timed
-from search_spaces.space import BaseModelRef
-from trainables.items import Item
-from trainables.lab import MICRO_MODELS
-from trainables.model_identity import resolve_model
-from trainables.models import Base, load_base
-from trainables.prompts import get_prompt
-from trainables.scoring import max_positions, score_choices
-from trainables.tasks import load_task
+from search_spaces.base_models import BaseModelRef
+from trainables.data.items import Item
+from trainables.data.lab.base_models import MICRO_MODELS
+from trainables.data.prompts.formats import get_prompt
+from trainables.data.tasks.registry import load_task
+from trainables.inference.scoring import max_positions, score_choices
+from trainables.models.loading import Base, load_base
+from trainables.models.resolve import resolve_model
 
 NUM_SHOTS = 10
 LONGEST_ANSWER = 100

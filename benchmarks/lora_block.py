@@ -26,18 +26,19 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from search_spaces.base_models import BaseModelRef
 from search_spaces.cell import Cell
 from search_spaces.recipes import QLoRA
-from search_spaces.space import BaseModelRef
-from trainables.draws import draw_ids, ids_hash
-from trainables.items import Item
-from trainables.lab import MICRO_MODELS
-from trainables.methods import Example, Setting, fit
-from trainables.model_identity import resolve_model
-from trainables.models import Base, load_base
-from trainables.prompts import get_prompt
-from trainables.states import StateCache
-from trainables.tasks.micro import load_micro
+from trainables.data.items import Item
+from trainables.data.lab.base_models import MICRO_MODELS
+from trainables.data.prompts.formats import get_prompt
+from trainables.data.seeding import draw_ids, ids_hash
+from trainables.data.tasks.questions.micro import load_micro
+from trainables.inference.hidden_states import StateCache
+from trainables.methods.base.interface import Example, Setting
+from trainables.methods.dispatch import fit
+from trainables.models.loading import Base, load_base
+from trainables.models.resolve import resolve_model
 
 PROMPT = get_prompt("micro")
 RECIPE = QLoRA(learning_rate=1e-3)

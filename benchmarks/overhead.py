@@ -17,8 +17,8 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from trainables.records import read_record
-from trainables.storage import open_storage
+from trainables.storage.filesystem import open_storage
+from trainables.storage.records import read_record
 
 ALLOWED_S, ALLOWED_SHARE = 60.0, 0.10
 """What Ray may cost more than the plain process: a constant and a share of the plain run."""

@@ -17,13 +17,13 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from trainables.methods.conditional_logit import (
+from trainables.methods.probes.conditional_logit import (
     GRADIENT_SHRINKAGE,
     LogitFit,
     fit_conditional_logit,
     fit_path,
 )
-from trainables.methods.probe_sgd import fit_sgd
+from trainables.methods.probes.gradient_descent import fit_sgd
 
 NUM_ITEMS, NUM_CHOICES, NUM_FEATURES = 160, 4, 512
 SIGNAL = 0.15

@@ -28,19 +28,21 @@ from pathlib import Path
 
 import numpy as np
 
-from search_spaces.micro import EASY, HARD, MEDIUM
+from search_spaces.base_models import BaseModelRef
 from search_spaces.recipes import InContext
-from search_spaces.space import BaseModelRef, Space, TaskAxis
-from study.blocks import factors_of, make_units, pack_blocks
-from study.planned import Plan
-from study.planner import Inputs, make_plan
-from study.progress import Progress
-from trainables import in_process, ray_seam
-from trainables.block import Block, Site
-from trainables.cells import CellInputs, CellResult
-from trainables.methods.inputs import Answers
-from trainables.models import Base
-from trainables.storage import Storage, open_storage
+from search_spaces.space import Space, TaskAxis
+from search_spaces.studies.lab.micro import EASY, HARD, MEDIUM
+from study.artifacts.plan import Plan
+from study.planning.planner import Inputs, make_plan
+from study.planning.units import make_units
+from study.running.blocks import factors_of, pack_blocks
+from study.running.progress import Progress
+from trainables.cells.planned import Block, Site
+from trainables.cells.run import CellInputs, CellResult
+from trainables.cluster import in_process, tuner
+from trainables.methods.base.interface import Answers
+from trainables.models.loading import Base
+from trainables.storage.filesystem import Storage, open_storage
 
 WORK_S = 0.1
 """Of one cell."""
@@ -133,8 +135,8 @@ def run(how: str, num_cells: int, num_blocks: int) -> None:
 
 def on_ray(blocks: Sequence[Block], inputs: Inputs, site: Site, storage: Storage) -> Sequence[str]:
     """Runs the blocks on a local Ray."""
-    with ray_seam.cluster(None):
-        return ray_seam.run_blocks(
+    with tuner.cluster(None):
+        return tuner.run_blocks(
             blocks,
             inputs.tasks,
             site,
@@ -166,7 +168,7 @@ def answer(inputs: CellInputs, base: Base) -> CellResult:
 
 
 _SPACE = """
-from search_spaces.micro import EASY, HARD, MEDIUM
+from search_spaces.studies.lab.micro import EASY, HARD, MEDIUM
 from search_spaces.recipes import InContext
 from search_spaces.space import BaseModelRef, Space, TaskAxis
 
@@ -181,7 +183,7 @@ def scale() -> Space:
 """
 
 _MANY = """
-from search_spaces.micro import micro
+from search_spaces.studies.lab.micro import micro
 from search_spaces.recipes import QLoRA
 from search_spaces.space import Space
 

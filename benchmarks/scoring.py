@@ -15,15 +15,15 @@ from typing import Any, Generic, TypeVar
 import numpy as np
 import torch
 
-from search_spaces.space import BaseModelRef
-from trainables.generation import generate
-from trainables.items import Item
-from trainables.lab import MICRO_MODELS
-from trainables.model_identity import resolve_model
-from trainables.models import Base, load_base
-from trainables.prompts import get_prompt
-from trainables.scoring import score_choices
-from trainables.tasks.micro import load_micro
+from search_spaces.base_models import BaseModelRef
+from trainables.data.items import Item
+from trainables.data.lab.base_models import MICRO_MODELS
+from trainables.data.prompts.formats import get_prompt
+from trainables.data.tasks.questions.micro import load_micro
+from trainables.inference.generation import generate
+from trainables.inference.scoring import score_choices
+from trainables.models.loading import Base, load_base
+from trainables.models.resolve import resolve_model
 
 NUM_SHOTS = 10
 BATCH = 32

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from study.statistics.logit_model import Population, arm_law
+from study.statistics.power.logit_model import Population, arm_law
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)

@@ -15,10 +15,13 @@ import tempfile
 import time
 from pathlib import Path
 
-from search_spaces.recipes import QLoRA
-from search_spaces.space import BaseModelRef, Level, Space, TaskAxis
 from tests.study.fakes import FakeStudy
-from trainables.storage import open_storage
+
+from search_spaces.base_models import BaseModelRef
+from search_spaces.levels import Level
+from search_spaces.recipes import QLoRA
+from search_spaces.space import Space, TaskAxis
+from trainables.storage.filesystem import open_storage
 
 SEEDS, NUM_STEPS, ITEMS = 5, 25, 2000
 RANKS = (4, 8, 16, 32, 64)
@@ -27,9 +30,9 @@ MEASURED = """
 import resource, sys, time
 started = time.perf_counter()
 started_cpu = time.process_time()
-from study.planned import read_plan
-from study.surface import compute_surface, write_surface
-from trainables.storage import open_storage
+from study.artifacts.plan import read_plan
+from study.analysis.surface import compute_surface, write_surface
+from trainables.storage.filesystem import open_storage
 storage = open_storage(sys.argv[1])
 plan = read_plan(storage, sys.argv[2])
 loaded = time.perf_counter()

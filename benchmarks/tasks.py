@@ -17,9 +17,9 @@ import tempfile
 import time
 from pathlib import Path
 
-from trainables.draws import generator
-from trainables.splits import make_split
-from trainables.tasks import load_task
+from trainables.data.seeding import generator
+from trainables.data.splits import make_split
+from trainables.data.tasks.registry import load_task
 
 MAX_SECONDS = 5.0
 MAX_BYTES = 1_000_000_000

@@ -1,1 +1,5 @@
-"""What could be run: spaces, their axes, cells and ids. Pure Python and pydantic."""
+"""The language of a study: axes, recipes, conditions, cells and their ids.
+
+`space` (Space, TaskAxis, Level, BaseModelRef, Contrast), `recipes`, `supervision`, `hardness`,
+`tuning`, `cell`, `registry` (a space by its name). Only pydantic is imported.
+"""

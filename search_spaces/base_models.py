@@ -7,7 +7,7 @@ from typing import Literal
 
 from pydantic import Field, NonNegativeFloat, PositiveInt, model_validator
 
-from search_spaces.values import Value
+from search_spaces.frozen import Value
 
 EngineName = Literal["plain", "zero-1", "zero-2", "zero-3"]
 """Who holds a training: one worker, or all of a block by one of DeepSpeed's ZeRO stages."""

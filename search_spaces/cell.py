@@ -15,9 +15,9 @@ from typing import Any, Literal
 from pydantic import Field, NonNegativeInt, ValidationError, model_validator
 
 from search_spaces.explain import explain
+from search_spaces.frozen import Value, canonical_json, without_unset
 from search_spaces.recipes import PolicyDPO, Recipe, ZeroShot
 from search_spaces.supervision import Labels, SelfTraining
-from search_spaces.values import Value, canonical_json, without_unset
 
 STEP_VERSIONS: Mapping[str, int] = {
     "zero-shot": 3,
@@ -44,7 +44,7 @@ class Cell(Value):
     """Number format in which an unquantized weight is held (`float32`, `bfloat16`)."""
     task: str
     data_hash: str
-    """Hash of all items of the task (`trainables.items.data_hash`)."""
+    """Hash of all items of the task (`trainables.data.items.data_hash`)."""
     split_hash: str
     """Hash of the frozen split: which ids are test, which are pool."""
     prompt: str

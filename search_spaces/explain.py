@@ -9,7 +9,7 @@ from typing import Any, get_args, get_origin
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
-from search_spaces.values import Value
+from search_spaces.frozen import Value
 
 NUM_FAULTS = 3
 """Faults that one message states; more are counted."""

@@ -9,8 +9,8 @@ from typing import Annotated
 from pydantic import Field, PositiveInt, model_validator
 
 from search_spaces.base_models import BaseModelRef
+from search_spaces.frozen import Value
 from search_spaces.recipes import Recipe, TrainedRecipe, ZeroShot, with_num_labels
-from search_spaces.values import Value
 
 SCORES = ("label_probability", "prequential")
 """`label_probability`: the paper's score, 1 - mean probability of the gold answer over the training

@@ -7,8 +7,8 @@ from itertools import pairwise
 
 from pydantic import Field, model_validator
 
+from search_spaces.frozen import Value
 from search_spaces.supervision import ALL
-from search_spaces.values import Value
 
 RESERVED_NAMES = frozenset({ALL, "zero-shot"})
 

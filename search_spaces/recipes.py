@@ -10,7 +10,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, PositiveFloat, PositiveInt, model_validator
 
-from search_spaces.values import Value
+from search_spaces.frozen import Value
 
 Quantization = Literal["none", "nf4", "int8"]
 """How the frozen base is held: as loaded, bitsandbytes NF4, or bitsandbytes LLM.int8."""
@@ -30,8 +30,8 @@ class Reasoning(Value):
     max_new_tokens: PositiveInt = 256
     """An item whose text is longer than this has no answer; that is counted."""
     reading: Literal[2] = 2
-    """Version of how the answer is read off the text (`trainables.answers`): raised when the same
-    text would give another answer."""
+    """Version of how the answer is read off the text (`trainables.data.prompts.answers`): raised
+    when the same text would give another answer."""
 
 
 class _Recipe(Value):
@@ -54,7 +54,7 @@ class _Labelled(_Recipe):
     """What uses labels may have been searched for with some of them."""
 
     search: str | None = None
-    """Hash of the search that the values come from (`search_spaces.search`); None: chosen by
+    """Hash of the search that the values come from (`search_spaces.tuning`); None: chosen by
     hand. Cells of a found recipe are not those of the same values without their history."""
     search_labels: PositiveInt | None = None
     """Labelled items that this search used, to train on and to judge by: paid once, whatever the

@@ -1,4 +1,4 @@
-"""Finds a space: by the name of a function of this package, or as `path/to/file.py:function`."""
+"""Finds a space by its function's name: a shipped study, or `path/to/file.py:function`."""
 
 from __future__ import annotations
 
@@ -16,10 +16,9 @@ from typing import Any
 
 from pydantic import ValidationError
 
-import search_spaces
 from search_spaces.explain import explain, one_line, short
+from search_spaces.frozen import Value
 from search_spaces.space import Space
-from search_spaces.values import Value
 
 MAX_CHARS = 300
 """Of what a user's code says when it fails."""
@@ -48,11 +47,12 @@ def find_space(name: str) -> Space:
 
 
 def named_spaces() -> Mapping[str, Callable[[], Space]]:
-    """Returns the functions of this package that return a `Space`, by name."""
-    found: dict[str, Callable[[], Space]] = {}
-    for module in pkgutil.iter_modules(search_spaces.__path__, "search_spaces."):
-        found.update(_factories(importlib.import_module(module.name)))
-    return found
+    """Returns the functions of `search_spaces.studies` that return a `Space`, by name."""
+    package = importlib.import_module("search_spaces.studies")
+    spaces: dict[str, Callable[[], Space]] = {}
+    for module in pkgutil.walk_packages(package.__path__, f"{package.__name__}."):
+        spaces.update(_factories(importlib.import_module(module.name)))
+    return spaces
 
 
 @contextmanager

@@ -10,12 +10,12 @@ from typing import Annotated, Literal
 from pydantic import Field, NonNegativeInt, PositiveInt, model_validator
 
 from search_spaces.base_models import BaseModelRef, EngineName, Footprint
+from search_spaces.frozen import Value
 from search_spaces.hardness import ModelHardness
 from search_spaces.levels import RESERVED_NAMES, Level, check_disjoint
 from search_spaces.policy_check import check_policy
 from search_spaces.recipes import PolicyDPO, Recipe, TrainedRecipe
 from search_spaces.supervision import ALL, Condition
-from search_spaces.values import Value
 
 __all__ = [
     "BaseModelRef",

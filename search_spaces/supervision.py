@@ -10,7 +10,7 @@ from typing import Literal
 
 from pydantic import Field, NonNegativeInt, PositiveInt, model_validator
 
-from search_spaces.values import Value
+from search_spaces.frozen import Value
 
 ALL = "all"
 """Name of the condition that draws from every level's pool; no level may have it."""

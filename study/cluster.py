@@ -15,12 +15,12 @@ from typing import Any
 
 import yaml
 
+from study.cli import dollars
 from study.cluster_lint.findings import Finding, part_at
 from study.cluster_lint.kuberay_rules import is_kuberay, lint_kuberay
 from study.cluster_lint.rules import lint_ray_up
 from study.console import command
-from study.dollars import dollars
-from study.prices import PriceTable, read_prices
+from study.cost.prices import PriceTable, read_prices
 
 OK, BAD_INPUT = 0, 2
 
@@ -134,7 +134,7 @@ def _parser() -> argparse.ArgumentParser:
         "--prices",
         type=Path,
         metavar="FILE",
-        help="a price table in the form of study/prices.toml (default: that one)",
+        help="a price table in the form of study/cost/prices.toml (default: that one)",
     )
     return parser
 

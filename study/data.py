@@ -9,16 +9,16 @@ from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 
+from study.cli import add_data_flags
 from study.console import command
-from study.data_flags import add_data_flags
-from study.data_html import data_html
-from study.data_report import DataReport, describe_data
-from study.data_text import data_text
-from study.hardness_files import hardness_means
-from trainables.splits import make_split
-from trainables.storage import open_storage
-from trainables.task_data import SplitTask, TaskData
-from trainables.tasks import TASKS, find_task, load_task
+from study.planning.hardness.files import hardness_means
+from study.reporting.task.describe import DataReport, describe_data
+from study.reporting.task.html import data_html
+from study.reporting.task.text import data_text
+from trainables.data.splits import make_split
+from trainables.data.task import SplitTask, TaskData
+from trainables.data.tasks.registry import TASKS, find_task, load_task
+from trainables.storage.filesystem import open_storage
 
 BAD_INPUT = 2
 """Exit status where the input cannot be used."""

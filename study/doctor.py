@@ -22,12 +22,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from study.console import command
-from study.text_table import aligned
-from trainables.addresses import is_local
-from trainables.doctor_checks import Check, model_checks, run_check
+from study.formatting import aligned
+from trainables.cluster.machine_checks import Check, model_checks, run_check
+from trainables.storage.addresses import is_local
 
 if TYPE_CHECKING:
-    from trainables.storage import Storage
+    from trainables.storage.filesystem import Storage
 
 OK, PROBLEM = 0, 1
 
@@ -143,7 +143,7 @@ def _normal(name: str) -> str:
 
 def check_storage(out: str) -> Check:
     """Writes a small file to the run folder, reads it and removes it."""
-    from trainables.storage import StorageError, check_writable, open_storage
+    from trainables.storage.filesystem import StorageError, check_writable, open_storage
 
     try:
         storage = open_storage(out)
@@ -159,7 +159,7 @@ def check_storage(out: str) -> Check:
 
 def check_clock(out: str) -> Check:
     """Compares this machine's clock with that of the run folder's file system or bucket."""
-    from trainables.storage import StorageError, open_storage
+    from trainables.storage.filesystem import StorageError, open_storage
 
     try:
         storage = open_storage(out)
@@ -237,7 +237,7 @@ def judge_disk(free: Mapping[str, float]) -> Check:
 
 def check_data(data_root: Path) -> Check:
     """Says which tasks have a folder of local copies."""
-    from trainables.tasks import TASKS
+    from trainables.data.tasks.registry import TASKS
 
     if not data_root.is_dir():
         text = f"{data_root} is no folder"
@@ -254,7 +254,7 @@ def check_data(data_root: Path) -> Check:
 
 def check_tracking() -> Check:
     """Says where W&B runs would go. The key itself is not looked at."""
-    from study.wandb_runs import tracking_mode
+    from study.tracking.wandb_runs import tracking_mode
 
     mode = tracking_mode()
     texts = {

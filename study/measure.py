@@ -17,39 +17,44 @@ from scipy.stats import spearmanr
 from search_spaces.hardness import SCORES, ModelHardness
 from search_spaces.registry import find_space
 from search_spaces.space import Space
-from study.budget import Budget, add_market_flags, add_max_cost_flag, open_market, price_plan
-from study.command import refuse, run_command
+from study.artifacts.plan import write_plan
+from study.cli import (
+    add_data_flags,
+    add_market_flags,
+    add_max_cost_flag,
+    open_market,
+    refuse,
+    run_command,
+)
 from study.console import command
-from study.cost import CostError, Market, Timings, check_budget, check_room
-from study.cost_text import describe_cost
-from study.data_flags import add_data_flags
-from study.hardness_files import HardnessFacts, forget_hardness, write_hardness
-from study.hardness_plan import HardnessPlan, plan_hardness, wanted_hardness
-from study.hardness_values import (
+from study.cost.budget import Budget, price_plan
+from study.cost.flops import CPU_FLOP_PER_SECOND
+from study.cost.jobs import CostError, Market, Timings, check_budget, check_room
+from study.cost.text import describe_cost
+from study.formatting import aligned, clock
+from study.planning.hardness.files import HardnessFacts, forget_hardness, write_hardness
+from study.planning.hardness.values import (
     HardnessSource,
     HardnessValues,
     NotMeasuredError,
     hardness_values,
 )
-from study.lock import held
-from study.planned import write_plan
-from study.progress import clock
-from study.running import (
+from study.planning.hardness_cells import HardnessPlan, plan_hardness, wanted_hardness
+from study.running.executor import (
     CELLS_FAILED,
-    IN_PROCESS,
     OK,
     STATUS_OF_SIGNALS,
     exit_status,
     missing_cells,
     run_cells,
 )
-from study.text_table import aligned
-from study.tracking import open_tracker
-from study.work import CPU_FLOP_PER_SECOND
-from trainables import layout
-from trainables.errors import UnavailableError
-from trainables.storage import Storage, check_writable, open_storage
-from trainables.task_data import TaskData
+from study.tracking.tracker import open_tracker
+from trainables.cluster.capacity import IN_PROCESS
+from trainables.data.errors import UnavailableError
+from trainables.data.task import TaskData
+from trainables.storage import layout
+from trainables.storage.filesystem import Storage, check_writable, open_storage
+from trainables.storage.lock import held
 
 
 @command(needs_output=False)

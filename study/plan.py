@@ -7,17 +7,17 @@ import sys
 from collections.abc import Sequence
 
 from search_spaces.registry import find_space
-from study.budget import add_market_flags, open_market, price_plan
+from study.analysis.resolvable import foresee, format_foresight
+from study.analysis.surface import Surface, compute_surface
+from study.artifacts.plan import Plan
+from study.cli import add_data_flags, add_market_flags, open_market
 from study.console import command
-from study.data_flags import add_data_flags
-from study.foresight import foresee, format_foresight
-from study.outline import describe_plan, describe_unloaded
-from study.planned import Plan
-from study.planner import make_plan
-from study.surface import Surface, compute_surface
-from trainables import layout
-from trainables.errors import UnavailableError
-from trainables.storage import open_storage
+from study.cost.budget import price_plan
+from study.planning.planner import make_plan
+from study.planning.preview.summary import describe_plan, describe_unloaded
+from trainables.data.errors import UnavailableError
+from trainables.storage import layout
+from trainables.storage.filesystem import open_storage
 
 OK, BAD_INPUT = 0, 2
 

@@ -10,63 +10,22 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from study.against import compare, format_comparison
-from study.alignment_text import format_win_rates
+from study.analysis.published.comparison import PAPERS, compare, format_comparison
+from study.analysis.surface import compute_surface
+from study.artifacts.plan import read_plan
+from study.cli import open_run
 from study.console import command
-from study.facts.papers import PAPERS
-from study.planned import Plan, read_plan
-from study.reporting.axes import AXES, VALUES
-from study.reporting.content import Content, ViewChoice, gather
-from study.reporting.files import write_tables
+from study.reporting.content import ViewChoice, gather
+from study.reporting.files import write_report
 from study.reporting.legacy import format_legacy, legacy_rows
-from study.reporting.page import render_page
-from study.reporting.terminal import format_table
-from study.run_folder import open_run
-from study.surface import Surface, compute_surface, write_surface
-from study.tracking import replay
-from study.wandb_report import save_wandb_report
-from trainables import layout
-from trainables.storage import Storage, written_together
-
-__all__ = ["format_table", "gather", "print_findings", "write_report"]
+from study.reporting.surface_views.places import AXES
+from study.reporting.surface_views.views import VALUES
+from study.reporting.terminal import format_table, print_findings
+from study.tracking.tracker import replay
+from study.tracking.wandb_report import save_wandb_report
+from trainables.storage import layout
 
 OK, BAD_INPUT = 0, 2
-
-
-def write_report(
-    storage: Storage, plan: Plan, surface: Surface, content: Content | None = None
-) -> str:
-    """Writes the page, its figures, its tables and surface.parquet; returns the path of the page.
-
-    They appear together: where one cannot be written, the older report stays as it is.
-
-    Args:
-        storage: The run folder.
-        plan: The study.
-        surface: Its surface.
-        content: What the report shows, where it has been gathered already.
-    """
-    content = content or gather(storage, plan, surface)
-    name = plan.space.name
-    page = layout.report(name, "index.html")
-    with written_together(storage, last=page) as staged:
-        write_surface(staged, plan, surface)
-        for drawing in content.drawings:
-            staged.write_bytes(layout.report(name, f"{drawing.name}.png"), drawing.png)
-            staged.write_bytes(layout.report(name, f"{drawing.name}.svg"), drawing.svg)
-        write_tables(staged, name, content)
-        staged.write_bytes(page, render_page(plan, surface, content).encode())
-    return storage.path(page)
-
-
-def print_findings(content: Content) -> None:
-    """Prints what stands beside the table of points: policies side by side, and each warning."""
-    if content.alignment:
-        print(f"\nPolicies under the gold reward\n{format_win_rates(content.alignment)}")
-    if content.warnings:
-        print("\nWarnings")
-    for line in content.warnings:
-        print(f"- {line}")
 
 
 @command(needs_output=True)

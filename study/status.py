@@ -14,14 +14,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from study.artifacts.plan import read_plan
+from study.cli import open_run
 from study.console import command
-from study.planned import read_plan
-from study.prices import read_prices
-from study.progress import clock
-from study.run_folder import open_run
-from study.run_state import RunState, read_run_state
-from study.spending import Spending, spending
-from study.text_table import aligned
+from study.cost.prices import read_prices
+from study.cost.spent import Spending, spending
+from study.formatting import aligned, clock
+from study.running.run_state import RunState, read_run_state
 
 OK, CELLS_FAILED, BAD_INPUT = 0, 1, 2
 
@@ -205,7 +204,7 @@ def _parser() -> argparse.ArgumentParser:
         "--prices",
         type=Path,
         metavar="FILE",
-        help="a price table in the form of study/prices.toml (default: that one)",
+        help="a price table in the form of study/cost/prices.toml (default: that one)",
     )
     return parser
 

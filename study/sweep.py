@@ -8,35 +8,29 @@ from collections.abc import Sequence
 
 from search_spaces.registry import find_space
 from search_spaces.space import Space
-from study.budget import (
-    Budget,
+from study.artifacts.items import write_items
+from study.artifacts.plan import Plan, write_plan
+from study.cli import (
+    add_data_flags,
     add_market_flags,
     add_max_cost_flag,
     open_market,
-    price_plan,
+    refuse,
+    run_command,
 )
-from study.command import refuse, run_command
 from study.console import command
-from study.cost import Market, Timings, check_budget, check_room
-from study.data_flags import add_data_flags
-from study.growing import describe_lost
-from study.items_table import write_items
-from study.lock import held
-from study.outline import describe_plan, describe_unloaded
-from study.planned import Plan, write_plan
-from study.planner import Inputs, make_plan
-from study.running import (
-    IN_PROCESS,
-    OK,
-    STATUS_OF_SIGNALS,
-    exit_status,
-    missing_cells,
-    run_cells,
-)
-from study.tracking import open_tracker
-from trainables import layout
-from trainables.errors import UnavailableError
-from trainables.storage import Storage, check_writable, open_storage
+from study.cost.budget import Budget, price_plan
+from study.cost.jobs import Market, Timings, check_budget, check_room
+from study.planning.planner import Inputs, make_plan
+from study.planning.preview.invalidated import describe_lost
+from study.planning.preview.summary import describe_plan, describe_unloaded
+from study.running.executor import OK, STATUS_OF_SIGNALS, exit_status, missing_cells, run_cells
+from study.tracking.tracker import open_tracker
+from trainables.cluster.capacity import IN_PROCESS
+from trainables.data.errors import UnavailableError
+from trainables.storage import layout
+from trainables.storage.filesystem import Storage, check_writable, open_storage
+from trainables.storage.lock import held
 
 
 @command(needs_output=False)
@@ -102,8 +96,10 @@ def run_study(
         CostError: If it costs too much; nothing is written then.
     """
     # Here, because they load plotting and statistics, which a dry run does without.
-    from study.report import format_table, gather, print_findings, write_report
-    from study.surface import compute_surface
+    from study.analysis.surface import compute_surface
+    from study.reporting.content import gather
+    from study.reporting.files import write_report
+    from study.reporting.terminal import format_table, print_findings
 
     timings = Timings()
     missing = missing_cells(storage, plan.cells, timings)

@@ -9,23 +9,31 @@ from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
 
+from search_spaces.base_models import BaseModelRef, Footprint
 from search_spaces.recipes import num_labels
 from search_spaces.registry import find_space
-from search_spaces.search import RANGES
-from search_spaces.space import BaseModelRef, Footprint, Space
-from study.budget import add_market_flags, add_max_cost_flag, open_market
-from study.command import refuse, run_command
+from search_spaces.space import Space
+from search_spaces.tuning import RANGES
+from study.cli import (
+    add_data_flags,
+    add_market_flags,
+    add_max_cost_flag,
+    open_market,
+    refuse,
+    run_command,
+)
 from study.console import command
-from study.cost_search import SearchBudget
-from study.data_flags import add_data_flags
-from study.lock import held
-from study.running import IN_PROCESS, OK, STATUS_OF_SIGNALS
-from study.search import make_searches
-from study.search_job import Job, Run, resumed
-from study.search_text import parameters_text, standard_error, winner
-from trainables import layout, ray_seam
-from trainables.growth import Capacity
-from trainables.storage import Storage, check_writable, open_storage
+from study.reporting.figures.sensitivity import draw_sensitivity
+from study.running.executor import OK, STATUS_OF_SIGNALS
+from study.tuning.budget import SearchBudget
+from study.tuning.job import Job, Run, resumed
+from study.tuning.results import parameters_text, standard_error, winner
+from study.tuning.searches import make_searches
+from trainables.cluster import tuner
+from trainables.cluster.capacity import IN_PROCESS, Capacity
+from trainables.storage import layout
+from trainables.storage.filesystem import Storage, check_writable, open_storage
+from trainables.storage.lock import held
 
 NOTHING_FOUND = 1
 
@@ -95,6 +103,7 @@ def _make_jobs(space: Space, storage: Storage, options: argparse.Namespace) -> l
             num_trials=options.trials,
             storage=storage,
             space=space.name,
+            draw=draw_sensitivity,
         )
         jobs.append(resumed(job))
     return jobs
@@ -128,14 +137,14 @@ def _runner(
 ) -> Iterator[Callable[[BaseModelRef], Run]]:
     """Yields what runs the searches of a base model: on Ray, or in this process."""
     if address == IN_PROCESS:
-        from trainables import search_in_process
+        from trainables.tuning import in_process
 
         budget.approve(has_gpus=False)
-        yield lambda model: search_in_process.run_search
+        yield lambda model: in_process.run_search
         return
     scratch = layout.ray(space.name)
-    with ray_seam.cluster(address):
-        from trainables import ray_search
+    with tuner.cluster(address):
+        from trainables.tuning import ray_tune
 
         room = {model.name: _room(space.footprint_of(model)) for model in space.models}
         nodes = budget.approve(has_gpus=any(fits.gpus_per_worker for fits in room.values()))
@@ -145,7 +154,7 @@ def _runner(
             if nodes is not None:
                 fits = replace(fits, slots=min(fits.slots, nodes))
             storage.delete(scratch)  # left by a run that was killed, or by the search before
-            return partial(ray_search.run_search, fits=fits, scratch=storage.path(scratch))
+            return partial(ray_tune.run_search, fits=fits, scratch=storage.path(scratch))
 
         yield on_ray
     storage.delete(scratch)
@@ -153,7 +162,7 @@ def _runner(
 
 def _room(footprint: Footprint) -> Capacity:
     """Returns how the connected cluster can hold trials, of one worker each."""
-    return ray_seam.capacity(
+    return tuner.capacity(
         workers=None,
         cpus_per_worker=footprint.cpus_per_worker,
         gpus_per_worker=footprint.gpus_per_worker,
@@ -198,7 +207,7 @@ def _parser() -> argparse.ArgumentParser:
         prog="python -m study.tune",
         description="Search a method's hyper-parameters for each base model and task of a space, "
         "judged on labelled items of the easiest level alone. The winner lies in "
-        "OUT/SPACE/tune/; search_spaces.search.tuned(path) puts it into a space. The same command "
+        "OUT/SPACE/tune/; search_spaces.tuning.tuned(path) puts it into a space. The same command "
         "goes on where it stopped.",
         epilog="exit status: 0 done, 1 a search found nothing, 2 bad input (nothing was started), "
         f"{STATUS_OF_SIGNALS}",

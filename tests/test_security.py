@@ -14,11 +14,11 @@ from types import ModuleType
 import pytest
 
 from study import data, measure, plan, sweep, tune
-from study.run_folder import open_run
-from study.running import BAD_INPUT, OK
+from study.cli import open_run
+from study.running.executor import BAD_INPUT, OK
 from study.sweep import main
-from trainables.addresses import fault_of
-from trainables.storage import StorageError, open_storage
+from trainables.storage.addresses import fault_of
+from trainables.storage.filesystem import StorageError, open_storage
 
 ROOT = Path(__file__).parents[1]
 PACKAGES = ("search_spaces", "trainables", "study")
@@ -186,7 +186,7 @@ def test_no_secret_of_the_environment_is_printed_or_kept(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     """A whole study, with its plan, records, report and offline W&B runs."""
-    from tests.study.small_study import TINY_SPACE, SmallStudy
+    from tests.support.small_study import TINY_SPACE, SmallStudy
 
     for name, secret in SECRETS.items():
         monkeypatch.setenv(name, secret)

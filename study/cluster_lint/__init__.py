@@ -1,4 +1,4 @@
-"""Policy rules for cluster files, on top of Ray's own schema.
+"""Policy rules for a cluster file, on top of Ray's own schema.
 
-Public modules: rules, kuberay_rules, node_types, price_ceiling, this_cluster, findings.
+`rules` (ray up), `kuberay_rules`, `node_types`, `price_ceiling`, `this_cluster`, `findings`.
 """

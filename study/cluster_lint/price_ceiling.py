@@ -7,7 +7,7 @@ from typing import Any
 
 from study.cluster_lint.findings import Finding, number
 from study.cluster_lint.node_types import head_and_workers
-from study.prices import PriceTable
+from study.cost.prices import PriceTable
 
 
 def hourly_ceiling(config: Mapping[str, Any], prices: PriceTable) -> tuple[float, set[str]]:

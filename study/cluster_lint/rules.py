@@ -14,7 +14,7 @@ from jsonschema import Draft7Validator
 from study.cluster_lint.findings import Finding, number, part_at, parts_at
 from study.cluster_lint.node_types import NodeType, head_and_workers
 from study.cluster_lint.price_ceiling import price_findings
-from study.prices import PriceTable
+from study.cost.prices import PriceTable
 
 CLOUDS = ("aws", "gcp")
 MAX_IDLE_MINUTES = 30

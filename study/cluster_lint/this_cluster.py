@@ -7,8 +7,8 @@ import socket
 
 from study.cluster_lint.findings import part_at
 from study.cluster_lint.node_types import head_and_workers
-from trainables.growth import IN_PROCESS, configuration_of_head
-from trainables.ray_head import cluster_of_this_machine
+from trainables.cluster.capacity import IN_PROCESS, configuration_of_head
+from trainables.cluster.head import cluster_of_this_machine
 
 
 def machine_types(address: str | None) -> tuple[str, ...] | None:

@@ -1,1 +1,4 @@
-"""Parts of the report: tables, sentences, views of the surface, figures and the page."""
+"""Numbers to pages, tables and sentences; computes no statistic.
+
+`content` (gather), `page`, `files` (write_report), `terminal`, `tables`, `sentences`.
+"""

@@ -5,14 +5,24 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from study.against import Comparison
-from study.alignment import WinRate, win_rates
-from study.planned import Plan
-from study.reporting.accuracy import CurvePanel, condition_order, difficulty_panels, factor_panels
-from study.reporting.axes import View, make_view, varying_axes
-from study.reporting.calibration import CalibrationRow, calibration_rows
-from study.reporting.contrasts import ContrastResult, declared_contrasts
-from study.reporting.drawings import (
+from study.analysis.accuracy_curves import (
+    CurvePanel,
+    condition_order,
+    difficulty_panels,
+    factor_panels,
+)
+from study.analysis.calibration import CalibrationRow, calibration_rows
+from study.analysis.contrasts import ContrastResult, declared_contrasts
+from study.analysis.level_mix import LevelMix, level_mixes
+from study.analysis.names import recipe_labels
+from study.analysis.preferences.policies import WinRate, win_rates
+from study.analysis.preferences.reward_models import Ceiling, RewardRow, ceilings, reward_rows
+from study.analysis.published.comparison import Comparison
+from study.analysis.surface import Surface
+from study.analysis.surface_rows import SurfaceRow
+from study.analysis.trends import TrendRow, trend_rows
+from study.artifacts.plan import Plan
+from study.reporting.figures.drawing import (
     MAX_PANELS,
     Drawing,
     capped,
@@ -20,19 +30,14 @@ from study.reporting.drawings import (
     draw_curves,
     filled,
 )
-from study.reporting.labels import recipe_labels
+from study.reporting.figures.losses import loss_panels
+from study.reporting.figures.sensitivity import TunedRecipe, tuned_recipes
 from study.reporting.legacy import LegacyRow
-from study.reporting.losses import loss_panels
-from study.reporting.mix import LevelMix, level_mixes
 from study.reporting.provenance import provenance
 from study.reporting.self_training import SelfTrainingSection, gather_self_training
-from study.reporting.sensitivity import TunedRecipe, tuned_recipes
-from study.reporting.trends import TrendRow, trend_rows
-from study.reporting.view_drawings import draw_view
-from study.reward_eval import Ceiling, RewardRow, ceilings, reward_rows
-from study.surface import Surface
-from study.surface_rows import SurfaceRow
-from trainables.storage import Storage
+from study.reporting.surface_views.drawing import draw_view
+from study.reporting.surface_views.views import View, make_view, varying_axes
+from trainables.storage.filesystem import Storage
 
 MAX_TILES = 30_000
 """Tiles of all views together, so that the page stays quick."""

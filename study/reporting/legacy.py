@@ -10,12 +10,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from study.planned import Plan
-from study.reporting.labels import outcome, point_label, recipe_labels
+from study.analysis.names import outcome, point_label, recipe_labels
+from study.analysis.surface import ArmReader, Surface
+from study.analysis.surface_rows import SurfaceRow
+from study.artifacts.plan import Plan
 from study.statistics.legacy_bootstrap import LegacyEstimate, legacy_bootstrap_sgr
-from study.surface import ArmReader, Surface
-from study.surface_rows import SurfaceRow
-from trainables.draws import seed_of
+from trainables.data.seeding import seed_of
 
 NUM_RESAMPLES = 10_000
 

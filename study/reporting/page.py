@@ -12,34 +12,27 @@ from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 from plotly.offline import get_plotlyjs
 
-from study.against import comparison_row
-from study.alignment_text import labels_text, source_of
-from study.planned import Plan
-from study.reporting.axes import View
-from study.reporting.calibration import CalibrationRow
+from study.analysis.calibration import CalibrationRow
+from study.analysis.contrasts import MEANINGS
+from study.analysis.names import outcome, point_label, recipe_labels
+from study.analysis.preferences.rewardbench import SUBSETS
+from study.analysis.published.comparison import comparison_row
+from study.analysis.surface import Surface
+from study.analysis.surface_rows import recipe_text
+from study.artifacts.plan import Plan
+from study.formatting import DASH, number, percent, span
 from study.reporting.content import Content
-from study.reporting.contrasts import MEANINGS
-from study.reporting.drawings import Drawing
-from study.reporting.labels import (
-    DASH,
-    number,
-    outcome,
-    percent,
-    point_label,
-    recipe_labels,
-    span,
-)
+from study.reporting.figures.drawing import Drawing
+from study.reporting.figures.sensitivity import search_text
 from study.reporting.legacy import paper_text
-from study.reporting.plotly_figures import panel_figure
-from study.reporting.sensitivity import search_text
+from study.reporting.policy_table import labels_text, source_of
+from study.reporting.reward_table import ceiling_text, prior_text
 from study.reporting.sentences import question, sentence, verdict
+from study.reporting.surface_views.plotly import panel_figure
+from study.reporting.surface_views.tiles import hover_text
+from study.reporting.surface_views.views import View
 from study.reporting.tables import audit_table, cell_table, missing_table, point_table
 from study.reporting.terminal import gain_text, residual_text, summary
-from study.reporting.tiles import hover_text
-from study.reward_bench import SUBSETS
-from study.reward_text import ceiling_text, prior_text
-from study.surface import Surface
-from study.surface_rows import recipe_text
 
 
 def render_page(plan: Plan, surface: Surface, content: Content) -> str:

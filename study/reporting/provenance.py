@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-from study.planned import Plan
-from study.surface import Surface
+from study.analysis.surface import Surface
+from study.artifacts.plan import Plan
 
 PACKAGES = ("scarce-labels", "numpy", "scipy", "pyarrow", "torch", "transformers", "peft", "ray")
 

@@ -7,22 +7,18 @@ from dataclasses import dataclass
 
 import pyarrow as pa
 
-from study.audit import AuditRow, audit_rows
-from study.audit_reader import read_rounds
-from study.confidence_tables import reliability_table, selective_table
-from study.detection import DetectorRow, detector_rows, warning_lines
-from study.planned import Plan
-from study.reporting.audit_drawings import (
-    draw_confidence,
-    draw_reliability,
-    draw_selective,
-)
-from study.reporting.drawings import Drawing
-from study.reporting.gains import draw_gains
-from study.reporting.labels import recipe_labels
-from study.surface import Surface
-from study.surface_rows import SurfaceRow
-from trainables.storage import Storage
+from study.analysis.names import recipe_labels
+from study.analysis.self_training.audit import AuditRow, audit_rows
+from study.analysis.self_training.detectors import DetectorRow, detector_rows, warning_lines
+from study.analysis.self_training.rounds import read_rounds
+from study.analysis.self_training.tables import reliability_table, selective_table
+from study.analysis.surface import Surface
+from study.analysis.surface_rows import SurfaceRow
+from study.artifacts.plan import Plan
+from study.reporting.figures.audit import draw_confidence, draw_reliability, draw_selective
+from study.reporting.figures.drawing import Drawing
+from study.reporting.figures.gains import draw_gains
+from trainables.storage.filesystem import Storage
 
 MEANS = (
     "num_items",

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping
 
-from study.planned import Plan
-from study.reporting.labels import number, percent, recipe_labels, span
-from study.reporting.tiles import Status, status
-from study.surface import Surface
-from study.surface_rows import Interval, SurfaceRow, recipe_text
+from study.analysis.names import recipe_labels
+from study.analysis.surface import Surface
+from study.analysis.surface_rows import Interval, SurfaceRow, recipe_text
+from study.artifacts.plan import Plan
+from study.formatting import number, percent, span
+from study.reporting.surface_views.tiles import Status, status
 
 
 def question(plan: Plan) -> str:

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from study.planned import Plan
-from study.reporting.contrasts import explored
-from study.reporting.labels import recipe_labels
+from study.analysis.contrasts import explored
+from study.analysis.names import recipe_labels
+from study.analysis.surface import Surface
+from study.analysis.surface_rows import SurfaceRow, recipe_text
+from study.artifacts.plan import Plan
 from study.reporting.self_training import AuditLine
-from study.surface import Surface
-from study.surface_rows import SurfaceRow, recipe_text
 
 Table = dict[str, Any]
 """`columns`: name and kind of each (`text`, `percent`, `points`, `share`, `signed`,

@@ -4,17 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from study.reporting.labels import (
-    DASH,
-    outcome,
-    percent,
-    points_span,
-    recipe_labels,
-    source_label,
-    span,
-)
-from study.surface import Counts, Surface
-from study.surface_rows import SurfaceRow, recipe_text
+from study.analysis.names import outcome, recipe_labels, source_label
+from study.analysis.surface import Counts, Surface
+from study.analysis.surface_rows import SurfaceRow, recipe_text
+from study.formatting import DASH, percent, points_span, span
+from study.reporting.content import Content
+from study.reporting.policy_table import format_win_rates
 
 MAX_WIDTH = 118
 """Columns of the widest line; longer reasons are cut, the report has them in full."""
@@ -138,3 +133,13 @@ def _aligned(header: Sequence[str], lines: Sequence[Sequence[str]]) -> list[str]
         last = line[-1] if len(line[-1]) <= room else line[-1][: room - 3] + "..."
         aligned.append("  ".join([*cells, last]).rstrip())
     return aligned
+
+
+def print_findings(content: Content) -> None:
+    """Prints what stands beside the table of points: policies side by side, and each warning."""
+    if content.alignment:
+        print(f"\nPolicies under the gold reward\n{format_win_rates(content.alignment)}")
+    if content.warnings:
+        print("\nWarnings")
+    for line in content.warnings:
+        print(f"- {line}")

@@ -1,4 +1,5 @@
-"""Statistics of arms: pure functions of per-item scores, with an explicit generator where drawn.
+"""Pure functions of per-item scores: SGR, Fieller sets, contrasts, calibration.
 
-`study.sgr` is the door for SGR and residual recovery, `study.power` the one for planning.
+`sgr` (estimate_sgr), `arms`, `differences`, `fieller`, `recovery`, `calibration`, `agreement`,
+`legacy_bootstrap` (the paper's interval).
 """

@@ -1,7 +1,7 @@
 """The block bootstrap of the easy-to-hard paper, so that its tables can be compared with ours.
 
 Not for reading numbers off: near a zero gap its percentile interval is far too wide, and its mean
-+/- half-width hides that the set is not symmetric. `study.sgr` is the estimate.
++/- half-width hides that the set is not symmetric. `study.statistics.sgr` is the estimate.
 
 Source: Hase et al. 2024 (arXiv 2401.06751), appendix E and its released analysis: rows (items)
 and columns (seeds) are drawn with replacement, the same rows in all arms and columns in each arm

@@ -2,7 +2,7 @@
 
 theta = (numerator contrast) / (denominator contrast), with the Fieller set that belongs to it.
 The core has no opinion on the sign of the denominator: what a negative gap means is decided in
-`study.sgr`.
+`study.statistics.sgr`.
 """
 
 import math

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from study import data, plan, sweep
 from tests.fuzz.harness import Outcome, Tally, accepted, examples, fresh, refused, run
-from trainables.tasks.jsonl import OWN_FIELDS
+from trainables.data.tasks.questions.jsonl import OWN_FIELDS
 
 SPACE = """
 from search_spaces.recipes import InContext

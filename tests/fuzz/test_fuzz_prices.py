@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from study import plan, status, sweep
-from study.prices import Cloud, Instance
+from study.cost.prices import Cloud, Instance
 from tests.fuzz.harness import Outcome, Tally, accepted, examples, refused, run
 
 Table = dict[str, str]
@@ -138,9 +138,9 @@ class Folder:
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from search_spaces.registry import find_space
-    from study.planned import write_plan
-    from study.planner import make_plan
-    from trainables.storage import open_storage
+    from study.artifacts.plan import write_plan
+    from study.planning.planner import make_plan
+    from trainables.storage.filesystem import open_storage
 
     root = tmp_path_factory.mktemp("prices")
     storage = open_storage(str(root / "runs"))

@@ -18,12 +18,12 @@ from hypothesis import strategies as st
 
 from search_spaces.registry import find_space
 from study import plan, report, status
-from study.items_table import write_items
-from study.planned import write_plan
-from study.planner import make_plan
+from study.artifacts.items import write_items
+from study.artifacts.plan import write_plan
+from study.planning.planner import make_plan
 from tests.fuzz.harness import Outcome, Tally, accepted, examples, refused, run
-from trainables.records import parquet_bytes, scores_table, write_record
-from trainables.storage import open_storage
+from trainables.storage.filesystem import open_storage
+from trainables.storage.records import parquet_bytes, scores_table, write_record
 
 SPACE = """
 from search_spaces.recipes import InContext

@@ -9,16 +9,9 @@ import pytest
 from pydantic import ValidationError
 
 from search_spaces.cell import Cell, cell_id, decode_cell, encode_cell
-from search_spaces.recipes import (
-    FullFineTuning,
-    InContext,
-    LinearProbe,
-    QLoRA,
-    Reasoning,
-    ZeroShot,
-)
+from search_spaces.frozen import canonical_json, digest
+from search_spaces.recipes import FullFineTuning, InContext, LinearProbe, QLoRA, Reasoning, ZeroShot
 from search_spaces.supervision import Labels, SelfTraining
-from search_spaces.values import canonical_json, digest
 
 ROUND = {
     "self_training": SelfTraining(),

@@ -7,9 +7,11 @@ from typing import Any
 
 import pytest
 
-from search_spaces.micro import micro
+from search_spaces.base_models import BaseModelRef, Footprint
+from search_spaces.levels import Level
 from search_spaces.registry import find_space, named_spaces
-from search_spaces.space import BaseModelRef, Contrast, Footprint, Level, Space, TaskAxis
+from search_spaces.space import Contrast, Space, TaskAxis
+from search_spaces.studies.lab.micro import micro
 from search_spaces.supervision import Condition
 
 
@@ -39,7 +41,8 @@ def test_unknown_space_lists_the_known_ones() -> None:
 def write_space(folder: Path, body: str) -> str:
     file = folder / "mine.py"
     file.write_text(
-        "from search_spaces.micro import micro\nfrom search_spaces.space import Space\n" + body
+        "from search_spaces.studies.lab.micro import micro\nfrom search_spaces.space import Space\n"
+        + body
     )
     return str(file)
 
@@ -166,7 +169,7 @@ def test_spaces_import_nothing_heavy() -> None:
 def test_a_forgotten_comma_is_said_as_such(tmp_path: Path) -> None:
     file = tmp_path / "own.py"
     file.write_text(
-        "from search_spaces.micro import micro\n"
+        "from search_spaces.studies.lab.micro import micro\n"
         "from search_spaces.recipes import InContext\n"
         "from search_spaces.space import Space\n"
         "def own() -> Space:\n"

@@ -7,13 +7,13 @@ from pathlib import Path
 import pytest
 
 from study import measure, plan, tune
-from study.running import BAD_INPUT
+from study.running.executor import BAD_INPUT
 from study.sweep import main
-from trainables import layout
+from trainables.storage import layout
 
 HEAD = """
 import sys
-from search_spaces.micro import micro
+from search_spaces.studies.lab.micro import micro
 from search_spaces.recipes import *
 from search_spaces.space import *
 from search_spaces.supervision import *

@@ -16,8 +16,8 @@ import pytest
 
 from study import data, status, sweep
 from study.console import OUTPUT_LOST, command, printable
-from study.running import BAD_INPUT, OK
-from tests.study.small_study import TINY_SPACE, SmallStudy
+from study.running.executor import BAD_INPUT, OK
+from tests.support.small_study import TINY_SPACE, SmallStudy
 
 ROOT = Path(__file__).parents[2]
 COMMANDS = ("sweep", "measure", "tune", "plan", "status", "report", "data", "doctor", "cluster")

@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 
 from study.data import main
-from study.data_report import describe_data
-from trainables.splits import make_split
-from trainables.task_data import SplitTask
-from trainables.tasks import load_task
+from study.reporting.task.describe import describe_data
+from trainables.data.splits import make_split
+from trainables.data.task import SplitTask
+from trainables.data.tasks.registry import load_task
 
 
 @pytest.fixture

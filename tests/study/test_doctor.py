@@ -13,10 +13,10 @@ import pytest
 
 from study import doctor
 from study.doctor import OK, PROBLEM, main
-from trainables import cuda_drivers, doctor_checks
-from trainables.doctor_checks import Check, run_check
-from trainables.engines import deepspeed_config
-from trainables.storage import Storage, StorageError
+from trainables.cluster import cuda_driver, machine_checks
+from trainables.cluster.machine_checks import Check, run_check
+from trainables.distributed import deepspeed_config
+from trainables.storage.filesystem import Storage, StorageError
 
 
 @pytest.fixture
@@ -169,7 +169,7 @@ def test_tracking_says_the_mode_and_never_the_key(monkeypatch: pytest.MonkeyPatc
 
 
 def test_four_bits_run_here() -> None:
-    check = doctor_checks.check_nf4()
+    check = machine_checks.check_nf4()
     assert check.status == "ok", check.text
 
 
@@ -178,7 +178,7 @@ def test_four_bits_that_come_out_wrong_are_a_problem(monkeypatch: pytest.MonkeyP
 
     real = bitsandbytes.nn.Linear4bit.forward
     monkeypatch.setattr(bitsandbytes.nn.Linear4bit, "forward", lambda s, x: -real(s, x))
-    check = doctor_checks.check_nf4()
+    check = machine_checks.check_nf4()
     assert check.status == "problem" and "200 %" in check.text
 
 
@@ -186,11 +186,11 @@ def test_driver_without_a_gpu_in_torch_is_a_problem(monkeypatch: pytest.MonkeyPa
     import torch
 
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    monkeypatch.setattr(doctor_checks.shutil, "which", lambda _: None)
+    monkeypatch.setattr(machine_checks.shutil, "which", lambda _: None)
     expected = "problem" if Path("/dev/nvidia0").exists() else "warning"
-    assert doctor_checks.check_gpus().status == expected
-    monkeypatch.setattr(doctor_checks.shutil, "which", lambda name: f"/bin/{name}")
-    assert doctor_checks.check_gpus().status == "problem"
+    assert machine_checks.check_gpus().status == expected
+    monkeypatch.setattr(machine_checks.shutil, "which", lambda name: f"/bin/{name}")
+    assert machine_checks.check_gpus().status == "problem"
 
 
 @pytest.mark.parametrize(
@@ -211,34 +211,34 @@ def test_driver_is_compared_with_what_torch_needs(
 ) -> None:
     import torch
 
-    monkeypatch.setattr(doctor_checks, "installed_driver", lambda: installed)
+    monkeypatch.setattr(machine_checks, "installed_driver", lambda: installed)
     monkeypatch.setattr(torch.version, "cuda", cuda)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: sees_gpus)
-    check = doctor_checks.check_driver()
+    check = machine_checks.check_driver()
     assert check.status == status and installed in check.text
     assert bool(check.advice) == (status != "ok")
 
 
 def test_driver_is_looked_at_where_there_is_one(monkeypatch: pytest.MonkeyPatch) -> None:
     for installed, is_looked_at in ((None, False), ("580.1", True)):
-        monkeypatch.setattr(doctor_checks, "installed_driver", lambda found=installed: found)
-        names = [name for name, _ in doctor_checks.model_checks(is_deep=False)]
+        monkeypatch.setattr(machine_checks, "installed_driver", lambda found=installed: found)
+        names = [name for name, _ in machine_checks.model_checks(is_deep=False)]
         assert ("NVIDIA driver" in names) == is_looked_at
 
 
 def test_version_of_the_driver(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """From the loaded module, else from a nvidia-smi that answers."""
-    monkeypatch.setattr(cuda_drivers, "LOADED", tmp_path / "version")
+    monkeypatch.setattr(cuda_driver, "LOADED", tmp_path / "version")
     program = tmp_path / "nvidia-smi"
     monkeypatch.setenv("PATH", str(tmp_path))
-    assert cuda_drivers.installed_driver() is None
+    assert cuda_driver.installed_driver() is None
     program.write_text("#!/bin/sh\necho 575.51.03\necho 575.51.03\n")
     program.chmod(0o755)
-    assert cuda_drivers.installed_driver() == "575.51.03"
+    assert cuda_driver.installed_driver() == "575.51.03"
     program.write_text("#!/bin/sh\necho NVIDIA-SMI has failed\nexit 9\n")
-    assert cuda_drivers.installed_driver() is None
+    assert cuda_driver.installed_driver() is None
     (tmp_path / "version").write_text("580.95.05\n")
-    assert cuda_drivers.installed_driver() == "580.95.05"
+    assert cuda_driver.installed_driver() == "580.95.05"
 
 
 @pytest.mark.parametrize(
@@ -270,9 +270,9 @@ def test_deepspeed_runs_where_it_can_and_is_cheap(
     tried = Check(name="DeepSpeed", status="ok", text="a step")
     monkeypatch.setattr(deepspeed_config, "find_deepspeed_fault", find_fault)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: on_gpu)
-    monkeypatch.setattr(doctor_checks, "_is_deepspeed_built", lambda: is_built)
-    monkeypatch.setattr(doctor_checks, "_in_own_process", lambda *_: tried)
-    check = doctor_checks.check_deepspeed(is_deep=is_deep)
+    monkeypatch.setattr(machine_checks, "_is_deepspeed_built", lambda: is_built)
+    monkeypatch.setattr(machine_checks, "_in_own_process", lambda *_: tried)
+    check = machine_checks.check_deepspeed(is_deep=is_deep)
     assert asked == [on_gpu]  # what the engine would say here
     assert check.text.endswith(": a step") == is_tried
     assert check.status == ("problem" if fault else "ok")
@@ -281,8 +281,8 @@ def test_deepspeed_runs_where_it_can_and_is_cheap(
 
 
 def test_deepspeed_that_is_not_installed_is_a_warning(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(doctor_checks.importlib.util, "find_spec", lambda _: None)
-    assert doctor_checks.check_deepspeed(is_deep=True).status == "warning"
+    monkeypatch.setattr(machine_checks.importlib.util, "find_spec", lambda _: None)
+    assert machine_checks.check_deepspeed(is_deep=True).status == "warning"
 
 
 def test_deepspeed_is_built_where_the_result_is_newer_than_its_recipe(
@@ -290,21 +290,21 @@ def test_deepspeed_is_built_where_the_result_is_newer_than_its_recipe(
 ) -> None:
     monkeypatch.delenv("TORCH_EXTENSIONS_DIR", raising=False)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    assert not doctor_checks._is_deepspeed_built()
+    assert not machine_checks._is_deepspeed_built()
     python = f"py{sys.version_info.major}{sys.version_info.minor}_cpu"
     folder = tmp_path / "torch_extensions" / python / "deepspeed_shm_comm"
     folder.mkdir(parents=True)
     for name, time in (("build.ninja", 100), ("deepspeed_shm_comm.so", 200)):
-        assert not doctor_checks._is_deepspeed_built()
+        assert not machine_checks._is_deepspeed_built()
         (folder / name).touch()
         os.utime(folder / name, (time, time))
-    assert doctor_checks._is_deepspeed_built()
+    assert machine_checks._is_deepspeed_built()
     os.utime(folder / "build.ninja", (300, 300))  # written for another compiler
-    assert not doctor_checks._is_deepspeed_built()
+    assert not machine_checks._is_deepspeed_built()
     monkeypatch.setenv("TORCH_EXTENSIONS_DIR", str(folder.parent))
     os.utime(folder / "build.ninja", (100, 100))
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "none"))
-    assert doctor_checks._is_deepspeed_built()
+    assert machine_checks._is_deepspeed_built()
 
 
 def test_deepspeed_runs_here_without_an_activated_environment(
@@ -312,31 +312,31 @@ def test_deepspeed_runs_here_without_an_activated_environment(
 ) -> None:
     """Ninja lies beside Python, which is called by its path: `.venv/bin/python -m study.doctor`."""
     fault = deepspeed_config.find_deepspeed_fault(on_gpu=False)
-    if fault is not None or not doctor_checks._is_deepspeed_built():
+    if fault is not None or not machine_checks._is_deepspeed_built():
         pytest.skip(f"DeepSpeed would have to be built: {fault or 'minutes'}")
     bin_folder = str(Path(sys.executable).parent)
     path = [part for part in os.environ["PATH"].split(os.pathsep) if part != bin_folder]
     monkeypatch.setenv("PATH", os.pathsep.join(path))
-    check = doctor_checks.check_deepspeed(is_deep=False)
+    check = machine_checks.check_deepspeed(is_deep=False)
     assert check.status == "ok" and "a step of ZeRO-2" in check.text, check.text
 
 
 def test_ray_is_started_on_request_only() -> None:
-    shallow = [name for name, _ in doctor_checks.model_checks(is_deep=False)]
-    deep = [name for name, _ in doctor_checks.model_checks(is_deep=True)]
+    shallow = [name for name, _ in machine_checks.model_checks(is_deep=False)]
+    deep = [name for name, _ in machine_checks.model_checks(is_deep=True)]
     assert set(deep) - set(shallow) == {"Ray starts"}
 
 
 def test_deep_check_that_fails_says_how(monkeypatch: pytest.MonkeyPatch) -> None:
-    check = doctor_checks._in_own_process("X", "no_such_function")
+    check = machine_checks._in_own_process("X", "no_such_function")
     assert check.status == "problem" and "no_such_function" in check.text
-    monkeypatch.setattr(doctor_checks, "DEEP_TIMEOUT_S", 0.01)
-    assert "no end within" in doctor_checks._in_own_process("X", "start_ray").text
+    monkeypatch.setattr(machine_checks, "DEEP_TIMEOUT_S", 0.01)
+    assert "no end within" in machine_checks._in_own_process("X", "start_ray").text
 
 
 @pytest.mark.ray
 def test_ray_starts_here() -> None:
-    check = doctor_checks._in_own_process("Ray starts", "start_ray")
+    check = machine_checks._in_own_process("Ray starts", "start_ray")
     assert check.status == "ok", check.text
 
 

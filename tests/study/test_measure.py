@@ -16,29 +16,33 @@ import torch
 from pydantic import ValidationError
 from scipy.stats import spearmanr
 
-import study.hardness_plan
 import study.measure
-from search_spaces.mdl import mdl
+import study.planning.hardness_cells
+from search_spaces.base_models import BaseModelRef, Footprint
+from search_spaces.frozen import digest
+from search_spaces.hardness import ModelHardness
+from search_spaces.levels import Level
 from search_spaces.recipes import LinearProbe, QLoRA, Reasoning
-from search_spaces.space import BaseModelRef, Footprint, Level, ModelHardness, Space, TaskAxis
-from search_spaces.values import digest
-from study.budget import open_market
+from search_spaces.space import Space, TaskAxis
+from search_spaces.studies.published.mdl import mdl
+from study.cli import open_market
 from study.data import main as data_main
-from study.hardness_files import read_hardness, write_hardness
-from study.hardness_plan import HardnessPlan, plan_hardness
-from study.hardness_values import HardnessValues, NotMeasuredError, hardness_values
-from study.planner import make_plan
-from study.running import BAD_INPUT, CELLS_FAILED, IN_PROCESS, OK
+from study.planning.hardness.files import read_hardness, write_hardness
+from study.planning.hardness.values import HardnessValues, NotMeasuredError, hardness_values
+from study.planning.hardness_cells import HardnessPlan, plan_hardness
+from study.planning.planner import make_plan
+from study.running.executor import BAD_INPUT, CELLS_FAILED, OK
 from study.sweep import main as sweep_main
-from tests.trainables.tiny_models import save_folder
-from trainables import layout
-from trainables.block import PlannedCell
-from trainables.errors import UnavailableError
-from trainables.failures import write_failure
-from trainables.prompts import get_prompt
-from trainables.records import scores_table, write_record
-from trainables.storage import Storage, open_storage
-from trainables.task_data import Draw
+from tests.support.tiny_models import save_folder
+from trainables.cells.planned import PlannedCell
+from trainables.cluster.capacity import IN_PROCESS
+from trainables.data.draws import Draw
+from trainables.data.errors import UnavailableError
+from trainables.data.prompts.formats import get_prompt
+from trainables.storage import layout
+from trainables.storage.failures import write_failure
+from trainables.storage.filesystem import Storage, open_storage
+from trainables.storage.records import scores_table, write_record
 
 HALVES = (Level(name="easy", low=0.0, high=0.5), Level(name="hard", low=0.5, high=1.0))
 STEPS = (Level(name="easy", low=1, high=1), Level(name="hard", low=2, high=2))
@@ -191,7 +195,7 @@ def test_a_test_of_the_datas_own_is_scored_but_never_trained_on(
     models: tuple[str, str], data: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     own = frozenset(f"q{number:03}" for number in range(20, 60))
-    load = study.hardness_plan.load_task
+    load = study.planning.hardness_cells.load_task
     monkeypatch.setattr(
         study.hardness_plan, "load_task", lambda *given: replace(load(*given), test=own)
     )

@@ -12,16 +12,17 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from study import prices, report, status
-from study.planned import program_version
-from study.prices import read_prices
-from study.running import BAD_INPUT, OK
+from study import report, status
+from study.artifacts.plan import program_version
+from study.cost import prices
+from study.cost.prices import read_prices
+from study.running.executor import BAD_INPUT, OK
 from study.sweep import main as sweep
-from tests.study.fakes import FakeStudy, fake_space
-from tests.study.small_study import SmallStudy, scores_of
-from trainables import layout
-from trainables.records import InvalidRecordError, read_record
-from trainables.storage import Storage, open_storage
+from tests.support.fakes import FakeStudy, fake_space
+from tests.support.small_study import SmallStudy, scores_of
+from trainables.storage import layout
+from trainables.storage.filesystem import Storage, open_storage
+from trainables.storage.records import InvalidRecordError, read_record
 
 
 @pytest.fixture(autouse=True)

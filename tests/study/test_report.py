@@ -15,22 +15,22 @@ import pytest
 from search_spaces.recipes import InContext, QLoRA
 from search_spaces.space import Contrast
 from study import report
-from study.reporting.accuracy import difficulty_panels, factor_panels
-from study.reporting.axes import make_view, varying_axes
-from study.reporting.contrasts import declared_contrasts
-from study.reporting.labels import recipe_labels
+from study.analysis.accuracy_curves import difficulty_panels, factor_panels
+from study.analysis.contrasts import declared_contrasts
+from study.analysis.level_mix import level_mixes
+from study.analysis.names import recipe_labels
+from study.analysis.surface import Surface, compute_surface
+from study.analysis.surface_rows import Interval
+from study.analysis.trends import trend_rows
 from study.reporting.legacy import legacy_rows
-from study.reporting.mix import level_mixes
-from study.reporting.plotly_figures import panel_figure
 from study.reporting.sentences import sentence, verdict
+from study.reporting.surface_views.plotly import panel_figure
+from study.reporting.surface_views.tiles import Status, hover_text, ink_on, status
+from study.reporting.surface_views.views import make_view, varying_axes
 from study.reporting.terminal import format_table
-from study.reporting.tiles import Status, hover_text, ink_on, status
-from study.reporting.trends import trend_rows
-from study.surface import Surface, compute_surface
-from study.surface_rows import Interval
-from study.wandb_report import save_wandb_report
-from tests.study.fakes import FakeStudy, fake_space, fake_study
-from trainables.storage import open_storage
+from study.tracking.wandb_report import save_wandb_report
+from tests.support.fakes import FakeStudy, fake_space, fake_study
+from trainables.storage.filesystem import open_storage
 
 
 @pytest.fixture(scope="module")

@@ -12,22 +12,23 @@ from pathlib import Path
 
 import pytest
 
-from study import last_sign, lock
-from study.lock import STALE_S
-from study.planned import BaseCost, StudyCost, read_plan, write_plan
-from study.run_folder import open_run
-from study.run_state import read_run_state
+from study.artifacts.costs import BaseCost, StudyCost
+from study.artifacts.plan import read_plan, write_plan
+from study.cli import open_run
+from study.running.run_state import read_run_state
 from study.status import BAD_INPUT, CELLS_FAILED, OK, main
 from study.sweep import main as sweep_main
-from tests.study.fakes import FakeStudy, fake_space
-from tests.study.small_study import SmallStudy
-from trainables import in_process, layout
-from trainables.block import PlannedCell
-from trainables.cells import CellInputs, CellResult
-from trainables.failures import write_failure
-from trainables.host import this_process
-from trainables.models import Base
-from trainables.storage import open_storage
+from tests.support.fakes import FakeStudy, fake_space
+from tests.support.small_study import SmallStudy
+from trainables.cells.planned import PlannedCell
+from trainables.cells.run import CellInputs, CellResult
+from trainables.cluster import in_process
+from trainables.models.loading import Base
+from trainables.storage import heartbeat, layout, lock
+from trainables.storage.failures import write_failure
+from trainables.storage.filesystem import open_storage
+from trainables.storage.lock import STALE_S
+from trainables.storage.process_identity import this_process
 
 NOW = 1_000_000.0
 
@@ -204,7 +205,7 @@ def test_a_viewers_wrong_clock_makes_no_living_sweep_dead_and_no_dead_one_alive(
     study: FakeStudy, seconds_off: float, is_living: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The disk's clock is right; the sweep gave a sign just now, and its cell began 30 s ago."""
-    monkeypatch.setattr(last_sign, "is_own_disk", lambda storage: False)
+    monkeypatch.setattr(heartbeat, "is_own_disk", lambda storage: False)
     real = time.time()
     claim(study, study.plan.cells[0], started=real - 30.0)
     sweep_gave_a_sign(study, ago=0.0, now=real)
@@ -227,8 +228,8 @@ def test_a_viewers_wrong_clock_makes_no_living_sweep_dead_and_no_dead_one_alive(
 def test_no_second_look_at_a_sign_that_is_hours_old(
     study: FakeStudy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(last_sign, "is_own_disk", lambda storage: False)
-    monkeypatch.setattr(last_sign, "_newer_sign", lambda *_: pytest.fail("it looked again"))
+    monkeypatch.setattr(heartbeat, "is_own_disk", lambda storage: False)
+    monkeypatch.setattr(heartbeat, "_newer_sign", lambda *_: pytest.fail("it looked again"))
     sweep_gave_a_sign(study, ago=7200.0)
     assert not read_run_state(study.storage, study.plan.cells, now=NOW).is_at_work
 

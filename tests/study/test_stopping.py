@@ -18,15 +18,16 @@ import pytest
 
 from search_spaces.registry import find_space
 from study import status
-from study.planner import make_plan
-from study.running import OK
+from study.planning.planner import make_plan
+from study.running.executor import OK
 from study.sweep import main
-from tests.study.fault_study import FaultStudy
-from tests.study.small_study import scores_of
-from trainables import layout, stopping
-from trainables.block import Site
-from trainables.methods.resume import Progress
-from trainables.worker import Worker
+from tests.support.fault_study import FaultStudy
+from tests.support.small_study import scores_of
+from trainables import stop_signals
+from trainables.cells.planned import Site
+from trainables.cells.worker import Worker
+from trainables.methods.training.resume import Progress
+from trainables.storage import layout
 
 SIGNALS = {signal.SIGINT: 130, signal.SIGTERM: 143, signal.SIGHUP: 129}
 
@@ -98,7 +99,7 @@ def test_no_further_cell_is_begun_after_a_signal(
     tmp_path: Path, expected: Mapping[str, bytes], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It comes within a cell without a training: that one ends and has its record."""
-    from trainables import worker
+    from trainables.cells import worker
 
     real = worker.write_record
 
@@ -137,16 +138,16 @@ def test_a_worker_that_is_told_to_stop_leaves_no_claim(
 def test_a_cell_that_does_neither_end_nor_checkpoint_is_interrupted(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(stopping, "GRACE_S", 0.1)
+    monkeypatch.setattr(stop_signals, "GRACE_S", 0.1)
     with (
         pytest.raises(KeyboardInterrupt),
-        stopping.signals_handled(),
-        stopping.cells_stop_first(),
+        stop_signals.signals_handled(),
+        stop_signals.cells_stop_first(),
     ):
         os.kill(os.getpid(), signal.SIGTERM)
-        assert stopping.is_asked(), "the first signal interrupts nothing"
+        assert stop_signals.is_asked(), "the first signal interrupts nothing"
         time.sleep(60)
-    assert not stopping.is_asked()
+    assert not stop_signals.is_asked()
 
 
 SLOW = """

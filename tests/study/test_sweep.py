@@ -12,19 +12,20 @@ import pyarrow.parquet as pq
 import pytest
 
 from search_spaces.registry import find_space
-from study.planner import make_plan
-from study.running import BAD_INPUT, CELLS_FAILED, OK
+from study.planning.planner import make_plan
+from study.running.executor import BAD_INPUT, CELLS_FAILED, OK
 from study.sweep import _parser, main
-from tests.study.small_study import SmallStudy, scores_of
-from trainables import layout, states
-from trainables.block import Site
-from trainables.cells import CellInputs, CellResult, run_cell
-from trainables.items import Item
-from trainables.models import Base
-from trainables.storage import open_storage
-from trainables.task_data import TaskData
-from trainables.tasks.errors import MissingDataError
-from trainables.worker import MAX_ATTEMPTS, Worker
+from tests.support.small_study import SmallStudy, scores_of
+from trainables.cells.planned import Site
+from trainables.cells.run import CellInputs, CellResult, run_cell
+from trainables.cells.worker import MAX_ATTEMPTS, Worker
+from trainables.data.errors import MissingDataError
+from trainables.data.items import Item
+from trainables.data.task import TaskData
+from trainables.inference import hidden_states
+from trainables.models.loading import Base
+from trainables.storage import layout
+from trainables.storage.filesystem import open_storage
 
 TWIN = ("--address", "in-process")
 
@@ -162,7 +163,7 @@ def test_dry_run_without_data_counts_without_ids(
     def no_network(*_: object) -> TaskData:
         raise MissingDataError("the Hub cannot be reached")
 
-    monkeypatch.setattr("study.axes.load_task", no_network)
+    monkeypatch.setattr("study.planning.axes.load_task", no_network)
     assert main(["micro", "--dry-run"]) == OK
     said = capsys.readouterr().out
     assert "not checked" in said and "the Hub cannot be reached" in said
@@ -265,7 +266,7 @@ def test_unvalidated_copy_of_a_space_is_checked(
 ) -> None:
     file = tmp_path / "space.py"
     file.write_text(
-        "from search_spaces.micro import micro\nfrom search_spaces.space import Space\n"
+        "from search_spaces.studies.lab.micro import micro\nfrom search_spaces.space import Space\n"
         "def mine() -> Space:\n    return micro().model_copy(update={'seed': 3})\n"
     )
     assert main([f"{file}:mine", "--dry-run"]) == BAD_INPUT
@@ -350,13 +351,13 @@ def test_zero_shot_and_all_probes_take_one_pass_over_the_items(
     unit = next(unit for unit in plan.units if cells[unit[0]].cell.seed is None)
     assert {cells[id_].cell.recipe.method for id_ in unit} == {"zero-shot", "linear probe"}
     passes: list[int] = []
-    real = states.run_task_pass
+    real = hidden_states.run_task_pass
 
     def counted(base: Base, items: Sequence[Item], *args: object, **options: object) -> object:
         passes.append(len(items))
         return real(base, items, *args, **options)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(states, "run_task_pass", counted)
+    monkeypatch.setattr(hidden_states, "run_task_pass", counted)
     worker = Worker(tasks=inputs.tasks, site=Site(out=str(out), models=inputs.models))
     worker.run([tuple(cells[id_] for id_ in unit)], [0])
     task = inputs.tasks["jsonl:sums"]
@@ -391,7 +392,7 @@ def test_a_notice_is_written_into_the_sign_of_the_cell_in_hand(
     study, out = SmallStudy(folder=tmp_path / "study"), tmp_path / "runs"
     plan, inputs = make_plan(find_space(study.arguments[0]), study.folder / "data")
     cell = plan.cells[0]
-    monkeypatch.setattr("trainables.signs.NOTICE_POLL_S", 0.01)
+    monkeypatch.setattr("trainables.storage.claims.NOTICE_POLL_S", 0.01)
     signs: list[bool] = []
 
     def wait(given: CellInputs, base: Base) -> CellResult:

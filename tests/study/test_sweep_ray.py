@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from study.running import OK
+from study.running.executor import OK
 from study.sweep import main
-from tests.study.small_study import SmallStudy, scores_of
-from trainables import layout
+from tests.support.small_study import SmallStudy, scores_of
+from trainables.storage import layout
 
 pytestmark = pytest.mark.ray
 

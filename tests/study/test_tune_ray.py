@@ -10,13 +10,13 @@ from pathlib import Path
 import pytest
 
 from search_spaces.registry import find_space
-from search_spaces.search import FoundRecipe, tuned, with_parameters
-from study.running import OK
-from study.search import make_searches
+from search_spaces.tuning import FoundRecipe, tuned, with_parameters
+from study.running.executor import OK
 from study.tune import main
-from tests.study.tuning_study import TuningStudy
-from trainables.search_trial import load_search_base, run_trial
-from trainables.storage import open_storage
+from study.tuning.searches import make_searches
+from tests.support.tuning_study import TuningStudy
+from trainables.storage.filesystem import open_storage
+from trainables.tuning.trial import load_search_base, run_trial
 
 pytestmark = pytest.mark.ray
 

@@ -11,12 +11,12 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from study.running import BAD_INPUT, CELLS_FAILED, OK
+from study.running.executor import BAD_INPUT, CELLS_FAILED, OK
 from study.sweep import main
-from tests.study.small_study import SmallStudy, scores_of
-from trainables import worker
-from trainables.lab import MICRO_MODELS
-from trainables.models import Base
+from tests.support.small_study import SmallStudy, scores_of
+from trainables.cells import worker
+from trainables.data.lab.base_models import MICRO_MODELS
+from trainables.models.loading import Base
 
 TWIN = ("--address", "in-process")
 TWO_MODELS = """

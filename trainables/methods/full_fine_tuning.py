@@ -10,13 +10,12 @@ import torch
 from torch import nn
 
 from search_spaces.recipes import FullFineTuning
-from trainables.engines.sharded_base import held, whole_weights, write_weights
-from trainables.items import Item
-from trainables.methods.inputs import Answers, Example, Fitted, Setting, TrainedState
-from trainables.methods.training import make_objective, train
-from trainables.methods.watching import with_watcher
-from trainables.methods.zero_shot import answer_questions
-from trainables.models import Base
+from trainables.data.items import Item
+from trainables.distributed.sharded_model import held, whole_weights, write_weights
+from trainables.methods.base.answering import answer_questions
+from trainables.methods.base.interface import Answers, Example, Fitted, Setting, TrainedState
+from trainables.methods.training.loop import make_objective, train, with_watcher
+from trainables.models.loading import Base
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

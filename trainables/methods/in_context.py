@@ -16,13 +16,13 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from trainables.answer_tokens import TokenizedItems, common_length, tokenize_items
-from trainables.items import Item
-from trainables.methods.inputs import Answers, Example, Fitted, Setting, TrainedState
-from trainables.methods.reasoning import generate_answers
-from trainables.methods.zero_shot import score_answers, tokenize_questions
-from trainables.models import Base
-from trainables.scoring import max_positions
+from trainables.data.items import Item
+from trainables.inference.scoring import max_positions
+from trainables.inference.tokenization import TokenizedItems, common_length, tokenize_items
+from trainables.methods.base.answering import score_answers, tokenize_questions
+from trainables.methods.base.chain_of_thought import generate_answers
+from trainables.methods.base.interface import Answers, Example, Fitted, Setting, TrainedState
+from trainables.models.loading import Base
 
 STATE = "examples"
 """Name of the state's one tensor: the examples as JSON, a byte an element."""

@@ -1,6 +1,6 @@
 """Linear probe: one linear score on the hidden states of question + answer, shared by all choices.
 
-Shape legend: see `trainables.methods.conditional_logit`.
+Shape legend: see `trainables.methods.probes.conditional_logit`.
 """
 
 from __future__ import annotations
@@ -14,16 +14,16 @@ from torch import Tensor
 
 from search_spaces.cell import Cell, cell_id
 from search_spaces.recipes import LinearProbe
-from trainables.items import Item, data_hash
-from trainables.memory import is_out_of_memory
-from trainables.methods.conditional_logit import LogitFit, fit_path
-from trainables.methods.inputs import Answers, Example, Fitted, Setting, TrainedState
-from trainables.methods.logit_problem import smooth_targets
-from trainables.methods.probe_sgd import fit_sgd
-from trainables.methods.zero_shot import state_key
-from trainables.models import Base
-from trainables.scoring import default_token_budget
-from trainables.states import TaskStates
+from trainables.data.items import Item, data_hash
+from trainables.inference.hidden_states import TaskStates
+from trainables.inference.scoring import default_token_budget
+from trainables.methods.base.answering import state_key
+from trainables.methods.base.interface import Answers, Example, Fitted, Setting, TrainedState
+from trainables.methods.probes.conditional_logit import LogitFit, fit_path
+from trainables.methods.probes.gradient_descent import fit_sgd
+from trainables.methods.probes.logit_problem import smooth_targets
+from trainables.models.loading import Base
+from trainables.models.oom import is_out_of_memory
 
 STD_FLOOR = 1e-3
 """Least standard deviation that a feature is divided by, as a share of the median over those that

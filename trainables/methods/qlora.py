@@ -9,15 +9,14 @@ from dataclasses import dataclass
 from torch import nn
 
 from search_spaces.recipes import QLoRA
-from trainables.draws import seed_of
-from trainables.items import Item
-from trainables.methods.adapters import Adapter, adapter_on, own_randomness
-from trainables.methods.inputs import Answers, Example, Fitted, Setting, TrainedState
-from trainables.methods.reward_head import RewardHead, answer_with_head, fresh_head
-from trainables.methods.training import make_objective, train
-from trainables.methods.watching import with_watcher
-from trainables.methods.zero_shot import answer_questions
-from trainables.models import Base
+from trainables.data.items import Item
+from trainables.data.seeding import seed_of
+from trainables.methods.base.answering import answer_questions
+from trainables.methods.base.interface import Answers, Example, Fitted, Setting, TrainedState
+from trainables.methods.training.adapters import Adapter, adapter_on, own_randomness
+from trainables.methods.training.loop import make_objective, train, with_watcher
+from trainables.methods.training.reward_head import RewardHead, answer_with_head, fresh_head
+from trainables.models.loading import Base
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -1,4 +1,5 @@
-"""Self-training: from predictions on an unlabelled pool to pseudo-labelled items. No torch here.
+"""One SSRM round: score the unlabelled pool, select, build the training set, detect collapse.
 
-Not here: labelling and training (the rounds), gold labels of the pool (nobody has them).
+`rounds` (one round), `selection`, `confidence`, `temperature`, `training_set`, `unlabelled`,
+`detectors`. Gold labels of the pool never enter; only `rounds` imports torch.
 """

@@ -13,7 +13,7 @@ import math
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 
-from trainables.self_training.classes import classes_of, shared_texts
+from trainables.self_training.answer_classes import classes_of, shared_texts
 from trainables.self_training.easiness import easiest_of_the_hard
 from trainables.self_training.round_labels import Finding, PoolLabels, RoundLabels
 

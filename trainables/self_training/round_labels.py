@@ -54,8 +54,8 @@ def labels_of_rows(rows: Iterable[Mapping[str, Any]]) -> RoundLabels:
     """Returns the labels of a finished round from its rows.
 
     Args:
-        rows: Of selection.parquet (`trainables.self_training.pool_rows.PoolRow`) of a round that
-            trains on its pseudo-labels: what it was trained on is what it kept.
+        rows: Of selection.parquet (`trainables.self_training.selection_rows.PoolRow`) of a round
+            that trains on its pseudo-labels: what it was trained on is what it kept.
     """
     known = list(rows)
     choices = {row["item_id"]: tuple(row["choices"]) for row in known}

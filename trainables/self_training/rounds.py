@@ -13,21 +13,23 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
 from search_spaces.cell import cell_id
 from search_spaces.supervision import SelfTraining
-from trainables.items import Item
-from trainables.methods import Example, Fitted, Setting, TrainedState, fit, restore
-from trainables.models import Base
+from trainables.data.items import Item
+from trainables.methods.base.choice_orders import (
+    average_over_orders,
+    first_position,
+    orders_of,
+    score_in_orders,
+)
+from trainables.methods.base.interface import Example, Fitted, Setting, TrainedState
+from trainables.methods.dispatch import fit, restore
+from trainables.models.loading import Base
 from trainables.self_training.adaptive import ConfidenceState
-from trainables.self_training.canonical import UnlabelledItem, labelled
 from trainables.self_training.detectors import detect
-from trainables.self_training.orders import average_over_orders, first_position, orders_of
-from trainables.self_training.pool_rows import PoolLook, PoolRow, pool_rows
 from trainables.self_training.round_labels import labels_of_rows
 from trainables.self_training.selection import Selection, select
+from trainables.self_training.selection_rows import PoolLook, PoolRow, pool_rows
 from trainables.self_training.temperature import Temperature, apply_temperature, fit_temperature
 from trainables.self_training.training_set import (
     GoldOf,
@@ -36,7 +38,7 @@ from trainables.self_training.training_set import (
     target_labels,
     training_examples,
 )
-from trainables.self_training.uses import refuse_overlap
+from trainables.self_training.unlabelled import UnlabelledItem, labelled, refuse_overlap
 
 log = logging.getLogger(__name__)
 
@@ -126,32 +128,6 @@ def run_round(
     start = teacher.state if options.start == "continue" else None
     with fit(setting, base, training, start=start) as fitted:
         yield fitted, found(_look(fitted, pool, options))
-
-
-def score_in_orders(
-    fitted: Fitted, items: Sequence[Item], how: str
-) -> list[list[NDArray[np.float64]]]:
-    """Returns each item's scores in each order of its choices, by position shown.
-
-    Items are scored together, order after order, so that each order is one pass.
-    """
-    orders = [orders_of(len(item.choices), "all" if how == "all" else "given") for item in items]
-    found: list[list[NDArray[np.float64]]] = [[] for _ in items]
-    for turn in range(max((len(order) for order in orders), default=0)):
-        places = [place for place, order in enumerate(orders) if turn < len(order)]
-        shown = [reordered(items[place], orders[place][turn]) for place in places]
-        answers = fitted.answer(shown)
-        if answers.log_probs is None:
-            raise ValueError("a method that generates its answers has no confidence to select by")
-        for place, scores in zip(places, answers.log_probs, strict=True):
-            found[place].append(scores)
-    return found
-
-
-def reordered(item: Item, order: Sequence[int]) -> Item:
-    """Returns the item with its choices in another order; its answer moves with them."""
-    choices = tuple(item.choices[index] for index in order)
-    return replace(item, choices=choices, answer=list(order).index(item.answer))
 
 
 def _options(setting: Setting) -> SelfTraining:

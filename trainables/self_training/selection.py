@@ -21,7 +21,7 @@ The rules:
 Where only some of equal confidences have room they are ranked by a hash of their ids.
 
 A class is the text of a choice where all items share their texts, else its position
-(`trainables.self_training.classes`).
+(`trainables.self_training.answer_classes`).
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ from trainables.self_training.adaptive import (
     soft_weight,
     updated,
 )
-from trainables.self_training.classes import classes_of, shared_texts
+from trainables.self_training.answer_classes import classes_of, shared_texts
 from trainables.self_training.confidence import Guess, Rule, Scale, check_threshold, read_pool
 
 

@@ -6,10 +6,10 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from search_spaces.recipes import InContext
 from search_spaces.supervision import SelfTraining
-from trainables.draws import draw_ids, generator
-from trainables.methods import Example, Setting
-from trainables.self_training.canonical import UnlabelledItem, labelled
+from trainables.data.seeding import draw_ids, generator
+from trainables.methods.base.interface import Example, Setting
 from trainables.self_training.selection import Selection
+from trainables.self_training.unlabelled import UnlabelledItem, labelled
 
 GoldOf = Callable[[Sequence[str]], Mapping[str, str]]
 """Selected ids -> the text of the right choice of each."""

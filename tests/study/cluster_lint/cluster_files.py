@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from study.cluster import check_documents, read_documents
-from study.prices import read_prices
+from study.cost.prices import read_prices
 
 ROOT = Path(__file__).parents[3]
 AWS, GCP = ROOT / "cluster.yaml", ROOT / "deploy/cluster-gcp.yaml"

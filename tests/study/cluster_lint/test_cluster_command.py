@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from study.cluster import BAD_INPUT, check_documents, main, read_documents
-from study.prices import read_prices
+from study.cost.prices import read_prices
 from tests.study.cluster_lint.cluster_files import AWS, GCP, KUBERAY, changed
 
 UNREADABLE = {

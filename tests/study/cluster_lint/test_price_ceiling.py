@@ -8,7 +8,7 @@ import pytest
 
 from study.cluster import BAD_INPUT, OK, main, read_documents
 from study.cluster_lint.price_ceiling import hourly_ceiling
-from study.prices import read_prices
+from study.cost.prices import read_prices
 from tests.study.cluster_lint.cluster_files import AWS, changed
 
 SPOT = read_prices().clouds["aws"].spot_share

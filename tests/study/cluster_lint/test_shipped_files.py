@@ -11,9 +11,9 @@ import yaml
 
 from study.cluster import OK, main
 from study.cluster_lint.node_types import head_and_workers
-from study.prices import read_prices
+from study.cost.prices import read_prices
 from tests.study.cluster_lint.cluster_files import AWS, GCP, KUBERAY, ROOT
-from trainables.cuda_drivers import OLDEST_DRIVER
+from trainables.cluster.cuda_driver import OLDEST_DRIVER
 
 RAY_UP = pytest.mark.parametrize("file", [AWS, GCP], ids=lambda file: file.name)
 RAY_START = "ulimit -n 65536; ray start"
@@ -52,7 +52,8 @@ def test_command_lines(file: Path) -> None:
     assert config["worker_start_ray_commands"] == [
         "ray stop",
         f"{RAY_START} --address=$RAY_HEAD_IP:6379 --object-manager-port=8076",
-        "setsid nohup flock --nonblock ~/.spot_watcher.lock python -m trainables.spot_watcher "
+        "setsid nohup flock --nonblock ~/.spot_watcher.lock "
+        "python -m trainables.cluster.spot_watcher "
         f"--cloud {cloud} --address $RAY_HEAD_IP:6379 > ~/spot_watcher.log 2>&1 < /dev/null &",
     ]
 

@@ -8,17 +8,17 @@ from pathlib import Path
 import pytest
 import yaml
 
-from study.budget import open_market
+from study.cli import open_market
 from study.cluster_lint import this_cluster
 from study.cluster_lint.this_cluster import is_on_cluster, machine_types
-from study.cost import CostError
+from study.cost.jobs import CostError
 from study.measure import main as measure_main
-from study.running import BAD_INPUT, OK
+from study.running.executor import BAD_INPUT, OK
 from study.sweep import main
 from study.tune import main as tune_main
 from tests.study.cluster_lint.cluster_files import AWS, GCP
-from tests.study.small_study import SmallStudy
-from trainables.growth import ClusterError
+from tests.support.small_study import SmallStudy
+from trainables.cluster.capacity import ClusterError
 
 
 @pytest.fixture

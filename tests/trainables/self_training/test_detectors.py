@@ -8,6 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from trainables.methods.base.choice_orders import first_position
 from trainables.self_training.detectors import (
     FULL_LABELS,
     LARGEST_DRIFT,
@@ -23,7 +24,6 @@ from trainables.self_training.detectors import (
     position_preference,
 )
 from trainables.self_training.easiness import easiest_of_the_hard
-from trainables.self_training.orders import first_position
 from trainables.self_training.round_labels import PoolLabels, RoundLabels, labels_of_rows
 from trainables.self_training.selection import Selection, select
 

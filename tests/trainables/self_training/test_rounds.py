@@ -20,12 +20,11 @@ from numpy.typing import NDArray
 from search_spaces.cell import Cell
 from search_spaces.recipes import InContext, LinearProbe, TrainedRecipe
 from search_spaces.supervision import SelfTraining
-from trainables.items import Item
-from trainables.methods import Example
-from trainables.methods.inputs import Answers
+from trainables.data.items import Item
+from trainables.methods.base.interface import Answers, Example
 from trainables.self_training import rounds
-from trainables.self_training.canonical import UnlabelledItem, blank, labelled
 from trainables.self_training.rounds import Pool, Teacher, run_round
+from trainables.self_training.unlabelled import UnlabelledItem, blank, labelled
 
 WIDTH = 12
 NUM_LABELLED, NUM_POOL, NUM_TEST = 12, 240, 400

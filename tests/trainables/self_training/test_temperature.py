@@ -10,12 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.optimize import minimize_scalar
 
-from trainables.self_training.temperature import (
-    HIGHEST,
-    LOWEST,
-    apply_temperature,
-    fit_temperature,
-)
+from trainables.self_training.temperature import HIGHEST, LOWEST, apply_temperature, fit_temperature
 
 
 def nll(scores: list[list[float]], answers: list[int], temperature: float) -> float:

@@ -1,0 +1,4 @@
+"""Studies on the embedded lab: no download, no GPU.
+
+`micro`, `ssrm_micro`.
+"""

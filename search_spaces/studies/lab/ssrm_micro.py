@@ -1,0 +1,99 @@
+"""Self-training on the lab: does confidence in hard questions stand in for their labels?"""
+
+from __future__ import annotations
+
+from search_spaces.base_models import BaseModelRef
+from search_spaces.levels import Level
+from search_spaces.recipes import QLoRA
+from search_spaces.space import Contrast, Space, TaskAxis
+from search_spaces.studies.lab.micro import EASY, HARD, MEDIUM
+from search_spaces.supervision import Condition, SelfTraining
+
+THRESHOLDS = (0.5, 0.8, 0.95)
+MAX_UNLABELLED = 160
+"""As many as are labelled; all there are would be several times as much to train on."""
+
+
+def ssrm_micro() -> Space:
+    """Easy labels and unlabelled hard questions of the lab, three thresholds, five seeds."""
+    return Space(
+        name="ssrm_micro",
+        models=tuple(BaseModelRef(name=f"micro-{size}") for size in "sml"),
+        tasks=(
+            TaskAxis(
+                task="micro",
+                measure="steps",
+                train_levels=(EASY, MEDIUM, HARD),
+                test_levels=(MEDIUM, HARD, Level(name="steps 6", low=6, high=6)),
+                train_on_all=False,
+                conditions=with_controls(THRESHOLDS, 0.8),
+            ),
+        ),
+        methods=(QLoRA(learning_rate=1e-3, batch_size=16),),
+        seeds=5,
+        contrasts=(Contrast(null="START=SSRM", condition="easy_ssrm", test_level="hard"),),
+    )
+
+
+NAMES = {
+    "pseudo": "easy_ssrm",
+    "oracle": "oracle_selected",
+    "random": "random_labels",
+    "none": "easy_same_steps",
+}
+"""What the selected items are trained on -> name of the condition."""
+
+
+def with_controls(
+    thresholds: tuple[float, ...], controlled: float, *, confidence: str = "raw"
+) -> tuple[Condition, ...]:
+    """Returns easy labels with a hard pool at each threshold, and at one of them its controls.
+
+    Args:
+        thresholds: tau, each.
+        controlled: The threshold of the controls.
+        confidence: Its scale (`SelfTraining.confidence`).
+    """
+    return (
+        *(easy_ssrm(tau, confidence=confidence) for tau in thresholds),
+        *(
+            easy_ssrm(controlled, targets=targets, confidence=confidence)
+            for targets in ("oracle", "random", "none")
+        ),
+        easy_ssrm(controlled, unlabelled=("easy",), confidence=confidence),
+    )
+
+
+def easy_ssrm(
+    threshold: float,
+    *,
+    targets: str = "pseudo",
+    unlabelled: tuple[str, ...] = ("hard",),
+    rounds: int = 1,
+    confidence: str = "raw",
+) -> Condition:
+    """Returns easy labels with an unlabelled pool, or one of its controls.
+
+    Args:
+        threshold: tau; kept is what is more confident.
+        targets: What the selected items are trained on (`SelfTraining.targets`).
+        unlabelled: Levels of the pool.
+        rounds: Of self-training.
+        confidence: Its scale (`SelfTraining.confidence`).
+    """
+    is_easy_pool = unlabelled == ("easy",)
+    return Condition(
+        name="easy_pool_ssrm" if is_easy_pool else NAMES[targets],
+        levels=("easy",),
+        unlabelled=unlabelled,
+        rounds=rounds,
+        control=is_easy_pool,
+        self_training=SelfTraining.model_validate(
+            {
+                "threshold": threshold,
+                "confidence": confidence,
+                "targets": targets,
+                "max_unlabelled": MAX_UNLABELLED,
+            }
+        ),
+    )

@@ -1,0 +1,48 @@
+"""Space `gap`: how far may easy labels be from the questions? From 3rd grade to college."""
+
+from __future__ import annotations
+
+from search_spaces.levels import Level
+from search_spaces.recipes import PAPER_QLORA
+from search_spaces.space import Space, TaskAxis
+from search_spaces.studies.published.hase2024 import IN_CONTEXT, MODELS, PROBE
+
+SCHOOLS = tuple(
+    Level(name=name, low=low, high=high)
+    for name, low, high in (
+        ("3rd grade", 3, 3),
+        ("4th to 5th grade", 4, 5),
+        ("6th to 7th grade", 6, 7),
+        ("8th grade", 8, 8),
+        ("high school", 11, 11),
+        ("college", 14, 14),
+    )
+)
+"""Assumption of task `science`: MMLU's high-school questions are of grade 11, its college questions
+of grade 14."""
+
+
+def gap() -> Space:
+    """Labels of every school on college questions (arXiv:2401.06751, Figures 9 and 18).
+
+    The paper labels 3rd grade, 8th grade, high school and college; the schools between stand here
+    too. Of 3rd grade there are 194 questions and 160 are drawn, so its seeds have most in common:
+    the plan says how much, and its intervals are given this pool. The split is the frozen one, so
+    that all conditions are tested on the same questions.
+    """
+    return Space(
+        name="gap",
+        models=MODELS,
+        tasks=(
+            TaskAxis(
+                task="science",
+                measure="grade",
+                train_levels=SCHOOLS,
+                test_levels=SCHOOLS[-1:],
+                train_on_all=False,
+                prompt="paper",
+            ),
+        ),
+        methods=(IN_CONTEXT, PROBE, PAPER_QLORA),
+        seeds=5,
+    )

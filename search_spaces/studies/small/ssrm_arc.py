@@ -1,0 +1,74 @@
+"""Self-training on ARC: labels of 3rd-to-5th-grade questions, 8th-grade ones without labels."""
+
+from __future__ import annotations
+
+from search_spaces.base_models import BaseModelRef
+from search_spaces.recipes import QLoRA
+from search_spaces.space import Contrast, Space, TaskAxis
+from search_spaces.studies.lab.ssrm_micro import easy_ssrm, with_controls
+from search_spaces.studies.small.arc import GRADES
+from search_spaces.studies.small.small import GRADE_6, GRADE_7
+from search_spaces.studies.small.small import MODELS as SMALL_MODELS
+
+THRESHOLDS = (0.33, 0.73, 0.93)
+"""On the scale from chance to certainty, because ARC has questions of 3, 4 and 5 choices: of four
+choices these are probabilities of 0.5, 0.8 and 0.95."""
+
+MODELS = tuple(
+    model
+    for model in SMALL_MODELS
+    if model.name
+    in (
+        "HuggingFaceTB/SmolLM2-360M",
+        "HuggingFaceTB/SmolLM2-1.7B",
+        "Qwen/Qwen2.5-0.5B",
+        "Qwen/Qwen2.5-1.5B",
+    )
+)
+"""Of space `small` two families at two sizes each: every model has 51 cells."""
+
+
+def ssrm_arc() -> Space:
+    """ARC by grade, unlabelled 8th-grade questions at three thresholds, controls, five seeds."""
+    return Space(
+        name="ssrm_arc",
+        models=MODELS,
+        tasks=(
+            TaskAxis(
+                task="arc",
+                measure="grade",
+                train_levels=GRADES,
+                test_levels=(*GRADES[1:], GRADE_6, GRADE_7),
+                train_on_all=False,
+                conditions=with_controls(THRESHOLDS, 0.73, confidence="chance-normalised"),
+            ),
+        ),
+        methods=(QLoRA(),),
+        seeds=5,
+        contrasts=(Contrast(null="START=SSRM", condition="easy_ssrm", test_level="hard"),),
+    )
+
+
+def ssrm_arc_micro() -> Space:
+    """The same on the embedded lab's smallest base, which knows nothing of science.
+
+    It is there to try the way of the data on this machine; its numbers mean nothing.
+    """
+    return Space(
+        name="ssrm_arc_micro",
+        models=(BaseModelRef(name="micro-s"),),
+        tasks=(
+            TaskAxis(
+                task="arc",
+                measure="grade",
+                train_levels=GRADES,
+                test_levels=GRADES[1:],
+                train_on_all=False,
+                conditions=tuple(
+                    easy_ssrm(tau, confidence="chance-normalised") for tau in THRESHOLDS
+                ),
+            ),
+        ),
+        methods=(QLoRA(epochs=1),),
+        seeds=2,
+    )

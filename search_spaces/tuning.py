@@ -1,0 +1,235 @@
+"""Recipe search: which hyper-parameters are looked at and where, what was found, and its file."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, PositiveFloat, PositiveInt, ValidationError, model_validator
+
+from search_spaces.explain import explain
+from search_spaces.frozen import Value, digest
+from search_spaces.levels import Level
+from search_spaces.recipes import InContext, LinearProbe, TrainedRecipe, WeightTraining
+
+
+class LogUniform(Value):
+    """A positive number; every factor is as likely as any other."""
+
+    kind: Literal["log-uniform"] = "log-uniform"
+    low: PositiveFloat
+    high: PositiveFloat
+
+    @model_validator(mode="after")
+    def _is_interval(self) -> LogUniform:
+        if self.low >= self.high:
+            raise ValueError(f"low must be below high, got {self.low:g} and {self.high:g}")
+        return self
+
+    def holds(self, value: Any) -> bool:
+        """Says whether the value lies in the range."""
+        return bool(self.low <= value <= self.high)
+
+
+class IntRange(Value):
+    """A whole number, both ends included."""
+
+    kind: Literal["int"] = "int"
+    low: PositiveInt
+    high: PositiveInt
+
+    @model_validator(mode="after")
+    def _is_interval(self) -> IntRange:
+        if self.low > self.high:
+            raise ValueError(f"low must not be above high, got {self.low} and {self.high}")
+        return self
+
+    def holds(self, value: Any) -> bool:
+        """Says whether the value lies in the range."""
+        return bool(self.low <= value <= self.high)
+
+
+class Choice(Value):
+    """One of some values, without an order."""
+
+    kind: Literal["choice"] = "choice"
+    values: tuple[float | int | str | tuple[str, ...], ...] = Field(min_length=2)
+
+    def holds(self, value: Any) -> bool:
+        """Says whether the value is one of them."""
+        return value in self.values
+
+
+Range = Annotated[LogUniform | IntRange | Choice, Field(discriminator="kind")]
+
+EPOCHS = IntRange(low=1, high=8)
+
+RANGES: Mapping[str, Mapping[str, Range]] = {
+    "qlora": {
+        "learning_rate": LogUniform(low=1e-5, high=5e-3),
+        "rank": Choice(values=(4, 8, 16, 32, 64)),
+        "epochs": EPOCHS,
+        "batch_size": Choice(values=(8, 16, 32, 64)),
+        "warm_up": Choice(values=(0.0, 0.1, 0.2)),
+    },
+    "full fine-tuning": {
+        "learning_rate": LogUniform(low=1e-6, high=1e-3),
+        "epochs": EPOCHS,
+    },
+    "linear probe": {
+        "l2": LogUniform(low=1e-2, high=1e3),
+        "layers": Choice(values=(("middle",), ("last",), ("middle", "last"))),
+    },
+    "in-context": {"k": IntRange(low=1, high=16)},
+}
+"""Method -> hyper-parameter -> where it is looked for."""
+
+
+def ranges_of(recipe: TrainedRecipe) -> dict[str, Range]:
+    """Returns the ranges of a recipe's method, without those that the recipe does not use."""
+    ranges = dict(RANGES[recipe.method])
+    if isinstance(recipe, LinearProbe) and recipe.solver == "paper":
+        del ranges["l2"]  # the paper's solver has a penalty of its own
+    return ranges
+
+
+HASH_LENGTH = 16
+"""Hex digits of a history's hash, as of a cell's id: it stands in labels."""
+
+
+class Trial(Value):
+    """One recipe that was tried."""
+
+    parameters: dict[str, Any]
+    values: tuple[float, ...]
+    """Share of the validation items that were answered right after each epoch, from the first; a
+    method without epochs has one."""
+    state: Literal["complete", "pruned", "failed"]
+    reason: str | None = None
+    """Why it failed."""
+
+    @property
+    def value(self) -> float | None:
+        """The last value of a trial that went to its end."""
+        return self.values[-1] if self.state == "complete" else None
+
+
+class History(Value):
+    """What was searched, by which labels, and every trial. Its hash is part of the found recipe.
+
+    Nothing is in it that another machine or another day would change.
+    """
+
+    model: str
+    """Content of the base model."""
+    dtype: str
+    task: str
+    measure: str
+    level: Level
+    """Where all items come from: the easiest training level."""
+    prompt: str
+    start: TrainedRecipe = Field(discriminator="method")
+    """The space's recipe: what is not searched stays as it is here."""
+    ranges: dict[str, Range]
+    study_seed: int
+    seed: int
+    """Of the training draw, the validation draw and the sampler."""
+    items_hash: str
+    """Of the labelled and the validation items, gold included."""
+    num_labelled: PositiveInt
+    num_validation: PositiveInt
+    trials: tuple[Trial, ...] = ()
+    """In the order in which they ended."""
+
+    @property
+    def num_pruned(self) -> int:
+        """Trials that were stopped early."""
+        return sum(trial.state == "pruned" for trial in self.trials)
+
+    @property
+    def num_labels(self) -> int:
+        """Labelled items that the search used: to train on and to validate with."""
+        return self.num_labelled + self.num_validation
+
+    @property
+    def hash(self) -> str:
+        """Of all of it: the first digits of its SHA-256."""
+        # What it starts from was not found by a search, so it has no labels of one.
+        content = self.model_dump(mode="json", exclude={"start": {"search_labels"}})
+        return digest(content, length=HASH_LENGTH)
+
+
+class FoundRecipe(Value):
+    """The content of a search's file: the winner, pinned, and how it was found."""
+
+    recipe: TrainedRecipe | None = Field(default=None, discriminator="method")
+    """None while the search has not reached its number of trials."""
+    history: History
+    model_name: str
+    num_labels: int
+    """Easy labels that the search used: to train on and to validate with."""
+    num_pruned: int
+    seconds: tuple[float, ...] = ()
+    """Of each trial."""
+    packages: dict[str, str] = Field(default_factory=dict)
+    """Versions of what the trials were run with."""
+
+    @model_validator(mode="after")
+    def _recipe_carries_its_history(self) -> FoundRecipe:
+        if self.recipe is not None and self.recipe.search != self.history.hash:
+            raise ValueError(
+                "the recipe does not carry the hash of this history: the file was changed by hand. "
+                "For values of your own write the recipe into a space, without `search`"
+            )
+        return self
+
+
+def with_parameters(recipe: TrainedRecipe, parameters: Mapping[str, Any]) -> TrainedRecipe:
+    """Returns the recipe with a trial's values, checked as any recipe is.
+
+    Raises:
+        ValueError: If the method has no such hyper-parameter or value.
+    """
+    return type(recipe).model_validate({**recipe.model_dump(), **parameters})
+
+
+def num_epochs(recipe: TrainedRecipe) -> int:
+    """Returns how many values a trial of this recipe has when it goes to its end."""
+    return recipe.epochs if isinstance(recipe, WeightTraining) else 1
+
+
+def most_examples(start: TrainedRecipe, ranges: Mapping[str, Range]) -> int:
+    """Returns how many labelled items the trials of a search need at most."""
+    if not isinstance(start, InContext):
+        return start.n_train
+    k = ranges.get("k")
+    return k.high if isinstance(k, IntRange) else start.k
+
+
+def tuned(path: str | Path) -> TrainedRecipe:
+    """Returns the recipe that `python -m study.tune` found, to stand in a space's `methods`.
+
+    Its `search` is the hash of its history, so its cells have ids of their own; `search_labels`
+    says how many labels the search used.
+
+    Args:
+        path: The search's file, `<out>/<space>/tune/<model>-<task>-<measure>-<method>.json`.
+
+    Raises:
+        ValueError: If there is no such file, it is none of a search, was changed by hand, or its
+            search has not ended.
+    """
+    try:
+        found = FoundRecipe.model_validate_json(Path(path).expanduser().read_bytes())
+    except OSError as error:
+        raise ValueError(f"no tuned recipe at {str(path)!r}: {error.strerror}") from error
+    except ValidationError as error:
+        raise ValueError(
+            f"{str(path)!r} is not a search's file of this version: {explain(error)}"
+        ) from error
+    if found.recipe is None:
+        raise ValueError(
+            f"the search in {str(path)!r} has not ended: the command that began it goes on with it"
+        )
+    return found.recipe.model_copy(update={"search_labels": found.history.num_labels})

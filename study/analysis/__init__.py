@@ -1,0 +1,4 @@
+"""Records to numbers: score matrices, the SGR surface, curves, contrasts.
+
+`surface` (compute_surface), `scores`, `accuracy_curves`, `contrasts`, `trends`, `calibration`.
+"""

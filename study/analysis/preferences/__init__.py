@@ -1,0 +1,4 @@
+"""Reward models (RewardBench sections, ceilings) and policy win rates.
+
+`reward_models`, `rewardbench`, `policies`.
+"""

@@ -1,0 +1,4 @@
+"""Numbers that papers print, matched to a study's own.
+
+`comparison` (compare), `matching`, `result` (Paper, PublishedResult).
+"""

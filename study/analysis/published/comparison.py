@@ -1,0 +1,149 @@
+"""A study's numbers beside a paper's, where the coordinates of both match.
+
+Task, measure, model, method, chain of thought, number of labels, training level and test level must
+agree; models are known by the last part of their name. Accuracies are of the arms themselves, so a
+test level need not be one of the space's.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from study.analysis.published.hase_2024_curves import curves
+from study.analysis.published.hase_2024_results import results
+from study.analysis.published.hase_2024_rows import LEVELS
+from study.analysis.published.matching import Matcher, Ours
+from study.analysis.published.result import Paper, Published
+from study.analysis.surface import Surface
+from study.artifacts.plan import Plan
+from study.formatting import DASH, aligned, number, percent, span
+
+PAPERS: Mapping[str, Paper] = {
+    "hase2024": Paper(
+        title="Hase et al. 2024, arXiv:2401.06751 v1",
+        results=(*results(), *curves()),
+        levels=LEVELS,
+    )
+}
+"""Name on the command line -> paper.
+
+Of `hase2024` left out are, because what was run is not certain: Figures 4 and 12 for StrategyQA
+(with or without a chain of thought) and for GSM8k (steps are counted one off against the released
+code), and Table 4's zero-shot accuracy on MMLU, which is that of the college questions alone.
+Zero-shot on StrategyQA chooses without a chain of thought, also beside conditions that have one.
+"""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Compared:
+    """A published number and ours."""
+
+    published: Published
+    ours: Ours
+
+    @property
+    def difference(self) -> float | None:
+        """Ours minus theirs."""
+        return None if self.ours.value is None else self.ours.value - self.published.value
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Comparison:
+    """A study beside a paper."""
+
+    title: str
+    compared: tuple[Compared, ...]
+    unmatched: Mapping[str, int]
+    """Why published numbers have none of ours beside them -> how many."""
+    num_arms: int
+    """Of the study: a model, task, method and source of labels with all its seeds."""
+    num_alone: int
+    """Those of them that stand beside no published number."""
+    notes: tuple[str, ...]
+
+
+def compare(plan: Plan, surface: Surface, name: str) -> Comparison:
+    """Lays a study beside a paper.
+
+    Args:
+        plan: The study.
+        surface: What its records say so far.
+        name: A paper of `study.analysis.published.comparison`.
+
+    Raises:
+        ValueError: If there is no such paper.
+    """
+    if name not in PAPERS:
+        raise ValueError(f"no results of {name!r} to compare with; there are {', '.join(PAPERS)}")
+    paper = PAPERS[name]
+    matcher = Matcher(plan, surface, paper)
+    compared: list[Compared] = []
+    unmatched: Counter[str] = Counter()
+    for published in paper.results:
+        found = [Compared(published=published, ours=ours) for ours in matcher.matches(published)]
+        compared += found
+        if not found:
+            unmatched[matcher.why_not(published)] += 1
+    num_alone, num_arms = matcher.alone
+    notes = []
+    if compared and plan.space.split == "frozen":
+        notes.append(
+            "This study's split is frozen: its test items are some of the paper's, which tests "
+            "each seed on all that it did not train on (split='paper')."
+        )
+    return Comparison(
+        title=paper.title,
+        compared=tuple(compared),
+        num_arms=num_arms,
+        num_alone=num_alone,
+        unmatched=dict(unmatched.most_common()),
+        notes=tuple(notes),
+    )
+
+
+def format_comparison(comparison: Comparison) -> str:
+    """Returns the comparison as text: a line a pair of numbers, then what did not match."""
+    num_unmatched = sum(comparison.unmatched.values())
+    lines = [f"Against {comparison.title}"]
+    if comparison.compared:
+        header = ("", "train -> test", "ours", "", "published", "difference", "source")
+        lines += aligned([header, *map(comparison_row, comparison.compared)], indent=2)
+        lines.append("accuracies and their differences in %; SGR as shares; [95 % interval]")
+    else:
+        lines.append("  No coordinates of this study match published ones.")
+    lines.append(f"{num_unmatched} published numbers have none of this study beside them:")
+    lines += [f"  {count} {why}" for why, count in comparison.unmatched.items()]
+    lines.append(
+        f"{comparison.num_alone} of this study's {comparison.num_arms} arms have no published "
+        "number."
+    )
+    return "\n".join([*lines, *comparison.notes])
+
+
+def comparison_row(row: Compared) -> tuple[str, ...]:
+    """Returns a pair of numbers as texts: where, levels, ours, interval, theirs, difference."""
+    theirs, ours = row.published, row.ours
+    is_sgr = theirs.quantity == "sgr"
+    share = number if is_sgr else percent
+    task = theirs.task if theirs.measure is None else f"{theirs.task} by {theirs.measure}"
+    interval = ""
+    if ours.low is not None and ours.high is not None:
+        interval = (
+            span(ours.low, ours.high) if is_sgr else f"[{share(ours.low)}, {share(ours.high)}]"
+        )
+    half_width = "" if theirs.half_width is None else f" +/- {share(theirs.half_width)}"
+    difference = DASH
+    if row.difference is not None:
+        difference = f"{row.difference:+.2f}" if is_sgr else percent(row.difference, sign=True)
+    noise = "" if theirs.noise is None else f", {theirs.noise:.0%} redrawn"
+    return (
+        f"{task}, {theirs.model} {ours.method}" + (", SGR" if is_sgr else ""),
+        f"{theirs.condition}{noise} -> {theirs.test}",
+        ours.verdict if ours.value is None else share(ours.value),
+        interval,
+        share(theirs.value) + half_width,
+        difference,
+        theirs.source,
+    )

@@ -1,0 +1,181 @@
+"""What each point of a plan can be expected to resolve: by a pilot's variances, or stated ones."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from study.analysis.surface import ArmReader, Surface
+from study.artifacts.plan import Plan
+from study.artifacts.points import Point
+from study.formatting import aligned
+from study.statistics.power.logit_model import Population
+from study.statistics.power.power import Design, PointPower, point_power
+from study.statistics.power.variances import PointVariances, assumed_variances, variances_of_pilot
+
+ASSUMED_GAP = 0.10
+"""Gap between hard-trained and zero-shot accuracy where no pilot tells it. Published gaps on hard
+items are 2 to 22 points (Hase et al. 2024, arXiv:2401.06751, Fig. 5)."""
+
+ASSUMED_ZERO_SHOT = 0.5
+"""Zero-shot accuracy where no pilot tells it: where answers vary most, so a cautious choice."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PointForesight:
+    """A point and what it can be expected to show."""
+
+    point: Point
+    num_items: int
+    gap: float
+    """Assumed or seen in the pilot."""
+    power: PointPower | None
+    reason: str
+    """Why nothing can be said, or what is out of reach; empty where all is well."""
+
+
+def foresee(
+    plan: Plan, *, target_width: float | None = None, pilot: Surface | None = None
+) -> tuple[PointForesight, ...]:
+    """Returns what each point of the plan can resolve with its items and seeds.
+
+    Args:
+        plan: The points, their test levels' sizes and the number of seeds.
+        target_width: Wanted width of the SGR intervals.
+        pilot: A surface of the same plan with some cells finished; a point whose cells are there
+            takes its gap and its variances from it, every other one the stated defaults.
+
+    Raises:
+        ValueError: If the target width is not above 0.
+    """
+    sizes = {
+        (task.task, task.measure, level.level): level.test
+        for task in plan.tasks
+        for level in task.levels
+    }
+    seen = _pilot_designs(pilot) if pilot is not None else {}
+    default = assumed_variances(Population(gap=ASSUMED_GAP, zero_shot=ASSUMED_ZERO_SHOT))
+    return tuple(
+        _foresee_point(
+            point,
+            num_items=sizes[point.task, point.measure, point.test_level.name],
+            num_seeds=plan.space.seeds,
+            level=plan.space.level,
+            pilot=seen.get(point, _Pilot(gap=ASSUMED_GAP, variances=default)),
+            target_width=target_width,
+        )
+        for point in plan.points
+    )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Pilot:
+    gap: float
+    variances: PointVariances
+
+
+def _pilot_designs(surface: Surface) -> Mapping[Point, _Pilot]:
+    reader = ArmReader(surface.items, surface.scores)
+    found = {}
+    for row in surface.rows:
+        point = row.point
+        if row.reason is not None or point.hard is None:
+            continue
+        place = (point.task, point.measure, point.test_level)
+        zero_shot, easy, hard = (
+            reader.arm(arm, *place) for arm in (point.zero_shot, point.easy, point.hard)
+        )
+        if len(hard.scores) < 2:
+            continue
+        found[point] = _Pilot(
+            gap=float(np.nanmean(hard.scores) - zero_shot.scores.mean()),
+            variances=variances_of_pilot(zero_shot=zero_shot, easy=easy, hard=hard),
+        )
+    return found
+
+
+def _foresee_point(
+    point: Point,
+    *,
+    num_items: int,
+    num_seeds: int,
+    level: float,
+    pilot: _Pilot,
+    target_width: float | None,
+) -> PointForesight:
+    def outcome(power: PointPower | None, reason: str) -> PointForesight:
+        return PointForesight(
+            point=point, num_items=num_items, gap=pilot.gap, power=power, reason=reason
+        )
+
+    if point.reason is not None:
+        return outcome(None, point.reason)
+    if num_items < 2:
+        return outcome(None, f"{num_items} test items: an interval needs at least two")
+    if pilot.gap <= 0:
+        return outcome(None, f"the pilot's gap is {100 * pilot.gap:.1f} points: nothing to recover")
+    design = Design(
+        variances=pilot.variances, num_items=num_items, num_seeds=num_seeds, level=level
+    )
+    power = point_power(design, gap=pilot.gap, target_width=target_width)
+    return outcome(power, power.reason)
+
+
+def format_foresight(points: Iterable[PointForesight], *, target_width: float | None) -> str:
+    """Returns a table for the terminal; points that are foreseen alike share a row."""
+    groups: dict[tuple[str, ...], list[PointForesight]] = {}
+    for foreseen in points:
+        groups.setdefault(_cells(foreseen, target_width), []).append(foreseen)
+    header = ["test level", "points", "items", "gap", "resolves from", "at best", "width"]
+    header += [] if target_width is None else ["seeds needed", "items needed"]
+    rows = [[_name(group), str(len(group)), *cells[1:]] for cells, group in groups.items()]
+    lines = aligned([header, *rows], indent=2)
+    reasons = dict.fromkeys(
+        f"  {_name(group)}: {group[0].reason}" for group in groups.values() if group[0].reason
+    )
+    sources = dict.fromkeys(
+        foreseen.power.source
+        for group in groups.values()
+        for foreseen in group
+        if foreseen.power is not None
+    )
+    return "\n".join(
+        [
+            "What the points can resolve (gaps in points of accuracy, 80 % power)",
+            *lines,
+            *(["Out of reach:", *reasons] if reasons else []),
+            "gap: hard - zero-shot, seen in the pilot or assumed; resolves from: smallest gap with "
+            "these items and seeds; at best: with any number of seeds; width: of the SGR interval",
+            "Variances: " + "; ".join(sources),
+        ]
+    )
+
+
+def _name(group: Sequence[PointForesight]) -> str:
+    point = group[0].point
+    if len(group) > 1:
+        return point.test_level.name
+    method = point.recipe.method
+    return f"{point.model} {method} {point.source} -> {point.test_level.name}"
+
+
+def _cells(foreseen: PointForesight, target_width: float | None) -> tuple[str, ...]:
+    power = foreseen.power
+    start = (foreseen.point.test_level.name, str(foreseen.num_items), f"{100 * foreseen.gap:.1f}")
+    if power is None:
+        return (*start, *["-"] * (3 if target_width is None else 5))
+    cells = (
+        *start,
+        f"{100 * power.smallest_gap:.1f}",
+        f"{100 * power.smallest_gap_many_seeds:.1f}",
+        "unbounded" if power.width is None else f"{power.width:.2f}",
+    )
+    if target_width is None:
+        return cells
+    return (
+        *cells,
+        "none will do" if power.seeds_needed is None else str(power.seeds_needed),
+        "none will do" if power.items_needed is None else str(power.items_needed),
+    )

@@ -1,0 +1,234 @@
+"""The items of a study on disk: which are test, which are pool, and how hard each one is.
+
+items.parquet is what lets a surface be computed without loading any task: scores are joined to it
+by item id, and every test level is cut from its measures. No question or answer text is in it: what
+a pseudo-label says is held against gold by a hash.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+from pydantic import TypeAdapter, ValidationError
+
+from search_spaces.levels import Level
+from search_spaces.space import TaskAxis
+from study.artifacts.plan import Plan
+from trainables.storage import layout
+from trainables.storage.filesystem import Storage
+
+if TYPE_CHECKING:
+    from trainables.data.task import SplitTask
+
+MEASURE = "measure."
+"""Prefix of the columns that hold a measure's values (null: the item has none)."""
+
+LEVELS = "levels."
+"""Prefix of the columns that hold the names of the levels of a measure that an item belongs to."""
+
+_HASHES = b"hashes"
+"""Key of the schema's metadata: task -> [data hash, split hash] as JSON."""
+
+_HASHES_TYPE = TypeAdapter(dict[str, tuple[str, str]])
+
+HASH_LENGTH = 16
+"""Hex digits of a choice's hash: an item has a handful of choices to tell apart."""
+
+_AGAIN = "Run `python -m study.sweep` again: it writes the file anew and keeps all records"
+
+Part = Literal["test", "pool"]
+
+_FIXED = pa.schema(
+    [
+        pa.field("id", pa.string(), nullable=False),
+        pa.field("task", pa.string(), nullable=False),
+        pa.field("split", pa.string(), nullable=False),
+        pa.field("group", pa.string()),
+        pa.field("topic", pa.string()),
+        pa.field("gold", pa.int32(), nullable=False),
+        pa.field("gold_hash", pa.string(), nullable=False),
+        pa.field("num_choices", pa.int32(), nullable=False),
+        pa.field("question_words", pa.int32(), nullable=False),
+        pa.field("answer_chars", pa.int32(), nullable=False),
+    ]
+)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class TaskItems:
+    """The items of one part (test or pool) of a task, in the order of items.parquet."""
+
+    task: str
+    data_hash: str
+    split_hash: str
+    table: pa.Table
+
+    @property
+    def ids(self) -> pa.Array:
+        """The item ids."""
+        return self.table["id"].combine_chunks()
+
+    @property
+    def groups(self) -> list[str | None]:
+        """The group each item was sampled in, None where it stands alone."""
+        groups: list[str | None] = self.table["group"].to_pylist()
+        return groups
+
+    def rows_of(self, measure: str | None, level: Level | None) -> NDArray[np.intp]:
+        """Returns the row numbers of the items of a level (None: all that have the measure).
+
+        Raises:
+            ValueError: If the items have no such measure.
+        """
+        if measure is None:
+            return np.arange(self.table.num_rows)
+        values = self._column(measure)
+        if level is None:
+            return np.flatnonzero(~np.isnan(values))
+        return np.flatnonzero((values >= level.low) & (values <= level.high))
+
+    def values(self, measure: str) -> NDArray[np.float64]:
+        """Returns the values of a measure, of the items that have one.
+
+        Raises:
+            ValueError: If the items have no such measure.
+        """
+        values = self._column(measure)
+        return values[~np.isnan(values)]
+
+    def _column(self, measure: str) -> NDArray[np.float64]:
+        name = MEASURE + measure
+        if name not in self.table.column_names:
+            known = [c.removeprefix(MEASURE) for c in self.table.column_names if MEASURE in c]
+            raise ValueError(f"items of {self.task} have no measure {measure!r}, only {known}")
+        values: NDArray[np.float64] = self.table[name].to_numpy()
+        return values
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class ItemsTable:
+    """Test and pool items of every task of a study."""
+
+    test: Mapping[str, TaskItems]
+    pool: Mapping[str, TaskItems]
+
+
+def text_hash(item_id: str, text: str) -> str:
+    """Returns what stands for a choice of an item: equal texts of one item have one hash.
+
+    The id is in it, so that equal answers of two items cannot be told to be equal. White space at
+    the ends is not, as in the data hash; letter case is, for choices may differ in nothing else.
+    """
+    return hashlib.sha256(f"{item_id}\n{text.strip()}".encode()).hexdigest()[:HASH_LENGTH]
+
+
+def write_items(storage: Storage, plan: Plan, tasks: Mapping[str, SplitTask]) -> None:
+    """Writes items.parquet: every test and pool item of the plan's tasks.
+
+    Args:
+        storage: The run folder.
+        plan: Its space says which levels there are.
+        tasks: Task name -> loaded and split task.
+    """
+    axes = plan.space.tasks
+    parts = [_task_table(tasks[name], axes) for name in dict.fromkeys(axis.task for axis in axes)]
+    table = pa.concat_tables(parts, promote_options="default")
+    hashes = {
+        name: [task.data.data_hash, task.split.split_hash] for name, task in sorted(tasks.items())
+    }
+    table = table.replace_schema_metadata({_HASHES: json.dumps(hashes).encode()})
+    buffer = io.BytesIO()
+    pq.write_table(table, buffer, compression="zstd")
+    storage.write_bytes(layout.items(plan.space.name), buffer.getvalue())
+
+
+def read_items(storage: Storage, space: str) -> ItemsTable:
+    """Returns the items of a study.
+
+    Raises:
+        ValueError: If items.parquet is missing or is not one of this version.
+    """
+    path = storage.path(layout.items(space))
+    try:
+        table = pq.read_table(io.BytesIO(storage.read_bytes(layout.items(space))))
+        hashes = _HASHES_TYPE.validate_json(table.schema.metadata[_HASHES])
+    except FileNotFoundError as error:
+        raise ValueError(f"{path} does not exist: run `python -m study.sweep` first") from error
+    except (pa.ArrowException, KeyError, TypeError, ValidationError) as error:
+        raise ValueError(
+            f"{path} is damaged or of another version of this program: it cannot be read as an "
+            f"items table with the hashes of its tasks. {_AGAIN}"
+        ) from error
+    if faults := [field.name for field in _FIXED if not _has(table, field)]:
+        raise ValueError(
+            f"{path} is of another version of this program: it lacks {', '.join(faults)}, or they "
+            f"are of another type. {_AGAIN}"
+        )
+    return ItemsTable(test=_parts(table, hashes, "test"), pool=_parts(table, hashes, "pool"))
+
+
+def _has(table: pa.Table, field: pa.Field) -> bool:
+    found = table.schema.get_field_index(field.name)
+    return found >= 0 and bool(table.schema.field(found).type == field.type)
+
+
+def _parts(
+    table: pa.Table, hashes: Mapping[str, tuple[str, str]], part: Part
+) -> dict[str, TaskItems]:
+    in_part = table.filter(pc.equal(table["split"], part))
+    return {
+        task: TaskItems(
+            task=task,
+            data_hash=data_hash,
+            split_hash=split_hash,
+            table=in_part.filter(pc.equal(in_part["task"], task)),
+        )
+        for task, (data_hash, split_hash) in hashes.items()
+    }
+
+
+def _task_table(task: SplitTask, axes: Iterable[TaskAxis]) -> pa.Table:
+    """Items of one task: fixed columns, one column a measure, one a measure's levels."""
+    ids = [*task.split.test, *task.split.pool]
+    items = task.by_id(ids)
+    columns: dict[str, Sequence[Any]] = {
+        "id": ids,
+        "task": [task.data.name] * len(ids),
+        "split": ["test"] * len(task.split.test) + ["pool"] * len(task.split.pool),
+        "group": [item.group for item in items],
+        "topic": [item.topic for item in items],
+        "gold": [item.answer for item in items],
+        "gold_hash": [text_hash(item.id, item.choices[item.answer]) for item in items],
+        "num_choices": [len(item.choices) for item in items],
+        "question_words": [len(item.question.split()) for item in items],
+        "answer_chars": [len(item.choices[item.answer]) for item in items],
+    }
+    schema = _FIXED
+    for measure, values in sorted(task.data.measures.items()):
+        columns[MEASURE + measure] = [values.get(id_) for id_ in ids]
+        schema = schema.append(pa.field(MEASURE + measure, pa.float64()))
+    for axis in axes:
+        if axis.task == task.data.name:
+            columns[LEVELS + axis.measure] = [
+                _names(axis, task.data.measures[axis.measure].get(id_)) for id_ in ids
+            ]
+            schema = schema.append(pa.field(LEVELS + axis.measure, pa.list_(pa.string())))
+    return pa.table(columns, schema=schema)
+
+
+def _names(axis: TaskAxis, value: float | None) -> list[str]:
+    """Names of the levels that hold a value, training levels first, each once."""
+    if value is None:
+        return []
+    levels = (*axis.train_levels, *axis.test_levels)
+    return list(dict.fromkeys(level.name for level in levels if level.holds(value)))

@@ -1,0 +1,133 @@
+"""What a plan is made of, as it lies in plan.json: values only, read without loading any data."""
+
+from __future__ import annotations
+
+import json
+from importlib.metadata import PackageNotFoundError, version
+from typing import Literal
+
+from pydantic import Field, ValidationError
+
+from search_spaces.explain import explain
+from search_spaces.frozen import Value
+from search_spaces.space import Space
+from study.artifacts.costs import StudyCost
+from study.artifacts.points import Point
+from study.artifacts.policies import PolicyComparison
+from trainables.cells.planned import PlannedCell
+from trainables.storage import layout
+from trainables.storage.filesystem import Storage
+
+
+def program_version() -> str:
+    """Returns the version of this program; `unknown` where it runs without being installed."""
+    try:
+        return version("scarce-labels")
+    except PackageNotFoundError:
+        return "unknown"
+
+
+class LevelSize(Value):
+    """How many items of a level there are to draw from and to test on."""
+
+    level: str
+    low: float | None
+    high: float | None
+    pool: int
+    test: int
+
+
+class TaskFacts(Value):
+    """What the plan knows of a task: where it comes from, its hashes, and its counts."""
+
+    task: str
+    measure: str
+    scale: str
+    source: str
+    licence: str
+    data_hash: str
+    split_hash: str
+    num_test: int
+    levels: tuple[LevelSize, ...]
+    notes: tuple[str, ...]
+    num_skipped: int = 0
+    """Rows that could not be used and were left out on request."""
+    num_states: float = 0.0
+    """Hidden states that one layer gives: items of test and pool times their choices."""
+
+
+class ModelFacts(Value):
+    """What the plan knows of a base model."""
+
+    name: str
+    content: str
+    dtype: Literal["float32", "bfloat16", "float16"]
+    num_params: int | None
+    num_layers: int | None = None
+    hidden_size: int | None = None
+    vocab_size: int | None = None
+    num_expert_params: int = 0
+
+
+class Plan(Value):
+    """The content of plan.json."""
+
+    version: str = Field(default_factory=program_version)
+    """Of the program that made it: for the message where another version cannot read it."""
+    space: Space
+    tasks: tuple[TaskFacts, ...]
+    models: tuple[ModelFacts, ...]
+    cells: tuple[PlannedCell, ...]
+    units: tuple[tuple[str, ...], ...]
+    """Ids of the cells that one worker runs one after the other, in the order of the queue. A run
+    cuts the queue into as many blocks as the cluster has slots."""
+    points: tuple[Point, ...]
+    policies: tuple[PolicyComparison, ...] = ()
+    cost: StudyCost | None = None
+    """Of all cells, finished ones too; None where it was not asked for."""
+
+    @property
+    def flop(self) -> float:
+        """Expected floating-point operations of all cells."""
+        return sum(cell.flop for cell in self.cells)
+
+
+def write_plan(storage: Storage, plan: Plan) -> None:
+    """Writes plan.json, replacing the study's older plan."""
+    content = plan.model_dump_json(indent=1).encode()
+    storage.write_bytes(layout.plan(plan.space.name), content)
+
+
+def read_plan(storage: Storage, space: str) -> Plan:
+    """Returns the plan of a study.
+
+    Raises:
+        ValueError: If there is none in the run folder, or it is not a plan.
+    """
+    path = storage.path(layout.plan(space))
+    try:
+        content = storage.read_bytes(layout.plan(space))
+        return Plan.model_validate_json(content)
+    except FileNotFoundError as error:
+        inside = [
+            name for name in storage.list(space) if storage.exists(layout.plan(f"{space}/{name}"))
+        ]
+        advice = "run `python -m study.sweep` first"
+        if inside:
+            advice = f"studies of this run folder are {', '.join(inside)}: name one of them"
+        raise ValueError(f"{path} does not exist: {advice}") from error
+    except ValidationError as error:
+        raise ValueError(
+            f"{path} was written by {_version_in(content)} of this program, or is damaged, and "
+            f"this is version {program_version()}: {explain(error)}. Run `python -m "
+            "study.sweep` again with this version: it writes the plan anew and keeps all records "
+            "that are still valid"
+        ) from error
+
+
+def _version_in(content: bytes) -> str:
+    try:
+        found = json.loads(content)["version"]
+    except (ValueError, KeyError, TypeError, RecursionError):
+        return "an unknown version"
+    return f"version {found}" if isinstance(found, str) else "an unknown version"

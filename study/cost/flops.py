@@ -1,0 +1,150 @@
+"""How much work a cell is, before it has run: expected tokens and floating-point operations."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from search_spaces.cell import Cell
+from search_spaces.recipes import InContext, LinearProbe, PolicyDPO, QLoRA, Recipe, WeightTraining
+from search_spaces.supervision import SelfTraining
+from trainables.data.draws import CellDraws
+from trainables.data.task import SplitTask
+from trainables.models.source import ModelSource
+
+CHARS_PER_TOKEN = 3.5
+"""Assumption: between the 4 or so of large English vocabularies and the lab's small one."""
+
+FLOP_PER_PARAM_TOKEN = 2.0
+"""Forward pass: one multiplication and one addition a weight and token."""
+
+LORA_FACTOR = 3.0
+"""LoRA training in forward passes: gradients flow through the frozen base to the adapters, which is
+two more, but no gradient of the base weights is made."""
+
+FULL_FACTOR = 4.0
+"""Full fine-tuning in forward passes: gradients of activations and of weights, and the update."""
+
+PROBE_SHARE = 0.1
+"""Of the one pass that extracts a task's states; about ten probes or more share it."""
+
+UNKNOWN_PARAMS = 1_000_000_000
+"""Taken where a model's size cannot be read."""
+
+CPU_FLOP_PER_SECOND = 3e10
+"""One CPU thread on models of the lab's size, as measured on the default study with five seeds
+(1.8e13 operations in 570 cell-seconds); corrected by measured times as cells finish."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TaskSize:
+    """What the work on a task depends on."""
+
+    num_test: int
+    num_items: int
+    tokens_per_item: float
+    """Of a question with all its choices."""
+    num_choices: float
+    """Mean over the items."""
+
+
+def task_size(task: SplitTask) -> TaskSize:
+    """Returns the size of a task; tokens are estimated from characters."""
+    items = task.data.items
+    characters = sum(len(item.question) + sum(map(len, item.choices)) for item in items)
+    return TaskSize(
+        num_test=len(task.split.test),
+        num_items=len(task.split.test) + len(task.split.pool),
+        tokens_per_item=characters / CHARS_PER_TOKEN / max(len(items), 1),
+        num_choices=sum(len(item.choices) for item in items) / max(len(items), 1),
+    )
+
+
+def expected_flop(cell: Cell, draws: CellDraws | None, model: ModelSource, size: TaskSize) -> float:
+    """Returns the floating-point operations that a cell is expected to take.
+
+    A round of self-training is taken to keep all of its pool: an upper bound.
+    """
+    options = None if draws is None else cell.self_training
+    return recipe_flop(cell.recipe, options, model.num_params or UNKNOWN_PARAMS, size)
+
+
+def expected_training_flop(
+    cell: Cell, draws: CellDraws | None, model: ModelSource, size: TaskSize
+) -> float:
+    """Returns those of a cell's operations that the workers of a team share."""
+    options = None if draws is None else cell.self_training
+    return training_flop(cell.recipe, options, model.num_params or UNKNOWN_PARAMS, size)
+
+
+def training_flop(
+    recipe: Recipe, options: SelfTraining | None, num_params: int, size: TaskSize
+) -> float:
+    """Returns the operations of the passes and updates that train weights, of `recipe_flop`.
+
+    Workers that run a cell together share each batch of them (`trainables.methods.training.loop`).
+    All else (scoring, states, generation, labelling, a policy's training) every one of them does
+    whole.
+    """
+    if not isinstance(recipe, WeightTraining):
+        return 0.0
+    factor = LORA_FACTOR if isinstance(recipe, QLoRA) else FULL_FACTOR
+    num_pool, _ = _labelling(options, size)
+    seen = (recipe.n_train + num_pool) * recipe.epochs
+    return factor * seen * _pass_over_item(recipe, num_params, size)
+
+
+def recipe_flop(
+    recipe: Recipe, options: SelfTraining | None, num_params: int, size: TaskSize
+) -> float:
+    """Returns the floating-point operations of a cell: of a round where it trains itself."""
+    per_token = FLOP_PER_PARAM_TOKEN * num_params
+    pass_over_item = _pass_over_item(recipe, num_params, size)
+    turns = size.num_choices if recipe.orders == "all" else 1.0
+    scoring = turns * size.num_test * pass_over_item
+    if isinstance(recipe, PolicyDPO):
+        return scoring + _policy_flop(recipe, pass_over_item, per_token, size)
+    _, labelling = _labelling(options, size)
+    if isinstance(recipe, InContext):
+        shown = recipe.k * per_token * size.tokens_per_item
+        return scoring + shown + labelling * pass_over_item
+    if isinstance(recipe, WeightTraining):
+        training = training_flop(recipe, options, num_params, size)
+        return scoring + training + labelling * pass_over_item
+    if isinstance(recipe, LinearProbe):
+        return PROBE_SHARE * size.num_items * pass_over_item + labelling * pass_over_item
+    return scoring
+
+
+def _pass_over_item(recipe: Recipe, num_params: int, size: TaskSize) -> float:
+    """Returns the operations of one forward pass over an item, its written reasoning included."""
+    tokens = size.tokens_per_item
+    if recipe.reasoning is not None:
+        tokens += recipe.reasoning.max_new_tokens
+    return FLOP_PER_PARAM_TOKEN * num_params * tokens
+
+
+def _policy_flop(
+    recipe: PolicyDPO, pass_over_item: float, per_token: float, size: TaskSize
+) -> float:
+    """Returns what a policy writes for its test and its training, and that training."""
+    answer = recipe.max_new_tokens * per_token
+    test = size.num_test * (pass_over_item + recipe.num_samples * answer)
+    if recipe.labels == "none":
+        return test
+    writing = recipe.num_questions * (pass_over_item + recipe.num_candidates * answer)
+    # Two answers a pair; beside the policy, which is trained, its reference is asked.
+    training = (FULL_FACTOR + 1.0) * 2.0 * recipe.num_questions * recipe.epochs * pass_over_item
+    return test + writing + training
+
+
+def _labelling(options: SelfTraining | None, size: TaskSize) -> tuple[float, float]:
+    """Returns the size of a round's unlabelled pool, and the item passes that label it.
+
+    Twice: by the model before the round, and by the one that it has trained.
+    """
+    if options is None:
+        return 0.0, 0.0
+    share = size.num_items - size.num_test
+    num_pool = float(min(options.max_unlabelled or share, share))
+    turns = size.num_choices if options.orders == "all" else 1.0
+    return num_pool, 2.0 * num_pool * turns

@@ -1,0 +1,221 @@
+"""What a cloud's instances cost: a dated table that a user can replace, and sums over it.
+
+The table is a file (`study/cost/prices.toml`) because prices are facts of a day, not of the
+program. Everything here is pure: no cloud is asked.
+"""
+
+from __future__ import annotations
+
+import datetime
+import tomllib
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from importlib.resources import files
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import Field, ValidationError, model_validator
+
+from search_spaces.explain import explain
+from search_spaces.frozen import Value
+
+SECONDS_PER_HOUR = 3600.0
+
+_Dollars = Annotated[float, Field(gt=0)]
+
+
+class Cloud(Value):
+    """Where and when the prices of a cloud were read."""
+
+    region: str
+    date: datetime.date
+    source: str
+    spot_share: Annotated[float, Field(gt=0, le=1)]
+    """Spot price over on-demand price, taken where an instance lists no spot price."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class NodeNeed:
+    """What a block takes of one node."""
+
+    gpus: int
+    """0 or more."""
+    gpu_memory_gib: float = 0.0
+    """On each of them."""
+    memory_gib: float = 0.0
+    """Of the machine: what is offloaded."""
+
+    @property
+    def text(self) -> str:
+        """The need as a message says it."""
+        gpus = f"{self.gpus} x {self.gpu_memory_gib:,.1f} GiB of GPU memory"
+        if not self.memory_gib:
+            return gpus
+        return (
+            f"{gpus} and {self.memory_gib:,.0f} GiB of the machine's memory for what is offloaded"
+        )
+
+
+class Instance(Value):
+    """One instance type and its price, $ an hour."""
+
+    cloud: str
+    gpu: str = ""
+    """Name of its GPUs; empty where it has none."""
+    gpus: Annotated[int, Field(ge=0)]
+    gpu_memory_gib: Annotated[float, Field(ge=0)] = 0
+    """Of one GPU."""
+    vcpus: Annotated[int, Field(ge=1)]
+    memory_gib: Annotated[float, Field(gt=0)] | None = None
+    """Of the machine, its GPUs left out; None: not known, so nothing can be offloaded there."""
+    on_demand: _Dollars
+    spot: _Dollars | None = None
+
+    @model_validator(mode="after")
+    def _gpus_are_described(self) -> Instance:
+        if self.gpus and not (self.gpu and self.gpu_memory_gib):
+            raise ValueError(f"an instance with gpus = {self.gpus} needs gpu and gpu_memory_gib")
+        if self.spot is not None and self.spot > self.on_demand:
+            raise ValueError(f"spot = {self.spot} is more than on_demand = {self.on_demand}")
+        return self
+
+    def holds(self, need: NodeNeed) -> bool:
+        """Says whether a block of this need fits on one such machine."""
+        return (
+            self.gpus >= need.gpus
+            and self.gpu_memory_gib >= need.gpu_memory_gib
+            and (self.memory_gib or 0.0) >= need.memory_gib
+        )
+
+    @property
+    def text(self) -> str:
+        """What it has, as a message says it."""
+        memory = "an unknown amount" if self.memory_gib is None else f"{self.memory_gib:,g} GiB"
+        return f"{self.gpus} x {self.gpu_memory_gib:g} GiB of GPU memory and {memory} of its own"
+
+
+class PriceTable(Value):
+    """The content of a price file."""
+
+    clouds: Mapping[str, Cloud]
+    instances: Mapping[str, Instance]
+
+    @model_validator(mode="after")
+    def _clouds_are_known(self) -> PriceTable:
+        for name, instance in self.instances.items():
+            if instance.cloud not in self.clouds:
+                raise ValueError(
+                    f"instance {name!r} is of cloud {instance.cloud!r}, which has no "
+                    f"[clouds.{instance.cloud}]"
+                )
+        return self
+
+    def find(self, name: str) -> Instance:
+        """Returns the instance type of this name.
+
+        Raises:
+            ValueError: If the table has none: with the names that it has.
+        """
+        if name not in self.instances:
+            raise ValueError(
+                f"no price of instance type {name!r}: the table has "
+                f"{', '.join(sorted(self.instances))}. Add it to a copy of study/cost/prices.toml "
+                "and give that with --prices."
+            )
+        return self.instances[name]
+
+    def hourly(self, name: str, *, is_spot: bool) -> float:
+        """Returns what an instance costs in $ an hour.
+
+        Raises:
+            ValueError: If the table does not have it.
+        """
+        instance = self.find(name)
+        if not is_spot:
+            return instance.on_demand
+        if instance.spot is not None:
+            return instance.spot
+        return instance.on_demand * self.clouds[instance.cloud].spot_share
+
+    def cheapest(
+        self, need: NodeNeed, *, is_spot: bool, among: Collection[str] | None = None
+    ) -> str | None:
+        """Returns the cheapest instance type that holds a block; None if none does.
+
+        Args:
+            need: What the block takes.
+            is_spot: Which of the two prices is compared.
+            among: Names of the types that there are; None: all of the table.
+        """
+        fitting = [
+            name
+            for name, instance in self.instances.items()
+            if (among is None or name in among) and instance.holds(need)
+        ]
+        return min(fitting, key=lambda name: self.hourly(name, is_spot=is_spot), default=None)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Cost:
+    """What some work costs in $: as one would pay for it with and without spot."""
+
+    on_demand: float
+    spot: float
+
+    def __add__(self, other: Cost) -> Cost:
+        return Cost(on_demand=self.on_demand + other.on_demand, spot=self.spot + other.spot)
+
+
+def gpu_cost(table: PriceTable, instance: str, gpu_seconds: float) -> Cost:
+    """Returns the cost of GPU-seconds on an instance type; a GPU is its share of the instance.
+
+    Args:
+        table: The prices.
+        instance: Name of the instance type.
+        gpu_seconds: Number of GPUs times seconds.
+
+    Raises:
+        ValueError: If the type is not in the table or has no GPU, or the seconds are negative.
+    """
+    gpus = table.find(instance).gpus
+    if not gpus:
+        raise ValueError(f"instance type {instance!r} has no GPU: use node_cost")
+    return node_cost(table, instance, gpu_seconds / gpus)
+
+
+def node_cost(table: PriceTable, instance: str, node_seconds: float) -> Cost:
+    """Returns the cost of an instance for some seconds.
+
+    Raises:
+        ValueError: If the type is not in the table, or the seconds are negative.
+    """
+    if node_seconds < 0:
+        raise ValueError(f"seconds must not be negative, got {node_seconds}")
+    hours = node_seconds / SECONDS_PER_HOUR
+    return Cost(
+        on_demand=hours * table.hourly(instance, is_spot=False),
+        spot=hours * table.hourly(instance, is_spot=True),
+    )
+
+
+def read_prices(path: Path | None = None) -> PriceTable:
+    """Returns a price table: the shipped one, or a user's file.
+
+    Raises:
+        ValueError: If the file cannot be read or is no price table: with the file and the rule.
+    """
+    place = str(path) if path is not None else "study/cost/prices.toml"
+    try:
+        text = path.read_text("utf-8") if path is not None else _shipped()
+        content: dict[str, Any] = tomllib.loads(text)
+        return PriceTable.model_validate(content)
+    except (OSError, UnicodeDecodeError) as error:
+        raise ValueError(f"cannot read the price table {place}: {error}") from error
+    except ValidationError as error:
+        raise ValueError(f"{place} is not a price table: {explain(error)}") from error
+    except (ValueError, RecursionError) as error:  # digits or brackets beyond Python's limits, too
+        raise ValueError(f"the price table {place} is not TOML: {error}") from error
+
+
+def _shipped() -> str:
+    return files("study.cost").joinpath("prices.toml").read_text("utf-8")

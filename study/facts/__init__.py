@@ -1,1 +1,0 @@
-"""Numbers printed in papers, with their source: facts to compare with, not data to learn from."""

@@ -1,0 +1,74 @@
+"""How numbers, times and plain text tables print."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+
+def aligned(rows: Iterable[Sequence[str]], *, indent: int) -> list[str]:
+    """Returns the rows as lines whose columns begin at the same places, indented by spaces."""
+    table = list(rows)
+    widths = [max(map(len, column)) for column in zip(*table, strict=True)]
+    return [
+        " " * indent
+        + "  ".join(text.ljust(width) for text, width in zip(row, widths, strict=True)).rstrip()
+        for row in table
+    ]
+
+
+def clock(seconds: float) -> str:
+    """Returns minutes and seconds, with hours where there are any."""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
+
+
+DASH = "-"
+"""Stands for what there is not."""
+
+
+def points_span(low: float | None, high: float | None) -> str:
+    """Returns an interval of differences in points, `[+0.3, +4.1]`."""
+    return (
+        ""
+        if low is None or high is None
+        else f"[{percent(low, sign=True)}, {percent(high, sign=True)}]"
+    )
+
+
+def percent(value: float | None, *, sign: bool = False) -> str:
+    """Returns a fraction in percent with one decimal."""
+    if value is None:
+        return DASH
+    return f"{100 * value:+.1f}" if sign else f"{100 * value:.1f}"
+
+
+def number(value: float | None) -> str:
+    """Returns a share with two decimals."""
+    return DASH if value is None else f"{value:.2f}"
+
+
+def span(low: float | None, high: float | None) -> str:
+    """Returns an interval of shares, `[0.31, 0.82]`."""
+    return "" if low is None or high is None else f"[{low:.2f}, {high:.2f}]"
+
+
+def duration(seconds: float | None) -> str:
+    """Returns a time in the unit that fits it."""
+    if seconds is None:
+        return DASH
+    if seconds < 120.0:
+        return f"{seconds:.1f} s"
+    if seconds < 2 * 3600.0:
+        return f"{seconds / 60:.1f} min"
+    return f"{seconds / 3600:.1f} h"
+
+
+def params(count: int | None) -> str:
+    """Returns a model size: `0.86 M`."""
+    if count is None:
+        return "unknown size"
+    for unit, size in (("B", 1e9), ("M", 1e6), ("k", 1e3)):
+        if count >= size:
+            return f"{count / size:.3g} {unit}"
+    return str(count)

@@ -1,0 +1,4 @@
+"""Model-based hardness (MDL): its values and their files.
+
+`mdl`, `values`, `files`.
+"""

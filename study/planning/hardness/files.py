@@ -1,0 +1,231 @@
+"""Model-based measures on disk: written by `study.measure`, read where a study is cut by one.
+
+A measure's JSON file holds the ids of the cells that it came from and the hash of its values, and
+is written last, so that it vouches for the values beside it.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+from pydantic import ValidationError
+
+from search_spaces.explain import explain
+from search_spaces.frozen import Value, digest
+from search_spaces.hardness import SCORES, ModelHardness
+from search_spaces.space import Space
+from study.planning.hardness.values import HardnessSource, HardnessValues, values_hash
+from trainables.data.errors import UnavailableError
+from trainables.data.task import TaskData
+from trainables.storage import layout
+from trainables.storage.filesystem import Storage
+from trainables.storage.records import parquet_bytes
+
+Measures = Mapping[str, Mapping[str, float]]
+"""Measure -> item id -> value."""
+
+
+class HardnessFacts(Value):
+    """What is kept beside the values: where they come from."""
+
+    task: str
+    data_hash: str
+    study_seed: int
+    hardness: ModelHardness
+    """With its models named."""
+    contents: dict[str, str]
+    """Model -> its content."""
+    cells: dict[str, dict[int, tuple[str, ...]]]
+    """Model -> training size -> ids of the cells, one a draw."""
+    num_items: int
+    num_without: int
+    """Items without a value."""
+    values_hash: str
+
+    @property
+    def cells_hash(self) -> str:
+        """SHA-256 of the ids of all cells that the values come from."""
+        by_size = self.cells.values()
+        return digest(sorted(id_ for sizes in by_size for ids in sizes.values() for id_ in ids))
+
+    @property
+    def note(self) -> str:
+        """One sentence for the plan and the report."""
+        number = sum(len(ids) for by_size in self.cells.values() for ids in by_size.values())
+        return (
+            f"{self.hardness.name}: model-based hardness from {number} cells of "
+            f"{', '.join(self.contents)}, values {self.values_hash[:12]}; {self.num_without} of "
+            f"{self.num_items} items have none (every draw of some size was trained on them)."
+        )
+
+
+def write_hardness(
+    storage: Storage, source: HardnessSource, found: HardnessValues, *, data_hash: str, seed: int
+) -> HardnessFacts:
+    """Writes the values of a source and what they come from; returns the latter.
+
+    Args:
+        storage: The run folder.
+        source: The task, the hardness and its cells.
+        found: The values.
+        data_hash: Of the task's items.
+        seed: The study seed, which names the draws.
+    """
+    facts = HardnessFacts(
+        task=source.task,
+        data_hash=data_hash,
+        study_seed=seed,
+        hardness=source.hardness.identity,
+        contents=dict(source.contents),
+        cells={
+            model: {size: tuple(cell.id for cell in cells) for size, cells in by_size.items()}
+            for model, by_size in source.cells.items()
+        },
+        num_items=found.num_items,
+        num_without=found.num_without,
+        values_hash=found.values_hash,
+    )
+    ids = list(next(iter(found.values.values())))
+    columns: dict[str, Any] = {name: list(by_id.values()) for name, by_id in found.values.items()}
+    name = source.hardness.name
+    storage.write_bytes(
+        layout.measure_values(source.task, name), parquet_bytes(pa.table({"id": ids, **columns}))
+    )
+    content = (facts.model_dump_json(indent=1) + "\n").encode()
+    storage.write_bytes(layout.measure_facts(source.task, name), content)
+    return facts
+
+
+def read_hardness(storage: Storage, task: str, name: str) -> tuple[HardnessFacts, Measures]:
+    """Returns what values come from, and the values.
+
+    Raises:
+        FileNotFoundError: If there are none.
+        ValueError: If they are not what was written.
+    """
+    path = storage.path(layout.measure_facts(task, name))
+    try:
+        facts = HardnessFacts.model_validate_json(
+            storage.read_bytes(layout.measure_facts(task, name))
+        )
+        content = storage.read_bytes(layout.measure_values(task, name))
+        table = pq.read_table(io.BytesIO(content)).to_pydict()
+    except ValidationError as error:
+        raise ValueError(
+            f"{path} is damaged or of another version of this program: {explain(error)}; "
+            "run `python -m study.measure` again"
+        ) from error
+    except pa.ArrowException as error:
+        raise ValueError(
+            f"{storage.path(layout.measure_values(task, name))}: {error}; run "
+            "`python -m study.measure` again"
+        ) from error
+    ids = table.pop("id", [])
+    values = {measure: dict(zip(ids, column, strict=True)) for measure, column in table.items()}
+    if values_hash(values) != facts.values_hash:
+        raise ValueError(
+            f"{storage.path(layout.measure_values(task, name))} is not the file that its JSON "
+            "vouches for; run `python -m study.measure` again"
+        )
+    return facts, values
+
+
+def forget_hardness(storage: Storage, source: HardnessSource) -> None:
+    """Removes the values of a source, where there are any."""
+    storage.delete(layout.measure_facts(source.task, source.hardness.name))
+    storage.delete(layout.measure_values(source.task, source.hardness.name))
+
+
+def hardness_means(storage: Storage, task: TaskData) -> dict[str, Mapping[str, float]]:
+    """Returns every model-based measure of a task that is there: the means over its models.
+
+    Raises:
+        ValueError: If one is not what was written, or was made of other data.
+    """
+    found: dict[str, Mapping[str, float]] = {}
+    for file in storage.list(layout.measures_of(task.name)):
+        name, dot, kind = file.rpartition(".")
+        if not dot or kind != "json":
+            continue
+        facts, values = read_hardness(storage, task.name, name)
+        if facts.data_hash != task.data_hash:
+            raise ValueError(
+                f"{storage.path(layout.measure_facts(task.name, name))} was made of other data "
+                f"({facts.data_hash[:12]}) than {task.name} is now ({task.data_hash[:12]})"
+            )
+        found |= {f"{name}:{score}": values[f"{name}:{score}"] for score in SCORES}
+    return found
+
+
+def with_hardness(space: Space, task: TaskData, storage: Storage | None) -> TaskData:
+    """Returns the task with the model-based measures that the space's axes name.
+
+    They only cut what is there: the split is made before, from the task without them.
+
+    Args:
+        space: Its `hardness` says which measures are model-based.
+        task: The loaded task.
+        storage: The run folder; None: there is none, so they cannot be had.
+
+    Raises:
+        UnavailableError: If they were not made yet.
+        ValueError: If they were made of other data, or for other models, sizes or draws.
+    """
+    found: dict[str, Mapping[str, float]] = {}
+    measured_by: dict[str, str] = {}
+    notes: list[str] = []
+    for hardness in space.hardness:
+        names = [
+            axis.measure
+            for axis in space.tasks
+            if axis.task == task.name and hardness.makes(axis.measure)
+        ]
+        if names:
+            facts, values = _checked(
+                space, hardness.by_models(space.models).identity, task, storage
+            )
+            found |= {name: values[name] for name in names}
+            measured_by |= dict.fromkeys(names, facts.cells_hash)
+            notes.append(facts.note)
+    taken = sorted(found.keys() & task.measures.keys())
+    if taken:
+        raise ValueError(
+            f"task {task.name} has a measure {taken[0]!r} of its own: give the hardness another "
+            "name"
+        )
+    if not found:
+        return task
+    return replace(
+        task,
+        measures={**task.measures, **found},
+        measured_by=measured_by,
+        notes=(*task.notes, *notes),
+    )
+
+
+def _checked(
+    space: Space, hardness: ModelHardness, task: TaskData, storage: Storage | None
+) -> tuple[HardnessFacts, Measures]:
+    command = "`python -m study.measure`, with the same SPACE, --out and --data-root, makes it"
+    if storage is None:
+        raise UnavailableError(f"{task.name} by {hardness.name}: no run folder; {command}")
+    path = storage.path(layout.measure_facts(task.name, hardness.name))
+    try:
+        facts, values = read_hardness(storage, task.name, hardness.name)
+    except FileNotFoundError as error:
+        raise UnavailableError(
+            f"the model-based measure {hardness.name} of {task.name} is not there ({path}): "
+            f"{command}"
+        ) from error
+    made = (facts.data_hash, facts.study_seed, facts.hardness)
+    if made != (task.data_hash, space.study_seed, hardness):
+        raise ValueError(
+            f"{path} was made of other data or draws, or by other models, sizes or recipes, than "
+            f"space {space.name!r} asks for: {command} anew; or give the hardness another name"
+        )
+    return facts, values

@@ -1,0 +1,238 @@
+"""The cells of model-based hardness: every model, training size and draw, on a task's every item.
+
+The cells are trainings of their own, each from the base: no parent, though the draws are nested.
+They take any item for training and are scored on all others; only a test that the data brings is
+never trained on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from search_spaces.base_models import BaseModelRef
+from search_spaces.cell import STEP_VERSIONS, Cell, cell_id
+from search_spaces.frozen import digest
+from search_spaces.hardness import ModelHardness
+from search_spaces.recipes import ZeroShot
+from search_spaces.space import Space
+from study.artifacts.plan import ModelFacts, Plan, TaskFacts
+from study.cost.flops import expected_flop, expected_training_flop, task_size
+from study.planning.footprint_checks import check_footprints
+from study.planning.hardness.values import HardnessSource
+from study.planning.planner import Inputs
+from study.planning.units import make_units
+from trainables.cells.planned import PlannedCell
+from trainables.data.draws import CellDraws, Draw
+from trainables.data.seeding import ids_hash
+from trainables.data.splits import make_split, paper_split
+from trainables.data.task import Split, SplitTask, TaskData
+from trainables.data.tasks.registry import load_task
+from trainables.models.chat_templates import prompt_hash
+from trainables.models.resolve import resolve_model
+from trainables.models.source import ModelSource
+from trainables.storage import layout
+
+DEFAULT_PROMPT = "default"
+"""Name of the format that every task has."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class HardnessPlan:
+    """A plan without points, and what its records are made into."""
+
+    plan: Plan
+    inputs: Inputs
+    sources: tuple[HardnessSource, ...]
+
+
+def wanted_hardness(space: Space) -> tuple[tuple[str, ModelHardness], ...]:
+    """Returns each task that an axis cuts by model-based hardness, with the hardness.
+
+    Raises:
+        ValueError: If there is none.
+    """
+    wanted = dict.fromkeys(
+        (axis.task, hardness.by_models(space.models))
+        for axis in space.tasks
+        for hardness in space.hardness
+        if hardness.makes(axis.measure)
+    )
+    if not wanted:
+        raise ValueError(
+            f"space {space.name!r} has no axis that is cut by a model-based measure: give it "
+            "hardness=(ModelHardness(...),) and a TaskAxis with measure='mdl:prequential'"
+        )
+    return tuple(wanted)
+
+
+def plan_hardness(
+    space: Space, data_root: Path | None = None, *, skip_bad_rows: bool = False
+) -> HardnessPlan:
+    """Returns the cells of every model-based measure that an axis of the space is cut by.
+
+    Raises:
+        ValueError: If no axis is, or a task, model or prompt cannot be used, or a task has fewer
+            items than the largest training size.
+    """
+    layout.check_space_name(space.name)
+    wanted = wanted_hardness(space)
+    names = dict.fromkeys(task for task, _ in wanted)
+    data = {name: load_task(name, data_root, skip_bad_rows) for name in names}
+    tasks = {name: SplitTask(data=task, split=_split(task)) for name, task in data.items()}
+    for _, hardness in wanted:
+        _check_footprints(space, hardness)
+    used = dict.fromkeys(model for _, hardness in wanted for model in hardness.models)
+    models = {model: resolve_model(model) for model in used}
+    sources = tuple(
+        _source(tasks[task], hardness, models, space.study_seed) for task, hardness in wanted
+    )
+    inputs = Inputs(tasks=tasks, models={source.content: source for source in models.values()})
+    return HardnessPlan(plan=_plan(space, tasks, models, sources), inputs=inputs, sources=sources)
+
+
+def _split(task: TaskData) -> Split:
+    """Returns every item as the test, and as the pool, but for a test of the data's own."""
+    split = paper_split(task)
+    if not task.test:
+        return split
+    pool = make_split(task, n_train=1).pool
+    hashed = digest({"test": split.test, "pool": pool})
+    return replace(split, pool=pool, split_hash=hashed, notes=())
+
+
+def _check_footprints(space: Space, hardness: ModelHardness) -> None:
+    if not isinstance(hardness.method, ZeroShot):
+        axes = tuple(axis.model_copy(update={"methods": ()}) for axis in space.tasks)
+        changes = {"models": hardness.models, "methods": (hardness.method,), "tasks": axes}
+        check_footprints(space.model_copy(update=changes))
+
+
+def _plan(
+    space: Space,
+    tasks: Mapping[str, SplitTask],
+    models: Mapping[BaseModelRef, ModelSource],
+    sources: Iterable[HardnessSource],
+) -> Plan:
+    cells = {
+        cell.id: cell
+        for source in sources
+        for by_size in source.cells.values()
+        for draws in by_size.values()
+        for cell in draws
+    }
+    by_name = {model.name: model for model in (*space.models, *models)}
+    return Plan(
+        space=space.model_copy(
+            update={"name": f"{space.name}.measures", "models": tuple(by_name.values())}
+        ),
+        tasks=tuple(_task_facts(tasks[source.task], source) for source in sources),
+        models=tuple(
+            ModelFacts(
+                name=model.name,
+                content=source.content,
+                dtype=model.dtype,
+                num_params=source.num_params,
+            )
+            for model, source in models.items()
+        ),
+        cells=tuple(cells.values()),
+        units=tuple(tuple(cell.id for cell in unit) for unit in make_units(cells.values())),
+        points=(),
+    )
+
+
+def _source(
+    task: SplitTask,
+    hardness: ModelHardness,
+    models: Mapping[BaseModelRef, ModelSource],
+    study_seed: int,
+) -> HardnessSource:
+    name, num_items = task.data.name, len(task.split.pool)
+    if task.data.free_form:
+        raise ValueError(
+            f"task {name} has free answers: hardness {hardness.name!r} is a probability among "
+            "given choices"
+        )
+    if hardness.sizes and hardness.sizes[-1] >= num_items:
+        raise ValueError(
+            f"task {name} has {num_items} items to train on, and hardness {hardness.name!r} takes "
+            f"{hardness.sizes[-1]}: none would be left to score; take smaller sizes"
+        )
+    return HardnessSource(
+        task=name,
+        hardness=hardness,
+        contents={model.name: models[model].content for model in hardness.models},
+        cells={
+            model.name: {
+                size: tuple(
+                    _cell(task, hardness, model, models[model], draws)
+                    for draws in _draws(hardness, size, name, study_seed)
+                )
+                for size in (0, *hardness.sizes)
+            }
+            for model in hardness.models
+        },
+    )
+
+
+def _draws(
+    hardness: ModelHardness, size: int, task: str, study_seed: int
+) -> Iterator[CellDraws | None]:
+    """Yields what each seed draws of the whole task: the smaller sizes are in the larger ones."""
+    if not size:
+        yield None
+        return
+    for seed in range(hardness.seeds):
+        draw = Draw(task=task, measure=None, level=None, n=size, study_seed=study_seed, seed=seed)
+        yield CellDraws(labelled=(draw,))
+
+
+def _cell(
+    task: SplitTask,
+    hardness: ModelHardness,
+    model: BaseModelRef,
+    source: ModelSource,
+    draws: CellDraws | None,
+) -> PlannedCell:
+    size = 0 if draws is None else draws.labelled[0].n or 0
+    recipe = hardness.recipe(size)
+    cell = Cell(
+        model=source.content,
+        dtype=model.dtype,
+        task=task.data.name,
+        data_hash=task.data.data_hash,
+        split_hash=task.split.split_hash,
+        prompt=prompt_hash(task.data.name, recipe.prompt or DEFAULT_PROMPT, source),
+        recipe=recipe,
+        training_hash=None if draws is None else ids_hash(task.drawn_ids(draws).labelled),
+        study_seed=0 if draws is None else draws.labelled[0].study_seed,
+        seed=None if draws is None else draws.labelled[0].seed,
+        version=STEP_VERSIONS[recipe.method],
+    )
+    return PlannedCell(
+        id=cell_id(cell),
+        cell=cell,
+        model_name=model.name,
+        condition=f"{size} items" if size else recipe.method,
+        draws=draws,
+        flop=expected_flop(cell, draws, source, task_size(task)),
+        training_flop=expected_training_flop(cell, draws, source, task_size(task)),
+    )
+
+
+def _task_facts(task: SplitTask, source: HardnessSource) -> TaskFacts:
+    return TaskFacts(
+        task=source.task,
+        measure=source.hardness.name,
+        scale="quantiles",
+        source=task.data.source,
+        licence=task.data.licence,
+        data_hash=task.data.data_hash,
+        split_hash=task.split.split_hash,
+        num_test=len(task.split.test),
+        levels=(),
+        notes=task.data.loading_notes,
+        num_skipped=len(task.data.skipped),
+    )

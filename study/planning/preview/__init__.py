@@ -1,0 +1,4 @@
+"""What --dry-run prints, also without data or weights.
+
+`summary`, `offline_estimate`, `invalidated`.
+"""

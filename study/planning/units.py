@@ -1,0 +1,60 @@
+"""Groups cells that have to run on one worker: shared states, or a parent before its child."""
+
+from __future__ import annotations
+
+from collections.abc import Container, Iterable, Sequence
+
+from search_spaces.recipes import LinearProbe, ZeroShot
+from trainables.cells.planned import PlannedCell, Unit
+
+
+def make_units(cells: Iterable[PlannedCell]) -> tuple[Unit, ...]:
+    """Returns the cells as units, sorted by base model, the larger base first.
+
+    The probes of one base and task share the hidden states that one pass extracts, and zero-shot's
+    scores come from that pass too, so they are one unit; a cell with a parent is in its parent's
+    unit, behind it; every other cell is a unit of its own. What has zero-shot goes first, because
+    every point needs it, then long units, so that workers end together.
+    """
+    cells = tuple(cells)
+    probed = {_states_key(c) for c in cells if isinstance(c.cell.recipe, LinearProbe)}
+    units: dict[tuple[str, ...], list[PlannedCell]] = {}
+    root: dict[str, tuple[str, ...]] = {}
+    for cell in cells:
+        key = root.get(cell.cell.parent or "") or _unit_key(cell, probed)
+        root[cell.id] = key
+        units.setdefault(key, []).append(cell)
+    work_of_base: dict[tuple[str, str, str], float] = {}
+    for unit in units.values():
+        base = unit[0].base_key
+        work_of_base[base] = max(work_of_base.get(base, 0.0), _work(unit))
+    return tuple(
+        tuple(unit)
+        for unit in sorted(
+            units.values(),
+            key=lambda unit: (
+                -work_of_base[unit[0].base_key],
+                unit[0].base_key,
+                not any(isinstance(cell.cell.recipe, ZeroShot) for cell in unit),
+                -_work(unit),
+                unit[0].id,
+            ),
+        )
+    )
+
+
+def _unit_key(cell: PlannedCell, probed: Container[tuple[str, ...]]) -> tuple[str, ...]:
+    key = _states_key(cell)
+    recipe = cell.cell.recipe
+    if isinstance(recipe, LinearProbe) or (isinstance(recipe, ZeroShot) and key in probed):
+        return key
+    return ("cell", cell.id)
+
+
+def _states_key(cell: PlannedCell) -> tuple[str, ...]:
+    """Returns what cells share whose hidden states are the same."""
+    return ("states", *cell.base_key, cell.cell.task, cell.cell.prompt)
+
+
+def _work(unit: Sequence[PlannedCell]) -> float:
+    return sum(cell.flop for cell in unit)

@@ -1,0 +1,4 @@
+"""Matplotlib figures of a report.
+
+`drawing` (shared style), `audit`, `gains`, `losses`, `sensitivity`.
+"""

@@ -1,0 +1,79 @@
+"""Loss curves of the trained cells: a panel a model and recipe, a curve a condition."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+
+from search_spaces.recipes import InContext, LinearProbe, ZeroShot
+from study.analysis.accuracy_curves import Curve, CurvePanel, CurvePoint, condition_order
+from study.analysis.names import recipe_labels
+from study.analysis.surface import Surface
+from study.analysis.surface_rows import recipe_text
+from study.artifacts.plan import Plan
+from study.artifacts.roles import cell_source
+from trainables.storage.filesystem import Storage
+from trainables.storage.records import read_curve
+
+MAX_CELLS = 300
+"""Cells whose curves are read: more would neither be readable nor quick."""
+
+MAX_POINTS = 60
+"""Points of one curve; longer ones are thinned."""
+
+
+def loss_panels(storage: Storage, plan: Plan, surface: Surface) -> tuple[CurvePanel, ...]:
+    """Returns the mean loss over seeds at each optimizer step, where cells have written any."""
+    trained = [
+        cell
+        for cell in plan.cells
+        if cell.id in surface.scores.records
+        and not isinstance(cell.cell.recipe, ZeroShot | InContext | LinearProbe)
+    ][:MAX_CELLS]
+    with ThreadPoolExecutor(8) as pool:
+        curves = list(pool.map(lambda cell: read_curve(storage, cell.id), trained))
+    labels = recipe_labels(cell.cell.recipe for cell in trained)
+    has_rounds = any(cell.cell.round > 1 for cell in plan.cells)
+    losses: dict[tuple[str, str], dict[str, dict[int, list[float]]]] = {}
+    for cell, curve in zip(trained, curves, strict=True):
+        key = (labels[recipe_text(cell.cell.recipe)], cell.model_name)
+        name = cell_source(cell, has_rounds=has_rounds)
+        steps = losses.setdefault(key, {}).setdefault(name, {})
+        for number, entry in enumerate(curve):
+            if "loss" in entry:
+                steps.setdefault(int(entry.get("step", number)), []).append(entry["loss"])
+    order = condition_order(surface)
+    last = len(order)
+    panels = [
+        CurvePanel(
+            row=method,
+            column=model,
+            x_title="optimizer step",
+            curves=tuple(
+                Curve(name=name, points=_points(steps))
+                for name, steps in sorted(
+                    found.items(), key=lambda entry: order.get(entry[0], last)
+                )
+                if steps
+            ),
+        )
+        for (method, model), found in losses.items()
+    ]
+    return tuple(panel for panel in panels if panel.curves)
+
+
+def _points(steps: dict[int, list[float]]) -> tuple[CurvePoint, ...]:
+    ordered = sorted(steps)
+    thinned = ordered[:: max(len(ordered) // MAX_POINTS, 1)]
+    return tuple(
+        CurvePoint(
+            x=float(step),
+            label=str(step),
+            mean=float(np.mean(steps[step])),
+            low=None,
+            high=None,
+            num_items=len(steps[step]),
+        )
+        for step in thinned
+    )

@@ -1,0 +1,173 @@
+"""Recipe searches drawn: validation accuracy against each hyper-parameter."""
+
+from __future__ import annotations
+
+from collections.abc import Set
+from dataclasses import dataclass, replace
+from typing import Any
+
+import matplotlib as mpl
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+from pydantic import ValidationError
+
+from search_spaces.frozen import canonical_json
+from search_spaces.recipes import Recipe
+from search_spaces.tuning import Choice, FoundRecipe, History, LogUniform, Range, Trial
+from study.artifacts.plan import Plan
+from study.reporting.figures.drawing import COLOURS, STYLE, Drawing, finish
+from study.tuning.results import parameters_text, standard_error, winner
+from trainables.storage import layout
+from trainables.storage.filesystem import Storage
+from trainables.tuning.optuna_sampler import importances
+
+LOOKS: dict[str, dict[str, Any]] = {
+    "went to its end": {"marker": "o", "color": COLOURS[1]},
+    "stopped early": {"marker": "x", "color": COLOURS[2]},
+    "found": {"marker": "*", "color": COLOURS[3], "s": 140, "zorder": 3},
+}
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TunedRecipe:
+    """A recipe of the study that a search found."""
+
+    recipe: Recipe
+    search: str
+    """Hash of the search's history."""
+    found: FoundRecipe | None
+    """None: its file is not in the run folder."""
+    drawing: Drawing | None
+
+
+def tuned_recipes(storage: Storage, plan: Plan) -> tuple[TunedRecipe, ...]:
+    """Returns each search that a recipe of the plan comes from, with its trials where they are.
+
+    The search's file may lie in the folder of any space of the run folder.
+    """
+    wanted = {
+        search: planned.cell.recipe
+        for planned in plan.cells
+        if (search := getattr(planned.cell.recipe, "search", None)) is not None
+    }
+    if not wanted:
+        return ()
+    found = _searches(storage, plan.space.name, set(wanted))
+    return tuple(_tuned(search, recipe, found.get(search)) for search, recipe in wanted.items())
+
+
+def search_text(tuned: TunedRecipe) -> str:
+    """Returns what a search found and what it cost, in a few sentences."""
+    found = tuned.found
+    best = None if found is None else winner(found.history)
+    if found is None or best is None or best.value is None:
+        return f"The file of search {tuned.search} is not in the run folder: no trial is shown."
+    history = found.history
+    error = standard_error(best.value, history.num_validation)
+    num_failed = sum(trial.state == "failed" for trial in history.trials)
+    return (
+        f"Found for {found.model_name} on {history.task} by {history.measure}: "
+        f"{parameters_text(best.parameters)}. Of {history.num_validation} validation items of "
+        f"level {history.level.name} {100 * best.value:.1f} % were right (standard error "
+        f"{100 * error:.1f}; the best of {len(history.trials)} trials is an optimistic estimate). "
+        f"Stopped early: {history.num_pruned}, failed: {num_failed}. Labels that the "
+        f"search counted: {found.num_labels} ({history.num_labelled} to train on, "
+        f"{history.num_validation} to judge by); they are paid once."
+    )
+
+
+def _tuned(search: str, recipe: Recipe, found: FoundRecipe | None) -> TunedRecipe:
+    drawing = None if found is None else draw_sensitivity(found)
+    if drawing is not None:
+        drawing = replace(drawing, name=f"search-{search}")
+    return TunedRecipe(recipe=recipe, search=search, found=found, drawing=drawing)
+
+
+def _searches(storage: Storage, space: str, wanted: Set[str]) -> dict[str, FoundRecipe]:
+    """Reads the wanted searches of the run folder, those of the own space first."""
+    others = [name for name in storage.list_root() if name not in {space, *layout.FOLDERS}]
+    keys = (
+        f"{layout.tune(name)}/{file}"
+        for name in (space, *others)
+        for file in storage.list(layout.tune(name))
+        if file.endswith(".json")
+    )
+    known: dict[str, FoundRecipe] = {}
+    for key in keys:
+        try:
+            found = FoundRecipe.model_validate_json(storage.read_bytes(key))
+        except ValidationError:
+            continue  # changed by hand, so it is none of the searches that are wanted
+        if found.history.hash in wanted:
+            known.setdefault(found.history.hash, found)
+        if wanted <= known.keys():
+            break
+    return known
+
+
+def draw_sensitivity(found: FoundRecipe) -> Drawing | None:
+    """Draws one small panel a hyper-parameter; None where no trial has a value."""
+    history = found.history
+    trials = [trial for trial in history.trials if trial.values]
+    if not trials:
+        return None
+    shares = importances(history)
+    parts = (found.model_name, history.task, history.measure, history.start.method)
+    with mpl.rc_context(STYLE):
+        figure = Figure(figsize=(0.6 + 2.2 * len(history.ranges), 2.9))
+        places: Any = figure.subplots(1, len(history.ranges), squeeze=False, sharey=True)
+        for place, (name, range_) in zip(places[0], history.ranges.items(), strict=True):
+            _draw(place, history, trials, name, range_)
+            share = f"\nimportance {100 * shares[name]:.0f} %" if name in shares else ""
+            place.set_title(f"{name}{share}", loc="left")
+        places[0, 0].set_ylabel("validation items right %")
+        handles, labels = places[0, 0].get_legend_handles_labels()
+        figure.legend(handles, labels, loc="outside lower center", ncols=3, frameon=False)
+        figure.suptitle(" ".join(parts), fontsize=9, fontweight="bold")
+        return finish(figure, "-".join(("tune", *parts)), _describe(found, trials, shares))
+
+
+def _draw(place: Axes, history: History, trials: list[Trial], name: str, range_: Range) -> None:
+    best = winner(history)
+    groups = {
+        "went to its end": [trial for trial in trials if trial.state == "complete"],
+        "stopped early": [trial for trial in trials if trial.state != "complete"],
+        "found": [] if best is None else [best],
+    }
+    for label, group in groups.items():
+        place.scatter(
+            [_place(trial.parameters[name], range_) for trial in group],
+            [100 * trial.values[-1] for trial in group],
+            **{"s": 22, "alpha": 0.8, **LOOKS[label]},
+            label=label,
+        )
+    place.grid(axis="y", alpha=0.3)
+    if isinstance(range_, Choice):
+        names = ["+".join(v) if isinstance(v, tuple) else str(v) for v in range_.values]
+        place.set_xticks(range(len(names)), names, rotation=30 if max(map(len, names)) > 4 else 0)
+        place.set_xlim(-0.5, len(names) - 0.5)
+    elif isinstance(range_, LogUniform):
+        place.set_xscale("log")
+        place.set_xlim(range_.low, range_.high)
+    else:
+        place.set_xlim(range_.low - 0.5, range_.high + 0.5)
+        place.xaxis.set_major_locator(MaxNLocator(integer=True))
+
+
+def _place(value: Any, range_: Range) -> float:
+    """Returns where a value stands: choices one beside the other."""
+    if not isinstance(range_, Choice):
+        return float(value)
+    return [canonical_json(known) for known in range_.values].index(canonical_json(value))
+
+
+def _describe(found: FoundRecipe, trials: list[Trial], shares: dict[str, float]) -> str:
+    history = found.history
+    largest = max(shares, key=lambda name: shares[name], default=None)
+    ranked = f" What differs most between better and worse trials is {largest}." if largest else ""
+    return (
+        f"Recipe search of {history.start.method} for {found.model_name} on {history.task}: share "
+        f"of {history.num_validation} easy validation items right against each hyper-parameter, a "
+        f"point a trial ({len(trials)} trials, {history.num_pruned} stopped early).{ranked}"
+    )

@@ -1,0 +1,136 @@
+"""Places: the category of each axis that a point of the surface falls into."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from dataclasses import dataclass
+
+from study.analysis.names import hidden_rounds, recipe_labels, source_label
+from study.analysis.surface_rows import SurfaceRow, recipe_factors, recipe_text
+from study.formatting import params
+
+FACTOR_AXES: Mapping[str, str] = {
+    "n_train": "labelled items",
+    "k": "examples in the prompt",
+    "learning_rate": "learning rate",
+    "rank": "rank",
+    "epochs": "epochs",
+    "quantization": "quantization",
+    "label_noise": "label noise",
+}
+"""Axes that are hyper-parameters: the recipe's name of it -> title."""
+
+POINT_AXES: Mapping[str, str] = {
+    "model_size": "model size",
+    "difficulty_gap": "difficulty gap",
+    "train_level": "labels used",
+    "test_level": "test level",
+    "threshold": "confidence threshold",
+    "ssrm_round": "self-training round",
+    "method": "method",
+}
+
+AXES: Mapping[str, str] = {**POINT_AXES, **FACTOR_AXES}
+"""All axes that a view can have: name -> title."""
+
+Rank = tuple[int, float, int]
+"""Where a category stands on its axis: known values before unknown, by value, then as planned."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Place:
+    """A category of one axis that a row falls into."""
+
+    key: Hashable
+    label: str
+    rank: Rank
+
+
+def places_of(
+    rows: Sequence[SurfaceRow], axis: str, shown: frozenset[str] = frozenset()
+) -> list[Place | None]:
+    """Returns the place of each row on an axis, None where it has none.
+
+    Args:
+        rows: The surface's rows.
+        axis: Its name.
+        shown: Axes whose category is read off elsewhere, so that no label repeats it.
+
+    Raises:
+        ValueError: If there is no such axis, or no row has a place on it.
+    """
+    if axis not in AXES:
+        raise ValueError(f"axis {axis!r}: a surface has the axes {', '.join(AXES)}")
+    places = all_places(rows, axis, shown)
+    if not any(places):
+        known = [name for name in AXES if any(all_places(rows, name))]
+        raise ValueError(f"axis {axis!r}: no point of this study has one, only {', '.join(known)}")
+    return places
+
+
+def all_places(
+    rows: Sequence[SurfaceRow], axis: str, shown: frozenset[str] = frozenset()
+) -> list[Place | None]:
+    """Returns the place of each row on an axis, all None where nothing has one."""
+    hidden = hidden_rounds(rows) | (shown & {"threshold", "ssrm_round"})
+    if axis == "difficulty_gap":
+        return [_difficulty_gap(row, i, hidden) for i, row in enumerate(rows)]
+    if axis == "train_level":
+        return [_source(row, i, hidden) for i, row in enumerate(rows)]
+    place = _PLACES.get(axis)
+    if place is not None:
+        return [place(row, i) for i, row in enumerate(rows)]
+    if axis == "method":
+        labels = recipe_labels(row.point.recipe for row in rows)
+        return [_named(labels[recipe_text(row.point.recipe)], i) for i, row in enumerate(rows)]
+    return [_factor(row, axis, i) for i, row in enumerate(rows)]
+
+
+def _model_size(row: SurfaceRow, index: int) -> Place:
+    count = row.point.num_params
+    label = f"{row.point.model} ({params(count)})"
+    return Place(key=row.point.model, label=label, rank=(count is None, count or 0, index))
+
+
+def _difficulty_gap(row: SurfaceRow, index: int, hidden: frozenset[str]) -> Place:
+    # The levels are part of the category: pairs of levels with equal gaps are different points.
+    point, gap = row.point, row.point.difficulty_gap
+    levels = f"{source_label(point, hidden)} -> {point.test_level.name}"
+    label = f"{levels}  ({'?' if gap is None else f'{round(gap, 2):+g}'})"
+    return Place(key=levels, label=label, rank=(gap is None, gap or 0.0, index))
+
+
+def _source(row: SurfaceRow, index: int, hidden: frozenset[str]) -> Place:
+    label = source_label(row.point, hidden)
+    return Place(key=row.point.source, label=label, rank=(0, 0.0, index))
+
+
+def _threshold(row: SurfaceRow, index: int) -> Place | None:
+    value = row.point.threshold
+    return None if value is None else Place(key=value, label=f"{value:g}", rank=(0, value, index))
+
+
+def _round(row: SurfaceRow, index: int) -> Place | None:
+    value = row.point.ssrm_round
+    return None if value is None else Place(key=value, label=str(value), rank=(0, value, index))
+
+
+def _factor(row: SurfaceRow, name: str, index: int) -> Place | None:
+    value = recipe_factors(row.point.recipe).get(name)
+    if value is None:
+        return None
+    if isinstance(value, str):
+        return _named(value, index)
+    return Place(key=value, label=f"{value:g}", rank=(0, float(value), index))
+
+
+def _named(label: str, index: int) -> Place:
+    return Place(key=label, label=label, rank=(0, 0.0, index))
+
+
+_PLACES: Mapping[str, Callable[[SurfaceRow, int], Place | None]] = {
+    "model_size": _model_size,
+    "test_level": lambda row, index: _named(row.point.test_level.name, index),
+    "threshold": _threshold,
+    "ssrm_round": _round,
+}

@@ -1,0 +1,165 @@
+"""Surfaces as Plotly figures: plain mappings, for the page and for W&B alike.
+
+A surface is drawn as tiles (bars of one unit), because only bars can be hatched in Plotly: what is
+not resolved has a pattern and a word on it, and is told apart without any colour.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from matplotlib import colormaps
+
+from study.analysis.surface_rows import SurfaceRow
+from study.reporting.surface_views.places import AXES
+from study.reporting.surface_views.tiles import (
+    Status,
+    hover_text,
+    ink_on,
+    is_share,
+    shown_status,
+    tile_text,
+)
+from study.reporting.surface_views.views import VALUES, Panel, Tile, View
+
+LOOKS: Mapping[Status, tuple[str, str]] = {
+    Status.NOT_RESOLVABLE: ("/", "#e8e8e8"),
+    Status.HARD_LABELS_HURT: ("x", "#f3d9c5"),
+    Status.MISSING: (".", "#ffffff"),
+}
+"""Pattern and fill of what has no number to be coloured by."""
+
+SHARE_SCALE, DIFFERENCE_SCALE = "Cividis", "PuOr"
+"""Both can be told apart by colour-blind readers and in grey."""
+
+_BORDER = {"color": "#333333", "width": 1}
+_PATTERN = {"fgcolor": "#8c8c8c", "size": 9, "solidity": 0.15}
+
+MAX_LABELLED_TILES = 500
+"""More tiles than this are too small to be written on."""
+
+Figure = dict[str, Any]
+
+
+def panel_figure(
+    rows: Sequence[SurfaceRow], view: View, panel: Panel, *, with_hover: bool = True
+) -> Figure:
+    """Returns one panel of a view as a Plotly figure.
+
+    Args:
+        rows: The surface's rows.
+        view: The view that the panel is of.
+        panel: The panel.
+        with_hover: False: each tile carries only its row number in `customdata`, and the page puts
+            in the text that it holds once for all views.
+    """
+    groups: dict[Status, list[Tile]] = {}
+    for tile in panel.tiles:
+        groups.setdefault(shown_status(rows[tile.row], view.value), []).append(tile)
+    order = sorted(groups, key=list(Status).index)
+    traces = [
+        _trace(rows, view, groups[kind], kind, len(panel.tiles), with_hover=with_hover)
+        for kind in order
+    ]
+    return {"data": traces, "layout": _layout(view, panel)}
+
+
+def _trace(
+    rows: Sequence[SurfaceRow],
+    view: View,
+    tiles: Sequence[Tile],
+    kind: Status,
+    num_tiles: int,
+    *,
+    with_hover: bool,
+) -> Figure:
+    pattern, fill = LOOKS.get(kind, ("", ""))
+    trace: Figure = {
+        "type": "bar",
+        "name": kind.value,
+        "x": [tile.x for tile in tiles],
+        "base": [tile.y - 0.48 for tile in tiles],
+        "y": [0.96] * len(tiles),
+        "width": [0.96] * len(tiles),
+        "customdata": [tile.row for tile in tiles],
+        "hovertemplate": "%{hovertext}<extra></extra>",
+        "showlegend": kind is not Status.RESOLVED,
+        "marker": {
+            "line": {"color": "#333333", "width": 1},
+            "pattern": _PATTERN | {"shape": pattern},
+        },
+    }
+    if with_hover:
+        trace["hovertext"] = [hover_text(rows[tile.row]) for tile in tiles]
+    if num_tiles <= MAX_LABELLED_TILES:
+        trace |= {
+            "text": [tile_text(rows[tile.row], view.value) for tile in tiles],
+            "textposition": "inside",
+            "insidetextanchor": "middle",
+            "textangle": 0,
+        }
+    if kind is Status.RESOLVED:
+        trace["marker"] |= _coloured(rows, view, tiles)
+    else:
+        trace["marker"]["color"] = fill
+    ink = _inks(trace["marker"]) if kind is Status.RESOLVED else "#000000"
+    return trace | {"textfont": {"size": 13, "color": ink}}
+
+
+def _coloured(rows: Sequence[SurfaceRow], view: View, tiles: Sequence[Tile]) -> Figure:
+    values = [getattr(rows[tile.row], view.value).estimate for tile in tiles]
+    if is_share(view.value):
+        return {
+            "color": values,
+            "colorscale": SHARE_SCALE,
+            "cmin": 0.0,
+            "cmax": 1.0,
+            "colorbar": {"title": {"text": VALUES[view.value]}, "thickness": 14},
+        }
+    points = [100.0 * value for value in values]
+    limit = max(abs(value) for value in points) or 1.0
+    return {
+        "color": points,
+        "colorscale": DIFFERENCE_SCALE,
+        "cmin": -limit,
+        "cmax": limit,
+        "colorbar": {"title": {"text": "points"}, "thickness": 14},
+    }
+
+
+def _inks(marker: Figure) -> list[str]:
+    """The text's colour on each tile; matplotlib knows the same colour scales."""
+    is_cividis = marker["colorscale"] == SHARE_SCALE
+    scale = colormaps["cividis" if is_cividis else DIFFERENCE_SCALE]
+    low, high = marker["cmin"], marker["cmax"]
+    return [ink_on(scale((value - low) / (high - low))) for value in marker["color"]]
+
+
+def _layout(view: View, panel: Panel) -> Figure:
+    def axis(name: str, labels: Sequence[str]) -> Figure:
+        return {
+            "title": {"text": AXES[name], "standoff": 8},
+            "tickvals": list(range(len(labels))),
+            "ticktext": list(labels),
+            "range": [-0.55, len(labels) - 0.45],
+            "zeroline": False,
+            "showgrid": False,
+            "automargin": True,
+        }
+
+    title = f"{VALUES[view.value]}: {panel.label}" if panel.label else VALUES[view.value]
+    return {
+        "title": {"text": title, "x": 0, "xref": "paper", "font": {"size": 15}},
+        "barmode": "overlay",
+        "bargap": 0,
+        "plot_bgcolor": "#ffffff",
+        "paper_bgcolor": "#ffffff",
+        "font": {"family": "system-ui, sans-serif", "color": "#111111"},
+        "height": 170 + 34 * max(len(panel.y_labels), 3),
+        "margin": {"l": 20, "r": 20, "t": 50, "b": 40},
+        "legend": {"orientation": "h", "yanchor": "bottom", "y": 1.0, "xanchor": "right", "x": 1.0},
+        "hoverlabel": {"align": "left", "bgcolor": "#ffffff", "font": {"color": "#111111"}},
+        "xaxis": axis(view.x, panel.x_labels),
+        "yaxis": axis(view.y, panel.y_labels),
+    }

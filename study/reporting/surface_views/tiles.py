@@ -1,0 +1,93 @@
+"""What a tile of a surface looks like and says: shared by the page, W&B and the PNG copies."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from enum import Enum
+
+from study.analysis.surface_rows import SurfaceRow, recipe_text
+from study.formatting import duration, number, percent, span
+from study.statistics.recovery import HARD_LABELS_HURT, RESOLVED
+
+
+class Status(Enum):
+    """What is known of a point; each has a look of its own, so that colour is not needed."""
+
+    RESOLVED = "resolved"
+    NOT_RESOLVABLE = "gap not resolvable"
+    HARD_LABELS_HURT = "hard labels hurt"
+    MISSING = "no estimate"
+
+
+def status(row: SurfaceRow) -> Status:
+    """Returns the status of a point."""
+    if row.verdict is None:
+        return Status.MISSING
+    if row.verdict == RESOLVED:
+        return Status.RESOLVED
+    return Status.HARD_LABELS_HURT if row.verdict == HARD_LABELS_HURT else Status.NOT_RESOLVABLE
+
+
+def shown_status(row: SurfaceRow, value: str) -> Status:
+    """Returns the status of what is shown: a difference is there whatever the share's verdict."""
+    if getattr(row, value).estimate is not None:
+        return Status.RESOLVED
+    found = status(row)
+    return Status.MISSING if found is Status.RESOLVED else found
+
+
+def is_share(value: str) -> bool:
+    """Says whether a value is a share (SGR, residual recovery); else it is a difference."""
+    return value in ("sgr", "residual")
+
+
+def tile_text(row: SurfaceRow, value: str) -> str:
+    """Returns what is written on a tile: the number, or in a word why there is none."""
+    estimate = getattr(row, value).estimate
+    if estimate is not None:
+        return f"{estimate:.2f}" if is_share(value) else percent(estimate, sign=True)
+    words = {Status.MISSING: "missing", Status.HARD_LABELS_HURT: "hurt"}
+    return words.get(status(row), "?")
+
+
+def ink_on(colour: Sequence[float]) -> str:
+    """Returns black or white, whichever has more contrast on a colour (red, green, blue in [0, 1]).
+
+    Source: WCAG 2.2, relative luminance; both inks have a contrast of 4.5 at 0.18.
+    """
+    linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in colour[:3]]
+    luminance = 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+    return "#000000" if luminance > 0.18 else "#ffffff"
+
+
+def hover_text(row: SurfaceRow) -> str:
+    """Returns all that is known of a point, as lines of HTML for a hover label."""
+    point = row.point
+    gap = "?" if point.difficulty_gap is None else f"{point.difficulty_gap:+.2f}"
+    lines = [
+        f"<b>{point.model}, {point.recipe.method}</b>",
+        f"{point.source} -> {point.test_level.name} (difficulty gap {gap})",
+        f"SGR {number(row.sgr.estimate)} {span(row.sgr.low, row.sgr.high)}".rstrip(),
+        f"verdict: {row.verdict or 'no estimate'}",
+        f"zero-shot {percent(row.zero_shot)} %, source {percent(row.easy)} %, "
+        f"hard {percent(row.hard)} %",
+    ]
+    if row.gap.estimate is not None:
+        ends = f"[{percent(row.gap.low, sign=True)}, {percent(row.gap.high, sign=True)}]"
+        lines.append(f"hard - zero-shot {percent(row.gap.estimate, sign=True)} points {ends}")
+    if row.num_items is not None:
+        seeds = "" if row.num_seeds is None else f", {row.num_seeds} seeds"
+        lines.append(f"{row.num_items} items{seeds}")
+    lines.append(f"cost: {duration(row.cell_seconds)} in {row.num_cells} cells")
+    lines += [note for note in (row.verdict_note, row.reason) if note]
+    return "<br>".join([*lines, _wrapped(recipe_text(point.recipe))])
+
+
+def _wrapped(text: str, width: int = 60) -> str:
+    """Breaks a long text at spaces."""
+    lines = [""]
+    for word in text.split():
+        if len(lines[-1]) + len(word) > width:
+            lines.append("")
+        lines[-1] = f"{lines[-1]} {word}".strip()
+    return "<br>".join(lines)

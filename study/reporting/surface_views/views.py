@@ -1,0 +1,216 @@
+"""Views: a surface over any two axes, all others fixed or faceted. No value is ever averaged.
+
+Every point falls on one tile of one panel: what neither axis says of a point and no fixed value
+decides becomes a facet by itself, so that two points never share a tile.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from study.analysis.names import hidden_rounds, recipe_labels, source_label
+from study.analysis.surface_rows import SurfaceRow, recipe_text
+from study.artifacts.roles import Role
+from study.reporting.surface_views.places import (
+    AXES,
+    FACTOR_AXES,
+    Place,
+    Rank,
+    all_places,
+    places_of,
+)
+
+__all__ = ["AXES", "VALUES", "Panel", "Tile", "View", "make_view", "varying_axes"]
+
+VALUES: Mapping[str, str] = {
+    "sgr": "SGR",
+    "easy_gain": "source minus zero-shot (points)",
+    "hard_gain": "hard minus zero-shot (points)",
+    "hard_minus_easy": "hard minus source (points)",
+    "ssrm_gain": "self-trained minus its start (points)",
+    "residual": "residual recovery",
+}
+"""What a surface can show: name -> title."""
+
+OF_SELF_TRAINING = ("ssrm_gain", "residual")
+"""Values that only points of self-training have."""
+
+ROLES: Mapping[Role, str] = {
+    "labels": "labels alone",
+    "self-training": "self-training",
+    "control": "controls",
+}
+"""How a panel names what its conditions are there for: controls never stand among results."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Tile:
+    """One point in a panel."""
+
+    x: int
+    y: int
+    row: int
+    """Its number among the surface's rows."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Panel:
+    """The tiles of one combination of all that is not on an axis."""
+
+    label: str
+    x_labels: tuple[str, ...]
+    y_labels: tuple[str, ...]
+    tiles: tuple[Tile, ...]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class View:
+    """A surface over two axes."""
+
+    x: str
+    y: str
+    value: str
+    panels: tuple[Panel, ...]
+
+    @property
+    def title(self) -> str:
+        """What the view shows over what."""
+        return f"{VALUES[self.value]} over {AXES[self.x]} and {AXES[self.y]}"
+
+
+def make_view(
+    rows: Sequence[SurfaceRow],
+    *,
+    x: str = "model_size",
+    y: str = "difficulty_gap",
+    value: str = "sgr",
+    fixed: Mapping[str, str] | None = None,
+) -> View:
+    """Lays the points of a surface out over two axes.
+
+    Args:
+        rows: The surface's rows.
+        x: Name of an axis, see `AXES`.
+        y: Name of another axis.
+        value: What is shown, see `VALUES`.
+        fixed: Axis -> the one category that is kept, as its label says it (a model's name for the
+            model size, a level's name for a level).
+
+    Returns:
+        One panel for each combination of what is left.
+
+    Raises:
+        ValueError: If an axis, value or category is unknown, or no point is left.
+    """
+    fixed = dict(fixed or {})
+    if value not in VALUES:
+        raise ValueError(f"value {value!r}: a surface shows one of {', '.join(VALUES)}")
+    if value in OF_SELF_TRAINING and all(row.point.threshold is None for row in rows):
+        raise ValueError(f"value {value!r}: no point of this study trains itself")
+    if x == y:
+        raise ValueError(f"a surface has two different axes, got {x!r} twice")
+    shown = frozenset((x, y))
+    places = {axis: places_of(rows, axis, shown) for axis in (x, y, *fixed)}
+    kept = _keep(rows, places, fixed)
+    kept = [i for i in kept if places[x][i] is not None and places[y][i] is not None]
+    if not kept:
+        raise ValueError(f"no point of this study has both a {AXES[x]} and a {AXES[y]}")
+    facets = _facets(rows, kept, {x, y, *fixed})
+    panels = []
+    for label in dict.fromkeys(facets.values()):
+        members = [i for i in kept if facets[i] == label]
+        panels.append(_panel(label, members, places[x], places[y]))
+    return View(x=x, y=y, value=value, panels=tuple(panels))
+
+
+def varying_axes(rows: Sequence[SurfaceRow]) -> tuple[str, ...]:
+    """Returns the axes on which the study's points differ."""
+    varying = []
+    for axis in AXES:
+        labels = {place.label for place in all_places(rows, axis) if place is not None}
+        if len(labels) > 1:
+            varying.append(axis)
+    return tuple(varying)
+
+
+def _keep(
+    rows: Sequence[SurfaceRow],
+    places: Mapping[str, Sequence[Place | None]],
+    fixed: Mapping[str, str],
+) -> list[int]:
+    kept = list(range(len(rows)))
+    for axis, wanted in fixed.items():
+        names = {
+            i: (str(place.key), place.label)
+            for i, place in enumerate(places[axis])
+            if place is not None
+        }
+        if not any(wanted in pair for pair in names.values()):
+            known = ", ".join(dict.fromkeys(key for key, _ in names.values()))
+            raise ValueError(f"{axis}={wanted!r}: this study has {known}")
+        kept = [i for i in kept if wanted in names.get(i, ())]
+    if not kept:
+        chosen = ", ".join(f"{axis}={wanted}" for axis, wanted in fixed.items())
+        raise ValueError(f"no point of this study has {chosen}")
+    return kept
+
+
+def _facets(rows: Sequence[SurfaceRow], kept: Sequence[int], taken: set[str]) -> dict[int, str]:
+    """Names each row by all that no axis and no fixed value says of it."""
+    has_gap = "difficulty_gap" in taken
+    has_source = has_gap or "train_level" in taken
+    covered = {
+        "model": "model_size" in taken,
+        "condition": has_source,
+        "test": has_gap or "test_level" in taken,
+        # A source names its threshold and round, unless an axis does.
+        "threshold": has_source or "threshold" in taken,
+        "round": has_source or "ssrm_round" in taken,
+        "recipe": "method" in taken,
+    }
+    hidden = hidden_rounds(rows) | {"threshold", "ssrm_round"}
+    without = frozenset(taken & FACTOR_AXES.keys())
+    labels = recipe_labels((rows[i].point.recipe for i in kept), without=without)
+    parts: dict[str, dict[int, str]] = {"task": {}, "role": {}, **{name: {} for name in covered}}
+    for i in kept:
+        point = rows[i].point
+        parts["task"][i] = f"{point.task} by {point.measure}"
+        parts["recipe"][i] = labels[recipe_text(point.recipe)]
+        parts["model"][i] = point.model
+        parts["role"][i] = ROLES[rows[i].role]
+        parts["condition"][i] = f"trained on {source_label(point, hidden)}"
+        parts["test"][i] = f"tested on {point.test_level.name}"
+        parts["threshold"][i] = "" if point.threshold is None else f"threshold {point.threshold:g}"
+        parts["round"][i] = "" if point.ssrm_round is None else f"round {point.ssrm_round}"
+    shown = [
+        part
+        for name, part in parts.items()
+        if not covered.get(name, False) and len(set(part.values())) > 1
+    ]
+    return {i: ", ".join(filter(None, (part[i] for part in shown))) for i in kept}
+
+
+def _panel(
+    label: str,
+    members: Sequence[int],
+    x_places: Sequence[Place | None],
+    y_places: Sequence[Place | None],
+) -> Panel:
+    x_order, y_order = _order(members, x_places), _order(members, y_places)
+    tiles = []
+    for i in members:
+        x_place, y_place = x_places[i], y_places[i]
+        if x_place is not None and y_place is not None:
+            tiles.append(Tile(x=x_order[x_place.label], y=y_order[y_place.label], row=i))
+    return Panel(label=label, x_labels=tuple(x_order), y_labels=tuple(y_order), tiles=tuple(tiles))
+
+
+def _order(members: Sequence[int], places: Sequence[Place | None]) -> dict[str, int]:
+    """Numbers the categories of an axis by rank, each by its best row's."""
+    ranks: dict[str, Rank] = {}
+    for i in members:
+        place = places[i]
+        if place is not None:
+            ranks[place.label] = min(ranks.get(place.label, place.rank), place.rank)
+    return {label: number for number, label in enumerate(sorted(ranks, key=lambda k: ranks[k]))}

@@ -1,0 +1,123 @@
+"""Trends over points that share cells, with the joint covariance of those points.
+
+A trend of SGR is never a trend of SGR values: unresolved points would drop out and the rest are a
+selection. Tested is the slope of a linear contrast over ALL points, such as the numerator
+easy - zero_shot, or its excess over the SGR of all points together. The intervals are about these
+points, new items and new seeds; that the points may not lie on a line does not enter them.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+
+from study.statistics.across_points.pooling import PointArms, PooledSums
+from study.statistics.differences import Difference, check_level, t_difference
+from study.statistics.influences import Contrast
+from study.statistics.marginal_means import FloatArray
+
+EASY_GAIN: Final[Contrast] = {"easy": 1.0, "zero_shot": -1.0}
+HARD_GAIN: Final[Contrast] = {"hard": 1.0, "zero_shot": -1.0}
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Trend:
+    """Slope of a contrast over points."""
+
+    slope: Difference | None
+    """Change of the contrast (a fraction) per unit of the covariate; None with the reason."""
+    mean: Difference | None
+    """The contrast's mean over the points."""
+    num_points: int
+    reason: str
+    """Why there is no slope; empty where there is one."""
+
+
+def trend(points: Sequence[PointArms], contrast: Contrast, *, level: float = 0.95) -> Trend:
+    """Least-squares slope of a contrast over the points' covariates.
+
+    Args:
+        points: All points, resolved or not; arms with item ids and draw ids.
+        contrast: Role -> weight, such as `EASY_GAIN`.
+        level: Coverage of the intervals, in (0, 1).
+
+    Returns:
+        Slope and mean with intervals from the joint covariance of the points, and the p-value of
+        the null "no slope".
+
+    Raises:
+        ValueError: If level is no coverage or a point cannot be estimated.
+    """
+    check_level(level)
+    reason = _why_no_slope(points)
+    if reason:
+        return Trend(slope=None, mean=None, num_points=len(points), reason=reason)
+    sums = PooledSums(2)
+    for point, weight in zip(points, _slope_weights(points), strict=True):
+        sums.add(point, [contrast], np.array([[weight, 1.0 / len(points)]]))
+    found = sums.moments()
+    return Trend(
+        slope=t_difference(found.combine([1.0, 0.0]), level=level),
+        mean=t_difference(found.combine([0.0, 1.0]), level=level),
+        num_points=len(points),
+        reason="",
+    )
+
+
+def sgr_trend(points: Sequence[PointArms], *, level: float = 0.95) -> Trend:
+    """Tests whether SGR changes along the covariate, from all points at once.
+
+    The slope is that of easy_gain - theta hard_gain, where theta is the pooled SGR of the same
+    points: 0 if SGR is the same everywhere, however much the gap itself changes. The uncertainty
+    of theta is in the interval (first-order).
+
+    Args:
+        points: All points, resolved or not; roles zero_shot, easy, hard.
+        level: Coverage of the intervals, in (0, 1).
+
+    Returns:
+        The slope; none where the gap of all points together is not resolvable.
+
+    Raises:
+        ValueError: If level is no coverage or a point cannot be estimated.
+    """
+    check_level(level)
+    reason = _why_no_slope(points)
+    if reason:
+        return Trend(slope=None, mean=None, num_points=len(points), reason=reason)
+    sums, share = PooledSums(4), 1.0 / len(points)
+    for point, w in zip(points, _slope_weights(points), strict=True):
+        sums.add(point, [EASY_GAIN, HARD_GAIN], np.array([[w, 0, share, 0], [0, w, 0, share]]))
+    found = sums.moments()
+    gap = t_difference(found.combine([0.0, 0.0, 0.0, 1.0]), level=level)
+    if gap.low is None or gap.low <= 0.0:
+        reason = "the mean gap of the points is not above 0, so they have no pooled SGR"
+        return Trend(slope=None, mean=None, num_points=len(points), reason=reason)
+    slope_gap, gain, mean_gap = (float(value) for value in found.values[1:])
+    theta, lever = gain / mean_gap, slope_gap / mean_gap
+    linear = found.combine([1.0, -theta, -lever, theta * lever])
+    # The last two weights carry the error of theta; they add nothing to the estimate itself.
+    return Trend(
+        slope=t_difference(linear, level=level),
+        mean=None,
+        num_points=len(points),
+        reason="",
+    )
+
+
+def _why_no_slope(points: Sequence[PointArms]) -> str:
+    """The reason why a slope over these points does not exist; empty where it does."""
+    places = {point.covariate for point in points}
+    if not all(np.isfinite(place) for place in places):
+        raise ValueError(f"covariates must be finite, got {sorted(places)}")
+    if len(places) < 2:
+        return f"a slope needs two different covariates, got {sorted(places)}"
+    return ""
+
+
+def _slope_weights(points: Sequence[PointArms]) -> FloatArray:
+    """[points] weights whose sum with the contrasts is the least-squares slope."""
+    centred = np.array([point.covariate for point in points])
+    centred = centred - centred.mean()
+    return np.asarray(centred / float(centred @ centred), dtype=np.float64)

@@ -1,0 +1,4 @@
+"""What a design can resolve before it runs.
+
+`power`, `variances`, `logit_model`.
+"""

@@ -1,0 +1,133 @@
+"""What W&B is told: rows of plain values, and the bundle of a study's files.
+
+Nothing here knows W&B. Paths of the machine, environment variables and addresses stay out: a row
+holds what a plan and a record say of a cell, and a record holds none of them.
+"""
+
+from __future__ import annotations
+
+import io
+import zipfile
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import pyarrow as pa
+
+from search_spaces.cell import Cell
+from study.analysis.preferences.rewardbench import SUBSETS
+from study.analysis.surface_rows import SSRM_OPTIONS, Scalar, recipe_factors, recipe_text
+from trainables.cells.planned import PlannedCell
+from trainables.storage import layout
+from trainables.storage.filesystem import Storage
+from trainables.storage.records import Record
+
+REWARD_NUMBERS = ("accuracy", "ceiling", *SUBSETS, "four_sections", "with_prior_sets")
+"""What a summary tells of a reward model, where it is known."""
+
+MAX_RESULTS = 500
+"""Rows of one table that a summary tells of; the table has more."""
+
+SELECTION = ("num_pool", "num_selected", "threshold")
+"""What a row tells of a round of self-training; the threshold is the one in force."""
+
+
+def cell_factors(planned: PlannedCell) -> dict[str, Scalar]:
+    """Returns everything a cell can be grouped by; W&B cannot group by tags."""
+    cell = planned.cell
+    level = planned.train_level
+    return {
+        "model": planned.model_name,
+        "model_content": cell.model,
+        "dtype": cell.dtype,
+        "task": cell.task,
+        "measure": planned.measure,
+        "method": cell.recipe.method,
+        "condition": planned.condition,
+        "variant": planned.variant,
+        "train_level": None if level is None else level.name,
+        "seed": cell.seed,
+        **_round_factors(cell),
+        "study_seed": cell.study_seed,
+        "recipe": recipe_text(cell.recipe),
+        **recipe_factors(cell.recipe),
+        "parent": cell.parent,
+        "data_hash": cell.data_hash,
+        "split_hash": cell.split_hash,
+        "cell_id": planned.id,
+    }
+
+
+def cell_row(planned: PlannedCell, record: Record) -> dict[str, Scalar]:
+    """Returns one finished cell: its factors, its accuracy and its time."""
+    seconds = {f"seconds_{name}": value for name, value in record.seconds.items()}
+    selection = record.selection or {}
+    chosen = {name: selection.get(name) for name in SELECTION} if selection else {}
+    return {
+        **cell_factors(planned),
+        "accuracy": record.accuracy,
+        "num_items": record.num_items,
+        **seconds,
+        **chosen,
+        "host": str(record.execution.get("host", "")),
+        "notes": "; ".join(record.notes),
+    }
+
+
+def _round_factors(cell: Cell) -> dict[str, Scalar]:
+    """A round of self-training: which one, what it asks for; nothing for another cell."""
+    options = cell.self_training
+    if options is None:
+        return {}
+    return {
+        "targets": options.targets,
+        "rule": options.rule,
+        "tau": options.threshold,
+        **{column: getattr(options, name) for name, column in SSRM_OPTIONS.items()},
+        "ssrm_round": cell.round,
+    }
+
+
+def results_summary(tables: Mapping[str, pa.Table]) -> dict[str, Scalar]:
+    """Returns what a run's summary says of reward models, policies and failure detectors.
+
+    Args:
+        tables: Those of `wandb_logs.TABLES` that the study has.
+    """
+    found: dict[str, Scalar] = {}
+    for row in _rows(tables, "reward models"):
+        if row["subset"] is None and row["accuracy"] is not None:
+            name = f"reward/{row['task']} {row['model']} {_method(row['recipe'])} {row['source']}"
+            numbers = {column: row[column] for column in REWARD_NUMBERS}
+            found |= {f"{name}/{c}": value for c, value in numbers.items() if value is not None}
+    for row in _rows(tables, "policies"):
+        if row["win_rate"] is not None:
+            name = f"wins/{row['model']} {row['source']}: {row['first']} over {row['second']}"
+            found |= {f"{name}/{c}": row[c] for c in ("win_rate", "low", "high", "p_value")}
+    if "failure detectors" in tables:
+        found["num_warnings"] = sum(
+            row["num_warned"] > 0 for row in tables["failure detectors"].to_pylist()
+        )
+    return found
+
+
+def _rows(tables: Mapping[str, pa.Table], name: str) -> list[dict[str, Any]]:
+    rows: list[dict[str, Any]] = tables[name].to_pylist() if name in tables else []
+    return rows[:MAX_RESULTS]
+
+
+def _method(recipe: str) -> str:
+    return recipe.partition("(")[0]
+
+
+def zip_records(storage: Storage, cell_ids: Iterable[str]) -> bytes:
+    """Returns the records and scores of these cells as one zip file.
+
+    One file, because services limit the files of a run and a study can have 10,000 cells.
+    """
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_STORED) as bundle:
+        for id_ in cell_ids:
+            for key in (layout.record(id_), layout.scores(id_)):
+                # A fixed date: equal records make an equal bundle.
+                bundle.writestr(zipfile.ZipInfo(key), storage.read_bytes(key))
+    return buffer.getvalue()

@@ -1,0 +1,93 @@
+"""A W&B Report of a study: panels over its runs, and the sentences of our own report.
+
+wandb-workspaces is optional: without it, or without a key, the caller is told what is missing.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+from study.analysis.names import recipe_labels
+from study.analysis.surface import Surface
+from study.artifacts.plan import Plan
+from study.reporting.sentences import question, sentence, verdict
+from study.tracking.wandb_runs import PROJECT, tracking_mode
+
+MAX_SENTENCES = 40
+"""Sentences in the report; the table of the aggregation run has every point."""
+
+
+def save_wandb_report(plan: Plan, surface: Surface) -> str:
+    """Saves the report as a draft and returns its address, or says what is missing."""
+    try:
+        import wandb_workspaces.reports.v2 as wr
+    except ImportError:
+        return "not made: the package wandb-workspaces is missing (pip install wandb-workspaces)"
+    report = build_report(wr, plan, surface)
+    if tracking_mode() != "online":
+        return (
+            f"built with {len(report.blocks)} blocks, but not saved: there is no W&B key (set "
+            "WANDB_API_KEY or run `wandb login`)"
+        )
+    try:
+        report.save(draft=True)
+    except Exception as error:
+        # The service may refuse for many reasons; the study's own report is there all the same.
+        return f"not saved: {type(error).__name__}: {error}"
+    return f"draft saved: {report.url}"
+
+
+def build_report(wr: Any, plan: Plan, surface: Surface) -> Any:
+    """Returns the report as an object of the given wandb_workspaces.reports.v2."""
+    project = os.environ.get("WANDB_PROJECT", PROJECT)
+    cells, aggregate = _runsets(wr, plan, project)
+    blocks = [
+        wr.H1(text=question(plan)),
+        wr.P(text=verdict(surface)),
+        wr.H2(text="Surface"),
+        wr.PanelGrid(
+            runsets=[aggregate],
+            panels=[wr.MediaBrowser(media_keys=["figures/surface"], num_columns=1)],
+        ),
+        wr.H2(text="Cells"),
+        wr.PanelGrid(
+            runsets=[cells],
+            panels=[
+                wr.BarPlot(title="accuracy", metrics=["accuracy"], groupby="config.condition"),
+                wr.LinePlot(title="loss", x="optimizer_step", y=["loss"]),
+            ],
+        ),
+        wr.H2(text="Points"),
+        wr.UnorderedList(items=_sentences(surface)),
+    ]
+    # Without a key the package cannot look the user up, and fails where no entity is given.
+    entity = os.environ.get("WANDB_ENTITY", "")
+    known = {"entity": entity} if entity or tracking_mode() != "online" else {}
+    return wr.Report(
+        project=project,
+        **known,
+        title=f"{plan.space.name}: supervision gap recovered",
+        description=verdict(surface),
+        blocks=blocks,
+    )
+
+
+def _sentences(surface: Surface) -> list[str]:
+    labels = recipe_labels(row.point.recipe for row in surface.rows)
+    return [sentence(row, labels, surface.level) for row in surface.rows[:MAX_SENTENCES]]
+
+
+def _runsets(wr: Any, plan: Plan, project: str) -> tuple[Any, Any]:
+    """The runs of the cells, grouped as the study is, and that of the aggregation."""
+    study = f"Group = '{plan.space.name}'"
+    cells = wr.Runset(
+        project=project,
+        name="cells",
+        filters=f"{study} and JobType != 'aggregate' and JobType != 'block'",
+        groupby=["config.method", "config.condition"],
+    )
+    aggregate = wr.Runset(
+        project=project, name="aggregate", filters=f"{study} and JobType = 'aggregate'"
+    )
+    return cells, aggregate

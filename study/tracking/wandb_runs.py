@@ -1,0 +1,139 @@
+"""Runs in Weights & Biases, online or offline: the only module that imports wandb, and lazily.
+
+Without a key a run is written offline below the run folder, for `wandb sync`; nothing ever asks
+for one. What could carry a secret or a private fact (command line, environment, host and user
+names, git remotes, console output) is switched off.
+"""
+
+from __future__ import annotations
+
+import logging
+import netrc
+import os
+import sys
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlparse
+
+from study.artifacts.plan import Plan
+from trainables.storage import layout
+from trainables.storage.filesystem import Storage
+
+PROJECT = "scarce-labels"
+
+INIT_TIMEOUT_S = 20.0
+"""How long an online run waits for the server before it is written offline."""
+
+FINISH_TIMEOUT_S = 60.0
+"""How long the end of a run waits for its upload."""
+
+
+def tracking_mode() -> str:
+    """Returns `WANDB_MODE` where it is set, else `online` with a key and `offline` without."""
+    mode = os.environ.get("WANDB_MODE", "").lower()
+    if os.environ.get("WANDB_DISABLED", "").lower() in ("1", "true"):
+        mode = "disabled"
+    return mode or ("online" if _has_key() else "offline")
+
+
+def _has_key() -> bool:
+    """Says whether W&B would find a key by itself; the key is neither kept nor passed on."""
+    if os.environ.get("WANDB_API_KEY") or os.environ.get("WANDB_IDENTITY_TOKEN_FILE"):
+        return True
+    address = os.environ.get("WANDB_BASE_URL", "https://api.wandb.ai")
+    try:
+        return urlparse(address).hostname in netrc.netrc(os.environ.get("NETRC")).hosts
+    except (OSError, netrc.NetrcParseError):
+        return False
+
+
+class WandbRuns:
+    """Opens W&B runs of one study, online or offline. Everything that touches wandb is here."""
+
+    def __init__(self, storage: Storage, plan: Plan) -> None:
+        self._storage = storage
+        self._plan = plan
+        self._space = plan.space.name
+        self._temporary: tempfile.TemporaryDirectory[str] | None = None
+        if storage.is_local:
+            self._folder = Path(storage.path(layout.wandb(self._space))).parent
+        else:
+            self._temporary = tempfile.TemporaryDirectory(prefix="wandb-")
+            self._folder = Path(self._temporary.name)
+
+    def open(
+        self,
+        name: str,
+        *,
+        job_type: str,
+        config: Mapping[str, Any],
+        run_id: str | None = None,
+    ) -> Any:
+        """Returns a new run of the study's group."""
+        wandb = self.module()
+        self._folder.mkdir(parents=True, exist_ok=True)
+        arguments: dict[str, Any] = {
+            "project": os.environ.get("WANDB_PROJECT", PROJECT),
+            "group": self._space,
+            "job_type": job_type,
+            "name": name,
+            "config": dict(config),
+            "dir": self._folder,
+            "id": run_id,
+            "resume": None if run_id is None else "allow",
+            "reinit": "create_new",
+            "settings": _settings(wandb),
+        }
+        mode = tracking_mode()
+        try:
+            return wandb.init(mode=mode, **arguments)
+        except wandb.errors.CommError as error:
+            warn(f"the server did not answer ({type(error).__name__}): this run is offline")
+            return wandb.init(mode="offline", **arguments)
+
+    def module(self) -> Any:
+        """Returns wandb, imported here so that a study without tracking does not pay for it."""
+        for name in ("WANDB_DATA_DIR", "WANDB_CACHE_DIR", "WANDB_CONFIG_DIR"):
+            # Offline artifacts wait in the data folder: it has to stay with the runs.
+            os.environ.setdefault(name, str(self._folder / "wandb" / "files"))
+        os.environ.setdefault("WANDB_SILENT", "true")
+        import wandb
+
+        logging.getLogger("wandb").setLevel(logging.WARNING)  # debug.log would hold absolute paths
+        return wandb
+
+    def close(self) -> None:
+        """Copies the runs of a study in a bucket to it."""
+        if self._temporary is None:
+            return
+        root = self._folder / "wandb"
+        for path in sorted(root.rglob("*")):
+            if path.is_file() and not path.is_symlink():
+                key = f"{layout.wandb(self._space)}/{path.relative_to(root).as_posix()}"
+                self._storage.write_bytes(key, path.read_bytes())
+        self._temporary.cleanup()
+
+
+def _settings(wandb: Any) -> Any:
+    known = wandb.Settings.model_fields
+    wanted = {
+        "silent": True,
+        "console": "off",
+        "disable_git": True,
+        "disable_code": True,
+        # Machine facts would carry the command line, the host's name, paths and the user's mail.
+        "program": "study",
+        "x_disable_meta": True,
+        "x_disable_stats": True,
+        "x_disable_machine_info": True,
+        "init_timeout": INIT_TIMEOUT_S,
+        "finish_timeout": FINISH_TIMEOUT_S,
+    }
+    return wandb.Settings(**{name: value for name, value in wanted.items() if name in known})
+
+
+def warn(message: str) -> None:
+    """Prints what went wrong with W&B, in one line."""
+    print(f"W&B: {message}", file=sys.stderr)

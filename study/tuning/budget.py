@@ -1,0 +1,135 @@
+"""What recipe searches may spend: the most that their trials can take, before the first begins.
+
+How many epochs a trial has is found on the way, and the worse half is stopped early. So each trial
+is priced as if it were the largest of its ranges and went to its end: an upper bound.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from search_spaces.base_models import BaseModelRef, Footprint
+from search_spaces.recipes import LinearProbe, TrainedRecipe, WeightTraining
+from search_spaces.space import Space
+from search_spaces.tuning import IntRange, LogUniform, Range, with_parameters
+from study.cost.budget import most_nodes
+from study.cost.flops import CHARS_PER_TOKEN, PROBE_SHARE, UNKNOWN_PARAMS, TaskSize, recipe_flop
+from study.cost.jobs import Job, Market, check_budget, check_room
+from study.cost.memory import ModelShape
+from study.cost.pricer import Pricer
+from study.cost.text import describe_cost
+from trainables.tuning.trial import EasyItems, Search
+
+
+def largest_recipe(search: Search) -> TrainedRecipe:
+    """Returns the recipe at the upper end of every range: most work, most memory."""
+    history = search.history
+    largest = {name: _largest(range_) for name, range_ in history.ranges.items()}
+    return with_parameters(history.start, largest)
+
+
+def trial_flop(search: Search) -> float:
+    """Returns the most floating-point operations that a trial can take.
+
+    Weights are judged after each epoch; a probe extracts the states of all its items itself.
+    """
+    recipe = largest_recipe(search)
+    size = _size(search.items)
+    num_params = search.source.num_params or UNKNOWN_PARAMS
+    if isinstance(recipe, WeightTraining):
+        size = replace(size, num_test=size.num_test * recipe.epochs)
+    flop = recipe_flop(recipe, None, num_params, size)
+    return flop / PROBE_SHARE if isinstance(recipe, LinearProbe) else flop
+
+
+class SearchBudget:
+    """Prices the trials that are left and holds them against the user's `--max-cost`.
+
+    Args:
+        space: Its footprints; a trial is one worker's.
+        searches: Each with its base model and the trials that are left.
+        market: The prices.
+        max_cost: At most this much is spent, $; None: whatever it takes.
+    """
+
+    def __init__(
+        self,
+        space: Space,
+        searches: Sequence[tuple[BaseModelRef, Search, int]],
+        market: Market,
+        max_cost: float | None,
+    ) -> None:
+        self._market, self._max_cost = market, max_cost
+        models = dict.fromkeys(model for model, _, _ in searches)
+        alone = tuple(_alone(space, model) for model in models)
+        self._space = space.model_copy(update={"models": alone})
+        self._shapes: Mapping[str, ModelShape] = {
+            model.name: _shape(model, search) for model, search, _ in searches
+        }
+        self._jobs = tuple(
+            Job(
+                model=model.name,
+                recipe=largest_recipe(search),
+                num_cells=left,
+                flop=left * trial_flop(search),
+            )
+            for model, search, left in searches
+        )
+
+    def approve(self, *, has_gpus: bool) -> int | None:
+        """Prints what the trials cost at most; returns the nodes that may run at once.
+
+        Args:
+            has_gpus: Whether a trial gets a GPU where its footprint leaves that open.
+
+        Returns:
+            None: as many as there are.
+
+        Raises:
+            CostError: If that is more than the budget, or not known while there is a budget.
+            NoRoomError: If the machines are known, and a base does not fit.
+        """
+        market = replace(self._market, has_gpus=has_gpus)
+        cost = Pricer(self._space, self._shapes, self._jobs, market, {}).study(self._jobs)
+        print("\n".join(describe_cost(cost, what="left")), flush=True)
+        print("            an upper bound: every trial at the upper end of its ranges, to its end")
+        check_room(cost)
+        check_budget(cost, self._max_cost)
+        return most_nodes(cost, self._max_cost)
+
+
+def _largest(range_: Range) -> Any:
+    if isinstance(range_, LogUniform | IntRange):
+        return range_.high
+    return max(range_.values, key=lambda value: len(value) if isinstance(value, tuple) else value)
+
+
+def _size(items: EasyItems) -> TaskSize:
+    held = (*items.labelled, *items.validation)
+    characters = sum(len(item.question) + sum(map(len, item.choices)) for item in held)
+    return TaskSize(
+        num_test=len(items.validation),
+        num_items=len(held),
+        tokens_per_item=characters / CHARS_PER_TOKEN / max(len(held), 1),
+        num_choices=sum(len(item.choices) for item in held) / max(len(held), 1),
+    )
+
+
+def _alone(space: Space, model: BaseModelRef) -> BaseModelRef:
+    """Returns the model with a footprint for trials: as many beside each other as a node holds."""
+    footprint: Footprint = space.footprint_of(model).model_copy(update={"workers": None})
+    return model.model_copy(update={"footprint": footprint})
+
+
+def _shape(model: BaseModelRef, search: Search) -> ModelShape:
+    source = search.source
+    return ModelShape(
+        num_params=source.num_params,
+        dtype=model.dtype,
+        num_layers=source.num_layers,
+        hidden_size=source.hidden_size,
+        vocab_size=source.vocab_size,
+        num_expert_params=source.num_expert_params,
+    )

@@ -1,0 +1,14 @@
+"""Short names of recipes."""
+
+from __future__ import annotations
+
+from search_spaces.recipes import QLoRA
+from study.analysis.names import recipe_labels
+from study.analysis.surface_rows import recipe_text
+
+
+def test_a_factor_that_one_recipe_leaves_to_its_axis_names_the_other() -> None:
+    plain, scalar = QLoRA(), QLoRA(head="scalar", prompt="text")
+    labels = recipe_labels([plain, scalar])
+    assert labels[recipe_text(plain)] == "qlora head=language model"
+    assert labels[recipe_text(scalar)] == "qlora head=scalar prompt=text"

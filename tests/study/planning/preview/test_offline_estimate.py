@@ -1,0 +1,187 @@
+"""A dry run without data or weights: it counts what the plan would have, and says what it lacks."""
+
+from __future__ import annotations
+
+import re
+import socket
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from search_spaces.base_models import BaseModelRef
+from search_spaces.recipes import InContext, QLoRA, Reasoning
+from search_spaces.registry import named_spaces
+from search_spaces.space import Space, TaskAxis
+from search_spaces.studies.lab.micro import EASY, HARD, MEDIUM, SINGLE_STEPS, micro
+from search_spaces.studies.lab.ssrm_micro import ssrm_micro
+from search_spaces.studies.published.cost import cost_micro
+from search_spaces.studies.published.hase2024 import hase2024
+from search_spaces.studies.published.noise import noise_micro
+from search_spaces.supervision import Condition, Labels, SelfTraining
+from study.artifacts.costs import BaseCost
+from study.cli import open_market
+from study.cost.flops import TaskSize
+from study.planning.planner import make_plan
+from study.planning.preview.offline_estimate import count, look_at_models, price_outlook
+from study.planning.preview.summary import describe_unloaded
+from study.sweep import main
+
+MARKET = open_market(None, None)
+
+
+def rounds_of_all_kinds() -> Space:
+    """Rounds, controls and methods that share cells, or cannot serve a condition."""
+    trained = {"levels": ("easy",), "unlabelled": ("medium", "hard")}
+    return Space(
+        name="rounds",
+        models=(BaseModelRef(name="micro-s"), BaseModelRef(name="micro-m")),
+        tasks=(
+            TaskAxis(
+                task="micro",
+                measure="steps",
+                train_levels=(EASY, MEDIUM, HARD),
+                test_levels=(MEDIUM, HARD, SINGLE_STEPS[0]),
+                conditions=(
+                    Condition(name="by-level", self_training=by_level(), rounds=2, **trained),
+                    Condition(name="first round only", self_training=by_level(), **trained),
+                    Condition(
+                        name="oracle", self_training=by_level("oracle", 10), rounds=3, **trained
+                    ),
+                    Condition(
+                        name="tested",
+                        self_training=SelfTraining(calibration="temperature", n_validation=8),
+                        **trained,
+                    ),
+                    Condition(name="mixed", levels=("easy", "hard"), n_train=4),
+                    Condition(name="like easy", levels=("easy",)),
+                    Condition(name="wrong", labels=Labels(kind="random")),
+                ),
+            ),
+            TaskAxis(
+                task="micro",
+                measure="grade",
+                train_levels=SINGLE_STEPS[:1],
+                test_levels=SINGLE_STEPS[:1],
+                methods=(InContext(k=2), QLoRA(n_train=4)),
+            ),
+        ),
+        methods=(QLoRA(n_train=8), QLoRA(n_train=4), InContext(k=4, quantization="nf4")),
+        seeds=3,
+    )
+
+
+def by_level(targets: str = "pseudo", number: int = 20) -> SelfTraining:
+    return SelfTraining(admission="by-level", targets=targets, max_unlabelled=number)
+
+
+@pytest.mark.parametrize(
+    "space", [ssrm_micro(), noise_micro(), cost_micro(), rounds_of_all_kinds()]
+)
+def test_counts_are_those_of_the_plan(space: Space) -> None:
+    plan, _ = make_plan(space)
+    outlook = count(space)
+    assert outlook.num_points == len(plan.points)
+    assert outlook.num_cells == len(plan.cells)
+    assert outlook.cells_by_method == Counter(cell.cell.recipe.method for cell in plan.cells)
+
+
+@pytest.mark.parametrize("name", ["hase2024", "gap", "noise", "cost", "small"])
+def test_a_space_is_told_without_data_or_weights(name: str) -> None:
+    space = named_spaces()[name]()
+    text = describe_unloaded(space, "no network", None, MARKET)[0]
+    assert text.startswith(f"Space {name}: NOT CHECKED, no ids")
+    assert "unknown" not in text.replace("grade 6 unknown, grade 7 unknown", "")
+    assert all(model.name in text for model in space.models)
+    assert text.count("not checked") == len(space.models) + len({a.task for a in space.tasks})
+
+
+@pytest.mark.parametrize("name", sorted(named_spaces()))
+def test_every_space_is_told_without_a_network_at_once_and_quietly(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    looks: list[object] = []
+
+    def no_network(host: object, *args: object, **options: object) -> None:
+        looks.append(host)
+        raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+
+    monkeypatch.setattr(socket, "getaddrinfo", no_network)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    assert main([name, "--dry-run", "--out", str(tmp_path / "runs")]) == 0
+    said = capfd.readouterr()
+    assert said.err == "" and "Retrying" not in said.out
+    assert len(looks) <= 2, "one look, and once a process the client's own; no retries"
+    if not said.out.startswith(f"Space {name}: NOT CHECKED, no ids"):
+        assert re.search(r"data [0-9a-f]{12}, split [0-9a-f]{12}", said.out)
+
+
+def test_published_counts_stand_beside_the_levels() -> None:
+    text = describe_unloaded(hase2024(), "no network", None, MARKET)[0]
+    assert "by grade: easy 1,434, medium 1,055, hard 2,032" in text
+    assert "by question_words: easy about 687, medium about 916, hard about 687" in text
+
+
+def test_experts_that_int8_does_not_reach_are_said() -> None:
+    text = describe_unloaded(hase2024(), "no network", None, MARKET)[0]
+    (line,) = [line for line in text.splitlines() if "routed experts" in line]
+    assert "int8 leaves 97% of mistralai/Mixtral-8x7B-v0.1 in bfloat16" in line
+
+
+def test_what_nothing_is_known_of_is_said_to_be_unknown(tmp_path: Path) -> None:
+    axis = micro().tasks[0].model_copy(update={"task": "jsonl:mine"})
+    space = micro().model_copy(
+        update={"tasks": (axis,), "models": (BaseModelRef(name="owner/unheard-of"),)}
+    )
+    text = describe_unloaded(space, "no network", None, MARKET)[0]
+    assert "jsonl:mine: nothing is published, counts unknown" in text
+    assert "size unknown" in text and "cost      of all cells: not known" in text
+
+
+def test_hours_grow_with_the_model_and_with_what_is_generated() -> None:
+    space = hase2024()
+    size = TaskSize(num_test=100, num_items=100, tokens_per_item=50.0, num_choices=4.0)
+
+    def bases(asked: Space) -> tuple[BaseCost, ...]:
+        sizes = {axis.task: size for axis in asked.tasks}
+        return price_outlook(asked, count(asked), look_at_models(asked), sizes, MARKET).bases
+
+    small, _, large, _, mixture, _ = bases(space)
+    assert (small.gpu_hours or 0) < (large.gpu_hours or 0)
+    assert mixture.flop / large.flop == pytest.approx(12.9 / 69.0), "unused experts cost nothing"
+    axis = next(axis for axis in space.tasks if axis.task == "strategyqa")
+    axes = [
+        axis.model_copy(update={"methods": (recipe,)})
+        for recipe in (InContext(k=4), InContext(k=4, reasoning=Reasoning(max_new_tokens=50)))
+    ]
+    chosen, generated = (
+        bases(space.model_copy(update={"tasks": (axis,), "models": space.models[:1]}))[0].gpu_hours
+        or 0
+        for axis in axes
+    )
+    # 50 tokens more to 50 of an item: twice the operations, at a tenth of the rate.
+    assert generated / chosen == pytest.approx(20, rel=0.05)
+
+
+def test_data_that_is_here_is_checked(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = tmp_path / "data"
+    space = tmp_path / "space.py"
+    space.write_text(
+        "from search_spaces.studies.lab.micro import micro\n"
+        "from search_spaces.studies.published.hase2024 import MODELS\n"
+        "from search_spaces.space import Space\n"
+        "def mine() -> Space:\n"
+        "    axis = micro().tasks[0]\n"
+        "    other = axis.model_copy(update={'task': 'arc', 'measure': 'grade'})\n"
+        "    return micro().model_copy(update={'name': 'mine', 'tasks': (axis, other)})\n"
+    )
+    arguments = [f"{space}:mine", "--dry-run", "--data-root", str(folder)]
+    assert main(arguments) == 0
+    text = capsys.readouterr().out
+    assert "micro: data is here and was checked; by steps" in text
+    assert "arc: 4,521 items, not checked" in text
+    assert text.count("here and checked") == 3, "the lab's models"
+    (folder / "arc").mkdir(parents=True)
+    (folder / "arc" / "annotations.json").write_text("{}")
+    assert main(arguments) == 2
+    assert "0 annotations, not 5120" in capsys.readouterr().err

@@ -1,0 +1,188 @@
+"""Predicted power against what the estimator then finds in simulated points."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from benchmarks.simulated_points import draw_points
+from study.statistics.arms import Arm
+from study.statistics.power.logit_model import Population
+from study.statistics.power.power import (
+    Design,
+    expected_width,
+    items_for_width,
+    point_power,
+    seeds_for_width,
+    smallest_gap,
+)
+from study.statistics.power.variances import assumed_variances, variances_of_pilot
+from study.statistics.sgr import estimate_sgr
+
+
+def _design(gap: float, *, num_items: int, num_seeds: int, item_sd: float = 1.0) -> Design:
+    variances = assumed_variances(Population(gap=gap, item_sd=item_sd))
+    return Design(variances=variances, num_items=num_items, num_seeds=num_seeds)
+
+
+@pytest.mark.parametrize(
+    ("gap", "num_items", "num_seeds"), [(0.2, 400, 5), (0.15, 800, 3), (0.3, 200, 10)]
+)
+def test_width_is_what_the_estimator_finds(gap: float, num_items: int, num_seeds: int) -> None:
+    drawn = draw_points(
+        Population(gap=gap),
+        num_items=num_items,
+        num_seeds=num_seeds,
+        num_draws=120,
+        rng=np.random.default_rng(0),
+    )
+    points = [
+        estimate_sgr(z, e, h)
+        for z, e, h in zip(drawn.zero_shot, drawn.easy, drawn.hard, strict=True)
+    ]
+    widths = [p.high - p.low for p in points if p.high is not None and p.low is not None]
+    assert len(widths) > 60
+    predicted = expected_width(_design(gap, num_items=num_items, num_seeds=num_seeds), gap=gap)
+    assert predicted == pytest.approx(np.median(widths), rel=0.15)
+
+
+def test_smallest_gap_is_resolved_as_often_as_it_says() -> None:
+    gap = smallest_gap(_design(0.08, num_items=500, num_seeds=5), power=0.8)
+    drawn = draw_points(
+        Population(gap=gap),
+        num_items=500,
+        num_seeds=5,
+        num_draws=300,
+        rng=np.random.default_rng(1),
+    )
+    verdicts = [
+        estimate_sgr(z, e, h).verdict
+        for z, e, h in zip(drawn.zero_shot, drawn.easy, drawn.hard, strict=True)
+    ]
+    assert verdicts.count("resolved") / 300 == pytest.approx(0.8, abs=0.1)
+
+
+def test_pilot_finds_the_components_of_the_model() -> None:
+    population = Population(gap=0.2, seed_sd=0.05)
+    drawn = draw_points(
+        population, num_items=1500, num_seeds=400, num_draws=1, rng=np.random.default_rng(2)
+    )
+    draws = {n: tuple(f"{n}/{s}" for s in range(400)) for n in ("easy", "hard")}
+    pilot = variances_of_pilot(
+        zero_shot=Arm(scores=drawn.zero_shot[0][:, None], draw_ids=()),
+        easy=Arm(scores=drawn.easy[0], draw_ids=draws["easy"]),
+        hard=Arm(scores=drawn.hard[0], draw_ids=draws["hard"]),
+    )
+    model = assumed_variances(population)
+    for name in ("item_easy", "item_hard", "item_covariance", "answer_easy", "answer_hard"):
+        assert getattr(pilot, name) == pytest.approx(getattr(model, name), rel=0.08), name
+    for name in ("seed_easy", "seed_hard"):
+        assert getattr(pilot, name) == pytest.approx(getattr(model, name), rel=0.2), name
+    assert "pilot of 1500 items" in pilot.source
+    assert "assumed" in model.source
+
+
+def test_pilot_of_one_seed_assumes_the_seed_variance() -> None:
+    rng = np.random.default_rng(3)
+    arms = {
+        "zero_shot": Arm(scores=rng.random((30, 1)), draw_ids=()),
+        "easy": Arm(scores=rng.random((30, 1)), draw_ids=("a",)),
+        "hard": Arm(scores=rng.random((30, 1)), draw_ids=("b",)),
+    }
+    found = variances_of_pilot(**arms, assumed_seed_sd=0.03)
+    assert found.seed_easy == found.seed_hard == pytest.approx(0.0009)
+    assert found.answer_easy == 0.0
+    with pytest.raises(ValueError, match="two items"):
+        variances_of_pilot(
+            **{n: Arm(scores=a.scores[:1], draw_ids=a.draw_ids) for n, a in arms.items()}
+        )
+
+
+def test_needs_are_the_fewest_that_reach_the_target() -> None:
+    design = _design(0.2, num_items=800, num_seeds=5)
+    seeds = seeds_for_width(design, gap=0.2, target_width=0.35)
+    items = items_for_width(design, gap=0.2, target_width=0.4)
+    assert seeds is not None and items is not None
+
+    def width(num_items: int, num_seeds: int) -> float:
+        found = expected_width(replace(design, num_items=num_items, num_seeds=num_seeds), gap=0.2)
+        assert found is not None
+        return found
+
+    assert width(800, seeds) <= 0.35 < width(800, seeds - 1)
+    assert width(items, 5) <= 0.4 < width(items - 1, 5)
+
+
+def test_more_items_can_widen_an_interval_and_the_fewest_are_still_found() -> None:
+    # With 3 seeds the degrees of freedom fall from items' to seeds' as the items grow.
+    variances = assumed_variances(Population(gap=0.3, seed_sd=0.02))
+    design = Design(variances=variances, num_items=2, num_seeds=3)
+    widths = {
+        n: expected_width(replace(design, num_items=n), gap=0.3) or np.inf
+        for n in range(2500, 6000)
+    }
+    best = min(widths, key=lambda n: widths[n])
+    assert widths[best] < widths[5999]
+    target = widths[best] + 0.0002
+    first = next(n for n, width in widths.items() if width <= target)
+    assert items_for_width(design, gap=0.3, target_width=target) == first
+
+
+def test_noise_of_answers_is_not_seed_variance() -> None:
+    drawn = draw_points(
+        Population(gap=0.2, seed_sd=0.0),
+        num_items=40,
+        num_seeds=200,
+        num_draws=1,
+        rng=np.random.default_rng(4),
+    )
+    found = variances_of_pilot(
+        zero_shot=Arm(scores=drawn.zero_shot[0][:, None], draw_ids=()),
+        easy=Arm(scores=drawn.easy[0], draw_ids=tuple(f"e{s}" for s in range(200))),
+        hard=Arm(scores=drawn.hard[0], draw_ids=tuple(f"h{s}" for s in range(200))),
+    )
+    # 40 answers alone give 0.22 / 40 = 0.0055.
+    assert found.seed_easy < 0.0015
+    assert found.seed_hard < 0.0015
+
+
+def test_a_point_that_can_never_resolve_says_so() -> None:
+    few_items = point_power(_design(0.02, num_items=200, num_seeds=5), gap=0.02, target_width=0.4)
+    assert not few_items.can_resolve
+    assert "however many seeds" in few_items.reason
+    assert few_items.width is None and few_items.seeds_needed is None
+    few_seeds = point_power(_design(0.05, num_items=500, num_seeds=2), gap=0.05, target_width=0.4)
+    assert few_seeds.items_needed is None
+    assert "no number of items reaches width 0.4 with 2 seeds" in few_seeds.reason
+    fine = point_power(_design(0.3, num_items=3000, num_seeds=8), gap=0.3, target_width=0.4)
+    assert fine.can_resolve and fine.reason == ""
+    assert fine.width is not None and fine.width < 0.4
+    assert fine.smallest_gap_many_seeds < fine.smallest_gap < 0.3
+
+
+def test_one_seed_predicts_the_item_only_interval() -> None:
+    one = _design(0.2, num_items=400, num_seeds=1)
+    width = expected_width(one, gap=0.2)
+    assert width is not None
+    assert width < (expected_width(replace(one, num_seeds=2), gap=0.2) or np.inf)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"num_items": 1}, "num_items"),
+        ({"num_seeds": 0}, "num_seeds"),
+        ({"level": 1.0}, "level"),
+    ],
+)
+def test_bad_designs_are_refused(change: dict[str, float], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        replace(_design(0.1, num_items=10, num_seeds=2), **change)  # type: ignore[arg-type]
+
+
+def test_bad_targets_are_refused() -> None:
+    design = _design(0.1, num_items=10, num_seeds=2)
+    with pytest.raises(ValueError, match="target_width"):
+        point_power(design, gap=0.1, target_width=0.0)
+    with pytest.raises(ValueError, match="power"):
+        smallest_gap(design, power=1.0)

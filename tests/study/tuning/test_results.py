@@ -1,0 +1,116 @@
+"""A recipe that a search found, in the report of the study that uses it."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from search_spaces.base_models import BaseModelRef
+from search_spaces.recipes import QLoRA
+from search_spaces.tuning import FoundRecipe, History, Trial, ranges_of, with_parameters
+from study.analysis.surface import compute_surface
+from study.reporting.figures.sensitivity import TunedRecipe, search_text, tuned_recipes
+from study.reporting.files import write_report
+from tests.support.fakes import EASY, FakeStudy, fake_space
+from trainables.storage.filesystem import open_storage
+
+START = QLoRA(n_train=8, epochs=2)
+
+
+def found_recipe() -> FoundRecipe:
+    """Four trials: the third is the best of those that ended; one stopped early is ahead of it."""
+
+    def trial(rate: float, *values: float, state: str = "complete") -> Trial:
+        parameters = {"learning_rate": rate, "rank": 8, "epochs": 2, "batch_size": 8}
+        parameters["warm_up"] = 0.0
+        return Trial.model_validate({"parameters": parameters, "values": values, "state": state})
+
+    trials = (
+        trial(1e-3, 0.5, 0.55),
+        trial(2e-3, 0.9, state="pruned"),
+        trial(3.1e-4, 0.6, 0.75),
+        Trial(parameters={}, values=(), state="failed", reason="out of memory"),
+    )
+    history = History(
+        model="files:small", dtype="float32", task="toy", measure="steps", level=EASY,
+        prompt="toy-prompt", start=START, ranges=ranges_of(START), study_seed=0, seed=0,
+        items_hash="items", num_labelled=8, num_validation=40, trials=trials,
+    )  # fmt: skip
+    best = {**trials[2].parameters, "search": history.hash, "search_labels": 48}
+    return FoundRecipe(
+        recipe=with_parameters(START, best),  # type: ignore[arg-type]
+        history=history,
+        model_name="small",
+        num_labels=48,
+        num_pruned=1,
+    )
+
+
+def study_with(root: Path, recipe: object) -> FakeStudy:
+    space = fake_space(models=(BaseModelRef(name="small"),), methods=(recipe,), contrasts=())
+    return FakeStudy(storage=open_storage(str(root)), space=space).write().finish()
+
+
+def searches_of(study: FakeStudy) -> tuple[TunedRecipe, ...]:
+    return tuned_recipes(study.storage, study.plan)
+
+
+@pytest.mark.parametrize("space", ["fake", "tuned elsewhere"])
+def test_the_search_of_a_recipe_is_found_in_the_run_folder(tmp_path: Path, space: str) -> None:
+    found = found_recipe()
+    study = study_with(tmp_path, found.recipe)
+    # Another search, and a file that is none, lie beside it.
+    other = found.model_copy(
+        update={"recipe": None, "history": found.history.model_copy(update={"seed": 1})}
+    )
+    files = {"a": "{}", "b": other.model_dump_json(), "c": found.model_dump_json()}
+    for name, content in files.items():
+        study.storage.write_bytes(f"{space}/tune/{name}.json", content.encode())
+    (tuned,) = searches_of(study)
+    assert tuned.found == found
+    assert tuned.drawing is not None and tuned.drawing.png.startswith(b"\x89PNG")
+    text = search_text(tuned)
+    assert "Found for small on toy by steps: learning_rate=0.00031, rank=8," in text
+    assert "Of 40 validation items of level easy 75.0 % were right (standard error 6.8;" in text
+    assert "the best of 4 trials is an optimistic estimate" in text
+    assert "Stopped early: 1, failed: 1." in text
+    assert "Labels that the search counted: 48 (8 to train on, 40 to judge by)" in text
+
+
+def test_the_report_shows_the_search_and_its_figure(tmp_path: Path) -> None:
+    found = found_recipe()
+    study = study_with(tmp_path, found.recipe)
+    study.storage.write_bytes("fake/tune/c.json", found.model_dump_json().encode())
+    write_report(study.storage, study.plan, compute_surface(study.storage, study.plan))
+    page = study.storage.read_bytes("fake/report/index.html").decode()
+    assert '<section id="searches">' in page and '<a href="#searches">' in page
+    assert "Labels that the search counted: 48" in page
+    assert "Recipe search of qlora for small on toy" in page  # the figure's caption
+    name = f"fake/report/search-{found.history.hash}.png"
+    assert study.storage.read_bytes(name).startswith(b"\x89PNG")
+
+
+def test_a_search_whose_file_is_not_at_hand_is_named(tmp_path: Path) -> None:
+    found = found_recipe()
+    (tuned,) = searches_of(study_with(tmp_path, found.recipe))
+    assert (tuned.found, tuned.drawing) == (None, None)
+    assert f"The file of search {found.history.hash} is not in the run folder" in search_text(tuned)
+
+
+def test_recipes_chosen_by_hand_have_none(tmp_path: Path) -> None:
+    study = study_with(tmp_path, START)
+    found = found_recipe()
+    study.storage.write_bytes("fake/tune/c.json", found.model_dump_json().encode())
+    assert searches_of(study) == ()
+
+
+def test_a_report_needs_no_torch() -> None:
+    program = (
+        "import sys, study.report;"
+        "print([m for m in ('torch', 'ray', 'transformers', 'optuna') if m in sys.modules])"
+    )
+    result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert result.stdout.strip() == "[]", result.stderr

@@ -1,0 +1,174 @@
+"""Linear probes: what they learn, solved beside others or alone, and what they refuse."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from search_spaces.recipes import LinearProbe, ZeroShot
+from tests.support.small_cells import (
+    ITEMS,
+    LONG,
+    POOL,
+    RECIPES,
+    TEST,
+    answers_of,
+    bytes_of,
+    frozen,
+    inputs_of,
+    load,
+    run,
+)
+from trainables.cells.run import make_examples, run_cell
+from trainables.data.items import Item
+from trainables.inference.hidden_states import StateCache
+from trainables.methods import linear_probe
+from trainables.methods.dispatch import fit
+from trainables.methods.probes.conditional_logit import LogitFit
+from trainables.models.loading import Base
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory: pytest.TempPathFactory) -> Base:
+    torch.set_num_threads(1)
+    return load(tmp_path_factory.mktemp("base"))
+
+
+def test_the_probe_learns_what_the_states_hold(base: Base) -> None:
+    marked = tuple(
+        Item(
+            id=item.id,
+            question=item.question,
+            choices=("ab ab", "ab ce", "ab cf")[: len(item.choices)],
+            answer=0,
+        )
+        for item in ITEMS
+    )
+    rows: list[Mapping[str, float]] = []
+    recipe = LinearProbe(n_train=40)
+    inputs = inputs_of(recipe, marked[20:], marked[:20], log=rows.append, items=marked)
+    scores = answers_of(inputs, base)
+    assert all(int(row.argmax()) == 0 for row in scores.log_probs)
+    assert all(np.exp(row).sum() == pytest.approx(1.0) for row in scores.log_probs)
+    assert rows[-1]["loss"] < 0.3
+
+
+def test_probes_of_one_draw_are_solved_together_and_alike(
+    base: Base, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recipes = [LinearProbe(n_train=20, l2=l2) for l2 in (0.1, 1.0, 30.0)]
+    alone = [bytes_of(answers_of(inputs_of(recipe, POOL[:20]), base)) for recipe in recipes]
+    calls: list[int] = []
+    solve = linear_probe.fit_path
+    monkeypatch.setattr(
+        linear_probe, "fit_path", lambda *args: calls.append(len(args[3])) or solve(*args)
+    )
+    shared = StateCache()
+    together = []
+    for recipe in recipes:
+        inputs = inputs_of(recipe, POOL[:20], states=shared)
+        setting = replace(inputs.setting, probe_l2=tuple(r.l2 for r in recipes))
+        together.append(bytes_of(answers_of(replace(inputs, setting=setting), base)))
+    assert together == alone
+    assert calls == [3] and not shared.fits
+
+
+def test_a_penalty_that_cannot_be_solved_fails_its_own_probe_alone(
+    base: Base, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recipes = [LinearProbe(n_train=20, l2=l2) for l2 in (0.1, 1.0, 30.0)]
+    alone = [bytes_of(answers_of(inputs_of(recipe, POOL[:20]), base)) for recipe in recipes]
+    calls: list[list[float]] = []
+    solve = linear_probe.fit_path
+
+    def with_a_fault(*args: Any) -> list[LogitFit]:
+        calls.append(list(args[3]))
+        if 0.1 in args[3]:
+            raise RuntimeError("the probe did not converge in 200 steps: l2 0.1")
+        return solve(*args)
+
+    monkeypatch.setattr(linear_probe, "fit_path", with_a_fault)
+    shared = StateCache()
+
+    def run_probe(recipe: LinearProbe) -> list[bytes]:
+        inputs = inputs_of(recipe, POOL[:20], states=shared)
+        setting = replace(inputs.setting, probe_l2=tuple(r.l2 for r in recipes))
+        return bytes_of(answers_of(replace(inputs, setting=setting), base))
+
+    assert run_probe(recipes[1]) == alone[1]
+    with pytest.raises(RuntimeError, match=r"did not converge.*l2 0\.1"):
+        run_probe(recipes[0])
+    assert run_probe(recipes[2]) == alone[2]
+    assert calls == [[0.1, 1.0, 30.0], [0.1], [1.0], [30.0]]
+    assert not shared.fits
+
+
+def test_zero_shot_has_the_same_bytes_with_and_without_probes(base: Base) -> None:
+    def scores(layers: tuple[str, ...], states: StateCache) -> list[bytes]:
+        inputs = inputs_of(ZeroShot(), states=states)
+        setting = replace(inputs.setting, test=TEST, probe_layers=layers)
+        return bytes_of(answers_of(replace(inputs, setting=setting), base))
+
+    assert scores((), StateCache()) == scores(("middle", "last"), StateCache())
+
+
+def test_a_probe_learns_from_weights_and_smoothed_labels(base: Base) -> None:
+    setting = inputs_of(LinearProbe(n_train=20)).setting
+    plain = make_examples(setting, POOL[:20])
+    variants = {
+        "plain": plain,
+        "unweighted": [replace(e, weight=float(i < 10)) for i, e in enumerate(plain)],
+        "smoothed": [replace(e, smoothing=0.3) for e in plain],
+        "first half": plain[:10],
+    }
+    found = {}
+    for name, examples in variants.items():
+        with fit(setting, base, examples) as fitted:
+            found[name] = np.concatenate(fitted.answer(TEST).log_probs)
+    assert np.abs(found["plain"] - found["unweighted"]).max() > 1e-3
+    assert np.abs(found["smoothed"]).max() < np.abs(found["plain"]).max()
+
+
+def test_an_item_that_does_not_fit_is_refused_to_the_probe_that_draws_it(base: Base) -> None:
+    with pytest.raises(ValueError, match=r"item 'too-long': .* context"):
+        run_cell(frozen("linear probe", (*POOL[:19], LONG), TEST), base)
+
+
+def test_an_item_that_no_cell_uses_may_be_of_any_length(base: Base) -> None:
+    expected = run(base, "linear probe", items=ITEMS)
+    found = answers_of(inputs_of(RECIPES["linear probe"], POOL[:20], items=(*ITEMS, LONG)), base)
+    for got, wanted in zip(found.log_probs, expected.log_probs, strict=True):
+        np.testing.assert_allclose(got, wanted, atol=1e-4)
+    assert answers_of(frozen("linear probe", POOL[:20], TEST), base).log_probs is not None
+
+
+@pytest.mark.parametrize("num_constant", [0, 3, 5, 7])
+def test_features_that_do_not_vary_leave_the_others_scale_alone(
+    base: Base, monkeypatch: pytest.MonkeyPatch, num_constant: int
+) -> None:
+    setting = inputs_of(RECIPES["linear probe"]).setting
+    real = linear_probe._states(setting, LinearProbe(n_train=20), base, POOL[:20])
+    row_RF, counts = real.of(POOL[:20], ("middle", "last"))
+    row_RF = row_RF[:, :8].clone()
+    row_RF[:, 7] *= 1e-6  # hardly varies
+    row_RF[:, :num_constant] = 3.0
+
+    class Few:
+        notes = ()
+
+        def of(self, *args: object) -> tuple[torch.Tensor, list[int]]:
+            return row_RF, counts
+
+    monkeypatch.setattr(linear_probe, "_states", lambda *args: Few())
+    with fit(setting, base, make_examples(setting, POOL[:20])) as fitted:
+        std_F = fitted.state()["std"]
+    own_F = row_RF.std(dim=0, correction=0)[num_constant:]
+    assert torch.equal(std_F[:num_constant], torch.ones(num_constant, dtype=torch.float64))
+    assert torch.equal(std_F[num_constant:-1], own_F[:-1])
+    expected = float(own_F[0]) if num_constant == 7 else 1e-3 * float(own_F.median())
+    assert float(std_F[-1]) == pytest.approx(expected)

@@ -1,1 +1,0 @@
-"""Does a reward model help a policy? Sampled answers, pairs, DPO, and the policy's gold rewards."""

@@ -1,0 +1,156 @@
+"""What a cell is given: its items, its labels' draws, and what its parent left.
+
+Gold labels of unlabelled items go no further than here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+
+from search_spaces.cell import Cell
+from search_spaces.recipes import LinearProbe, PolicyDPO
+from trainables.cells.parent_state import read_teacher
+from trainables.cells.planned import PlannedCell, Unit
+from trainables.cells.policy import RewardModel, read_reward_model
+from trainables.cells.run import CellInputs
+from trainables.data.draws import DrawnIds
+from trainables.data.splits import untrained_ids
+from trainables.data.task import SplitTask
+from trainables.inference.hidden_states import Layer, StateCache
+from trainables.methods.base.interface import Example, Execution, Setting
+from trainables.models.chat import find_any_prompt
+from trainables.models.loading import Base
+from trainables.self_training.rounds import Pool, Teacher
+from trainables.self_training.training_set import GoldOf
+from trainables.self_training.unlabelled import blank
+from trainables.storage.filesystem import Storage
+
+
+class ParentMissingError(RuntimeError):
+    """A cell whose parent has no record: the parent failed, or lies in a block that ended early."""
+
+
+def make_inputs(
+    planned: PlannedCell,
+    unit: Unit,
+    task: SplitTask,
+    storage: Storage,
+    *,
+    base: Base,
+    states: StateCache,
+    curve: list[Mapping[str, float]],
+    execution: Execution,
+) -> CellInputs:
+    """Returns the inputs of a planned cell.
+
+    Args:
+        planned: The cell.
+        unit: The unit that it is run in: what its cells share is made once.
+        task: The cell's task.
+        storage: The run folder, which parents left their states in.
+        base: The cell's base model.
+        states: The hidden states that the cells of this base share.
+        curve: Gets a row per optimizer step.
+        execution: How the cell is run.
+
+    Raises:
+        ParentMissingError: If the cell starts from one that has not finished.
+    """
+    cell = planned.cell
+    drawn = DrawnIds(labelled=()) if planned.draws is None else task.drawn_ids(planned.draws)
+    items = task.questions
+    setting = Setting(
+        cell=cell,
+        prompt=find_any_prompt(cell.task, cell.prompt, base.tokenizer, items[0]),
+        items=items,
+        states=states,
+        log=curve.append,
+        test=task.by_id(task.split.test),
+        probe_layers=_probe_layers(unit),
+        probe_l2=_probe_l2(unit, cell),
+        execution=execution,
+    )
+    return CellInputs(
+        setting=setting,
+        labelled=task.by_id(drawn.labelled),
+        test=task.by_id(untrained_ids(task.split, drawn.labelled)),
+        pool=_pool(planned, task, drawn, storage) if cell.self_training is not None else None,
+        reward_model=_reward_model(setting, base, storage),
+        keeps_state=planned.is_parent,
+        restart=curve.clear,
+    )
+
+
+def _pool(planned: PlannedCell, task: SplitTask, drawn: DrawnIds, storage: Storage) -> Pool:
+    """Returns the unlabelled items without their gold: it goes no further than here."""
+    cell = planned.cell
+    ids = [id_ for level in drawn.unlabelled for id_ in level]
+    draws = () if planned.draws is None else planned.draws.unlabelled
+    names_of = [draw.level.name if draw.level is not None else "whole pool" for draw in draws]
+    values = task.data.measures.get(planned.measure or "", {})
+    names = (cell.study_seed, cell.task, cell.seed or 0)
+    return Pool(
+        unlabelled=tuple(blank(item, *names) for item in task.by_id(ids)),
+        validation=tuple(
+            Example(item=item, answer=item.answer) for item in task.by_id(drawn.validation)
+        ),
+        test=task.by_id(task.split.test),
+        teacher=_teacher(cell, storage),
+        gold_of=_gold_of(cell, task),
+        hardness={id_: values[id_] for id_ in ids if id_ in values},
+        levels={
+            id_: name
+            for name, level in zip(names_of, drawn.unlabelled, strict=True)
+            for id_ in level
+        },
+    )
+
+
+def _reward_model(setting: Setting, base: Base, storage: Storage) -> RewardModel | None:
+    cell = setting.cell
+    if not isinstance(cell.recipe, PolicyDPO) or cell.parent is None:
+        return None
+    with _parent_is_there(cell):
+        return read_reward_model(storage, cell.parent, setting, base)
+
+
+def _teacher(cell: Cell, storage: Storage) -> Teacher:
+    with _parent_is_there(cell):
+        return read_teacher(storage, cell.parent or "")
+
+
+@contextmanager
+def _parent_is_there(cell: Cell) -> Iterator[None]:
+    try:
+        yield
+    except FileNotFoundError as error:
+        raise ParentMissingError(f"the cell before it, {cell.parent}, has not finished") from error
+
+
+def _probe_layers(unit: Unit) -> tuple[Layer, ...]:
+    recipes = [planned.cell.recipe for planned in unit]
+    layers = [layer for r in recipes if isinstance(r, LinearProbe) for layer in r.layers]
+    return tuple(dict.fromkeys(layers))
+
+
+def _probe_l2(unit: Unit, cell: Cell) -> tuple[float, ...]:
+    """Returns the ridge penalties of the unit's probes that are this cell but for theirs."""
+    if not isinstance(cell.recipe, LinearProbe):
+        return ()
+    recipes = [
+        other.recipe
+        for other in (planned.cell for planned in unit)
+        if isinstance(other.recipe, LinearProbe)
+        and other.model_copy(
+            update={"recipe": other.recipe.model_copy(update={"l2": cell.recipe.l2})}
+        )
+        == cell
+    ]
+    return tuple(recipe.l2 for recipe in recipes)
+
+
+def _gold_of(cell: Cell, task: SplitTask) -> GoldOf | None:
+    if cell.self_training is None or cell.self_training.targets != "oracle":
+        return None
+    return lambda ids: {item.id: item.choices[item.answer] for item in task.by_id(ids)}

@@ -1,0 +1,212 @@
+"""A policy as a cell: its answers are paired, labelled, trained on, and its test answers rewarded.
+
+What labels is a reward model that another cell left, or the gold reward. Gold rewards of the test
+answers are written down beside the scores; nothing here compares policies.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from search_spaces.cell import decode_cell
+from search_spaces.recipes import PolicyDPO
+from trainables.cells.parent_state import read_teacher
+from trainables.data.items import Item
+from trainables.data.lab.preferences import PreferenceQuestion, gold_reward
+from trainables.data.tasks.preferences.micro_preferences import questions_of
+from trainables.methods.base.answering import answer_questions
+from trainables.methods.base.choice_orders import average_over_orders, orders_of, score_in_orders
+from trainables.methods.base.interface import Answers, Prompt, Setting, TrainedState
+from trainables.methods.dispatch import restore
+from trainables.methods.dpo.candidates import (
+    LabelledPair,
+    candidate_pairs,
+    gold_preference,
+    label_pairs,
+)
+from trainables.methods.dpo.sampling import Sampling, sample_texts
+from trainables.methods.dpo.trainer import DPOSettings, train_policy
+from trainables.models.chat import find_any_prompt
+from trainables.models.loading import Base
+from trainables.storage.filesystem import Storage
+from trainables.storage.records import PAIRS_SCHEMA, REWARDS_SCHEMA, parquet_bytes, read_record
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RewardModel:
+    """A trained preference model, as its cell left it."""
+
+    setting: Setting
+    state: TrainedState
+
+    def prefer(self, base: Base, items: Sequence[Item]) -> list[float]:
+        """Returns the probability that the first choice is better, averaged over both orders."""
+        with restore(self.setting, base, self.state) as fitted:
+            scores = score_in_orders(fitted, items, "all")
+        return [float(average_over_orders(by_order, orders_of(2, "all"))[0]) for by_order in scores]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PolicyResult:
+    """What a policy's cell found."""
+
+    log_probs: list[NDArray[np.float64]]
+    """Of each test pair's answers, under the policy: which of two does it rather write?"""
+    rewards: bytes
+    """Content of rewards.parquet."""
+    pairs: bytes | None
+    """Content of pairs.parquet; None where nothing was trained."""
+    notes: tuple[str, ...]
+
+
+def read_reward_model(storage: Storage, parent: str, setting: Setting, base: Base) -> RewardModel:
+    """Returns the reward model of a finished cell.
+
+    Args:
+        storage: The run folder.
+        parent: Id of the reward model's cell.
+        setting: Of the policy's cell; the two are of one task and base model.
+        base: Their base model.
+
+    Raises:
+        FileNotFoundError: If the parent has no record.
+        InvalidRecordError: If its record does not vouch for what lies beside it.
+    """
+    state = read_teacher(storage, parent).state
+    cell = decode_cell(read_record(storage, parent).cell)
+    prompt = find_any_prompt(cell.task, cell.prompt, base.tokenizer, setting.items[0])
+    return RewardModel(setting=replace(setting, cell=cell, prompt=prompt), state=state)
+
+
+def run_policy(
+    setting: Setting, base: Base, labelled: Sequence[Item], reward_model: RewardModel | None
+) -> PolicyResult:
+    """Returns a policy's rewards and preferences on the test; the base is as it was afterwards.
+
+    Policies of one seed are asked the same questions and write the same candidates; the samples of
+    a test question have the same random numbers for all policies and seeds.
+
+    Args:
+        setting: Of the cell; its prompt is a question without answers.
+        base: Where the policy starts, and its reference.
+        labelled: Pairs in draw order: their questions are asked, their answers are not looked at.
+        reward_model: What labels the candidates; None: the gold reward, or nothing.
+
+    Raises:
+        ValueError: If there is no pair to train on, or an item does not fit into the context.
+    """
+    recipe = setting.cell.recipe
+    if not isinstance(recipe, PolicyDPO):
+        raise ValueError(f"a policy's cell has the method 'dpo', got {recipe.method!r}")
+    policy: Base = base
+    notes: tuple[str, ...] = ()
+    pairs: tuple[LabelledPair, ...] | None = None
+    if recipe.labels != "none":
+        questions = questions_of(item.id for item in labelled)[: recipe.num_questions]
+        pairs, notes = _label(setting, recipe, base, questions, reward_model)
+        names = (setting.cell.study_seed, setting.cell.seed or 0)
+        policy = train_policy(
+            base, pairs, setting.prompt, _settings(recipe), *names, log=setting.log
+        )
+    answers: Answers = answer_questions(setting, policy, setting.test)
+    if answers.log_probs is None:
+        raise ValueError("a policy is asked with a prompt whose answers can be scored")
+    test = questions_of(item.id for item in setting.test)
+    return PolicyResult(
+        log_probs=answers.log_probs,
+        rewards=_rewards(setting, recipe, policy, test),
+        pairs=None if pairs is None else _pairs(pairs),
+        notes=(*answers.notes, *notes),
+    )
+
+
+def _label(
+    setting: Setting,
+    recipe: PolicyDPO,
+    base: Base,
+    questions: Sequence[PreferenceQuestion],
+    reward_model: RewardModel | None,
+) -> tuple[tuple[LabelledPair, ...], tuple[str, ...]]:
+    """Returns the pairs of the base's own answers in the order of the preference, and a note."""
+    cell = setting.cell
+    texts = sample_texts(
+        base,
+        _prompts(questions, setting.prompt),
+        _sampling(recipe, recipe.num_candidates),
+        cell.study_seed,
+        cell.seed or 0,
+        "candidates",
+    )
+    candidates = candidate_pairs(questions, texts)
+    if reward_model is None:
+        pairs = label_pairs(candidates, gold_preference(questions))
+    else:
+        model = reward_model
+        pairs = label_pairs(candidates, lambda items: model.prefer(base, items))
+    note = (
+        f"{len(pairs)} pairs of its own answers to {len(questions)} questions; the answers to "
+        f"{len(questions) - len(candidates)} were alike, {len(candidates) - len(pairs)} pairs tied"
+    )
+    return pairs, (note,)
+
+
+def _rewards(
+    setting: Setting, recipe: PolicyDPO, policy: Base, questions: Sequence[PreferenceQuestion]
+) -> bytes:
+    """Returns the gold rewards of the policy's answers, a row an answer."""
+    texts = sample_texts(
+        policy,
+        _prompts(questions, setting.prompt),
+        _sampling(recipe, recipe.num_samples),
+        setting.cell.study_seed,
+        "test",
+    )
+    rows = [
+        (question.id, number, gold_reward(question.problem, text), text)
+        for question in questions
+        for number, text in enumerate(texts[question.id])
+    ]
+    return _table(rows, REWARDS_SCHEMA)
+
+
+def _pairs(pairs: Sequence[LabelledPair]) -> bytes:
+    return _table([(pair.id, pair.chosen, pair.rejected) for pair in pairs], PAIRS_SCHEMA)
+
+
+def _table(rows: Sequence[Sequence[object]], schema: pa.Schema) -> bytes:
+    columns = zip(*rows, strict=True)
+    arrays = [pa.array(column, field.type) for column, field in zip(columns, schema, strict=True)]
+    return parquet_bytes(pa.table(arrays, schema=schema))
+
+
+def _sampling(recipe: PolicyDPO, number: int) -> Sampling:
+    return Sampling(
+        num_samples=number, temperature=recipe.temperature, max_new_tokens=recipe.max_new_tokens
+    )
+
+
+def _settings(recipe: PolicyDPO) -> DPOSettings:
+    return DPOSettings(
+        beta=recipe.beta,
+        learning_rate=recipe.learning_rate,
+        epochs=recipe.epochs,
+        batch_size=recipe.batch_size,
+        rank=recipe.rank,
+        alpha=recipe.alpha,
+        max_grad_norm=recipe.max_grad_norm,
+    )
+
+
+def _prompts(questions: Sequence[PreferenceQuestion], prompt: Prompt) -> dict[str, str]:
+    """Returns question id -> the text that a policy continues; there are no choices yet."""
+    return {
+        question.id: prompt.prompt(
+            Item(id=question.id, question=question.text, choices=(), answer=0)
+        )
+        for question in questions
+    }

@@ -1,0 +1,81 @@
+"""What a cell draws from a task: labels, validation items and the unlabelled pool."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from pydantic import model_validator
+
+from search_spaces.frozen import Value
+from search_spaces.levels import Level
+from trainables.data.seeding import draw_id
+
+Use = Literal["train", "validation", "unlabelled", "policy"]
+"""What drawn items are for."""
+
+
+class Draw(Value):
+    """Which items of one level's pool, or of the whole pool, a cell gets for one use."""
+
+    task: str
+    measure: str | None
+    """None: every item of the pool, whatever its hardness."""
+    level: Level | None
+    """None: the whole pool (condition `all`)."""
+    n: int | None
+    """None: all that the other draws of the cell leave."""
+    study_seed: int
+    seed: int
+    use: Use = "train"
+
+    @model_validator(mode="after")
+    def _level_is_of_a_measure(self) -> Draw:
+        if self.measure is None and self.level is not None:
+            raise ValueError(f"level {self.level.name!r} of no measure: a level is a band of one")
+        return self
+
+    @property
+    def names(self) -> tuple[str | int, ...]:
+        """What names the draw; not `n`, so that draws are nested, and not the level's name."""
+        interval = "all"
+        if self.level is not None:
+            interval = f"{_short(self.level.low)}..{_short(self.level.high)}"
+        measure = self.measure or "every item"
+        return (self.study_seed, self.use, self.task, measure, interval, self.seed)
+
+    @property
+    def id(self) -> str:
+        """Arms whose seeds have the same draw ids share their labelled items."""
+        return draw_id(*self.names)
+
+
+def _short(bound: float) -> str:
+    """Returns a bound in four digits: where models cut a level, the last ones are rounding."""
+    return repr(bound if isinstance(bound, int) else float(f"{bound:.4g}"))
+
+
+class CellDraws(Value):
+    """All that a cell draws; no item is drawn for two uses."""
+
+    labelled: tuple[Draw, ...]
+    """One a level, in equal shares; the items are taken in turn."""
+    validation: tuple[Draw, ...] = ()
+    unlabelled: tuple[Draw, ...] = ()
+    """One a level, from easy to hard."""
+
+    @property
+    def id(self) -> str:
+        """Arms whose seeds have the same ids share their labelled items."""
+        ids = [draw.id for draw in self.labelled]
+        return ids[0] if len(ids) == 1 else draw_id(*ids)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class DrawnIds:
+    """The ids behind a cell's draws: disjoint."""
+
+    labelled: tuple[str, ...]
+    validation: tuple[str, ...] = ()
+    unlabelled: tuple[tuple[str, ...], ...] = ()
+    """Level after level."""

@@ -1,0 +1,276 @@
+"""What a task states of itself, and the steps that all loaders share: fields, checks, assembly."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from search_spaces.levels import Level
+from trainables.data.errors import DataError, RepeatedChoiceError
+from trainables.data.items import Item, data_hash
+from trainables.data.level_cuts import standard_cuts
+from trainables.data.loading.files import BadRows, Row
+from trainables.data.loading.json_text import fault_in, parse_json
+from trainables.data.measures import item_measures
+from trainables.data.prompts.formats import LETTERS
+from trainables.data.seeding import seed_of
+from trainables.data.task import TaskData
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Request:
+    """What a loader is asked for."""
+
+    name: str
+    """Full name of the task, as the space has it."""
+    data_root: Path | None
+    """Folder with local copies; None: the Hub."""
+    bad: BadRows
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Loaded:
+    """What a loader found."""
+
+    items: Iterable[Item]
+    source: str
+    notes: tuple[str, ...] = ()
+    test: frozenset[str] = frozenset()
+    """Ids of the data's own test items; empty: it has none of its own."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TaskSpec:
+    """A task: how it is loaded and what is known of it."""
+
+    name: str
+    title: str
+    """One line for lists."""
+    licence: str
+    accepts: str
+    """File names and schemas that a local copy may have, for messages and the documentation."""
+    load: Callable[[Request], Loaded]
+    cuts: Mapping[str, Mapping[str, tuple[Level, ...]]] = field(default_factory=dict)
+    """Measure -> name of a cut -> levels; the first cut of a measure is its standard one."""
+    free_form: bool = False
+
+
+def assemble(spec: TaskSpec, request: Request) -> TaskData:
+    """Returns the loaded task: items checked, sorted and measured.
+
+    Raises:
+        DataError: If the input cannot be used.
+    """
+    loaded = spec.load(request)
+    items = tuple(sorted(loaded.items, key=lambda item: item.id))
+    if not items:
+        raise DataError(f"task {request.name}: {loaded.source} holds no usable item")
+    measures = item_measures(items)
+    fixed = {measure: next(iter(cuts.values())) for measure, cuts in spec.cuts.items()}
+    return TaskData(
+        name=request.name,
+        items=items,
+        measures=measures,
+        data_hash=data_hash(items),
+        source=loaded.source,
+        licence=spec.licence,
+        notes=loaded.notes + _skip_note(request.bad),
+        cuts=standard_cuts(measures, fixed),
+        free_form=spec.free_form,
+        skipped=tuple(request.bad.messages),
+        test=loaded.test,
+    )
+
+
+def text_field(row: Row, name: str, *, may_be_empty: bool = False) -> str:
+    """Returns a text of the row without white space at its ends.
+
+    Raises:
+        DataError: If it is missing, no text, or empty.
+    """
+    value = row.values.get(name)
+    if not isinstance(value, str):
+        raise wrong_columns(row, name, "text")
+    if not value.strip() and not may_be_empty:
+        raise DataError(f"{row.where}: {name} is empty; fill it in or remove the row")
+    return value.strip()
+
+
+def wrong_columns(row: Row, name: str, kind: str) -> DataError:
+    """Returns the error of a row that lacks a field or has it of another kind."""
+    have = ", ".join(sorted(map(str, row.values)))
+    if name not in row.values:
+        return DataError(f"{row.where}: no field {name!r} ({kind}); the row has: {have}")
+    return DataError(f"{row.where}: field {name!r} must be {kind}, got {row.values[name]!r:.80}")
+
+
+def json_field(row: Row, name: str, kind: str) -> Any:
+    """Returns a field that a CSV cell holds as JSON text, or None.
+
+    Raises:
+        DataError: If it is a text and no JSON.
+    """
+    value: Any = row.values.get(name)
+    if not isinstance(value, str):
+        return value
+    try:
+        parsed = parse_json(value)
+    except json.JSONDecodeError as error:
+        raise wrong_columns(row, name, kind) from error
+    if fault := fault_in(parsed):
+        raise DataError(f"{row.where}: field {name!r}: {fault}; mend or remove the row")
+    return parsed
+
+
+def check_choices(choices: tuple[str, ...], answer: int, where: str) -> None:
+    """Refuses choices that cannot be scored.
+
+    Raises:
+        DataError: If there are fewer than two or more than there are letters, one is empty or there
+            twice but for white space at its ends, or the answer is none.
+    """
+    if len(choices) < 2:
+        raise DataError(f"{where}: an item needs at least two choices, got {len(choices)}")
+    if not all(choice.strip() for choice in choices):
+        raise DataError(f"{where}: a choice is empty; fill it in or remove the row")
+    if len(choices) > len(LETTERS):
+        raise DataError(
+            f"{where}: an item has at most {len(LETTERS)} choices, one a letter, got "
+            f"{len(choices)}; shorten the list or remove the row"
+        )
+    texts = [choice.strip() for choice in choices]
+    repeated = next((text for text in texts if texts.count(text) > 1), None)
+    if repeated is not None:
+        raise RepeatedChoiceError(
+            f"{where}: choice {repeated!r:.80} is there {texts.count(repeated)} times; "
+            "choices must differ: mend or remove the row"
+        )
+    if not 0 <= answer < len(choices):
+        raise DataError(f"{where}: answer {answer} is none of the {len(choices)} choices")
+
+
+def content_id(*parts: str) -> str:
+    """Returns an id that is made of the content, for data that has none of its own.
+
+    Row order, file layout and the gold answer are no part of it.
+    """
+    return hashlib.sha256("\x1f".join(part.strip() for part in parts).encode()).hexdigest()[:16]
+
+
+def usable(
+    rows: Iterable[Row],
+    parse: Callable[[Row], Item | None],
+    bad: BadRows,
+    *,
+    unique: bool = True,
+) -> Iterator[Item]:
+    """Yields the items of the rows.
+
+    Args:
+        rows: The rows of the data set.
+        parse: Returns a row's item; None leaves the row out, a `DataError` is reported.
+        bad: Where errors are reported.
+        unique: An id that is there twice is an error; otherwise it is left to the caller.
+    """
+    seen: set[str] = set()
+    for row in rows:
+        try:
+            item = parse(row)
+            if item is not None and item.id in seen:
+                raise DataError(f"{row.where}: id {item.id!r} is there twice; ids must be unique")
+        except DataError as error:
+            bad.report(error)
+            continue
+        if item is not None:
+            if unique:
+                seen.add(item.id)
+            yield item
+
+
+def leaving_out_repeated_choices(
+    parse: Callable[[Row], Item | None], left_out: list[str]
+) -> Callable[[Row], Item | None]:
+    """Returns a parser of published data, whose known faults the reader cannot mend.
+
+    A row that offers one choice twice gives no item; its place is added to `left_out`.
+    """
+
+    def parsed(row: Row) -> Item | None:
+        try:
+            return parse(row)
+        except RepeatedChoiceError:
+            left_out.append(row.where)
+            return None
+
+    return parsed
+
+
+def without_repeats(items: Iterable[Item]) -> tuple[list[Item], tuple[str, ...]]:
+    """Returns the items of a data set without ids of its own, each content once, and notes.
+
+    Which items there are does not depend on their gold answers: of copies that contradict each
+    other one is kept too, and the notes say how many contents have such copies.
+    """
+    copies: dict[str, list[Item]] = {}
+    num_items = 0
+    for item in items:
+        num_items += 1
+        copies.setdefault(item.id, []).append(item)
+    kept = [_one_of(same) for same in copies.values()]
+    num_contradicted = sum(len(set(map(_gold_text, same))) > 1 for same in copies.values())
+    notes: tuple[str, ...] = ()
+    if num_items > len(kept):
+        notes += (
+            f"{num_items - len(kept):,} of {num_items:,} rows repeat another row; of "
+            f"{num_contradicted} contents with contradicting answers one answer was drawn.",
+        )
+    return kept, notes
+
+
+def _one_of(copies: list[Item]) -> Item:
+    """Returns one of some copies: told apart by all but gold first, then drawn.
+
+    Neither the order of the rows nor which answer is gold says which it is.
+    """
+    first = min(map(_beside_gold, copies))
+    alike = sorted((item for item in copies if _beside_gold(item) == first), key=_gold_text)
+    return alike[seed_of("copies", alike[0].id) % len(alike)]
+
+
+def _beside_gold(item: Item) -> tuple[list[tuple[str, float]], str, str]:
+    return sorted(item.hardness.items()), item.topic or "", item.reasoning or ""
+
+
+def _gold_text(item: Item) -> str:
+    return item.choices[item.answer]
+
+
+def number_field(row: Row, name: str) -> float:
+    """Returns a finite number of the row.
+
+    Raises:
+        DataError: If it is missing or none.
+    """
+    value: Any = row.values.get(name)
+    if not is_finite(value):
+        raise wrong_columns(row, name, "a finite number")
+    return float(value)
+
+
+def is_finite(value: object) -> bool:
+    """Says whether a field's value is a number that a 64-bit float holds; no boolean is one."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return False
+    try:
+        return math.isfinite(value)
+    except OverflowError:  # an integer beyond 1.8e308
+        return False
+
+
+def _skip_note(bad: BadRows) -> tuple[str, ...]:
+    return (f"{len(bad.messages)} bad rows were left out on request.",) if bad.messages else ()

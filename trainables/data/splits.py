@@ -1,0 +1,269 @@
+"""The one frozen split of a task: test items, and the pool that all draws come from.
+
+Made before any model runs, from model-free measures only, and independent of which standard levels
+a space uses, so that a study can grow by one and keep its test items. Only training bands of the
+space's own move items between test and pool. Not here: saving it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from search_spaces.frozen import digest
+from search_spaces.levels import Level
+from trainables.data.items import Item, prompt_key
+from trainables.data.seeding import draw_ids
+from trainables.data.strata import columns_of
+from trainables.data.task import Split, TaskData
+
+
+def own_split(task: TaskData) -> Split:
+    """Returns the data's own test, and the pool of all else that asks what no test item asks.
+
+    Nor is an item of a test item's group in the pool: pairs of one prompt stay on one side.
+    """
+    test_items = [item for item in task.items if item.id in task.test]
+    others = [item for item in task.items if item.id not in task.test]
+    asked = {prompt_key(item) for item in test_items}
+    groups = {item.group for item in test_items} - {None}
+    pool_items = [
+        item for item in others if item.group not in groups and prompt_key(item) not in asked
+    ]
+    test = tuple(sorted(item.id for item in test_items))
+    pool = tuple(sorted(item.id for item in pool_items))
+    note = (
+        f"The test is the data's own; {len(others) - len(pool)} items with a test item's prompt or "
+        "group were removed from the pool."
+    )
+    hashed = digest({"test": test, "pool": pool})
+    return Split(test=test, pool=pool, split_hash=hashed, notes=(note,))
+
+
+MIN_TEST = 200
+"""Test items that every level keeps where it can: below it no usual gap is resolvable."""
+
+POOL_DRAWS = 2
+"""The pool of a level holds this many times the largest draw, so that seeds differ."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Strata:
+    """Units (groups, or single items) against the levels that the split looks after."""
+
+    units: tuple[tuple[Item, ...], ...]
+    """In the split's seeded order."""
+    names: tuple[str, ...]
+    is_band: NDArray[np.bool_]
+    """False for single values of a measure, which a space tests on but rarely trains on."""
+    is_easiest: NDArray[np.bool_]
+    """The easiest level of its measure, which a space trains on but rarely tests on."""
+    counts: NDArray[np.int64]
+    """Items of each unit in each level: [units, levels]."""
+
+
+def make_split(
+    task: TaskData,
+    *,
+    n_train: int,
+    study_seed: int = 0,
+    bands: Mapping[str, tuple[Level, ...]] = {},
+) -> Split:
+    """Returns the split of a task for draws of up to `n_train` items.
+
+    Where the data has a test of its own, that is the test and all else is the pool. Otherwise:
+
+    A standard level's pool holds 2 x n_train items where the level has as many; the easiest level
+    of a measure, which may be there for training only, else n_train. A single value's pool holds
+    2 x n_train where 200 remain for the test. The pool's share rises only where a level needs it,
+    equally over the joint strata of all measures in that level. Groups are never parted, nor are
+    items that ask the same and have no group; pool items that ask what a test item of another
+    group asks are removed. Letter case and white space make no other question.
+
+    Args:
+        task: The loaded task.
+        n_train: Largest number of labelled items of any draw of the study.
+        study_seed: Names the random part of the split.
+        bands: Measure -> the space's own training levels: each has a pool like a standard level.
+            Standard ones change nothing; measures that the task lacks are passed over.
+
+    Raises:
+        ValueError: If `n_train` is not positive, or all items ask the same.
+    """
+    if n_train < 1:
+        raise ValueError(f"n_train must be at least 1, got {n_train}")
+    if task.test:
+        return own_split(task)
+    strata = _strata(task, study_seed, bands)
+    _refuse_one_question(task, strata)
+    minimum = _pool_minimum(strata, n_train)
+    keys = [{prompt_key(item) for item in unit} for unit in strata.units]
+    drawn = _systematic_draw(strata, _pool_shares(strata, minimum))
+    in_pool = _topped_up(strata, drawn, minimum, keys)
+    test_keys = set().union(*(keys[i] for i in np.flatnonzero(~in_pool)))
+    pool_items = [item for i in np.flatnonzero(in_pool) for item in strata.units[i]]
+    pool = sorted(item.id for item in pool_items if prompt_key(item) not in test_keys)
+    test = sorted(item.id for i in np.flatnonzero(~in_pool) for item in strata.units[i])
+    notes = _notes(strata, in_pool, n_train, len(pool_items) - len(pool))
+    hashed = digest({"test": test, "pool": pool})
+    return Split(test=tuple(test), pool=tuple(pool), split_hash=hashed, notes=notes)
+
+
+def _refuse_one_question(task: TaskData, strata: _Strata) -> None:
+    if len(task.items) > 1 and len(strata.units) == 1 and task.items[0].group is None:
+        raise ValueError(
+            f"task {task.name}: all {len(task.items)} items ask {task.items[0].question!r:.80}, "
+            "and what asks the same is never parted into training and test: write what tells "
+            "the items apart into their questions"
+        )
+
+
+def paper_split(task: TaskData) -> Split:
+    """Returns the paper's way (arXiv:2401.06751): every item may be trained on and tested on.
+
+    For comparison only. Each cell's test is what `untrained_ids` leaves of it, so the test differs
+    between seeds and conditions, and duplicates may be on both sides.
+    """
+    ids = tuple(sorted(item.id for item in task.items))
+    return Split(
+        test=ids,
+        pool=ids,
+        split_hash=digest({"test": ids, "pool": ids}),
+        notes=("Paper mode: the test of a seed is all that this seed did not train on.",),
+    )
+
+
+def untrained_ids(split: Split, labelled: Iterable[str]) -> tuple[str, ...]:
+    """Returns the ids that a cell is tested on: all of the test but its labelled items.
+
+    Only in the paper's way are there labelled items in the test.
+    """
+    trained = set(labelled)
+    return tuple(id_ for id_ in split.test if id_ not in trained)
+
+
+def _strata(task: TaskData, study_seed: int, bands: Mapping[str, tuple[Level, ...]]) -> _Strata:
+    groups: dict[str, list[Item]] = {}
+    first: dict[str, str] = {}
+    for item in sorted(task.items, key=lambda item: item.id):
+        # Without a group, what asks the same is one; the prefixes keep the names apart.
+        alone = None if item.group else first.setdefault(prompt_key(item), item.id)
+        key = f"group/{item.group}" if item.group else f"item/{alone}"
+        groups.setdefault(key, []).append(item)
+    order = draw_ids(groups, len(groups), "split", task.name, study_seed)
+    units = tuple(tuple(groups[key]) for key in order)
+    unit_of = np.repeat(np.arange(len(units)), [len(unit) for unit in units])
+    ids = [item.id for unit in units for item in unit]
+    columns = list(columns_of(task, bands))
+    inside = [np.ones(len(ids), bool)]
+    for column in columns:
+        values = task.measures[column.measure]
+        found = np.fromiter((values.get(id_, np.nan) for id_ in ids), float, len(ids))
+        inside.append((found >= column.level.low) & (found <= column.level.high))
+    counts = np.stack(
+        [np.bincount(unit_of, weights=column, minlength=len(units)) for column in inside], axis=1
+    )
+    return _Strata(
+        units=units,
+        names=("all", *(column.name for column in columns)),
+        is_band=np.array([True, *(column.is_band for column in columns)]),
+        is_easiest=np.array([True, *(column.is_easiest for column in columns)]),
+        counts=counts.astype(np.int64),
+    )
+
+
+def _pool_minimum(strata: _Strata, n_train: int) -> NDArray[np.int64]:
+    """Returns how many pool items each level must have."""
+    sizes = strata.counts.sum(axis=0)
+    wanted = POOL_DRAWS * n_train
+    one_draw = np.where(strata.is_easiest & (sizes >= n_train), n_train, 0)
+    band = np.where(sizes >= wanted, wanted, one_draw)
+    single = np.where(sizes >= wanted + MIN_TEST, wanted, 0)
+    return np.where(strata.is_band, band, single)
+
+
+def _pool_shares(strata: _Strata, minimum: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Returns each unit's share of the pool: the same for all units of a joint stratum."""
+    counts = strata.counts
+    sizes = counts.sum(axis=0)
+    share = np.zeros(len(counts))
+    # The level that needs the largest share of itself goes first; it lifts the others with it.
+    for level in np.argsort(-minimum / np.maximum(sizes, 1), kind="stable").tolist():
+        missing = minimum[level] - share @ counts[:, level]
+        if missing > 0:
+            free = (1.0 - share) @ counts[:, level]
+            inside = counts[:, level] > 0
+            share[inside] += (1.0 - share[inside]) * (missing / free)
+    return np.minimum(share, 1.0)
+
+
+def _systematic_draw(strata: _Strata, share: NDArray[np.float64]) -> NDArray[np.bool_]:
+    """Returns which units are drawn: in each joint stratum its share of units, rounded in turn."""
+    # Sorting is stable, so units of one stratum stay in the split's seeded order.
+    order = np.lexsort(strata.counts.T[::-1])
+    steps = np.floor(np.cumsum(share[order]) + 0.5)
+    drawn = np.zeros(len(order), bool)
+    drawn[order] = np.diff(steps, prepend=0.0) > 0
+    return drawn
+
+
+def _topped_up(
+    strata: _Strata,
+    in_pool: NDArray[np.bool_],
+    minimum: NDArray[np.int64],
+    keys: list[set[str]],
+) -> NDArray[np.bool_]:
+    """Returns the pool with test units added where rounding or removals left a level short."""
+    in_pool = in_pool.copy()
+    alike: dict[str, list[int]] = {}
+    for unit, unit_keys in enumerate(keys):
+        for key in unit_keys:
+            alike.setdefault(key, []).append(unit)
+    repeated = {unit for units in alike.values() if len(units) > 1 for unit in units}
+    held = _usable_counts(strata, in_pool, keys, repeated)
+    for level in np.flatnonzero(held < minimum).tolist():
+        for unit in np.flatnonzero(~in_pool & (strata.counts[:, level] > 0)).tolist():
+            if held[level] >= minimum[level]:
+                break
+            if unit not in repeated:
+                in_pool[unit] = True
+                held += strata.counts[unit]
+    return in_pool
+
+
+def _usable_counts(
+    strata: _Strata,
+    in_pool: NDArray[np.bool_],
+    keys: list[set[str]],
+    repeated: set[int],
+) -> NDArray[np.int64]:
+    """Returns pool items per level, without units that may lose an item to the test."""
+    test_keys = set().union(*(keys[unit] for unit in repeated if not in_pool[unit]))
+    lost = [unit for unit in repeated if in_pool[unit] and keys[unit] & test_keys]
+    counts: NDArray[np.int64] = strata.counts[in_pool].sum(axis=0)
+    counts -= strata.counts[lost].sum(axis=0)
+    return counts
+
+
+def _notes(
+    strata: _Strata, in_pool: NDArray[np.bool_], n_train: int, num_removed: int
+) -> tuple[str, ...]:
+    notes = []
+    if num_removed:
+        notes.append(
+            f"{num_removed} items that ask what a test item asks were removed from the pool."
+        )
+    in_test = strata.counts[~in_pool].sum(axis=0)
+    sizes = strata.counts.sum(axis=0)
+    few = []
+    for level, (name, size) in enumerate(zip(strata.names, sizes.tolist(), strict=True)):
+        if strata.is_band[level] and size < n_train:
+            notes.append(f"{name}: {size} items, fewer than n_train = {n_train}.")
+        elif in_test[level] < MIN_TEST and (strata.is_band[level] or size >= MIN_TEST):
+            few.append(f"{name} ({in_test[level]} of {size})")
+    if few:
+        notes.append(f"Levels with fewer than {MIN_TEST} test items: {', '.join(few)}.")
+    return tuple(notes)

@@ -1,0 +1,90 @@
+"""The levels that a task's split looks after, so that each has a pool and a test."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+
+from search_spaces.levels import Level
+from trainables.data.level_cuts import single_levels
+from trainables.data.measures import MADE_OF_GOLD
+from trainables.data.task import TaskData
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Column:
+    """A level as the split sees it."""
+
+    name: str
+    measure: str
+    level: Level
+    is_band: bool
+    is_easiest: bool
+
+
+def columns_of(task: TaskData, bands: Mapping[str, tuple[Level, ...]]) -> Iterator[Column]:
+    """Yields the standard levels, then the bands of a space's own, in an order that stays.
+
+    Args:
+        task: The loaded task.
+        bands: Measure -> the space's own training levels.
+    """
+    yield from _standard_columns(task, bands)
+    yield from _own_columns(task, bands)
+
+
+def _standard_columns(task: TaskData, bands: Mapping[str, tuple[Level, ...]]) -> Iterable[Column]:
+    """Yields each measure's standard levels, then its other single values.
+
+    A single value that the space trains on is a band: in its own place, so that the order of the
+    columns, on which the draw depends, is the same with and without it.
+    """
+    for measure, cut in sorted(task.cuts.items()):
+        own = bands.get(measure, ())
+        if measure in MADE_OF_GOLD and not own:
+            continue  # gold answers of the pool must not say what is in it
+        for level in cut:
+            yield Column(
+                name=f"{measure} {level.name}",
+                measure=measure,
+                level=level,
+                is_band=True,
+                is_easiest=level == cut[0],
+            )
+        bounds = _bounds(cut)
+        for level in single_levels(task.measures[measure].values()):
+            if (level.low, level.high) not in bounds:
+                is_band = (level.low, level.high) in _bounds(own)
+                yield Column(
+                    name=f"{measure} {level.name}",
+                    measure=measure,
+                    level=level,
+                    is_band=is_band,
+                    is_easiest=is_band and level.low == _lowest(own),
+                )
+
+
+def _own_columns(task: TaskData, bands: Mapping[str, tuple[Level, ...]]) -> Iterable[Column]:
+    """Yields the bands that are neither standard levels nor single values, each once."""
+    for measure in sorted(bands.keys() & task.measures.keys()):
+        own = bands[measure]
+        singles = single_levels(task.measures[measure].values()) if measure in task.cuts else ()
+        known = _bounds((*task.cuts.get(measure, ()), *singles))
+        by_bounds = {(level.low, level.high): level for level in own}
+        for (low, high), level in sorted(by_bounds.items(), key=lambda pair: pair[0]):
+            if (low, high) not in known:
+                yield Column(
+                    name=f"{measure} {low:g} to {high:g}",
+                    measure=measure,
+                    level=level,
+                    is_band=True,
+                    is_easiest=low == _lowest(own),
+                )
+
+
+def _bounds(levels: Iterable[Level]) -> set[tuple[float, float]]:
+    return {(level.low, level.high) for level in levels}
+
+
+def _lowest(levels: Iterable[Level]) -> float:
+    return min(level.low for level in levels)

@@ -1,0 +1,273 @@
+"""One forward pass over items: the answers' summed log-probabilities, hidden states, or both.
+
+The rows, their batches and what the model computes are the same whichever of the two is asked for,
+so equal items give equal bytes: a zero-shot cell's scores do not show whether probes ran beside it,
+nor a probe's states which layers others asked for. That costs the scores one token per choice more
+than `trainables.inference.scoring` needs, the last, which predicts nothing.
+
+Only the asked layers' states are taken, at the answers' last real tokens, while the model runs: all
+layers' states of all tokens of a batch are never held, where the architecture lets them be taken.
+
+Shape legend: see `trainables.inference.packing`; H hidden size.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from transformers import PreTrainedModel
+
+from trainables.data.items import Item
+from trainables.distributed.sharded_model import first_workers
+from trainables.inference.context_length import check_context, find_too_long
+from trainables.inference.packed_forward import (
+    SharedPrefix,
+    packed_mask,
+    packed_scores,
+    plain_scores,
+)
+from trainables.inference.packing import Batch, build_batch, explode, plan_batches
+from trainables.inference.scoring import default_token_budget, find_packing_fault
+from trainables.inference.tokenization import TokenizedItems, tokenize_items
+from trainables.models.loading import Base
+
+
+class Questions(Protocol):
+    """How an item becomes text (`trainables.data.prompts.formats.PromptFormat`)."""
+
+    @property
+    def adds_special_tokens(self) -> bool:
+        """Whether the tokenizer puts its BOS in front of the text."""
+
+    def question(self, item: Item) -> str:
+        """Returns the text up to the answer."""
+
+    def choice_texts(self, item: Item) -> tuple[str, ...]:
+        """Returns the text of each choice, with what parts it from the question."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PassResult:
+    """What one pass found, item after item in the order given."""
+
+    states: Mapping[int, Tensor]
+    """Layer -> [A, H] in the model's own number format, on the CPU."""
+    counts: Mapping[str, int]
+    """Item id -> its rows of the states, one a choice; 0 where it does not fit."""
+    log_probs: list[NDArray[np.float64]] | None
+    """Per item, the summed log-probability of each choice; None where none were asked for."""
+    notes: tuple[str, ...] = ()
+
+
+def count_layers(model: PreTrainedModel) -> int:
+    """Returns how many layers the model has: the number of its last hidden state."""
+    return int(model.config.get_text_config().num_hidden_layers)
+
+
+def run_task_pass(
+    base: Base,
+    items: Sequence[Item],
+    prompt: Questions,
+    *,
+    layers: Sequence[int] = (),
+    with_scores: bool = False,
+    token_budget: int | None = None,
+) -> PassResult:
+    """Returns scores and states of every choice of every item.
+
+    An item that does not fit into the model's context has no states, and the others have theirs.
+
+    Args:
+        base: The base model.
+        items: In an order of the caller's that is always the same, such as that of their ids.
+        prompt: How an item becomes text.
+        layers: Numbers of hidden states: 0 the embeddings, the last after the final norm.
+        with_scores: Whether the answers are projected to the vocabulary.
+        token_budget: Tokens of a batch at most; None:
+            `trainables.inference.scoring.default_token_budget`. Other batches round otherwise.
+
+    Raises:
+        ValueError: If scores are asked for and an item does not fit; names it.
+    """
+    tokenized = tokenize_items(
+        base.tokenizer,
+        [prompt.question(item) for item in items],
+        [prompt.choice_texts(item) for item in items],
+        add_bos=prompt.adds_special_tokens,
+    )
+    if with_scores:
+        check_context(base, items, tokenized)
+    tokenized, counts = _fitting(base, items, tokenized)
+    fault = find_packing_fault(base.model, tokenized)
+    notes: tuple[str, ...] = ()
+    if fault is not None:
+        notes = (f"states and scores by one full forward per choice: {fault}",)
+    rows = explode(tokenized) if fault else tokenized
+    budget = token_budget or default_token_budget(base.model)
+    states, score_A = _run(
+        base, rows, sorted(set(layers)), with_scores, budget, packed=fault is None
+    )
+    ends = np.cumsum(list(counts.values()))
+    log_probs = np.split(score_A.numpy(), ends[:-1]) if with_scores else None
+    return PassResult(
+        states=states,
+        counts=counts,
+        log_probs=None if log_probs is None else [part.copy() for part in log_probs[: len(items)]],
+        notes=notes,
+    )
+
+
+def _fitting(
+    base: Base, items: Sequence[Item], tokenized: TokenizedItems
+) -> tuple[TokenizedItems, Mapping[str, int]]:
+    """Returns the items that fit into the model's context, and how many rows each item has."""
+    left_out = set(find_too_long(base, tokenized))
+    kept = tuple(one for place, one in enumerate(tokenized.items) if place not in left_out)
+    counts = {
+        item.id: 0 if place in left_out else len(item.choices) for place, item in enumerate(items)
+    }
+    return TokenizedItems(shared=tokenized.shared, items=kept), counts
+
+
+def _run(
+    base: Base,
+    tokenized: TokenizedItems,
+    layers: Sequence[int],
+    with_scores: bool,
+    token_budget: int,
+    *,
+    packed: bool,
+) -> tuple[dict[int, Tensor], Tensor]:
+    starts = np.cumsum([0, *(len(item.answers) for item in tokenized.items)]).tolist()
+    states: dict[int, Tensor] = {}
+    scores = torch.zeros(starts[-1], dtype=torch.float64)
+    if not tokenized.items or not (layers or with_scores):
+        return {layer: torch.empty(0, 0) for layer in layers}, scores
+    with torch.inference_mode(), _taking(base.model, layers, tokenized) as taken:
+        for indices in plan_batches(tokenized, token_budget):
+            batch = build_batch(tokenized, indices, base.device, keep_last=True)
+            taken.clear()
+            score_A = _forward(base.model, batch, with_scores, packed=packed)
+            rows = [row for index in indices for row in range(starts[index], starts[index + 1])]
+            if score_A is not None:
+                scores[rows] = score_A.double().cpu()
+            for layer in layers:
+                state_AH = taken[layer].flatten(0, 1)[batch.last_A].cpu()
+                if layer not in states:
+                    states[layer] = torch.empty(len(scores), *state_AH.shape[1:]).to(state_AH)
+                states[layer][rows] = state_AH
+    return states, scores
+
+
+def _forward(
+    model: PreTrainedModel, batch: Batch, with_scores: bool, *, packed: bool
+) -> Tensor | None:
+    if with_scores:
+        return packed_scores(model, batch, SharedPrefix()) if packed else plain_scores(model, batch)
+    if packed:
+        more = {"position_ids": batch.position_BT}
+        mask: Any = packed_mask(model, batch, 0)
+    else:
+        more, mask = {}, (batch.segment_BT >= 0).long()
+    model.base_model(input_ids=batch.token_BT, attention_mask=mask, use_cache=False, **more)
+    return None
+
+
+@contextmanager
+def _taking(
+    model: PreTrainedModel, layers: Sequence[int], tokenized: TokenizedItems
+) -> Iterator[dict[int, Tensor]]:
+    """Yields what each forward fills: layer -> states, [B, T, H]."""
+    taken: dict[int, Tensor] = {}
+    if not layers:
+        yield taken
+        return
+    blocks = _find_blocks(model)
+    if blocks is not None and not _takes_right(model, blocks, tokenized):
+        blocks = None
+    handles = _hook(model, blocks, layers, taken)
+    try:
+        yield taken
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def _find_blocks(model: PreTrainedModel) -> nn.ModuleList | None:
+    """Returns the model's stack of layers, whatever it is called."""
+    for module in model.base_model.modules():
+        if isinstance(module, nn.ModuleList) and len(module) == count_layers(model):
+            return module
+    return None
+
+
+def _takes_right(model: PreTrainedModel, blocks: nn.ModuleList, tokenized: TokenizedItems) -> bool:
+    """Compares what hooks take with what the model itself reports, on the shortest text."""
+    shortest = min(explode(tokenized).items, key=lambda item: (item.longest, item.context))
+    one = TokenizedItems(shared=[], items=(shortest,))
+    batch = build_batch(one, [0], model.device, keep_last=True)
+    taken: dict[int, Tensor] = {}
+    handles = _hook(model, blocks, range(len(blocks) + 1), taken)
+    try:
+        output = model.base_model(
+            input_ids=batch.token_BT,
+            attention_mask=torch.ones_like(batch.token_BT),
+            use_cache=False,
+            output_hidden_states=True,
+        )
+    finally:
+        for handle in handles:
+            handle.remove()
+    reported = output.hidden_states
+    is_right = len(reported) == len(taken) and all(
+        torch.equal(state_BTH, taken[layer]) for layer, state_BTH in enumerate(reported)
+    )
+    return bool(first_workers(model, torch.tensor([is_right])))
+
+
+def _hook(
+    model: PreTrainedModel,
+    blocks: nn.ModuleList | None,
+    layers: Sequence[int],
+    taken: dict[int, Tensor],
+) -> list[Any]:
+    """Lets each forward fill `taken`; without blocks, by asking for all layers' states."""
+
+    def ask(module: nn.Module, args: Any, kwargs: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
+        return args, {**kwargs, "output_hidden_states": True}
+
+    def take_all(module: nn.Module, args: Any, output: Any) -> None:
+        taken.update({layer: output.hidden_states[layer] for layer in layers})
+
+    if blocks is None:
+        body = model.base_model
+        return [
+            body.register_forward_pre_hook(ask, with_kwargs=True),
+            body.register_forward_hook(take_all),
+        ]
+
+    def take_last(module: nn.Module, args: Any, output: Any) -> None:
+        taken[len(blocks)] = output.last_hidden_state
+
+    handles = [
+        blocks[layer].register_forward_pre_hook(_take_input(layer, taken), with_kwargs=True)
+        for layer in layers
+        if layer < len(blocks)
+    ]
+    if len(blocks) in layers:
+        handles.append(model.base_model.register_forward_hook(take_last))
+    return handles
+
+
+def _take_input(layer: int, taken: dict[int, Tensor]) -> Any:
+    def take(module: nn.Module, args: Any, kwargs: dict[str, Any]) -> None:
+        taken[layer] = args[0] if args else kwargs["hidden_states"]
+
+    return take

@@ -1,0 +1,268 @@
+"""Hidden states for the probe, at an answer's last real token, kept for all cells of one base.
+
+States are extracted over all items of a task in the order of their ids, the test items in one pass
+and the rest in another, so a cell's numbers do not depend on which cells ran before it, and the
+pass over the test items can be the zero-shot cell's too (`trainables.inference.forward_pass`).
+
+Shape legend: see `trainables.inference.packing`; A counts the choices of all items, H hidden size.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from math import ceil
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+
+from trainables.data.items import Item
+from trainables.data.seeding import ids_hash
+from trainables.distributed.worker_group import Team
+from trainables.inference.forward_pass import Questions, count_layers, run_task_pass
+from trainables.inference.hidden_state_files import (
+    InvalidStatesError,
+    LayerStates,
+    StateFiles,
+    state_key,
+)
+from trainables.inference.scoring import ScoredItems, default_token_budget
+from trainables.models.loading import Base
+
+__all__ = [
+    "Layer",
+    "Questions",
+    "StateCache",
+    "TaskStates",
+    "layer_number",
+]
+
+Layer = Literal["middle", "last"] | int
+
+LAYERS: tuple[Layer, ...] = ("middle", "last")
+"""The paper's."""
+
+
+def layer_number(layer: Layer, num_layers: int) -> int:
+    """Returns the number of a hidden state: 0 the embeddings, `num_layers` after the final norm.
+
+    The middle of the `num_layers + 1` states is number ceil((num_layers + 1) / 2), counted from 0.
+    Source: arXiv:2401.06751, appendix D, and the released code's `models/probes.py`.
+
+    Raises:
+        ValueError: If the model has no such state.
+    """
+    if layer == "middle":
+        return ceil((num_layers + 1) / 2)
+    if layer == "last":
+        return num_layers
+    if not isinstance(layer, int) or not 0 <= layer <= num_layers:
+        raise ValueError(
+            f"a layer is 'middle', 'last' or a number from 0 (the embeddings) to {num_layers} on "
+            f"this model, got {layer!r}"
+        )
+    return layer
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TaskStates:
+    """The states of items of a task."""
+
+    parts: tuple[Mapping[int, LayerStates], ...]
+    """One per pass: layer -> states."""
+    num_layers: int
+    """Of the model."""
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What a reader should know of how they were found, each sentence once."""
+        notes = (note for part in self.parts for layer in part.values() for note in layer.notes)
+        return tuple(dict.fromkeys(notes))
+
+    def of(self, items: Sequence[Item], layers: Sequence[Layer]) -> tuple[Tensor, list[int]]:
+        """Returns the features of the items' choices, float64 [R, layers * H], and their numbers.
+
+        The rows stand item after item; the second value says how many each item has.
+
+        Raises:
+            KeyError: If an item or a layer was not extracted.
+            ValueError: If an item does not fit into the model's context; names it.
+        """
+        numbers = [layer_number(layer, self.num_layers) for layer in layers]
+        places: dict[str, tuple[int, slice]] = {}
+        for number, part in enumerate(self.parts):
+            start = 0
+            for id_, count in part[numbers[0]].counts.items():
+                places[id_] = (number, slice(start, start + count))
+                start += count
+        rows = []
+        for item in items:
+            at, where = places[item.id]
+            if where.start == where.stop:
+                raise ValueError(
+                    f"item {item.id!r}: with its longest choice it does not fit into the model's "
+                    "context; leave the item out or use a model with a longer context"
+                )
+            part = self.parts[at]
+            rows.append(torch.cat([part[layer].state_AH[where] for layer in numbers], dim=1))
+        return torch.cat(rows).double(), [len(row) for row in rows]
+
+
+@dataclass(kw_only=True, slots=True)
+class StateCache:
+    """The states that the cells of one base model share."""
+
+    files: StateFiles | None = None
+    """Where states outlive the process; None: nowhere."""
+    team: Team = field(default_factory=Team)
+    """The workers that extract them together: all take them from a file, or none does."""
+    fits: dict[str, Any] = field(default_factory=dict)
+    """Probes that were solved beside others of their draw, until their own cells ask for them."""
+    _layers: dict[tuple[str, ...], dict[int, LayerStates]] = field(default_factory=dict)
+    _scores: dict[tuple[str, ...], tuple[dict[str, int], ScoredItems]] = field(default_factory=dict)
+
+    def get(
+        self,
+        base: Base,
+        items: Sequence[Item],
+        prompt: Questions,
+        *,
+        key: tuple[str, ...],
+        layers: Sequence[Layer] = LAYERS,
+        test: Sequence[Item] = (),
+        to_file: bool = True,
+        token_budget: int | None = None,
+    ) -> TaskStates:
+        """Returns the items' states, extracted now or before.
+
+        Args:
+            base: The one base model of this cache.
+            items: All items of the task.
+            prompt: How an item becomes text.
+            key: All else that the numbers depend on: the base's content, number format and
+                quantization, hashes of the items and of the prompt, the kind of host.
+            layers: Which hidden states.
+            test: Items of the first pass, those of `scores`; the rest are the second's.
+            to_file: Whether what is extracted goes to the files; of items in a form of one cell's
+                own it need not.
+            token_budget: Tokens of a batch at most; None: the usual number. States of other batches
+                are other states by rounding: they are no one's who asks for the usual, and no file
+                has them.
+        """
+        key, files = self._of_budget(base, key, token_budget)
+        numbers = _numbers(base, layers)
+        tested = {item.id for item in test}
+        rest = [item for item in items if item.id not in tested]
+        for part in (test, rest):
+            self._fill(
+                base, part, prompt, key, numbers, files, to_file=to_file, token_budget=token_budget
+            )
+        parts = [self._layers[_place(key, part)] for part in (test, rest) if part]
+        return TaskStates(parts=tuple(parts), num_layers=count_layers(base.model))
+
+    def scores(
+        self,
+        base: Base,
+        items: Sequence[Item],
+        prompt: Questions,
+        *,
+        key: tuple[str, ...],
+        layers: Sequence[Layer] = (),
+        token_budget: int | None = None,
+    ) -> ScoredItems:
+        """Returns the items' zero-shot scores, in their order, found now or before.
+
+        Args:
+            base: The one base model of this cache.
+            items: The test items.
+            prompt: How an item becomes text.
+            key: As for `get`.
+            layers: States to take from the same pass, because probes will ask for them; the scores
+                are the same bytes with and without.
+            token_budget: As for `get`.
+        """
+        key, files = self._of_budget(base, key, token_budget)
+        place = _place(key, items)
+        if place not in self._scores:
+            numbers, budget = _numbers(base, layers), token_budget
+            self._fill(
+                base, items, prompt, key, numbers, files, with_scores=True, token_budget=budget
+            )
+        rows, scored = self._scores[place]
+        return ScoredItems(
+            log_probs=[scored.log_probs[rows[item.id]] for item in items], notes=scored.notes
+        )
+
+    def _of_budget(
+        self, base: Base, key: tuple[str, ...], token_budget: int | None
+    ) -> tuple[tuple[str, ...], StateFiles | None]:
+        """Returns the key and the files of what batches of so many tokens give."""
+        if token_budget in (None, default_token_budget(base.model)):
+            return key, self.files
+        return (*key, f"batches of {token_budget} tokens"), None
+
+    def _fill(
+        self,
+        base: Base,
+        items: Sequence[Item],
+        prompt: Questions,
+        key: tuple[str, ...],
+        layers: Sequence[int],
+        files: StateFiles | None,
+        *,
+        with_scores: bool = False,
+        to_file: bool = True,
+        token_budget: int | None,
+    ) -> None:
+        """Reads or extracts what is missing of one pass."""
+        items = sorted(items, key=lambda item: item.id)
+        place, ids = _place(key, items), [item.id for item in items]
+        kept = self._layers.setdefault(place, {})
+        names = {layer: state_key(key, ids, layer, base.device.type) for layer in layers}
+        asked = [layer for layer in layers if layer not in kept]
+        faults = {} if files is None else self._read(kept, files, names, ids, asked)
+        missing = [layer for layer in layers if layer not in kept]
+        if not items or not (missing or with_scores):
+            return
+        result = run_task_pass(
+            base, items, prompt, layers=missing, with_scores=with_scores, token_budget=token_budget
+        )
+        counts = result.counts
+        for layer in missing:
+            states = LayerStates(state_AH=result.states[layer], counts=counts, notes=result.notes)
+            is_mine = to_file and self.team.is_first
+            unwritten = files.write(names[layer], states) if files and is_mine else None
+            said = (*result.notes, *faults.get(layer, ()), *filter(None, [unwritten]))
+            kept[layer] = LayerStates(state_AH=states.state_AH, counts=counts, notes=said)
+        if result.log_probs is not None:
+            scored = ScoredItems(log_probs=result.log_probs, notes=result.notes)
+            self._scores[place] = ({id_: row for row, id_ in enumerate(ids)}, scored)
+
+    def _read(
+        self,
+        kept: dict[int, LayerStates],
+        files: StateFiles,
+        names: Mapping[int, str],
+        ids: Sequence[str],
+        layers: Sequence[int],
+    ) -> dict[int, tuple[str, ...]]:
+        """Takes the layers that every worker finds in a file; returns what was wrong with files."""
+        faults: dict[int, tuple[str, ...]] = {}
+        for layer in layers:
+            try:
+                found = files.read(names[layer], ids)
+            except InvalidStatesError as error:
+                faults[layer], found = (f"states extracted again: {error}",), None
+            if self.team.all_say(found is not None) and found is not None:
+                kept[layer] = found
+        return faults
+
+
+def _numbers(base: Base, layers: Sequence[Layer]) -> list[int]:
+    num_layers = count_layers(base.model)
+    return sorted({layer_number(layer, num_layers) for layer in layers})
+
+
+def _place(key: tuple[str, ...], items: Sequence[Item]) -> tuple[str, ...]:
+    return (*key, ids_hash(sorted(item.id for item in items)))

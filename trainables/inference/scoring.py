@@ -1,0 +1,270 @@
+"""The scorer: log-probabilities of answer texts given prompts.
+
+One forward pass scores all choices of many items: a shared prefix is encoded once per call, each
+question once, its choices side by side in the question's row (`trainables.inference.packing`). Only
+the positions that predict answer tokens reach the vocabulary projection, in fp32. An architecture
+that cannot do this is found by comparing one item, and is scored by one full text per choice.
+
+A choice's score is the sum of its tokens' log-probabilities, or what
+`trainables.inference.normalization` makes of it.
+
+Shape legend: see `trainables.inference.packing`; V vocabulary, H hidden size.
+"""
+
+from __future__ import annotations
+
+import inspect
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from transformers import PreTrainedModel
+from transformers import PreTrainedTokenizerFast as Tokenizer
+
+from trainables.distributed.sharded_model import first_workers
+from trainables.inference.normalization import check_scoring, rescale, tokenize_domain
+from trainables.inference.packed_forward import (
+    FULL,
+    SLIDING,
+    encode_shared,
+    layer_kinds,
+    packed_scores,
+    plain_scores,
+)
+from trainables.inference.packing import build_batch, explode, plan_batches
+from trainables.inference.tokenization import TokenizedItem, TokenizedItems, tokenize_items
+from trainables.models.oom import is_out_of_memory
+
+CPU_TOKEN_BUDGET = 1024
+"""Tokens of a batch, filler counted: what one core's cache holds of a small model's states. From
+4096 on, every operation's result is a fresh piece of memory, which costs as much as the work."""
+
+GPU_TOKEN_BUDGET = 16384
+"""Enough to keep a GPU busy with a model of 7 B parameters."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ScoredItems:
+    """Scores of one call."""
+
+    log_probs: list[NDArray[np.float64]]
+    """Per item, each choice's summed log-probability, or what the scoring makes of it (in nats, or
+    nats per token or character)."""
+    notes: tuple[str, ...] = ()
+
+
+def score_choices(
+    model: PreTrainedModel,
+    tokenizer: Tokenizer,
+    prompts: Sequence[str],
+    choices: Sequence[Sequence[str]],
+    prefix: str | None = None,
+    token_budget: int | None = None,
+    *,
+    scoring: str = "sum",
+    domain_prompt: str | None = None,
+) -> list[NDArray[np.float64]]:
+    """Returns, for each prompt, the summed log-probability of each of its choices.
+
+    The text is `prefix + prompt + choice`, plain concatenation, tokenised as one string with the
+    tokenizer's BOS (where it has one) in front and no EOS; the tokens that overlap the choice's
+    characters are summed.
+
+    Args:
+        model: A causal language model of transformers, in eval mode.
+        tokenizer: Its fast tokenizer.
+        prompts: One text per item.
+        choices: Per item, its answer texts; the caller brings the space in front.
+        prefix: Text in front of every prompt, encoded once.
+        token_budget: Tokens of a batch; None: by kind of device. It changes the time, and in fp32
+            the scores by less than 1e-4.
+        scoring: `sum`, `per-token`, `per-char` or `pmi`: what is returned in place of the sum, see
+            `trainables.inference.normalization.rescale`.
+        domain_prompt: For `pmi`, the prompt without its question, such as `Answer:`; the prefix
+            stands in front of it too.
+
+    Raises:
+        ValueError: If choices are empty or equal, a text is longer than the model's context, the
+            scoring is unknown, or `pmi` has no domain prompt.
+
+    Warns:
+        UserWarning: If the architecture is scored by one full forward per choice.
+    """
+    tokenized = tokenize_items(tokenizer, prompts, choices, prefix)
+    domain = None
+    if domain_prompt is not None:
+        domain = tokenize_domain(tokenizer, domain_prompt, choices, prefix)
+    scored = score_items(model, tokenized, scoring, domain=domain, token_budget=token_budget)
+    for note in scored.notes:
+        warnings.warn(note, stacklevel=2)
+    return scored.log_probs
+
+
+def score_items(
+    model: PreTrainedModel,
+    tokenized: TokenizedItems,
+    scoring: str = "sum",
+    *,
+    domain: TokenizedItems | None = None,
+    token_budget: int | None = None,
+) -> ScoredItems:
+    """Returns the items' scores.
+
+    Args:
+        model: A causal language model of transformers, in eval mode.
+        tokenized: The items.
+        scoring: `sum`, `per-token`, `per-char` or `pmi` (`rescale`).
+        domain: For `pmi`, the same choices behind the prompt without its question
+            (`trainables.inference.normalization.tokenize_domain`).
+        token_budget: Tokens of a batch; None: by kind of device.
+
+    Raises:
+        ValueError: If a text is longer than the model's context, or as in `rescale`.
+    """
+    check_scoring(scoring, has_domain=domain is not None)
+    scored = score_tokens(model, tokenized, token_budget=token_budget)
+    if scoring != "pmi" or domain is None:
+        return replace(scored, log_probs=rescale(scored.log_probs, tokenized, scoring))
+    beside = score_tokens(model, domain, token_budget=token_budget)
+    return ScoredItems(
+        log_probs=rescale(scored.log_probs, tokenized, scoring, beside.log_probs),
+        notes=tuple(dict.fromkeys((*scored.notes, *beside.notes))),
+    )
+
+
+def score_tokens(
+    model: PreTrainedModel, tokenized: TokenizedItems, *, token_budget: int | None = None
+) -> ScoredItems:
+    """Returns the items' scores, and a note where the architecture needs the slow way."""
+    check_lengths(model, tokenized)
+    if not tokenized.items:
+        return ScoredItems(log_probs=[])
+    token_budget = token_budget or default_token_budget(model)
+    with torch.inference_mode():
+        fault = find_packing_fault(model, tokenized)
+        if fault is None:
+            return ScoredItems(log_probs=_score_packed(model, tokenized, token_budget))
+        note = f"scored by one full forward per choice: {fault}"
+        return ScoredItems(log_probs=_score_plain(model, tokenized, token_budget), notes=(note,))
+
+
+def default_token_budget(model: PreTrainedModel) -> int:
+    """Returns how many tokens a batch holds on the model's device."""
+    return CPU_TOKEN_BUDGET if model.device.type == "cpu" else GPU_TOKEN_BUDGET
+
+
+def max_positions(model: PreTrainedModel) -> int | None:
+    """Returns the longest context in tokens; None where the config does not say."""
+    length = getattr(model.config.get_text_config(), "max_position_embeddings", None)
+    return length if isinstance(length, int) and length > 0 else None
+
+
+def check_lengths(model: PreTrainedModel, tokenized: TokenizedItems) -> None:
+    """Checks that every text fits into the model's context.
+
+    Raises:
+        ValueError: Naming the first item that does not fit.
+    """
+    limit = max_positions(model)
+    for index, item in enumerate(tokenized.items):
+        length = len(tokenized.shared) + item.longest
+        if limit is not None and length > limit:
+            raise ValueError(
+                f"prompts[{index}]: with its longest choice it has {length} tokens, the model's "
+                f"context holds {limit}; leave examples out or use a model with a longer context"
+            )
+
+
+def find_packing_fault(model: PreTrainedModel, tokenized: TokenizedItems) -> str | None:
+    """Says why the model cannot score packed rows; None if it can.
+
+    Structure is asked first; then one item, the longest that tells, is scored both ways.
+    """
+    fault = structural_fault(model)
+    if fault is not None or not tokenized.items:
+        return fault
+    one = TokenizedItems(shared=tokenized.shared, items=(max(tokenized.items, key=_telling),))
+    with torch.inference_mode():
+        try:
+            packed = _score_packed(model, one, GPU_TOKEN_BUDGET)[0]
+        except (TypeError, ValueError, RuntimeError, IndexError, AttributeError) as error:
+            if is_out_of_memory(error):
+                raise
+            return f"{type(error).__name__} in a packed row: {error}"
+        plain = _score_plain(model, one, GPU_TOKEN_BUDGET)[0]
+    difference = _difference(np.abs(packed - plain), one.items[0], model.dtype)
+    sizes = [difference, float(np.max(np.abs(plain)))]
+    # Workers that hold the model in pieces go on in one way.
+    worst, largest = first_workers(model, torch.tensor(sizes, dtype=torch.float64)).tolist()
+    allowed = _tolerance(model) * max(1.0, largest / 10.0)
+    if worst <= allowed:
+        return None
+    return f"a packed row differs by {worst:.2g} (allowed: {allowed:.2g}) on one item"
+
+
+def _telling(item: TokenizedItem) -> tuple[bool, int]:
+    """Orders items by how much packing them shows: answer tokens beside others, then length."""
+    return sum(len(answer) > 1 for answer in item.answers) > 1, item.longest
+
+
+def structural_fault(model: PreTrainedModel) -> str | None:
+    """Says what keeps the model from taking positions, masks and a cache from outside."""
+    parameters = inspect.signature(model.forward).parameters
+    missing = {"position_ids", "past_key_values", "attention_mask"} - set(parameters)
+    if missing:
+        return f"{type(model).__name__} takes no {', '.join(sorted(missing))}"
+    other = set(layer_kinds(model)) - {FULL, SLIDING}
+    return f"layers of kind {', '.join(sorted(other))}" if other else None
+
+
+def _difference(
+    difference_C: NDArray[np.float64], item: TokenizedItem, dtype: torch.dtype
+) -> float:
+    """Returns the largest difference of a choice; in 16 bits one that rounding alone seldom makes.
+
+    That is the upper median of the choices of several tokens but the first of these: all of them
+    are wrong where a model gets packed rows wrong.
+    """
+    telling_T = [value for value, a in zip(difference_C, item.answers, strict=True) if len(a) > 1]
+    if dtype == torch.float32 or len(telling_T) < 2:
+        return float(difference_C.max())
+    return float(np.sort(telling_T[1:])[len(telling_T[1:]) // 2])
+
+
+def _tolerance(model: PreTrainedModel) -> float:
+    """Returns the difference of two right ways to sum that the number format explains."""
+    if getattr(model.config, "quantization_config", None) is not None:
+        return 0.25
+    return 1e-4 if model.dtype == torch.float32 else 0.1
+
+
+def _score_packed(
+    model: PreTrainedModel, tokenized: TokenizedItems, token_budget: int
+) -> list[NDArray[np.float64]]:
+    scores: list[NDArray[np.float64]] = [np.empty(0)] * len(tokenized.items)
+    shared = encode_shared(model, tokenized.shared)
+    for indices in plan_batches(tokenized, token_budget):
+        batch = build_batch(tokenized, indices, model.device)
+        score_A = packed_scores(model, batch, shared).double().cpu()
+        for index, score in zip(indices, score_A.split(batch.num_answers), strict=True):
+            scores[index] = score.numpy()
+    return scores
+
+
+def _score_plain(
+    model: PreTrainedModel, tokenized: TokenizedItems, token_budget: int
+) -> list[NDArray[np.float64]]:
+    """Returns the scores by one full text per choice: the reference, right for every causal model.
+
+    Filler stands behind the texts, so no text's tokens see it, whatever the tokenizer's side.
+    """
+    texts = explode(tokenized)
+    flat = np.empty(len(texts.items))
+    for indices in plan_batches(texts, token_budget):
+        batch = build_batch(texts, indices, model.device)
+        flat[indices] = plain_scores(model, batch).double().cpu().numpy()
+    ends = np.cumsum([len(item.answers) for item in tokenized.items])
+    return [np.ascontiguousarray(part) for part in np.split(flat, ends[:-1])]

@@ -1,0 +1,275 @@
+"""Answers as tokens: each text is `prefix + prompt + choice`, tokenised as one string.
+
+What all choices of an item share is its context; what differs are its answers. A choice's scored
+tokens are those that overlap its characters. Tokenising every full text would cost more than a
+small model's forward pass, so texts are cut at spaces that no token crosses, where the tokenizer
+allows it (`_Cutter`).
+
+Not here: tensors and batches (`trainables.inference.packing`).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from tokenizers import Encoding
+from transformers import PreTrainedTokenizerFast as Tokenizer
+
+CUT = re.compile(r".*[A-Za-z0-9](?= \S)", re.DOTALL)
+"""Up to the last place where one space follows a letter or digit: where a text may be cut."""
+
+TOKEN_ACROSS_CUT = re.compile("[A-Za-z0-9][ \u0120\u2581]")
+"""A token that reaches over such a place; U+0120 and U+2581 stand for the space in the vocabularies
+of byte-level and of sentencepiece tokenizers."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TokenizedItem:
+    """One question and its choices, in tokens after the shared ones."""
+
+    context: list[int]
+    """Common to all choices and before every scored token."""
+    answers: tuple[list[int], ...]
+    """The rest of each choice's text."""
+    num_scored: tuple[int, ...]
+    """How many tokens at the end of each answer are scored."""
+    num_chars: tuple[int, ...] = ()
+    """Characters of each choice's text, white space at its ends not counted; empty where the tokens
+    come from no text."""
+
+    @property
+    def longest(self) -> int:
+        """Tokens of the item's longest text, without the shared ones."""
+        return len(self.context) + max(len(answer) for answer in self.answers)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TokenizedItems:
+    """All items of one call."""
+
+    shared: list[int]
+    """Begins every text of the call (the BOS token and a prefix); encoded once. May be empty."""
+    items: tuple[TokenizedItem, ...]
+
+
+def tokenize_items(
+    tokenizer: Tokenizer,
+    prompts: Sequence[str],
+    choices: Sequence[Sequence[str]],
+    prefix: str | None = None,
+    *,
+    add_bos: bool = True,
+) -> TokenizedItems:
+    """Returns the tokens of every `prefix + prompt + choice`.
+
+    Args:
+        tokenizer: A fast tokenizer.
+        prompts: One text per item.
+        choices: Per item, its answer texts.
+        prefix: Text in front of every prompt.
+        add_bos: Puts the tokenizer's BOS in front, where it has one; not for texts that bring it.
+
+    Raises:
+        ValueError: If choices are missing, empty or equal, a choice has no token, or a scored token
+            has nothing before it that could predict it.
+    """
+    _check_choices(prompts, choices)
+    prefix = prefix or ""
+    has_bos = add_bos and tokenizer.bos_token_id is not None
+    bos = [int(tokenizer.bos_token_id)] if has_bos else []
+    cutter = _find_cutter(tokenizer, prompts, choices, prefix, bos)
+    head, items = _tokenize(cutter, prompts, choices, prefix, bos)
+    return _share(head, items, keep=bool(prefix))
+
+
+def _check_choices(prompts: Sequence[str], choices: Sequence[Sequence[str]]) -> None:
+    if len(prompts) != len(choices):
+        raise ValueError(
+            f"each prompt needs its choices, got {len(prompts)} prompts and {len(choices)} lists"
+        )
+    for index, texts in enumerate(choices):
+        if isinstance(texts, str) or not texts or not all(text.strip() for text in texts):
+            raise ValueError(f"choices[{index}] must be non-empty texts, got {texts!r}")
+        if len(set(texts)) < len(texts):
+            raise ValueError(f"choices[{index}] must differ from one another, got {texts!r}")
+
+
+class _Cutter:
+    """Tokenises texts in parts that are sure to give the tokens of the whole.
+
+    A part ends between a letter or digit and a space. Where no token of the vocabulary reaches over
+    such a place, none can there, whatever is merged; and the rules that split text before merging
+    must not look back. Some tokenizers put a space of their own in front of every text (Llama-2's):
+    a part then does without the one that it begins with.
+
+    Args:
+        tokenizer: A fast tokenizer.
+        cuts: Whether texts are cut at all.
+        adds_space: Whether the tokenizer puts a space in front of a text.
+    """
+
+    def __init__(self, tokenizer: Tokenizer, *, cuts: bool, adds_space: bool = False) -> None:
+        self.backend = tokenizer.backend_tokenizer
+        self.backend.no_truncation()
+        self.backend.no_padding()
+        self.may_cut = cuts
+        self.num_dropped = int(adds_space)
+
+    def place(self, text: str) -> int:
+        """Returns where the text may be cut, the later the better; 0: nowhere."""
+        match = CUT.match(text) if self.may_cut else None
+        return match.end() if match else 0
+
+    def encode(self, texts: Sequence[str]) -> list[Encoding]:
+        """Returns the texts' tokens without special ones."""
+        return list(self.backend.encode_batch(list(texts), add_special_tokens=False))
+
+    def encode_parts(self, parts: Sequence[str], is_first: Sequence[bool]) -> list[_Part]:
+        """Returns the tokens of parts of texts; a part that is not the first begins at a cut."""
+        drops = [0 if first else self.num_dropped for first in is_first]
+        texts = [part[drop:] for part, drop in zip(parts, drops, strict=True)]
+        return [
+            _Part(ids=encoding.ids, ends=[end + drop for _, end in encoding.offsets])
+            for encoding, drop in zip(self.encode(texts), drops, strict=True)
+        ]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Part:
+    """A part of a text as tokens, and where each ends in it."""
+
+    ids: list[int]
+    ends: list[int]
+
+
+def _find_cutter(
+    tokenizer: Tokenizer,
+    prompts: Sequence[str],
+    choices: Sequence[Sequence[str]],
+    prefix: str,
+    bos: list[int],
+) -> _Cutter:
+    backend = tokenizer.backend_tokenizer
+    if "(?<" not in str(backend.pre_tokenizer) and not any(
+        map(TOKEN_ACROSS_CUT.search, backend.get_vocab())
+    ):
+        for adds_space in (False, True):
+            cutter = _Cutter(tokenizer, cuts=True, adds_space=adds_space)
+            if _cuts_agree(cutter, prompts, choices, prefix, bos):
+                return cutter
+    return _Cutter(tokenizer, cuts=False)
+
+
+def _cuts_agree(
+    cutter: _Cutter,
+    prompts: Sequence[str],
+    choices: Sequence[Sequence[str]],
+    prefix: str,
+    bos: list[int],
+) -> bool:
+    """Says whether parts give the tokens of the whole for the first, last, and longest item."""
+    if not prompts:
+        return True
+    longest = max(range(len(prompts)), key=lambda index: len(prompts[index]))
+    sample = sorted({0, len(prompts) - 1, longest})
+    some_prompts = [prompts[index] for index in sample]
+    some_choices = [choices[index] for index in sample]
+    head, items = _tokenize(cutter, some_prompts, some_choices, prefix, bos)
+    whole = cutter.encode(
+        [prefix + p + c for p, texts in zip(some_prompts, some_choices, strict=True) for c in texts]
+    )
+    parts = [head + item.context + answer for item in items for answer in item.answers]
+    return parts == [bos + encoding.ids for encoding in whole]
+
+
+def _tokenize(
+    cutter: _Cutter,
+    prompts: Sequence[str],
+    choices: Sequence[Sequence[str]],
+    prefix: str,
+    bos: list[int],
+) -> tuple[list[int], tuple[TokenizedItem, ...]]:
+    """Returns the tokens of the prefix up to its cut, and every item's from there on."""
+    prefix_cut = cutter.place(prefix)
+    rest = prefix[prefix_cut:]
+    cuts = [cutter.place(prompt) for prompt in prompts]
+    # A prompt that cannot be cut goes into the tails whole, and the rest of the prefix with it.
+    middles = [
+        rest + prompt[:cut] if cut else "" for prompt, cut in zip(prompts, cuts, strict=True)
+    ]
+    tails = [
+        prompt[cut:] if cut else rest + prompt for prompt, cut in zip(prompts, cuts, strict=True)
+    ]
+    head_ids = bos + (cutter.encode([prefix[:prefix_cut]])[0].ids if prefix_cut else [])
+    is_first = not prefix_cut
+    middle_parts = cutter.encode_parts(middles, [is_first] * len(middles))
+    texts = [tail + text for tail, row in zip(tails, choices, strict=True) for text in row]
+    are_first = [is_first and not cut for cut, row in zip(cuts, choices, strict=True) for _ in row]
+    ends = iter(cutter.encode_parts(texts, are_first))
+    items = []
+    for index, row in enumerate(choices):
+        parts = [next(ends) for _ in row]
+        firsts = [_first_scored(part, len(tails[index])) for part in parts]
+        item = _split_item(index, middle_parts[index].ids, parts, firsts, bool(head_ids))
+        items.append(replace(item, num_chars=tuple(len(text.strip()) for text in row)))
+    return head_ids, tuple(items)
+
+
+def _first_scored(part: _Part, start: int) -> int:
+    """Returns the index of the first token that reaches beyond character `start`."""
+    first = len(part.ends)
+    while first > 0 and part.ends[first - 1] > start:
+        first -= 1
+    return first
+
+
+def _split_item(
+    index: int,
+    middle: list[int],
+    parts: Sequence[_Part],
+    firsts: Sequence[int],
+    has_head: bool,
+) -> TokenizedItem:
+    """Returns the item with the cut between context and answers at the last common token."""
+    ids = [part.ids for part in parts]
+    for row, first in zip(ids, firsts, strict=True):
+        if first == len(row):
+            raise ValueError(f"choices[{index}]: the tokenizer makes no token of one of them")
+    cut = min(common_length(ids), *firsts) if len(ids) > 1 else firsts[0]
+    if not (has_head or middle or cut):
+        raise ValueError(
+            f"prompts[{index}]: the first token of the text would be scored, and nothing stands "
+            "before it; give a prompt that ends before its choices begin"
+        )
+    return TokenizedItem(
+        context=middle + ids[0][:cut],
+        answers=tuple(row[cut:] for row in ids),
+        num_scored=tuple(len(row) - first for row, first in zip(ids, firsts, strict=True)),
+    )
+
+
+def _share(head: list[int], items: tuple[TokenizedItem, ...], *, keep: bool) -> TokenizedItems:
+    """Moves what every context begins with to the shared tokens, or shares nothing.
+
+    Each item keeps at least one token of its own: the one that predicts its first answer token.
+    """
+    contexts = [head + item.context for item in items]
+    length = min(common_length(contexts), min(map(len, contexts)) - 1) if keep and items else 0
+    return TokenizedItems(
+        shared=contexts[0][:length] if length else [],
+        items=tuple(
+            replace(item, context=context[length:])
+            for context, item in zip(contexts, items, strict=True)
+        ),
+    )
+
+
+def common_length(rows: Sequence[list[int]] | Sequence[str]) -> int:
+    """Returns how many leading tokens all rows share: those of the least and the greatest row."""
+    least, greatest = min(rows), max(rows)
+    for index, (a, b) in enumerate(zip(least, greatest, strict=False)):
+        if a != b:
+            return index
+    return min(len(least), len(greatest))

@@ -1,0 +1,77 @@
+"""Answers of a model to questions: scored choices or generated text."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from trainables.data.items import Item
+from trainables.inference.context_length import check_context
+from trainables.inference.forward_pass import Questions
+from trainables.inference.normalization import domain_prompt_of, tokenize_domain
+from trainables.inference.scoring import ScoredItems, default_token_budget, score_items
+from trainables.inference.tokenization import TokenizedItems, tokenize_items
+from trainables.methods.base.chain_of_thought import generate_answers
+from trainables.methods.base.interface import Answers, Setting
+from trainables.models.loading import Base
+from trainables.storage.process_identity import host_kind
+
+
+def state_key(setting: Setting, items_hash: str) -> tuple[str, ...]:
+    """Returns all that states of these items depend on, but for the items' ids and the layer."""
+    cell = setting.cell
+    quantization = cell.recipe.quantization
+    return (cell.model, cell.dtype, quantization, items_hash, cell.prompt, host_kind())
+
+
+def answer_questions(setting: Setting, base: Base, items: Sequence[Item]) -> Answers:
+    """Returns the score of each choice's text after the question, or answers that are generated."""
+    if setting.cell.recipe.reasoning is not None:
+        return generate_answers(setting, base, items)
+    tokens = tokenize_questions(base, items, setting.prompt)
+    scored = score_answers(setting, base, items, tokens)
+    return Answers(log_probs=scored.log_probs, notes=scored.notes)
+
+
+def score_answers(
+    setting: Setting,
+    base: Base,
+    items: Sequence[Item],
+    tokenized: TokenizedItems,
+    examples: Sequence[tuple[Item, int]] = (),
+) -> ScoredItems:
+    """Returns the items' scores on the scale of the cell's recipe.
+
+    Args:
+        setting: Of the cell.
+        base: The model.
+        items: The questions.
+        tokenized: The questions behind the examples.
+        examples: What stands in front of every question.
+    """
+    scoring = setting.cell.recipe.scoring
+    domain = None
+    if scoring == "pmi":
+        domain = tokenize_domain(
+            base.tokenizer,
+            domain_prompt_of(setting.prompt, examples),
+            [setting.prompt.choice_texts(item) for item in items],
+            add_bos=setting.prompt.adds_special_tokens,
+        )
+    budget = setting.execution.tokens(default_token_budget(base.model))
+    return score_items(base.model, tokenized, scoring, domain=domain, token_budget=budget)
+
+
+def tokenize_questions(base: Base, items: Sequence[Item], prompt: Questions) -> TokenizedItems:
+    """Returns the items' questions and choices as tokens.
+
+    Raises:
+        ValueError: Naming the first item that does not fit into the model's context.
+    """
+    tokenized = tokenize_items(
+        base.tokenizer,
+        [prompt.question(item) for item in items],
+        [prompt.choice_texts(item) for item in items],
+        add_bos=prompt.adds_special_tokens,
+    )
+    check_context(base, items, tokenized)
+    return tokenized

@@ -1,0 +1,159 @@
+"""Generated answers: the model reasons greedily, and the answer is read off its text."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from search_spaces.recipes import Reasoning
+from trainables.data.items import Item
+from trainables.data.prompts.answers import NEXT_QUESTION, Extracted, extract, finish_pattern
+from trainables.inference.generation import (
+    CPU_CACHE_TOKENS,
+    GPU_CACHE_TOKENS,
+    TokenizedPrompts,
+    generate_tokens,
+    tokenize_prompts,
+)
+from trainables.inference.scoring import max_positions
+from trainables.inference.stopping import Generation, StopRule
+from trainables.inference.tokenization import common_length
+from trainables.methods.base.interface import Answers, Generated, Setting
+from trainables.models.loading import Base
+
+
+def generate_answers(
+    setting: Setting, base: Base, items: Sequence[Item], examples: Sequence[tuple[Item, int]] = ()
+) -> Answers:
+    """Returns what the model writes behind each question, and the answer that it states.
+
+    Examples that do not fit beside the item and its budget are dropped from the end, for this item
+    only, and counted; so is every text in which no answer can be found, which is wrong.
+
+    Args:
+        setting: Of the cell; its recipe's `reasoning` has the budget of tokens.
+        base: The model, with whatever was trained on it.
+        items: The questions. One with a single choice has a free answer, compared by value.
+        examples: Items with the answers to show, in their order.
+
+    Raises:
+        ValueError: If an item's question and budget do not fit into the model's context.
+    """
+    recipe = setting.cell.recipe.reasoning
+    if recipe is None:
+        raise ValueError("generated answers need a recipe with `reasoning`")
+    made: dict[int, Generation] = {}
+    notes: list[str] = []
+    waiting = list(range(len(items)))
+    for kept in range(len(examples), -1, -1):
+        fitting, tokens = _fitting(setting, base, items, waiting, examples[:kept], recipe)
+        if not fitting:
+            continue
+        if kept < len(examples):
+            notes.append(
+                f"{len(fitting)} items: {len(examples) - kept} of {len(examples)} examples dropped "
+                "from the end of the prompt, which would not fit into the model's context"
+            )
+        generations, new = _generate(setting, base, tokens, _is_free(items), recipe)
+        made |= dict(zip(fitting, generations, strict=True))
+        notes += [note for note in new if note not in notes]
+        waiting = [index for index in waiting if index not in made]
+    if waiting:
+        raise _too_long(setting, base, items[waiting[0]], recipe)
+    texts = [made[index] for index in range(len(items))]
+    return _answers(items, texts, notes)
+
+
+def _is_free(items: Sequence[Item]) -> bool:
+    return all(len(item.choices) == 1 for item in items)
+
+
+def _fitting(
+    setting: Setting,
+    base: Base,
+    items: Sequence[Item],
+    waiting: Sequence[int],
+    examples: Sequence[tuple[Item, int]],
+    recipe: Reasoning,
+) -> tuple[list[int], TokenizedPrompts]:
+    """Returns the waiting items that fit behind the examples, and their prompts in tokens."""
+    limit = max_positions(base.model)
+    indices = list(waiting)
+    while True:
+        tokens = _tokenize(setting, base, [items[index] for index in indices], examples)
+        fits = [
+            limit is None or tokens.length(row) + recipe.max_new_tokens <= limit
+            for row in range(len(indices))
+        ]
+        if all(fits):
+            return indices, tokens
+        indices = [index for index, fit in zip(indices, fits, strict=True) if fit]
+
+
+def _tokenize(
+    setting: Setting, base: Base, items: Sequence[Item], examples: Sequence[tuple[Item, int]]
+) -> TokenizedPrompts:
+    if not items:
+        return TokenizedPrompts(shared=[], rows=())
+    prompt = setting.prompt
+    texts = [prompt.prompt(item, examples) for item in items]
+    prefix = texts[0][: common_length(texts)] if examples else ""
+    return tokenize_prompts(
+        base.tokenizer,
+        [text[len(prefix) :] for text in texts],
+        prefix,
+        add_bos=prompt.adds_special_tokens,
+    )
+
+
+def _generate(
+    setting: Setting, base: Base, tokens: TokenizedPrompts, is_free: bool, recipe: Reasoning
+) -> tuple[list[Generation], tuple[str, ...]]:
+    rule = StopRule(
+        max_new_tokens=recipe.max_new_tokens,
+        stops=NEXT_QUESTION,
+        finish=finish_pattern(free_form=is_free),
+    )
+    usual = CPU_CACHE_TOKENS if base.device.type == "cpu" else GPU_CACHE_TOKENS
+    budget = setting.execution.tokens(usual)
+    made = generate_tokens(base.model, base.tokenizer, tokens, rule, token_budget=budget)
+    return made.generations, made.notes
+
+
+def _answers(items: Sequence[Item], texts: Sequence[Generation], notes: Sequence[str]) -> Answers:
+    found = [
+        extract(text.text, item, free_form=len(item.choices) == 1)
+        for item, text in zip(items, texts, strict=True)
+    ]
+    generated = [
+        Generated(text=text.text, predicted=answer.index, is_correct=answer.is_correct)
+        for text, answer in zip(texts, found, strict=True)
+    ]
+    return Answers(generated=generated, notes=(*notes, *_missing_notes(texts, found)))
+
+
+def _missing_notes(texts: Sequence[Generation], found: Sequence[Extracted]) -> list[str]:
+    """Returns a sentence for each way in which texts gave no answer, with their number."""
+    ways = {
+        "state no answer": [answer.answer is None for answer in found],
+        "state an answer that names no value": [
+            answer.answer is not None and not answer.has_value for answer in found
+        ],
+    }
+    notes = []
+    for way, is_so in ways.items():
+        cut = sum(text.stopped == "budget" and so for text, so in zip(texts, is_so, strict=True))
+        if any(is_so):
+            notes.append(
+                f"{sum(is_so)} of {len(texts)} generated texts {way} and count as wrong; "
+                f"{cut} of them reached their budget of tokens"
+            )
+    return notes
+
+
+def _too_long(setting: Setting, base: Base, item: Item, recipe: Reasoning) -> ValueError:
+    length = _tokenize(setting, base, [item], ()).length(0)
+    return ValueError(
+        f"item {item.id!r}: {length} tokens and {recipe.max_new_tokens} new ones, the model's "
+        f"context holds {max_positions(base.model)}; leave the item out, use fewer new tokens or a "
+        "model with a longer context"
+    )

@@ -1,0 +1,142 @@
+"""What a cell is given and what it gives back, whatever its method."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor
+
+from search_spaces.cell import Cell
+from trainables.data.items import Item
+from trainables.distributed.engine import MakeEngine
+from trainables.distributed.single_process import plain_engine
+from trainables.distributed.worker_group import Team
+from trainables.inference.forward_pass import Questions
+from trainables.inference.hidden_states import Layer, StateCache
+from trainables.storage.checkpoints import Checkpoint
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Execution:
+    """No part of a cell's identity; a record says which was used where it is not the usual one."""
+
+    engine: MakeEngine = plain_engine
+    token_share: float = 1.0
+    """Share of the usual number of tokens of a batch, in (0, 1]: it halves when memory runs out."""
+    may_halve: bool = True
+    """Whether a cell that runs out of memory is tried again in smaller batches by itself: not where
+    workers run it together, who have to agree on it (`trainables.cells.worker`)."""
+    team: Team = field(default_factory=Team)
+    """The workers that run the cell together: what they do next must not hang on the last bits of
+    numbers that each of them computes."""
+    checkpoint: Checkpoint | None = None
+    """Where a training keeps how far it is; None: a lost worker's training begins anew."""
+    checkpointing: bool | None = None
+    """Whether states inside the layers are computed again for the gradient in place of being kept;
+    None: where they would need more than `trainables.methods.training.gradient_checkpointing`
+        allows."""
+
+    def tokens(self, usual: int) -> int:
+        """Returns how many tokens a batch may hold where `usual` is its usual number."""
+        return max(1, int(usual * self.token_share))
+
+
+Log = Callable[[Mapping[str, float]], None]
+"""Receives one row per optimizer step: loss, learning_rate, step."""
+
+AfterEpoch = Callable[[int, "Fitted"], None]
+"""Receives the number of the epoch that has ended, from 1, and the method as it is by then."""
+
+TrainedState = Mapping[str, Tensor]
+"""What training made of the base: on the CPU, enough to score as the trained model does."""
+
+
+class Prompt(Questions, Protocol):
+    """How items become text (`trainables.data.prompts.formats.PromptFormat`)."""
+
+    @property
+    def generates(self) -> bool:
+        """Whether the answer follows a reasoning, and is generated."""
+
+    def prompt(self, item: Item, examples: Sequence[tuple[Item, int]] = ()) -> str:
+        """Returns examples (item and shown answer) and question as one text, up to the answer."""
+
+    def target(self, item: Item, answer: int) -> str:
+        """Returns what follows the question where `answer` is the right choice."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Example:
+    """An item with the label that a cell learns from, which need not be gold."""
+
+    item: Item
+    answer: int
+    """Index of the label in the item's choices."""
+    weight: float = 1.0
+    """Of its loss, >= 0; below 1 for pseudo-labels that are weighted by confidence."""
+    smoothing: float = 0.0
+    """Share of the label that is spread over all choices, in [0, 1)."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Setting:
+    """What all that is trained and scored in one cell shares."""
+
+    cell: Cell
+    prompt: Prompt
+    items: tuple[Item, ...]
+    """All items of the task: the probe's states are extracted over them."""
+    states: StateCache
+    """The states that the cells of this base model share."""
+    log: Log
+    test: tuple[Item, ...] = ()
+    """Every frozen test item: they are the first pass of the states, which scores them too."""
+    probe_layers: tuple[Layer, ...] = ()
+    """Hidden states that other cells will ask for: execution, no score depends on them."""
+    probe_l2: tuple[float, ...] = ()
+    """Ridge penalties of all probes of this cell's draw, which are solved together: execution too,
+    a fit has the same bytes alone."""
+    execution: Execution = field(default_factory=Execution)
+    after_epoch: AfterEpoch | None = None
+    """Looks on while weights are trained, and may raise to stop it."""
+
+    @property
+    def names(self) -> tuple[str | int, ...]:
+        """What names the cell's random draws: those of one draw are alike in every round."""
+        cell = self.cell
+        return (cell.study_seed, cell.seed or 0, cell.training_hash or "")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Generated:
+    """An answer that was generated."""
+
+    text: str
+    predicted: int | None
+    """Index of the answer in the item's choices; None where the text has no answer of them."""
+    is_correct: bool
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Answers:
+    """What a method answers to some items, in their order: scores, or generated texts."""
+
+    log_probs: list[NDArray[np.float64]] | None = None
+    """One array per item; its softmax gives the choices' probabilities."""
+    generated: list[Generated] | None = None
+    notes: tuple[str, ...] = ()
+    """What a reader should know of how they were found, a sentence each."""
+
+
+class Fitted(Protocol):
+    """A method with its labels used: it answers, and its state can be kept."""
+
+    def answer(self, items: Sequence[Item]) -> Answers:
+        """Returns scores of the items' choices in the order they have, or generated answers."""
+
+    def state(self) -> TrainedState:
+        """Returns what `restore` needs to answer in the same way."""

@@ -1,0 +1,82 @@
+"""Methods: how labels are used. `fit` and `restore` are the doors."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
+
+from search_spaces.recipes import FullFineTuning, InContext, LinearProbe, QLoRA
+from trainables.methods.base.consensus import answering_alike
+from trainables.methods.base.interface import Example, Fitted, Setting, TrainedState
+from trainables.methods.full_fine_tuning import fitted_weights, restored_weights
+from trainables.methods.in_context import fitted_prompt, restored_prompt
+from trainables.methods.linear_probe import fitted_probe, restored_probe
+from trainables.methods.qlora import fitted_adapter, restored_adapter
+from trainables.methods.zero_shot import untrained
+from trainables.models.loading import Base
+
+__all__ = [
+    "Example",
+    "Fitted",
+    "Setting",
+    "TrainedState",
+    "fit",
+    "restore",
+]
+
+
+def fit(
+    setting: Setting,
+    base: Base,
+    examples: Sequence[Example],
+    *,
+    start: TrainedState | None = None,
+) -> AbstractContextManager[Fitted]:
+    """Uses the examples as the cell's method does; the base is as it was when the context ends.
+
+    Equal arguments give equal bytes, whatever ran before in this process.
+
+    Args:
+        setting: Of the cell.
+        base: The cell's base model, in the quantization of its recipe.
+        examples: Labelled items in draw order; none for zero-shot.
+        start: Weights to train on from, of an earlier fit; None: from the base.
+
+    Raises:
+        ValueError: If an item does not fit into the model's context.
+        TrainingError: If a training cannot go on; names the update and the items.
+    """
+    return answering_alike(_fit(setting, base, examples, start), setting.execution.team)
+
+
+def _fit(
+    setting: Setting, base: Base, examples: Sequence[Example], start: TrainedState | None
+) -> AbstractContextManager[Fitted]:
+    recipe = setting.cell.recipe
+    if isinstance(recipe, InContext):
+        return fitted_prompt(setting, base, examples)
+    if isinstance(recipe, LinearProbe):
+        return fitted_probe(setting, recipe, base, examples)
+    if isinstance(recipe, QLoRA):
+        return fitted_adapter(setting, recipe, base, examples, start=start)
+    if isinstance(recipe, FullFineTuning):
+        return fitted_weights(setting, recipe, base, examples, start=start)
+    return untrained(setting, base)
+
+
+def restore(setting: Setting, base: Base, state: TrainedState) -> AbstractContextManager[Fitted]:
+    """Puts an earlier fit's state back on the base: it answers byte for byte as it did."""
+    return answering_alike(_restore(setting, base, state), setting.execution.team)
+
+
+def _restore(setting: Setting, base: Base, state: TrainedState) -> AbstractContextManager[Fitted]:
+    recipe = setting.cell.recipe
+    if isinstance(recipe, InContext):
+        return restored_prompt(setting, base, state)
+    if isinstance(recipe, LinearProbe):
+        return restored_probe(setting, recipe, base, state)
+    if isinstance(recipe, QLoRA):
+        return restored_adapter(setting, recipe, base, state)
+    if isinstance(recipe, FullFineTuning):
+        return restored_weights(setting, recipe, base, state)
+    return untrained(setting, base)

@@ -1,0 +1,4 @@
+"""Policies by DPO: sampling, candidate pairs, training.
+
+`trainer`, `sampling`, `candidates`.
+"""

@@ -1,0 +1,135 @@
+"""Samples texts from a policy: every prompt has random numbers of its own.
+
+A prompt's samples depend on the policy, the names of the draw and the prompt's id, never on the
+other prompts nor on a global generator. Two policies that are given the same names share their
+random numbers, so their rewards are compared with less noise.
+
+Shape legend: B prompts of a batch, S samples of a prompt, T tokens, V vocabulary.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from transformers import DynamicCache
+
+from trainables.data.seeding import seed_of
+from trainables.models.loading import Base
+
+PROMPTS_PER_BATCH = 32
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Sampling:
+    """How texts are sampled."""
+
+    num_samples: int = 4
+    """Texts of a prompt, at least 1."""
+    temperature: float = 1.0
+    """What logits are divided by, at least 0; 0 takes the likeliest token."""
+    max_new_tokens: int = 6
+    """Tokens of a text, at least 1; a text also ends at the tokenizer's EOS. The lab's longest
+    answers take 4, and the mark that ends them one more."""
+
+    def __post_init__(self) -> None:
+        if self.num_samples < 1 or self.max_new_tokens < 1:
+            raise ValueError(
+                "num_samples and max_new_tokens must be at least 1, got "
+                f"{self.num_samples} and {self.max_new_tokens}"
+            )
+        if not self.temperature >= 0:
+            raise ValueError(f"temperature must be at least 0, got {self.temperature}")
+
+
+def sample_texts(
+    policy: Base, prompts: Mapping[str, str], sampling: Sampling, *names: str | int
+) -> dict[str, tuple[str, ...]]:
+    """Returns the texts that the policy writes after each prompt.
+
+    Args:
+        policy: The model and its tokenizer, which puts its BOS in front, where it has one.
+        prompts: Id -> prompt.
+        sampling: How texts are sampled.
+        names: Name the draw (study seed, what it is for).
+
+    Returns:
+        Id -> num_samples texts, without the prompt and without special tokens.
+    """
+    lengths = {id_: len(policy.tokenizer(text).input_ids) for id_, text in prompts.items()}
+    ordered = sorted(prompts, key=lambda id_: (lengths[id_], id_))
+    texts: dict[str, tuple[str, ...]] = {}
+    for first in range(0, len(ordered), PROMPTS_PER_BATCH):
+        ids = ordered[first : first + PROMPTS_PER_BATCH]
+        number_BST = torch.stack([_random_numbers(id_, sampling, *names) for id_ in ids])
+        with torch.no_grad():
+            tokens_BST = _sample_batch(policy, [prompts[id_] for id_ in ids], number_BST, sampling)
+        for id_, tokens_ST in zip(ids, tokens_BST, strict=True):
+            texts[id_] = tuple(_decode(policy, tokens_T.tolist()) for tokens_T in tokens_ST)
+    return {id_: texts[id_] for id_ in prompts}
+
+
+def _random_numbers(id_: str, sampling: Sampling, *names: str | int) -> Tensor:
+    """Returns numbers in [0, 1), [S, T]."""
+    generator = torch.Generator().manual_seed(seed_of("sample", *names, id_))
+    shape = (sampling.num_samples, sampling.max_new_tokens)
+    return torch.rand(shape, generator=generator, dtype=torch.float64)
+
+
+def _sample_batch(
+    policy: Base, prompts: Sequence[str], number_BST: Tensor, sampling: Sampling
+) -> Tensor:
+    """Returns the sampled tokens, [B, S, T]."""
+    num_prompts, num_samples, num_tokens = number_BST.shape
+    ids = [policy.tokenizer(text).input_ids for text in prompts]
+    longest = max(map(len, ids))
+    filler = [longest - len(row) for row in ids]
+    tokens = torch.tensor([[0] * n + row for n, row in zip(filler, ids, strict=True)])
+    mask = torch.tensor([[0] * n + [1] * len(row) for n, row in zip(filler, ids, strict=True)])
+    tokens, mask = tokens.to(policy.device), mask.to(policy.device)
+    cache = DynamicCache()
+    positions = (mask.cumsum(dim=1) - 1).clamp(min=0)
+    logits = _last_logits(policy, tokens, mask, positions, cache)
+    cache.batch_repeat_interleave(num_samples)
+    logits, mask = (part.repeat_interleave(num_samples, dim=0) for part in (logits, mask))
+    position = mask.sum(dim=1, keepdim=True)
+    drawn = []
+    number_RT = number_BST.reshape(-1, num_tokens).to(policy.device)
+    for step in range(num_tokens):
+        drawn.append(_choose(logits, number_RT[:, step], sampling.temperature))
+        if step + 1 < num_tokens:
+            mask = torch.cat([mask, torch.ones_like(mask[:, :1])], dim=1)
+            logits = _last_logits(policy, drawn[-1][:, None], mask, position + step, cache)
+    return torch.stack(drawn, dim=1).view(num_prompts, num_samples, num_tokens).cpu()
+
+
+def _last_logits(
+    policy: Base, tokens: Tensor, mask: Tensor, positions: Tensor, cache: DynamicCache
+) -> Tensor:
+    output = policy.model(
+        input_ids=tokens,
+        attention_mask=mask,
+        position_ids=positions,
+        past_key_values=cache,
+        logits_to_keep=1,
+    )
+    return output.logits[:, -1].double()
+
+
+def _choose(logits_RV: Tensor, number_R: Tensor, temperature: float) -> Tensor:
+    """Returns a token for each row: where the number falls in the cumulated probabilities."""
+    if temperature == 0:
+        return logits_RV.argmax(dim=-1)
+    cumulated_RV = (logits_RV / temperature).softmax(dim=-1).cumsum(dim=-1)
+    wanted_R = number_R * cumulated_RV[:, -1]
+    return torch.searchsorted(cumulated_RV, wanted_R[:, None], right=True)[:, 0]
+
+
+def _decode(policy: Base, tokens: list[int]) -> str:
+    end = policy.tokenizer.eos_token_id
+    if end in tokens:
+        tokens = tokens[: tokens.index(end)]
+    text: str = policy.tokenizer.decode(tokens, skip_special_tokens=True)
+    return text

@@ -1,0 +1,185 @@
+"""Prompts of instruction-tuned models, and the check that training and scoring agree."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from trainables.data.items import Item
+from trainables.data.prompts.formats import FORMATS, PromptFormat, find_prompt
+from trainables.models.chat_templates import chat_hash
+
+
+class Tokenizer(Protocol):
+    """The two methods of a Hugging Face tokenizer that prompts need."""
+
+    chat_template: Any
+
+    def encode(self, text: str, *, add_special_tokens: bool) -> list[int]:
+        """Returns the tokens of a text."""
+
+    def apply_chat_template(
+        self,
+        conversation: list[dict[str, str]],
+        *,
+        tokenize: bool,
+        add_generation_prompt: bool,
+    ) -> Any:
+        """Returns the text of a conversation under the model's own template."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ChatPrompt:
+    """A prompt format inside an instruction-tuned model's chat template.
+
+    The question ends with the template's generation prompt, so the answer is scored where the model
+    was trained to begin one. Question and choice together are how the template writes the exchange,
+    up to the answer's end. The text carries the template's own special tokens.
+    """
+
+    base: PromptFormat
+    tokenizer: Tokenizer
+    opening: str = ""
+    """What the template writes between its generation prompt and an answer, up to the space: of a
+    reasoning model, its empty reasoning."""
+    space: str = ""
+    """The space that the template puts in front of an answer: a part of the answer's text, as it is
+    of the tokens of a word."""
+
+    separator = ""
+    adds_special_tokens = False
+
+    @property
+    def generates(self) -> bool:
+        """Whether the answer follows a reasoning, so that it is generated and not chosen."""
+        return self.base.generates
+
+    def question(self, item: Item) -> str:
+        """Returns the conversation's text up to the answer."""
+        return self.prompt(item)
+
+    def choice_texts(self, item: Item) -> tuple[str, ...]:
+        """Returns the text of each choice, with the template's space in front where it has one."""
+        return tuple(self.space + text.strip() for text in self.base.choice_texts(item))
+
+    def target(self, item: Item, answer: int) -> str:
+        """Returns what follows the question where `answer` is the right choice."""
+        return self.space + self._content(item, answer)
+
+    def example(self, item: Item, answer: int) -> str:
+        """Returns question and answer as the text of one exchange, as scored."""
+        return self.question(item) + self.target(item, answer)
+
+    def prompt(self, item: Item, examples: Sequence[tuple[Item, int]] = ()) -> str:
+        """Returns the conversation with examples as earlier exchanges, up to the answer."""
+        turns: list[dict[str, str]] = []
+        for example, answer in examples:
+            turns.append({"role": "user", "content": self.base.question(example)})
+            turns.append({"role": "assistant", "content": self._content(example, answer)})
+        turns.append({"role": "user", "content": self.base.question(item)})
+        return _rendered(self.tokenizer, turns, is_open=True) + self.opening
+
+    def training_text(self, item: Item, answer: int) -> str:
+        """Returns the finished exchange as the template writes it, for training."""
+        turns = [
+            {"role": "user", "content": self.base.question(item)},
+            {"role": "assistant", "content": self._content(item, answer)},
+        ]
+        return _rendered(self.tokenizer, turns, is_open=False)
+
+    def _content(self, item: Item, answer: int) -> str:
+        return self.base.target(item, answer).strip()
+
+    @property
+    def hash(self) -> str:
+        """Identity: the base format and the chat template."""
+        return chat_hash(self.base.hash, self.tokenizer.chat_template)
+
+
+def with_chat_template(base: PromptFormat, tokenizer: Tokenizer) -> ChatPrompt:
+    """Returns the format inside the tokenizer's chat template.
+
+    Raises:
+        ValueError: If the tokenizer has none.
+    """
+    if not tokenizer.chat_template:
+        raise ValueError("the tokenizer has no chat template: the model is no chat model")
+    before = _before_answer(tokenizer)
+    opening = before.rstrip(" ")
+    return ChatPrompt(base=base, tokenizer=tokenizer, opening=opening, space=before[len(opening) :])
+
+
+def _before_answer(tokenizer: Tokenizer) -> str:
+    """Returns what the template writes between its generation prompt and the answer.
+
+    Where its exchange does not begin with its generation prompt there is no such text, and
+    `check_prefix` refuses the template.
+    """
+    turns = [{"role": "user", "content": "A question?"}]
+    prompt = _rendered(tokenizer, turns, is_open=True)
+    turns.append({"role": "assistant", "content": _PROBE})
+    exchange = _rendered(tokenizer, turns, is_open=False)
+    rest = exchange[len(prompt) :] if exchange.startswith(prompt) else ""
+    return rest[: max(rest.find(_PROBE), 0)]
+
+
+_PROBE = "An answer."
+
+
+def _rendered(tokenizer: Tokenizer, turns: list[dict[str, str]], *, is_open: bool) -> str:
+    template = tokenizer.apply_chat_template
+    return str(template(turns, tokenize=False, add_generation_prompt=is_open))
+
+
+def find_any_prompt(
+    task: str, prompt_hash: str, tokenizer: Tokenizer, example: Item
+) -> PromptFormat | ChatPrompt:
+    """Returns the task's prompt with this hash, plain or inside the tokenizer's chat template.
+
+    Args:
+        task: The task.
+        prompt_hash: Of a cell.
+        tokenizer: Of the cell's base model.
+        example: An item of the task, on which training and scoring must agree in a chat.
+
+    Raises:
+        ValueError: If the task has none, or training and scoring would see different prefixes.
+    """
+    if tokenizer.chat_template:
+        for base in FORMATS.get(task.split(":", 1)[0], {}).values():
+            prompt = with_chat_template(base, tokenizer)
+            if prompt.hash == prompt_hash:
+                check_prefix(prompt, example, tokenizer)
+                return prompt
+    return find_prompt(task, prompt_hash)
+
+
+def check_prefix(prompt: PromptFormat | ChatPrompt, item: Item, tokenizer: Tokenizer) -> None:
+    """Refuses a prompt whose training tokens do not begin with its scoring tokens.
+
+    Of a chat, these are the tokens of question and choice, and the training text is what the
+    template itself writes.
+
+    Raises:
+        ValueError: If a choice changes the tokens of the question before it, so that training and
+            scoring would see different prefixes, or a template would never write the scored text.
+    """
+
+    def encode(text: str) -> list[int]:
+        return tokenizer.encode(text, add_special_tokens=prompt.adds_special_tokens)
+
+    prefix = encode(prompt.question(item))
+    for answer in range(len(item.choices)):
+        scored = tokens = encode(prompt.example(item, answer))
+        if isinstance(prompt, ChatPrompt):
+            tokens = encode(prompt.training_text(item, answer))
+        for what, begun in (("prompt", prefix), ("prompt and choice", scored)):
+            if tokens[: len(begun)] != begun:
+                pairs = zip(begun, tokens, strict=False)
+                num_same = next((at for at, (a, b) in enumerate(pairs) if a != b), len(tokens))
+                raise ValueError(
+                    f"item {item.id!r}, choice {answer}: the training text's tokens part from the "
+                    f"scored {what}'s at token {num_same} of {len(begun)}; use another prompt "
+                    "format"
+                )

@@ -1,0 +1,93 @@
+"""The chat template of a base model, read without loading anything, so that a plan can hash it."""
+
+from __future__ import annotations
+
+import json
+from functools import lru_cache
+from pathlib import Path
+
+from huggingface_hub import hf_hub_download
+from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError
+
+from search_spaces.frozen import digest
+from trainables.data.errors import UnavailableError
+from trainables.data.prompts.formats import get_prompt
+from trainables.models.resolve import CHAT_TEMPLATE_FILE
+from trainables.models.source import ModelSource
+
+CHAT = "chat:"
+"""In front of the name of a prompt format: inside the base model's chat template."""
+
+_CONFIG = "tokenizer_config.json"
+
+
+def plain_name(name: str) -> str:
+    """Returns the name of a format without `chat:`."""
+    return name.removeprefix(CHAT)
+
+
+def prompt_hash(task: str, name: str, model: ModelSource) -> str:
+    """Returns the identity of a prompt: its templates, and the model's own where it is a chat.
+
+    Args:
+        task: The task.
+        name: Of a format of the task, `chat:` in front of it or not.
+        model: The base model.
+
+    Raises:
+        ValueError: If there is no such format, or the model has no chat template.
+        UnavailableError: If the model's files cannot be reached.
+    """
+    hashed = get_prompt(task, plain_name(name)).hash
+    if not name.startswith(CHAT):
+        return hashed
+    return chat_hash(hashed, read_chat_template(model.source, model.revision))
+
+
+def chat_hash(prompt: str, template: object) -> str:
+    """Returns the identity of a format (its hash) inside a chat template."""
+    return digest([prompt, str(template)])
+
+
+@lru_cache
+def read_chat_template(source: str, revision: str | None) -> str:
+    """Returns a model's chat template: that of its own file, else of its tokenizer's settings.
+
+    Args:
+        source: Folder, or name on the Hub.
+        revision: Commit on the Hub; None for a folder.
+
+    Raises:
+        ValueError: If it has none, or several.
+        UnavailableError: If the Hub cannot be reached.
+    """
+    own = _read(source, revision, CHAT_TEMPLATE_FILE)
+    if own is not None:
+        return own
+    settings = _read(source, revision, _CONFIG)
+    template = None if settings is None else json.loads(settings).get("chat_template")
+    if not isinstance(template, str):
+        found = "has none" if template is None else "has several, of which none is the template"
+        raise ValueError(
+            f"a prompt with {CHAT!r} needs the model's chat template, and {source} {found}: name "
+            f"a prompt without {CHAT!r}, or use a chat model with one template"
+        )
+    return template
+
+
+def _read(source: str, revision: str | None, name: str) -> str | None:
+    """Returns the text of a model's file; None where it has no such file."""
+    if revision is None:
+        path = Path(source) / name
+        return path.read_text(encoding="utf-8") if path.is_file() else None
+    try:
+        path = Path(hf_hub_download(source, name, revision=revision))
+    except Exception as error:  # what a broken network raises depends on the client's version
+        is_offline = isinstance(error, LocalEntryNotFoundError)
+        if isinstance(error, EntryNotFoundError) and not is_offline:
+            return None
+        raise UnavailableError(
+            f"model {source}: {name} cannot be fetched from the Hub ({type(error).__name__}); give "
+            "the path of a local copy"
+        ) from error
+    return path.read_text(encoding="utf-8")

@@ -1,0 +1,227 @@
+"""Checks that a base model's config, tokenizer and weights load and fit each other.
+
+transformers builds all three, the weights on torch's meta device, where a tensor has a shape and no
+values. A tensor that its own loading leaves out would be random in the model. Which model a name
+means is `trainables.models.resolve`; loading for use is `trainables.models.loading`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import transformers
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedConfig
+from transformers import PreTrainedTokenizerFast as Tokenizer
+from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
+from transformers.models.auto.tokenization_auto import get_tokenizer_config
+from transformers.utils import logging
+
+from trainables.models.source import ADAPTER_CONFIG, ModelSource
+
+NUM_NAMED = 3
+"""Tensors of a kind that a message names."""
+
+LONGEST_REASON = 300
+"""Characters of a library's own words in a message."""
+
+COPY_AGAIN = "copy the tokenizer's files from the model again"
+
+ONE_CHECKPOINT = (
+    "give the config.json and the *.safetensors that save_pretrained of one causal language model "
+    "wrote"
+)
+
+
+def check_model(source: ModelSource) -> None:
+    """Checks config, tokenizer and weights without reading a weight's values.
+
+    A model that is quantized on disk has its weights checked when it is loaded: only its quantizer
+    can read them, and that may need a GPU.
+
+    Args:
+        source: A model whose files are on this machine.
+
+    Raises:
+        ValueError: If one of them does not load, a token has no row in the embeddings, or a tensor
+            is missing, unexpected or of another shape.
+    """
+    config = build_config(source)
+    _check_vocabulary(source, config, build_tokenizer(source))
+    if getattr(config, "quantization_config", None) is None:
+        check_weights(source)
+
+
+def build_config(source: ModelSource) -> PreTrainedConfig:
+    """Returns the model's configuration.
+
+    Raises:
+        ValueError: If a value of it is of the wrong kind, or its architecture is no causal language
+            model that transformers has.
+    """
+    with _refusing(source, "config.json", ONE_CHECKPOINT):
+        raw, _ = PreTrainedConfig.get_config_dict(source.source, revision=_revision(source))
+    model_type = raw.get("model_type")
+    if not isinstance(model_type, str) or model_type not in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES:
+        own = "asks for code of its own (auto_map), which is never run, and " * ("auto_map" in raw)
+        raise ValueError(
+            f"model {source.name!r}: its config.json {own}has a model_type that cannot be used: "
+            f"model_type {model_type!r} is no causal language model of the transformers installed "
+            f"here ({transformers.__version__}); use a model whose architecture is part of it"
+        )
+    with _refusing(source, "config.json", ONE_CHECKPOINT):
+        config: PreTrainedConfig = AutoConfig.from_pretrained(
+            source.source, revision=_revision(source), trust_remote_code=False
+        )
+    # Encoders that can also be built as decoders: they have cross-attention to offer.
+    if hasattr(config, "add_cross_attention") and getattr(config, "is_decoder", None) is False:
+        raise ValueError(
+            f"model {source.name!r}: its config.json has model_type {model_type!r} without "
+            "is_decoder, which is an encoder: every token sees those after it, so it has no "
+            "log-probability of a text; use a causal language model"
+        )
+    return config
+
+
+def build_tokenizer(source: ModelSource) -> Tokenizer:
+    """Returns the model's tokenizer.
+
+    Raises:
+        ValueError: If it cannot be built, needs code of its own, or does not tell which characters
+            a token covers.
+    """
+    with _refusing(source, "tokenizer_config.json", COPY_AGAIN):
+        own = get_tokenizer_config(source.source, revision=_revision(source)).get("auto_map")
+    if isinstance(own, list) or "AutoTokenizer" in (own or {}):
+        raise ValueError(
+            f"model {source.name!r}: its tokenizer_config.json asks for code of its own "
+            "(auto_map), which is never run; use a model whose tokenizer is part of transformers"
+        )
+    with _refusing(source, "tokenizer.json", COPY_AGAIN):
+        tokenizer: Tokenizer = AutoTokenizer.from_pretrained(
+            source.source, revision=_revision(source), trust_remote_code=False
+        )
+    if not tokenizer.is_fast:
+        raise ValueError(
+            f"model {source.name!r}: its tokenizer does not tell which characters a token covers; "
+            "give one with a tokenizer.json"
+        )
+    return tokenizer
+
+
+def check_weights(source: ModelSource) -> None:
+    """Checks that the weights' files hold exactly the tensors of the model that config.json means.
+
+    Raises:
+        ValueError: If they do not, or the model cannot be built.
+    """
+    # With an adapter beside the model, transformers reports on the adapter alone: the model is
+    # asked for first, with the adapter looked for in a folder where it is not.
+    _report(source, adapter_kwargs={"subfolder": "no-adapter"})
+    if (Path(source.source) / ADAPTER_CONFIG).is_file():
+        _report(source)
+
+
+def _report(source: ModelSource, **options: Any) -> None:
+    with _refusing(source, "the model of its config.json", ONE_CHECKPOINT):
+        _, report = AutoModelForCausalLM.from_pretrained(
+            source.source,
+            revision=_revision(source),
+            device_map="meta",
+            output_loading_info=True,
+            ignore_mismatched_sizes=True,
+            use_safetensors=True,
+            trust_remote_code=False,
+            **options,
+        )
+    refuse_misfits(source, report)
+
+
+def refuse_misfits(source: ModelSource, report: Mapping[str, Any]) -> None:
+    """Refuses a model with a tensor that its files do not give.
+
+    Args:
+        source: The model.
+        report: `output_loading_info` of its loading.
+
+    Raises:
+        ValueError: If a tensor is missing, unexpected or of another shape.
+    """
+    mismatched = [
+        f"{name} {list(held)} for {list(wanted)}"
+        for name, held, wanted in report["mismatched_keys"]
+    ]
+    kinds = {
+        "missing": sorted(report["missing_keys"]),
+        "not in the model": sorted(report["unexpected_keys"]),
+        "of another shape": sorted(mismatched),
+    }
+    found = [
+        f"{len(names)} {kind} ({', '.join(names[:NUM_NAMED])}{', ...' * (len(names) > NUM_NAMED)})"
+        for kind, names in kinds.items()
+        if names
+    ]
+    if found:
+        raise ValueError(
+            f"model {source.name!r}: the tensors of its *.safetensors do not fit the model of its "
+            f"config.json: {'; '.join(found)}. transformers would fill in random weights or leave "
+            f"weights out: {ONE_CHECKPOINT}"
+        )
+
+
+def _check_vocabulary(source: ModelSource, config: PreTrainedConfig, tokenizer: Tokenizer) -> None:
+    """Checks that every token a text can become has a row in the embeddings.
+
+    Special tokens that are neither of the beginning, the end nor padding do not count: Gemma 3 of
+    1B has one for images beyond its vocabulary.
+    """
+    size = getattr(config.get_text_config(), "vocab_size", None)
+    used = {tokenizer.bos_token_id, tokenizer.eos_token_id, tokenizer.pad_token_id}
+    unused = {id_ for id_, token in tokenizer.added_tokens_decoder.items() if token.special} - used
+    largest, token = max(
+        ((id_, token) for token, id_ in tokenizer.get_vocab().items() if id_ not in unused),
+        default=(-1, ""),
+    )
+    if largest < 0:
+        raise ValueError(
+            f"model {source.name!r}: its tokenizer has no vocabulary: copy tokenizer.json from the "
+            "model again"
+        )
+    if size is not None and largest >= size:
+        raise ValueError(
+            f"model {source.name!r}: its tokenizer has token {token!r} with id {largest}, and "
+            f"vocab_size in its config.json is {size}: give the tokenizer that the model was "
+            "trained with, or resize the model's embeddings"
+        )
+
+
+@contextmanager
+def _refusing(source: ModelSource, what: str, remedy: str) -> Iterator[None]:
+    """Puts whatever the libraries raise into one sentence, and keeps their warnings off."""
+    verbosity = logging.get_verbosity()
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    try:
+        yield
+    except Exception as error:  # they raise anything, from KeyError to their own
+        raise ValueError(
+            f"model {source.name!r}: {what} cannot be loaded from {source.source} "
+            f"({_reason(error)}); {remedy}"
+        ) from error
+    finally:
+        logging.set_verbosity(verbosity)
+
+
+def _reason(error: Exception) -> str:
+    """Returns the error's words on one line, but no advice to run a model's code."""
+    first = error.__cause__ or error  # transformers wraps what a config's field did not take
+    text = " ".join(str(first).split())
+    if "trust_remote_code" in text:
+        return "it asks for code of its own, which is never run"
+    return f"{type(first).__name__}: {text[:LONGEST_REASON]}"
+
+
+def _revision(source: ModelSource) -> str:
+    return source.revision or "main"

@@ -1,0 +1,206 @@
+"""Loading a base model: frozen, in eval mode, as it is or quantized, with its tokenizer.
+
+Only safetensors are read and no code of a model's own is run. Which model a name means is
+`trainables.models.resolve`.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import logging
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import nn
+from transformers import AutoModelForCausalLM, PreTrainedModel
+from transformers import PreTrainedTokenizerFast as Tokenizer
+from transformers.utils.logging import disable_progress_bar
+
+from trainables.models.check import build_config, build_tokenizer, refuse_misfits
+from trainables.models.source import ModelSource
+
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+
+LEAST_CAPABILITY = {"nf4": (6, 0), "int8": (7, 5)}
+"""Compute capability that bitsandbytes needs of an NVIDIA GPU, by quantization: its installation
+guide, version 0.50. Quantized models on a CPU need none."""
+
+MOST_UNQUANTIZED = 0.1
+"""Share of the weights beside embeddings that a quantization may leave unsaid."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Base:
+    """A frozen base model on its device; every cell of a block leaves it as it was."""
+
+    model: PreTrainedModel
+    tokenizer: Tokenizer
+    device: torch.device
+    notes: tuple[str, ...] = ()
+    """What loading did that a reader should know, a sentence each."""
+
+
+def load_base(
+    source: ModelSource, dtype: str, quantization: str, device: str | torch.device
+) -> Base:
+    """Returns the base model in eval mode, with no weight that asks for a gradient.
+
+    Args:
+        source: Where the model lies (`trainables.models.resolve.resolve_model`).
+        dtype: Format of unquantized weights: `float32`, `bfloat16` or `float16`.
+        quantization: `none`, `nf4` (bitsandbytes, 4 bits, double quantization) or `int8`
+            (bitsandbytes LLM.int8).
+        device: Where the model is put, as torch names it.
+
+    Raises:
+        ValueError: If the dtype or the quantization is not one of these, this machine cannot do it,
+            or the model's files do not fit each other.
+    """
+    if dtype not in DTYPES:
+        raise ValueError(f"dtype must be one of {', '.join(DTYPES)}, got {dtype!r}")
+    device = _check_device(device)
+    check_quantization(quantization, device)
+    disable_progress_bar()
+    quiet_bitsandbytes()
+    tokenizer = build_tokenizer(source)
+    model, report = AutoModelForCausalLM.from_pretrained(
+        source.source,
+        revision=source.revision or "main",
+        dtype=DTYPES[dtype],
+        **_quantized(quantization, DTYPES[dtype], device),
+        attn_implementation=_attention(source),
+        output_loading_info=True,
+        ignore_mismatched_sizes=True,  # for the report to name them
+        use_safetensors=True,
+        trust_remote_code=False,
+    )
+    refuse_misfits(source, report)
+    if quantization == "none":
+        model.to(device)
+    _keep_packing(model)
+    model.eval()
+    model.requires_grad_(False)
+    notes = _notes(model, tokenizer, quantization)
+    return Base(model=model, tokenizer=tokenizer, device=device, notes=notes)
+
+
+def check_quantization(quantization: str, device: str | torch.device) -> None:
+    """Checks that a device of this machine can hold a base model in the quantization.
+
+    Raises:
+        ValueError: If the quantization is unknown, bitsandbytes is not installed, or the device is
+            a GPU that is too old for it.
+    """
+    if quantization not in ("none", "nf4", "int8"):
+        raise ValueError(f"quantization must be none, nf4 or int8, got {quantization!r}")
+    if quantization != "none" and importlib.util.find_spec("bitsandbytes") is None:
+        raise ValueError(
+            f"quantization {quantization!r} needs bitsandbytes, which is not installed here: "
+            "install it, or use a recipe with quantization none"
+        )
+    device = torch.device(device)
+    if quantization != "none" and device.type == "cuda" and torch.version.hip is None:
+        found, least = torch.cuda.get_device_capability(device), LEAST_CAPABILITY[quantization]
+        if found < least:
+            raise ValueError(
+                f"quantization {quantization!r} needs a GPU of compute capability {_dots(least)} "
+                f"or more, and {torch.cuda.get_device_name(device)} has {_dots(found)}: use "
+                + ("nf4 or " if LEAST_CAPABILITY["nf4"] <= found else "")
+                + "quantization none, or another machine"
+            )
+
+
+def local_devices() -> tuple[str, ...]:
+    """Returns the devices of this machine that base models are put on."""
+    return tuple(f"cuda:{index}" for index in range(torch.cuda.device_count())) or ("cpu",)
+
+
+def _dots(capability: tuple[int, int]) -> str:
+    return ".".join(map(str, capability))
+
+
+def quiet_bitsandbytes() -> None:
+    """Silences what bitsandbytes says of an optional kernel, and of int8 at every product."""
+    for name in ("backends.cpu.ops", "autograd._functions"):
+        logging.getLogger(f"bitsandbytes.{name}").setLevel(logging.ERROR)
+
+
+def _check_device(device: str | torch.device) -> torch.device:
+    device = torch.device(device)
+    if device.type == "cuda" and not torch.cuda.is_available():
+        raise ValueError(f"device {str(device)!r}: torch finds no CUDA GPU on this machine")
+    return device
+
+
+def _quantized(quantization: str, dtype: torch.dtype, device: torch.device) -> Mapping[str, Any]:
+    """Returns what loading needs to quantize; any word of it hides how a file is quantized."""
+    if quantization == "none":
+        return {}
+    from transformers import BitsAndBytesConfig  # imports bitsandbytes when used
+
+    nf4 = {
+        "load_in_4bit": True,
+        "bnb_4bit_quant_type": "nf4",
+        "bnb_4bit_use_double_quant": True,
+        "bnb_4bit_compute_dtype": dtype,
+    }
+    options = {"load_in_8bit": True} if quantization == "int8" else nf4
+    return {"quantization_config": BitsAndBytesConfig(**options), "device_map": {"": device}}
+
+
+def _keep_packing(model: PreTrainedModel) -> None:
+    """Keeps bitsandbytes from repacking 4-bit weights at the first inference on a CPU.
+
+    The repacking is in place, needs layer widths that are multiples of 32, and is for a kernel that
+    is not part of bitsandbytes; a frozen base stays as it was loaded.
+    """
+    for module in model.modules():
+        if getattr(module, "support_avx512bf16_for_cpu", False):
+            module.support_avx512bf16_for_cpu = False
+
+
+def _attention(source: ModelSource) -> str | None:
+    """Returns `eager` for models whose attention scores are soft-capped: sdpa cannot do that."""
+    softcap = getattr(build_config(source).get_text_config(), "attn_logit_softcapping", None)
+    return None if softcap is None else "eager"
+
+
+def find_unquantized(model: PreTrainedModel) -> tuple[tuple[str, ...], float]:
+    """Returns the matrices of a quantized model that are not, and their share of its weights.
+
+    bitsandbytes replaces linear layers, and leaves fused experts as they are. Embeddings and the
+    projection to the vocabulary are meant to stay and do not count; vectors (norms, biases) are
+    nothing beside the rest. Names of a stack's layers are one, with `*` for the number.
+    """
+    kept = [module for module in model.modules() if isinstance(module, nn.Embedding)]
+    head = model.get_output_embeddings()
+    kept += [] if head is None else [head]
+    meant = {id(parameter) for module in kept for parameter in module.parameters()}
+    names: dict[str, None] = {}
+    left = quantized = 0
+    for name, parameter in model.named_parameters():
+        if not parameter.is_floating_point():  # uint8 holds two weights of 4 bits
+            quantized += parameter.numel() * (2 if parameter.dtype == torch.uint8 else 1)
+        elif parameter.ndim > 1 and id(parameter) not in meant:
+            names[re.sub(r"\.\d+\.", ".*.", name)] = None
+            left += parameter.numel()
+    return tuple(names), left / max(1, left + quantized)
+
+
+def _notes(model: PreTrainedModel, tokenizer: Tokenizer, quantization: str) -> tuple[str, ...]:
+    notes = []
+    if tokenizer.pad_token_id is None:
+        notes.append("the tokenizer has no pad token: rows are filled with token 0 and masked")
+    if quantization == "int8":
+        notes.append("int8: inputs are cast to float16, and scores depend on the batch (class B)")
+    names, share = find_unquantized(model) if quantization != "none" else ((), 0.0)
+    if share > MOST_UNQUANTIZED:
+        notes.append(
+            f"{quantization} did not reach {share:.0%} of the weights ({', '.join(names)}): "
+            "bitsandbytes replaces linear layers only, so these stay in the dtype; a recipe with "
+            "quantization none says what is held"
+        )
+    return tuple(notes)

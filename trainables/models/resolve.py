@@ -1,0 +1,339 @@
+"""Which base model a name means: where it lies, the hash of its content, and its size.
+
+Facts come from config.json and from the headers of the safetensors files. A model whose files are
+on this machine is checked too (`trainables.models.check`), which imports torch; a plan that stops
+earlier does without. Loading is `trainables.models.loading`.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import json
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from math import prod
+from pathlib import Path
+from typing import Any
+
+from huggingface_hub import HfApi, hf_hub_download, try_to_load_from_cache
+from huggingface_hub.errors import HfHubHTTPError, HFValidationError
+
+from search_spaces.base_models import BaseModelRef
+from trainables.data.errors import UnavailableError
+from trainables.models.safetensors_header import read_header
+from trainables.models.source import ADAPTER_CONFIG, ModelSource
+
+NUM_EXPERTS = ("num_local_experts", "num_experts", "n_routed_experts")
+"""As Mixtral, Qwen's mixtures and DeepSeek's spell it."""
+
+WIDTH = ("moe_intermediate_size", "intermediate_size")
+
+MATRICES = 3
+"""Of an expert: gate, up and down."""
+
+
+def count_expert_params(text_config: Mapping[str, Any]) -> int:
+    """Returns the routed experts' weights; 0 for a dense model.
+
+    Every layer from `first_k_dense_replace` on is taken to be a mixture, as in the three families
+    above; a model that mixes them with dense layers in another pattern has fewer.
+    """
+
+    def size(*names: str) -> int:
+        return next((text_config[name] for name in names if _is_size(text_config.get(name))), 0)
+
+    layers = max(0, size("num_hidden_layers") - size("first_k_dense_replace"))
+    return layers * size(*NUM_EXPERTS) * MATRICES * size("hidden_size") * size(*WIDTH)
+
+
+def _is_size(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+HUB_NAME = re.compile(r"[\w-][\w.-]*/[\w-][\w.-]*")
+"""`owner/name`, as the Hub spells it."""
+
+COMMIT = re.compile(r"[0-9a-f]{40}")
+
+HUB_TIMEOUT_S = 20.0
+
+CHAT_TEMPLATE_FILE = "chat_template.jinja"
+
+
+VOCABULARY_FILES = ("spiece.model", "tokenizer.json", "tokenizer.model", "vocab.json", "vocab.txt")
+
+TOKENIZER_FILES = (
+    "added_tokens.json",
+    CHAT_TEMPLATE_FILE,
+    "merges.txt",
+    "special_tokens_map.json",
+    "tokenizer_config.json",
+    *VOCABULARY_FILES,
+)
+
+WEIGHTS_INDEX = "model.safetensors.index.json"
+
+SIZE_KEYS = {
+    "num_layers": ("num_hidden_layers", "n_layer", "num_layers"),
+    "hidden_size": ("hidden_size", "n_embd", "d_model"),
+    "vocab_size": ("vocab_size",),
+    "max_positions": ("max_position_embeddings", "n_positions", "max_seq_len"),
+}
+"""Fact -> what config.json calls it; GPT-2 says n_layer, n_embd and n_positions."""
+
+CORRECT_CONFIG = "correct it, or copy config.json from the model again"
+
+CONTENT_PATTERNS = (
+    "config.json",
+    "generation_config.json",
+    "*.safetensors",
+    "*.safetensors.index.json",
+    *TOKENIZER_FILES,
+)
+"""Files that can change a model's numbers; a README or a training log cannot."""
+
+
+def resolve_model(ref: BaseModelRef) -> ModelSource:
+    """Returns where the model lies, the identity of its content, and its size.
+
+    A name is looked up among the embedded lab's models, then as a folder, then on the Hub.
+
+    Raises:
+        ValueError: If there is no such model, its weights are not safetensors, it needs code of its
+            own, or its files do not fit each other.
+        UnavailableError: If it may be on the Hub, and the Hub cannot be reached.
+    """
+    micro_models = _micro_models()
+    if ref.name in micro_models:
+        return _resolve_folder(ref, micro_models[ref.name])
+    folder = Path(ref.name).expanduser()
+    if folder.exists() or ref.name.startswith((".", "/", "~")):
+        return _resolve_folder(ref, folder)
+    if HUB_NAME.fullmatch(ref.name):
+        return _resolve_hub(ref)
+    raise ValueError(
+        f"model {ref.name!r}: neither an embedded model ({', '.join(micro_models)}), nor a folder, "
+        "nor a Hub name of the form owner/name"
+    )
+
+
+def _micro_models() -> Mapping[str, Path]:
+    from trainables.data.lab.base_models import MICRO_MODELS
+
+    return MICRO_MODELS
+
+
+def _resolve_folder(ref: BaseModelRef, folder: Path) -> ModelSource:
+    if not (folder / "config.json").is_file():
+        if (folder / ADAPTER_CONFIG).is_file():
+            raise ValueError(
+                f"model {ref.name!r}: {folder} holds an adapter without its base model: merge the "
+                "two (peft: merge_and_unload) and give the folder of the result"
+            )
+        raise ValueError(
+            f"model {ref.name!r}: {folder} holds no config.json; give a folder in Hugging Face "
+            "format"
+        )
+    if ref.revision is not None:
+        raise ValueError(
+            f"model {ref.name!r}: a folder has no revision, got {ref.revision!r}; leave it out"
+        )
+    facts = _inspect(ref.name, folder)
+    source = ModelSource(
+        name=ref.name,
+        source=str(folder.resolve()),
+        revision=None,
+        content=f"files:{_hash_files(folder)}",
+        **facts,
+    )
+    _check_files(source, folder)
+    return source
+
+
+def _inspect(name: str, folder: Path) -> dict[str, Any]:
+    """Returns a model's sizes; refuses a folder that lacks a file, or has one that is not whole."""
+    config = _read_config(name, folder / "config.json")
+    weights = sorted(folder.glob("*.safetensors"))
+    if not weights:
+        raise ValueError(
+            f"model {name!r}: {folder} holds no *.safetensors; other weight files are never "
+            "read (they can run code): convert them with safetensors first"
+        )
+    if not any((folder / file).is_file() for file in VOCABULARY_FILES):
+        raise ValueError(
+            f"model {name!r}: {folder} holds no tokenizer files with a vocabulary "
+            f"({', '.join(VOCABULARY_FILES)}): copy them from the model"
+        )
+    for file in (*TOKENIZER_FILES, "generation_config.json"):
+        if file.endswith(".json") and (folder / file).is_file():
+            _read_object(name, folder / file)
+    headers = {path.name: read_header(path) for path in weights}
+    _check_shards(name, folder, headers)
+    facts = _facts(config)
+    num_tensors = sum(name != "__metadata__" for header in headers.values() for name in header)
+    if (facts["num_layers"] or 0) > num_tensors:
+        raise ValueError(  # building as many layers as a slip asks for would take all memory
+            f"model {name!r}: {folder / 'config.json'} speaks of {facts['num_layers']} layers, and "
+            f"the *.safetensors beside it hold {num_tensors} tensors in all: give both of one "
+            "checkpoint"
+        )
+    return {**facts, "num_params": _count_params(config, headers.values())}
+
+
+def _check_shards(name: str, folder: Path, headers: Mapping[str, Mapping[str, Any]]) -> None:
+    """Checks that the shards are there and hold the tensors that the index names in each."""
+    if not (folder / WEIGHTS_INDEX).is_file():
+        return
+    files = _read_index(name, folder)
+    if absent := sorted(set(files.values()) - set(headers)):
+        raise ValueError(
+            f"model {name!r}: {folder} lacks {', '.join(absent)}, in which {WEIGHTS_INDEX} places "
+            "tensors of the model: copy what is missing from the model"
+        )
+    if strays := [tensor for tensor, file in files.items() if tensor not in headers[file]]:
+        raise ValueError(
+            f"model {name!r}: {WEIGHTS_INDEX} in {folder} names {len(strays)} tensors that the "
+            f"file it places them in does not hold: {', '.join(sorted(strays)[:3])}: copy the "
+            "index and its *.safetensors from one checkpoint"
+        )
+
+
+def _read_index(name: str, folder: Path) -> Mapping[str, str]:
+    """Returns the file of each tensor of a model whose weights are in several files."""
+    path = folder / WEIGHTS_INDEX
+    files = _read_object(name, path).get("weight_map")
+    if not isinstance(files, dict) or not all(isinstance(file, str) for file in files.values()):
+        raise ValueError(
+            f"model {name!r}: {path} has no weight_map from a tensor's name to its file: copy it "
+            "from the model again"
+        )
+    return files
+
+
+@functools.cache
+def _check_files(source: ModelSource, folder: Path) -> None:
+    """Checks that the files in a folder fit each other; once, for the source names its content."""
+    from trainables.models.check import check_model  # with torch
+
+    check_model(replace(source, source=str(folder), revision=None))
+
+
+def _read_object(name: str, path: Path) -> Mapping[str, Any]:
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, RecursionError) as error:
+        raise ValueError(
+            f"model {name!r}: {path} is not JSON: {error}; copy it from the model again"
+        ) from error
+    if not isinstance(content, dict):
+        raise ValueError(f"model {name!r}: {path} must hold one JSON object")
+    return content
+
+
+def _read_config(name: str, path: Path) -> Mapping[str, Any]:
+    config = _read_object(name, path)
+    text = _text_config(config)
+    for key in (key for keys in SIZE_KEYS.values() for key in keys):
+        size = text.get(key)
+        if isinstance(size, str | float | bool) or (isinstance(size, int) and size < 1):
+            raise ValueError(
+                f"model {name!r}: {path}: {key} must be a whole number of at least 1, got "
+                f"{size!r}: {CORRECT_CONFIG}"
+            )
+    return config
+
+
+def _hash_files(folder: Path) -> str:
+    """Returns the SHA-256 over the files' names and contents; the folder's place is not in it."""
+    paths = {path for pattern in CONTENT_PATTERNS for path in folder.glob(pattern)}
+    total = hashlib.sha256()
+    for path in sorted(paths, key=lambda path: path.name):
+        with path.open("rb") as file:
+            content = hashlib.file_digest(file, "sha256").hexdigest()
+        total.update(f"{path.name}:{content}\n".encode())
+    return total.hexdigest()
+
+
+def _count_params(config: Mapping[str, Any], headers: Iterable[Mapping[str, Any]]) -> int | None:
+    """Returns the number of weights; None for a quantized file, whose shapes are packed."""
+    if "quantization_config" in config:
+        return None
+    shapes = {
+        name: tensor["shape"]
+        for header in headers
+        for name, tensor in header.items()
+        if name != "__metadata__"
+    }
+    if _text_config(config).get("tie_word_embeddings", config.get("tie_word_embeddings")):
+        shapes.pop("lm_head.weight", None)  # some files hold the tied weight twice
+    return sum(int(prod(shape)) for shape in shapes.values())
+
+
+def _facts(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns the sizes that config.json tells, by their names in `ModelSource`."""
+    text = _text_config(config)
+    sizes = {
+        fact: next((text[name] for name in names if isinstance(text.get(name), int)), None)
+        for fact, names in SIZE_KEYS.items()
+    }
+    return {**sizes, "num_expert_params": count_expert_params(text)}
+
+
+def _text_config(config: Mapping[str, Any]) -> Mapping[str, Any]:
+    nested = config.get("text_config")
+    return nested if isinstance(nested, dict) else config
+
+
+def _resolve_hub(ref: BaseModelRef) -> ModelSource:
+    """Looks the model up in the local cache where its commit is given, else on the Hub."""
+    if ref.revision is not None and COMMIT.fullmatch(ref.revision):
+        cached = try_to_load_from_cache(ref.name, "config.json", revision=ref.revision)
+        folder = Path(cached).parent if isinstance(cached, str) else None
+        if folder is not None and _is_whole(ref.name, folder):
+            source = _hub_source(ref.name, ref.revision, _inspect(ref.name, folder))
+            _check_files(source, folder)
+            return source
+    try:
+        info = HfApi().model_info(ref.name, revision=ref.revision, timeout=HUB_TIMEOUT_S)
+        config_path = Path(hf_hub_download(ref.name, "config.json", revision=info.sha))
+    except (HFValidationError, HfHubHTTPError) as error:
+        raise ValueError(
+            f"model {ref.name!r}, revision {ref.revision or 'main'!r}: the Hub refused it: {error}"
+        ) from error
+    except Exception as error:  # what a broken network raises depends on the client's version
+        raise UnavailableError(
+            f"model {ref.name!r}: not an embedded model, not a folder, and the Hub cannot be "
+            f"reached ({type(error).__name__}); give the path of a local copy"
+        ) from error
+    config = _read_config(ref.name, config_path)
+    if not any(file.rfilename.endswith(".safetensors") for file in info.siblings or ()):
+        raise ValueError(
+            f"model {ref.name!r}: no safetensors at commit {info.sha}; other weight files are "
+            "never read (they can run code)"
+        )
+    total = info.safetensors.total if info.safetensors else None
+    is_packed = "quantization_config" in config
+    facts = {**_facts(config), "num_params": None if is_packed else total}
+    source = _hub_source(ref.name, str(info.sha), facts)
+    from trainables.models.check import build_config  # with torch
+
+    build_config(replace(source, source=str(config_path.parent), revision=None))
+    return source
+
+
+def _is_whole(name: str, folder: Path) -> bool:
+    """Says whether a folder of the cache has all of a model's files: some may not be there yet."""
+    names = {path.name for path in folder.iterdir()}
+    if not names.intersection(VOCABULARY_FILES):
+        return False
+    if WEIGHTS_INDEX in names:
+        return names.issuperset(_read_index(name, folder).values())
+    return any(file.endswith(".safetensors") for file in names)
+
+
+def _hub_source(name: str, commit: str, facts: Mapping[str, Any]) -> ModelSource:
+    return ModelSource(
+        name=name, source=name, revision=commit, content=f"hub:{name}@{commit}", **facts
+    )

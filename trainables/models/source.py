@@ -1,0 +1,30 @@
+"""A base model that was found: where it is loaded from, what identifies it, and its size."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+ADAPTER_CONFIG = "adapter_config.json"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ModelSource:
+    """A base model that was found: where it is loaded from and what identifies it."""
+
+    name: str
+    """As the space names it."""
+    source: str
+    """Folder, or name on the Hub."""
+    revision: str | None
+    """Commit on the Hub; None for a folder."""
+    content: str
+    """`files:<sha256>` of a folder's files, or `hub:<name>@<commit>`."""
+    num_params: int | None = None
+    """Weights, tied ones once; None where the headers do not tell."""
+    num_layers: int | None = None
+    hidden_size: int | None = None
+    vocab_size: int | None = None
+    max_positions: int | None = None
+    """Longest context in tokens."""
+    num_expert_params: int = 0
+    """Weights of routed experts, which no quantization reaches (`trainables.models.resolve`)."""

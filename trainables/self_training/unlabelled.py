@@ -1,0 +1,104 @@
+"""Unlabelled items: what self-training gets of the pool. Gold is not hidden in them, it is absent.
+
+A stored order of choices can say which is right (`chosen` before `rejected`). Choices therefore
+stand in an order that is made of the item's id, its texts and the names of the draw alone: change
+the gold answer or the stored order, and the same bytes come out.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from search_spaces.frozen import canonical_json, digest
+from trainables.data.items import Item, prompt_key
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class UnlabelledItem:
+    """A question and its choices. No answer, no reasoning, no hardness: each could tell gold."""
+
+    id: str
+    question: str
+    choices: tuple[str, ...]
+    """In canonical order."""
+    group: str | None = None
+    topic: str | None = None
+
+
+def blank(item: Item, *names: str | int) -> UnlabelledItem:
+    """Returns an item without its gold answer, its choices in canonical order.
+
+    Args:
+        item: Of the unlabelled pool.
+        names: Name the draw (study seed, task, seed): other names, other orders.
+
+    Raises:
+        ValueError: If the choices are not at least two different texts; a free answer is gold.
+    """
+    if len(set(item.choices)) < 2:
+        raise ValueError(
+            f"item {item.id!r} has {len(set(item.choices))} distinct choice(s); an unlabelled item "
+            "needs two or more: remove it from the pool"
+        )
+    key = digest(["canonical order", *names])
+
+    def rank(text: str) -> bytes:
+        return hashlib.sha256(canonical_json([key, item.id, text]).encode()).digest()
+
+    return UnlabelledItem(
+        id=item.id,
+        question=item.question,
+        choices=tuple(sorted(item.choices, key=rank)),
+        group=item.group,
+        topic=item.topic,
+    )
+
+
+def labelled(item: UnlabelledItem, choice: int) -> Item:
+    """Returns the item to train on: the chosen answer takes the place of gold.
+
+    Args:
+        item: As `blank` made it.
+        choice: Index in its canonical choices; a pseudo-label, or a control's label.
+
+    Raises:
+        ValueError: If there is no such choice.
+    """
+    if not 0 <= choice < len(item.choices):
+        raise ValueError(
+            f"item {item.id!r} has {len(item.choices)} choices, there is no index {choice}"
+        )
+    return Item(
+        id=item.id,
+        question=item.question,
+        choices=item.choices,
+        answer=choice,
+        group=item.group,
+        topic=item.topic,
+    )
+
+
+def refuse_overlap(uses: Mapping[str, Iterable[Item | UnlabelledItem]]) -> None:
+    """Refuses an item, a copy of one, or a question that has two uses.
+
+    Several items of one use may ask the same: two pairs of answers to one question.
+
+    Args:
+        uses: Name of the use -> its items.
+
+    Raises:
+        ValueError: Naming two items and their uses.
+    """
+    found: dict[tuple[str, str], tuple[str, str]] = {}
+    for use, items in uses.items():
+        for item in items:
+            for key in (("id", item.id), ("question", prompt_key(item))):
+                other, id_ = found.setdefault(key, (use, item.id))
+                if other != use:
+                    raise ValueError(
+                        f"item {item.id!r} is {use} and item {id_!r} is {other}, and they have one "
+                        f"{key[0]}: an item has one use, and so has a question; take one of the "
+                        "two out of the data, or give both one group, so that no split parts them"
+                    )

@@ -1,0 +1,54 @@
+"""Why a cell's last run failed: left beside where its record would be, gone once it succeeds."""
+
+from __future__ import annotations
+
+from pydantic import ValidationError
+
+from search_spaces.frozen import Value
+from trainables.storage import layout
+from trainables.storage.filesystem import Storage, UnreadableError
+
+
+class Failure(Value):
+    """The content of failure.json: why a cell's last run failed, and what it took."""
+
+    reason: str
+    details: str = ""
+    seconds: float = 0.0
+    """Of the cell's first worker, until it failed; 0 where nobody knows."""
+    gpus: float = 0.0
+    """That all workers of the cell had; a fraction where they shared one."""
+
+
+def write_failure(
+    storage: Storage,
+    id_: str,
+    *,
+    reason: str,
+    details: str,
+    seconds: float = 0.0,
+    gpus: float = 0.0,
+) -> None:
+    """Leaves why a cell failed, and what its run took, beside where its record would be."""
+    failure = Failure(reason=reason, details=details, seconds=seconds, gpus=gpus)
+    storage.write_bytes(layout.failure(id_), f"{failure.model_dump_json(indent=1)}\n".encode())
+
+
+def read_failure(storage: Storage, id_: str) -> str | None:
+    """Returns the reason why the cell's last run failed, if it did."""
+    failure = failure_of(storage, id_)
+    return None if failure is None else failure.reason
+
+
+def failure_of(storage: Storage, id_: str) -> Failure | None:
+    """Returns how the cell's last run failed, if it did."""
+    try:
+        content = storage.read_bytes(layout.failure(id_))
+    except FileNotFoundError:
+        return None
+    except UnreadableError as error:
+        return Failure(reason=str(error))
+    try:
+        return Failure.model_validate_json(content)
+    except ValidationError:
+        return Failure(reason=f"{storage.path(layout.failure(id_))} cannot be read")

@@ -1,0 +1,126 @@
+"""One trial of a recipe search: train on the easy labels, answer the validation items.
+
+A trial is given the labelled and the validation items and nothing else of their task, so no other
+label can reach a search.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from search_spaces.cell import STEP_VERSIONS, Cell
+from search_spaces.recipes import TrainedRecipe, WeightTraining, num_labels
+from search_spaces.tuning import History
+from trainables.data.items import Item, data_hash
+from trainables.data.seeding import ids_hash
+from trainables.inference.hidden_states import StateCache
+from trainables.methods.base.interface import Answers, Example, Fitted, Setting
+from trainables.methods.dispatch import fit
+from trainables.models.chat import find_any_prompt
+from trainables.models.loading import Base, load_base
+from trainables.models.source import ModelSource
+from trainables.storage.records import choice_score
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class EasyItems:
+    """All items that a search sees: disjoint, of one level, in draw order."""
+
+    labelled: tuple[Item, ...]
+    validation: tuple[Item, ...]
+
+    @property
+    def hash(self) -> str:
+        """Of ids, questions, choices and gold."""
+        return data_hash((*self.labelled, *self.validation))
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Search:
+    """A search as its trials are given it."""
+
+    history: History
+    """What is searched, and the trials of earlier runs."""
+    items: EasyItems
+    source: ModelSource
+    notes: tuple[str, ...] = ()
+    """What loading the task left out or changed."""
+
+
+Report = Callable[[float], None]
+"""Receives the validation accuracy after each epoch, in [0, 1]; it may raise to stop the trial."""
+
+
+def run_trial(search: Search, recipe: TrainedRecipe, base: Base, report: Report) -> None:
+    """Runs a recipe on the search's labels; the base is as it was afterwards.
+
+    Equal arguments give equal reports, whatever ran before in this process.
+
+    Raises:
+        TrainingError: If the training cannot go on.
+        ValueError: If an item does not fit into the model's context.
+    """
+    validation = search.items.validation
+
+    def after_epoch(epoch: int, fitted: Fitted) -> None:
+        report(accuracy(fitted.answer(validation), validation))
+
+    history = search.history
+    labelled = search.items.labelled[: num_labels(recipe)]
+    setting = Setting(
+        cell=_cell(search, recipe, labelled),
+        prompt=find_any_prompt(history.task, history.prompt, base.tokenizer, validation[0]),
+        items=(*search.items.labelled, *validation),
+        states=StateCache(),
+        log=lambda row: None,
+        after_epoch=after_epoch,
+    )
+    examples = [Example(item=item, answer=item.answer) for item in labelled]
+    with fit(setting, base, examples) as fitted:
+        if not isinstance(recipe, WeightTraining):
+            after_epoch(1, fitted)
+
+
+def load_search_base(search: Search, device: str) -> Base:
+    """Returns the search's base model in the quantization of its recipe."""
+    history = search.history
+    return load_base(
+        search.source,
+        dtype=history.dtype,
+        quantization=history.start.quantization,
+        device=device,
+    )
+
+
+def accuracy(answers: Answers, items: Sequence[Item]) -> float:
+    """Returns the share of items that were answered right, in [0, 1]; ties count their share."""
+    return float(np.mean(list(_scores(answers, items))))
+
+
+def _scores(answers: Answers, items: Sequence[Item]) -> Iterator[float]:
+    if answers.log_probs is None:
+        yield from (float(answer.is_correct) for answer in answers.generated or ())
+        return
+    for item, log_prob_C in zip(items, answers.log_probs, strict=True):
+        yield choice_score(log_prob_C, item.answer)
+
+
+def _cell(search: Search, recipe: TrainedRecipe, labelled: Sequence[Item]) -> Cell:
+    """Returns what names a trial's draws: those of trials with equal labels are alike."""
+    history = search.history
+    return Cell(
+        model=history.model,
+        dtype=history.dtype,
+        task=history.task,
+        data_hash=search.items.hash,
+        split_hash="search",
+        prompt=history.prompt,
+        recipe=recipe,
+        training_hash=ids_hash(item.id for item in labelled),
+        study_seed=history.study_seed,
+        seed=history.seed,
+        version=STEP_VERSIONS[recipe.method],
+    )
