@@ -141,7 +141,7 @@ def test_plan_survives_the_disk(plan: Plan, tmp_path: Path) -> None:
     write_plan(storage, plan)
     assert read_plan(storage, plan.space.name) == plan
     storage.write_bytes("small/plan.json", b"{}")
-    with pytest.raises(ValueError, match="not a plan"):
+    with pytest.raises(ValueError, match="damaged"):
         read_plan(storage, "small")
 
 
