@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from benchmarks.crossed_bootstrap import bootstrap_sgr
 from benchmarks.simulated_points import draw_points
-from study.statistics.arms import Arm
+from study.statistics.arms import ArmScores
 from study.statistics.legacy_bootstrap import legacy_bootstrap_sgr
 from study.statistics.power.logit_model import Population
 from study.statistics.sgr import estimate_sgr
@@ -79,9 +79,9 @@ def main() -> int:
     zero_shot, easy, hard = (
         arm[0].astype(np.float64) for arm in (drawn.zero_shot, drawn.easy, drawn.hard)
     )
-    zero_arm = Arm(scores=zero_shot[:, None], draw_ids=())
-    easy_arm = Arm(scores=easy, draw_ids=tuple(f"easy/{seed}" for seed in range(5)))
-    hard_arm = Arm(scores=hard, draw_ids=tuple(f"hard/{seed}" for seed in range(5)))
+    zero_arm = ArmScores(scores=zero_shot[:, None], draw_ids=())
+    easy_arm = ArmScores(scores=easy, draw_ids=tuple(f"easy/{seed}" for seed in range(5)))
+    hard_arm = ArmScores(scores=hard, draw_ids=tuple(f"hard/{seed}" for seed in range(5)))
     count, scale = arguments.resamples, arguments.resamples / arguments.loop
 
     def crossed() -> object:

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from study.statistics.arms import Arm, JoinedArms, draw_groups, join_arms
+from study.statistics.arms import ArmScores, JoinedArms, draw_groups, join_arms
 from study.statistics.differences import check_level
 from study.statistics.influences import Clusters, Contrast, cluster_labels
 from study.statistics.marginal_means import FloatArray
@@ -53,7 +53,7 @@ class BootstrapInterval:
 
 
 def crossed_replicates(
-    arms: Mapping[str, Arm],
+    arms: Mapping[str, ArmScores],
     *,
     numerator: Contrast,
     denominator: Contrast,
@@ -128,9 +128,9 @@ def percentile_interval(replicates: Replicates, *, level: float = 0.95) -> Boots
 
 def bootstrap_sgr(
     *,
-    zero_shot: Arm,
-    easy: Arm,
-    hard: Arm,
+    zero_shot: ArmScores,
+    easy: ArmScores,
+    hard: ArmScores,
     rng: np.random.Generator,
     num_resamples: int = 10_000,
     level: float = 0.95,

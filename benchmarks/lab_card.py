@@ -25,7 +25,7 @@ from transformers import (
 from trainables.data.items import Item
 from trainables.data.lab.base_models import MICRO_MODELS
 from trainables.data.lab.pretrain import CURVE_FILE, SIZES, TOKENS_PER_STEP
-from trainables.data.lab.world import MAX_STEPS, Draw
+from trainables.data.lab.world import MAX_STEPS, NamedRandom
 from trainables.data.tasks.questions.micro import load_micro
 
 NUM_TEST = 200
@@ -108,7 +108,7 @@ def measure(folder: Path) -> dict[str, list[float]]:
     others = [item for items in by_steps.values() for item in items[:-NUM_TEST]]
     many = []
     for number in range(NUM_PROMPTS):
-        examples = Draw("card", number).shuffled(others)[:NUM_EXAMPLES]
+        examples = NamedRandom("card", number).shuffled(others)[:NUM_EXAMPLES]
         worked = [f"{_question(item)} {item.choices[item.answer]}\n\n" for item in examples]
         many.append(accuracy_by_steps(base, test, "".join(worked)))
     mean = [sum(values) / NUM_PROMPTS for values in zip(*many, strict=True)]

@@ -30,7 +30,7 @@ from trainables.methods.base.choice_orders import (
     reordered,
     score_in_orders,
 )
-from trainables.methods.base.interface import Fitted, Setting
+from trainables.methods.base.interface import CellContext, FittedMethod
 from trainables.methods.dispatch import fit
 from trainables.models.loading import Base, load_base
 from trainables.models.resolve import resolve_model
@@ -67,7 +67,7 @@ def main() -> None:
         print(f"{way.line(ours)}, {way.num_tokens / len(pairs):.0f} tokens a pair")
 
 
-def setting_of(model: str) -> Setting:
+def setting_of(model: str) -> CellContext:
     """Returns the setting of a zero-shot cell, whose scores label as any teacher's do."""
     cell = Cell(
         model=model,
@@ -79,10 +79,12 @@ def setting_of(model: str) -> Setting:
         recipe=RECIPE,
         version=STEP_VERSIONS[RECIPE.method],
     )
-    return Setting(cell=cell, prompt=PROMPT, items=(), states=StateCache(), log=lambda row: None)
+    return CellContext(
+        cell=cell, prompt=PROMPT, items=(), states=StateCache(), log=lambda row: None
+    )
 
 
-def label(teacher: Fitted, pairs: Sequence[Item]) -> NDArray[np.float64]:
+def label(teacher: FittedMethod, pairs: Sequence[Item]) -> NDArray[np.float64]:
     """Returns the probability that each pair's first answer is better, as a round finds it."""
     by_pair = score_in_orders(teacher, pairs, "all")
     return np.array([average_over_orders(rows, ORDERS)[0] for rows in by_pair])

@@ -35,7 +35,7 @@ from trainables.data.prompts.formats import get_prompt
 from trainables.data.seeding import draw_ids, ids_hash
 from trainables.data.tasks.questions.micro import load_micro
 from trainables.inference.hidden_states import StateCache
-from trainables.methods.base.interface import Example, Setting
+from trainables.methods.base.interface import CellContext, Example
 from trainables.methods.dispatch import fit
 from trainables.models.loading import Base, load_base
 from trainables.models.resolve import resolve_model
@@ -65,7 +65,7 @@ def train_ours(base: Base, labelled: Sequence[Item], seed: int, recipe: QLoRA = 
         return losses
 
 
-def setting_of(labelled: Sequence[Item], seed: int, recipe: QLoRA, losses: Losses) -> Setting:
+def setting_of(labelled: Sequence[Item], seed: int, recipe: QLoRA, losses: Losses) -> CellContext:
     """Returns the setting of a cell that adds its losses to a list."""
     cell = Cell(
         model="benchmark",
@@ -79,7 +79,7 @@ def setting_of(labelled: Sequence[Item], seed: int, recipe: QLoRA, losses: Losse
         training_hash=ids_hash(item.id for item in labelled),
         seed=seed,
     )
-    return Setting(
+    return CellContext(
         cell=cell,
         prompt=PROMPT,
         items=tuple(labelled),

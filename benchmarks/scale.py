@@ -36,8 +36,8 @@ from study.artifacts.plan import Plan
 from study.planning.planner import Inputs, make_plan
 from study.planning.units import make_units
 from study.running.blocks import factors_of, pack_blocks
-from study.running.progress import Progress
-from trainables.cells.planned import Block, Site
+from study.running.progress import ProgressReporter
+from trainables.cells.planned import Block, RunContext
 from trainables.cells.run import CellInputs, CellResult
 from trainables.cluster import in_process, tuner
 from trainables.methods.base.interface import Answers
@@ -111,14 +111,14 @@ def run(how: str, num_cells: int, num_blocks: int) -> None:
         folder = Path(name)
         plan, inputs = study_of(num_cells, folder / "data")
         storage = open_storage(str(folder / "runs"))
-        site = Site(out=storage.root, models=inputs.models)
+        run_context = RunContext(out=storage.root, models=inputs.models)
         blocks = blocks_of(plan, num_blocks)
         at_start, started = memory_mib(), time.time()
-        with Progress(storage, plan.cells, on_finished=lambda cell, record: None):
+        with ProgressReporter(storage, plan.cells, on_finished=lambda cell, record: None):
             if how == "twin":
-                errors = in_process.run_blocks(blocks, inputs.tasks, site, run_one=wait)
+                errors = in_process.run_blocks(blocks, inputs.tasks, run_context, run_one=wait)
             else:
-                errors = on_ray(blocks, inputs, site, storage)
+                errors = on_ray(blocks, inputs, run_context, storage)
             at_end = memory_mib()
         ended = time.time()
         begun, last = first_and_last(storage, plan)
@@ -133,13 +133,15 @@ def run(how: str, num_cells: int, num_blocks: int) -> None:
     )
 
 
-def on_ray(blocks: Sequence[Block], inputs: Inputs, site: Site, storage: Storage) -> Sequence[str]:
+def on_ray(
+    blocks: Sequence[Block], inputs: Inputs, run_context: RunContext, storage: Storage
+) -> Sequence[str]:
     """Runs the blocks on a local Ray."""
-    with tuner.cluster(None):
+    with tuner.connect(None):
         return tuner.run_blocks(
             blocks,
             inputs.tasks,
-            site,
+            run_context,
             factors=[factors_of(block) for block in blocks],
             scratch=storage.path("scratch"),
             run_one=wait,
@@ -152,8 +154,8 @@ def rerun(num_cells: int) -> None:
         folder = Path(name)
         plan, inputs = study_of(num_cells, folder / "data")
         storage = open_storage(str(folder / "runs"))
-        site = Site(out=storage.root, models=inputs.models)
-        in_process.run_blocks(blocks_of(plan, 1), inputs.tasks, site, run_one=answer)
+        run_context = RunContext(out=storage.root, models=inputs.models)
+        in_process.run_blocks(blocks_of(plan, 1), inputs.tasks, run_context, run_one=answer)
         (folder / "space.py").write_text(_SPACE.format(seeds=plan.space.seeds))
         command = [sys.executable, "-m", "study.sweep", f"{folder}/space.py:scale"]
         timed(

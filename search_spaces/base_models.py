@@ -7,7 +7,7 @@ from typing import Literal
 
 from pydantic import Field, NonNegativeFloat, PositiveInt, model_validator
 
-from search_spaces.frozen import Value
+from search_spaces.frozen import FrozenModel
 
 EngineName = Literal["plain", "zero-1", "zero-2", "zero-3"]
 """Who holds a training: one worker, or all of a block by one of DeepSpeed's ZeRO stages."""
@@ -16,7 +16,7 @@ GPU_STEPS = 10_000
 """Steps of a GPU that Ray can allocate."""
 
 
-class Footprint(Value):
+class Footprint(FrozenModel):
     """What one block's worker group takes of the cluster: execution, never identity."""
 
     workers: PositiveInt | None = None
@@ -61,7 +61,7 @@ class Footprint(Value):
         return self
 
 
-class BaseModelRef(Value):
+class BaseModelRef(FrozenModel):
     """A causal language model: one of the embedded lab's, a folder, or a Hugging Face name."""
 
     name: str = Field(min_length=1)

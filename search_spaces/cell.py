@@ -15,7 +15,7 @@ from typing import Any, Literal
 from pydantic import Field, NonNegativeInt, ValidationError, model_validator
 
 from search_spaces.explain import explain
-from search_spaces.frozen import Value, canonical_json, without_unset
+from search_spaces.frozen import FrozenModel, canonical_json, without_unset
 from search_spaces.recipes import PolicyDPO, Recipe, ZeroShot
 from search_spaces.supervision import Labels, SelfTraining
 
@@ -35,7 +35,7 @@ CELL_ID_LENGTH = 16
 """Hex digits of a cell id: 64 bits, so 100,000 cells collide with a probability below 1e-9."""
 
 
-class Cell(Value):
+class Cell(FrozenModel):
     """The unit of work; its result holds a score for every frozen test item."""
 
     model: str
@@ -120,7 +120,7 @@ def cell_id(cell: Cell) -> str:
 _FIELDS = tuple(sorted(Cell.model_fields))
 
 
-def _json(value: Value | str | int) -> str:
+def _json(value: FrozenModel | str | int) -> str:
     """Returns a field's canonical JSON; ids are made by the hundred thousand."""
     if isinstance(value, str):
         return encode_basestring_ascii(value)
@@ -128,7 +128,7 @@ def _json(value: Value | str | int) -> str:
 
 
 @lru_cache(maxsize=4096)
-def _part_json(part: Value) -> str:
+def _part_json(part: FrozenModel) -> str:
     """Returns a recipe's text, say, once for all cells that share it."""
     return canonical_json(without_unset(part))
 

@@ -9,7 +9,7 @@ from typing import Any, get_args, get_origin
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
-from search_spaces.frozen import Value
+from search_spaces.frozen import FrozenModel
 
 NUM_FAULTS = 3
 """Faults that one message states; more are counted."""
@@ -55,7 +55,7 @@ def short(value: object) -> str:
     """Returns a value for a message: one line, not too long."""
     if isinstance(value, type):
         return f"the class {value.__name__}"
-    if isinstance(value, Value):
+    if isinstance(value, FrozenModel):
         return f"{type(value).__name__}(...)"
     try:
         text = repr(value)
@@ -73,7 +73,7 @@ def one_line(text: str, max_chars: int) -> str:
 
 
 def _faults(error: ValidationError) -> Iterator[str]:
-    root = next((kind for kind in _kinds(Value) if kind.__name__ == error.title), None)
+    root = next((kind for kind in _kinds(FrozenModel) if kind.__name__ == error.title), None)
     rules: dict[str, list[str]] = {}
     given: dict[str, str] = {}
     # A field that is not there comes first: it is likely a misspelt one, and the cause of the rest.
@@ -85,7 +85,9 @@ def _faults(error: ValidationError) -> Iterator[str]:
         rule = _rule(finding, kinds)
         if rule not in rules.setdefault(place, []):
             rules[place].append(rule)
-        is_whole = isinstance(finding["input"], dict | Value) and finding["type"] == "value_error"
+        is_whole = (
+            isinstance(finding["input"], dict | FrozenModel) and finding["type"] == "value_error"
+        )
         if finding["type"] not in _HIDDEN_VALUE and not is_whole:
             given[place] = f" (got {short(finding['input'])})"
     for place, broken in rules.items():
@@ -101,8 +103,8 @@ def _follows_from_another(finding: ErrorDetails, findings: Sequence[ErrorDetails
 
 
 def _place(
-    title: str, root: type[Value] | None, finding: ErrorDetails
-) -> tuple[str, list[type[Value]]]:
+    title: str, root: type[FrozenModel] | None, finding: ErrorDetails
+) -> tuple[str, list[type[FrozenModel]]]:
     """Returns where a fault is, as the user writes it, and the classes that a value there may have.
 
     Pydantic's path also names the members of a union that it tried: those are left out.
@@ -126,7 +128,7 @@ def _place(
     return place, kinds
 
 
-def _rule(finding: ErrorDetails, kinds: Sequence[type[Value]]) -> str:
+def _rule(finding: ErrorDetails, kinds: Sequence[type[FrozenModel]]) -> str:
     match finding["type"]:
         case "union_tag_invalid" | "union_tag_not_found" if isinstance(finding["input"], dict):
             return "method must be " + " or ".join(repr(_method(kind)) for kind in kinds)
@@ -141,25 +143,25 @@ def _rule(finding: ErrorDetails, kinds: Sequence[type[Value]]) -> str:
     return finding["msg"]
 
 
-def _nearest(name: str, kinds: Sequence[type[Value]]) -> str:
+def _nearest(name: str, kinds: Sequence[type[FrozenModel]]) -> str:
     fields = [field for kind in kinds for field in kind.model_fields]
     near = difflib.get_close_matches(name, fields, n=1)
     return f"; did you mean {near[0]!r}?" if near else f"; the fields are {', '.join(fields)}"
 
 
-def _named(annotation: Any) -> list[type[Value]]:
+def _named(annotation: Any) -> list[type[FrozenModel]]:
     """Returns the classes of values that a field's type names."""
-    if isinstance(annotation, type) and issubclass(annotation, Value):
+    if isinstance(annotation, type) and issubclass(annotation, FrozenModel):
         return [annotation]
     return [kind for part in get_args(annotation) for kind in _named(part)]
 
 
-def _method(kind: type[Value]) -> object:
+def _method(kind: type[FrozenModel]) -> object:
     field = kind.model_fields.get("method")
     return None if field is None else field.default
 
 
-def _kinds(kind: type[Value]) -> Iterator[type[Value]]:
+def _kinds(kind: type[FrozenModel]) -> Iterator[type[FrozenModel]]:
     for child in kind.__subclasses__():
         yield child
         yield from _kinds(child)

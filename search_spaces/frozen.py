@@ -44,7 +44,7 @@ def _without_guessing(schema: Any, *, inside: bool) -> Any:
 
 
 def _in_order(given: object) -> object:
-    if isinstance(given, str | Value):
+    if isinstance(given, str | FrozenModel):
         raise ValueError("a tuple is wanted: one element needs a comma behind it, as in (x,)")
     if isinstance(given, set | frozenset):
         raise ValueError("a tuple is wanted: a set has no order")
@@ -57,7 +57,7 @@ def _a_number(given: object) -> object:
     return given
 
 
-class Value(BaseModel):
+class FrozenModel(BaseModel):
     """Base of everything a space is made of: frozen, keyword-only, unknown keys refused."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
@@ -76,7 +76,7 @@ class Value(BaseModel):
         return schema
 
 
-def without_unset(value: Value) -> dict[str, Any]:
+def without_unset(value: FrozenModel) -> dict[str, Any]:
     """Returns a value as a plain mapping, without the fields that are None by default and are None.
 
     So a value keeps its text when its kind learns something new that it does without.
@@ -88,7 +88,7 @@ def without_unset(value: Value) -> dict[str, Any]:
             continue
         if type(part) in _AS_IT_IS or isinstance(part, float):
             plain[name] = part
-        elif isinstance(part, Value):
+        elif isinstance(part, FrozenModel):
             plain[name] = without_unset(part)
         else:
             plain[name] = value.model_dump(mode="json", include={name})[name]

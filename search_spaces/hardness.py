@@ -9,7 +9,7 @@ from typing import Annotated
 from pydantic import Field, PositiveInt, model_validator
 
 from search_spaces.base_models import BaseModelRef
-from search_spaces.frozen import Value
+from search_spaces.frozen import FrozenModel
 from search_spaces.recipes import Recipe, TrainedRecipe, ZeroShot, with_num_labels
 
 SCORES = ("label_probability", "prequential")
@@ -18,7 +18,7 @@ sizes (arXiv:2401.06751, appendix A). `prequential`: the expected codelength of 
 bits (arXiv:1802.07044)."""
 
 
-class ModelHardness(Value):
+class ModelHardness(FrozenModel):
     """Minimum description length (MDL) of every item, by each of some models and by their mean.
 
     Its measures are `<name>:<score>`, the mean, and `<name>:<score>:<model>`; a task axis names one

@@ -7,13 +7,13 @@ from itertools import pairwise
 
 from pydantic import Field, model_validator
 
-from search_spaces.frozen import Value
+from search_spaces.frozen import FrozenModel
 from search_spaces.supervision import ALL
 
 RESERVED_NAMES = frozenset({ALL, "zero-shot"})
 
 
-class Level(Value):
+class Level(FrozenModel):
     """A band of one measure: all items whose value lies in `[low, high]`."""
 
     name: str = Field(min_length=1)

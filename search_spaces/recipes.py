@@ -10,7 +10,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, PositiveFloat, PositiveInt, model_validator
 
-from search_spaces.frozen import Value
+from search_spaces.frozen import FrozenModel
 
 Quantization = Literal["none", "nf4", "int8"]
 """How the frozen base is held: as loaded, bitsandbytes NF4, or bitsandbytes LLM.int8."""
@@ -24,7 +24,7 @@ Orders = Literal["given", "all"]
 (both of a pair, the k rotations of k choices)."""
 
 
-class Reasoning(Value):
+class Reasoning(FrozenModel):
     """The answer is generated after a chain of thought, greedily, and read off the text."""
 
     max_new_tokens: PositiveInt = 256
@@ -34,7 +34,7 @@ class Reasoning(Value):
     when the same text would give another answer."""
 
 
-class _Recipe(Value):
+class _Recipe(FrozenModel):
     quantization: Quantization = "none"
     scoring: Scoring = "sum"
     orders: Orders = "given"

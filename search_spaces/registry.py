@@ -17,7 +17,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from search_spaces.explain import explain, one_line, short
-from search_spaces.frozen import Value
+from search_spaces.frozen import FrozenModel
 from search_spaces.space import Space
 
 MAX_CHARS = 300
@@ -78,7 +78,7 @@ def _blaming(name: str, what: str) -> Iterator[None]:
 
 def _unchecked(value: Any) -> Any:
     """Returns a value as plain parts: `model_copy(update=...)` does not check what it is given."""
-    if isinstance(value, Value):
+    if isinstance(value, FrozenModel):
         return {name: _unchecked(part) for name, part in vars(value).items()}
     return tuple(map(_unchecked, value)) if isinstance(value, tuple) else value
 

@@ -10,7 +10,7 @@ from typing import Annotated, Literal
 from pydantic import Field, NonNegativeInt, PositiveInt, model_validator
 
 from search_spaces.base_models import BaseModelRef, EngineName, Footprint
-from search_spaces.frozen import Value
+from search_spaces.frozen import FrozenModel
 from search_spaces.hardness import ModelHardness
 from search_spaces.levels import RESERVED_NAMES, Level, check_disjoint
 from search_spaces.policy_check import check_policy
@@ -32,7 +32,7 @@ __all__ = [
 Recipes = tuple[Annotated[TrainedRecipe, Field(discriminator="method")], ...]
 
 
-class TaskAxis(Value):
+class TaskAxis(FrozenModel):
     """A task, the measure that makes it easy or hard, and the levels to train and to test on."""
 
     task: str
@@ -144,7 +144,7 @@ class TaskAxis(Value):
         return next(level for level in self.train_levels if level.name == name)
 
 
-class Contrast(Value):
+class Contrast(FrozenModel):
     """A comparison declared before the study runs.
 
     P-values of a space's contrasts share a Holm correction; every other comparison is exploration.
@@ -161,7 +161,7 @@ class Contrast(Value):
     """None: for every model of the space."""
 
 
-class Space(Value):
+class Space(FrozenModel):
     """Everything a study could run."""
 
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$", max_length=100)

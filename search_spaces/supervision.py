@@ -10,13 +10,13 @@ from typing import Literal
 
 from pydantic import Field, NonNegativeInt, PositiveInt, model_validator
 
-from search_spaces.frozen import Value
+from search_spaces.frozen import FrozenModel
 
 ALL = "all"
 """Name of the condition that draws from every level's pool; no level may have it."""
 
 
-class Labels(Value):
+class Labels(FrozenModel):
     """How the labels of a cell's labelled items are made."""
 
     kind: Literal["gold", "noise", "paper noise", "random", "trivial"] = "gold"
@@ -34,7 +34,7 @@ class Labels(Value):
         return self
 
 
-class SelfTraining(Value):
+class SelfTraining(FrozenModel):
     """One way of learning from unlabelled items, as SSRM does (arXiv:2409.06903).
 
     Defaults: a fixed threshold on the confidence, hard labels, training from the base again in
@@ -99,7 +99,7 @@ class SelfTraining(Value):
         return self
 
 
-class Condition(Value):
+class Condition(FrozenModel):
     """A source of supervision: labels of some levels, and what is done with unlabelled items."""
 
     name: str = Field(min_length=1)

@@ -9,12 +9,12 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, PositiveFloat, PositiveInt, ValidationError, model_validator
 
 from search_spaces.explain import explain
-from search_spaces.frozen import Value, digest
+from search_spaces.frozen import FrozenModel, digest
 from search_spaces.levels import Level
 from search_spaces.recipes import InContext, LinearProbe, TrainedRecipe, WeightTraining
 
 
-class LogUniform(Value):
+class LogUniform(FrozenModel):
     """A positive number; every factor is as likely as any other."""
 
     kind: Literal["log-uniform"] = "log-uniform"
@@ -32,7 +32,7 @@ class LogUniform(Value):
         return bool(self.low <= value <= self.high)
 
 
-class IntRange(Value):
+class IntRange(FrozenModel):
     """A whole number, both ends included."""
 
     kind: Literal["int"] = "int"
@@ -50,7 +50,7 @@ class IntRange(Value):
         return bool(self.low <= value <= self.high)
 
 
-class Choice(Value):
+class Choice(FrozenModel):
     """One of some values, without an order."""
 
     kind: Literal["choice"] = "choice"
@@ -98,7 +98,7 @@ HASH_LENGTH = 16
 """Hex digits of a history's hash, as of a cell's id: it stands in labels."""
 
 
-class Trial(Value):
+class Trial(FrozenModel):
     """One recipe that was tried."""
 
     parameters: dict[str, Any]
@@ -115,7 +115,7 @@ class Trial(Value):
         return self.values[-1] if self.state == "complete" else None
 
 
-class History(Value):
+class History(FrozenModel):
     """What was searched, by which labels, and every trial. Its hash is part of the found recipe.
 
     Nothing is in it that another machine or another day would change.
@@ -160,7 +160,7 @@ class History(Value):
         return digest(content, length=HASH_LENGTH)
 
 
-class FoundRecipe(Value):
+class FoundRecipe(FrozenModel):
     """The content of a search's file: the winner, pinned, and how it was found."""
 
     recipe: TrainedRecipe | None = Field(default=None, discriminator="method")

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from study.cluster_lint.this_cluster import is_on_cluster, machine_types
-from study.cost.jobs import CostError, Market
+from study.cost.jobs import CostError, PricingOptions
 from study.cost.prices import PriceTable, read_prices
 from study.running.executor import BAD_INPUT, CELLS_FAILED
 from trainables import stop_signals
@@ -57,13 +57,13 @@ def refuse(error: Exception) -> int:
     return BAD_INPUT
 
 
-def open_market(
+def load_pricing(
     prices: Path | None,
     instance: str | None,
     *,
     address: str | None = None,
     max_cost: float | None = None,
-) -> Market:
+) -> PricingOptions:
     """Returns a market with the user's table of prices, or the shipped one.
 
     On the head of a `ray up` cluster its node types are all that there is.
@@ -89,7 +89,7 @@ def open_market(
         if types is not None:
             has_gpus = any(t not in table.instances or table.find(t).gpus for t in types)
     dates = ", ".join(f"{name} of {cloud.date}" for name, cloud in table.clouds.items())
-    return Market(
+    return PricingOptions(
         prices=table,
         source=f"{prices or 'study/cost/prices.toml'} ({dates})",
         instance=instance,
@@ -115,7 +115,7 @@ def _check_machines_are_known(
         )
 
 
-def add_market_flags(parser: argparse.ArgumentParser) -> None:
+def add_pricing_flags(parser: argparse.ArgumentParser) -> None:
     """Adds the flags of `open_market` to a command."""
     parser.add_argument(
         "--prices",

@@ -20,16 +20,16 @@ from search_spaces.space import Space
 from study.artifacts.plan import write_plan
 from study.cli import (
     add_data_flags,
-    add_market_flags,
     add_max_cost_flag,
-    open_market,
+    add_pricing_flags,
+    load_pricing,
     refuse,
     run_command,
 )
 from study.console import command
 from study.cost.budget import Budget, price_plan
 from study.cost.flops import CPU_FLOP_PER_SECOND
-from study.cost.jobs import CostError, Market, Timings, check_budget, check_room
+from study.cost.jobs import CostError, PricingOptions, Timings, check_budget, check_memory
 from study.cost.text import describe_cost
 from study.formatting import aligned, clock
 from study.planning.hardness.files import HardnessFacts, forget_hardness, write_hardness
@@ -73,25 +73,25 @@ def _run(options: argparse.Namespace) -> int:
     try:
         space = find_space(options.space)
         storage = open_storage(options.out)
-        market = open_market(
+        pricing = load_pricing(
             options.prices, options.instance, address=options.address, max_cost=options.max_cost
         )
         if options.dry_run:
-            return _dry_run(space, options, market)
+            return _dry_run(space, options, pricing)
         plan = plan_hardness(space, options.data_root, skip_bad_rows=options.skip_bad_rows)
         check_writable(storage)
     except (OSError, ValueError) as error:
         return refuse(error)
     with held(storage):
         return make_measures(
-            plan, storage, market, address=options.address, max_cost=options.max_cost
+            plan, storage, pricing, address=options.address, max_cost=options.max_cost
         )
 
 
 def make_measures(
     planned: HardnessPlan,
     storage: Storage,
-    market: Market,
+    pricing: PricingOptions,
     *,
     address: str | None = None,
     max_cost: float | None = None,
@@ -101,7 +101,7 @@ def make_measures(
     Args:
         planned: The cells, and what they are for.
         storage: The run folder.
-        market: What nodes cost.
+        pricing: What nodes cost.
         address: A Ray cluster's address, None for the surrounding or a local one, or `in-process`.
         max_cost: Dollars that what is left to run may cost; None: whatever it takes.
 
@@ -114,7 +114,7 @@ def make_measures(
     """
     plan, timings = planned.plan, Timings()
     missing = missing_cells(storage, plan.cells, timings)
-    budget = Budget(plan, missing, market, timings, max_cost)
+    budget = Budget(plan, missing, pricing, timings, max_cost)
     print(describe(planned, num_finished=len(plan.cells) - len(missing)), flush=True)
     with open_tracker(storage, plan, is_active=bool(missing)) as tracker:
         write = partial(write_plan, storage, plan)
@@ -175,7 +175,7 @@ def describe(planned: HardnessPlan, *, num_finished: int | None = None) -> str:
     )
 
 
-def _dry_run(space: Space, options: argparse.Namespace, market: Market) -> int:
+def _dry_run(space: Space, options: argparse.Namespace, pricing: PricingOptions) -> int:
     """Prints what would be run, and its price where data and weights are here."""
     try:
         planned = plan_hardness(space, options.data_root, skip_bad_rows=options.skip_bad_rows)
@@ -187,9 +187,9 @@ def _dry_run(space: Space, options: argparse.Namespace, market: Market) -> int:
                 "cost is not known"
             ) from error
         return OK
-    cost = price_plan(planned.plan, market)
+    cost = price_plan(planned.plan, pricing)
     print("\n".join([describe(planned), *describe_cost(cost)]))
-    check_room(cost)
+    check_memory(cost)
     check_budget(cost, options.max_cost)
     return OK
 
@@ -270,7 +270,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--dry-run", action="store_true", help="print the plan and stop")
     add_max_cost_flag(parser, what="what is left to run")
-    add_market_flags(parser)
+    add_pricing_flags(parser)
     return parser
 
 

@@ -7,14 +7,14 @@ import sys
 from collections.abc import Sequence
 
 from search_spaces.registry import find_space
-from study.analysis.resolvable import foresee, format_foresight
+from study.analysis.power_analysis import estimate_power, format_power
 from study.analysis.surface import Surface, compute_surface
 from study.artifacts.plan import Plan
-from study.cli import add_data_flags, add_market_flags, open_market
+from study.cli import add_data_flags, add_pricing_flags, load_pricing
 from study.console import command
 from study.cost.budget import price_plan
 from study.planning.planner import make_plan
-from study.planning.preview.summary import describe_plan, describe_unloaded
+from study.planning.preview.summary import format_estimate, format_plan
 from trainables.data.errors import UnavailableError
 from trainables.storage import layout
 from trainables.storage.filesystem import open_storage
@@ -32,24 +32,24 @@ def main(arguments: Sequence[str] | None = None) -> int:
     skip = options.skip_bad_rows
     try:
         space = find_space(options.space)
-        market = open_market(options.prices, options.instance)
+        pricing = load_pricing(options.prices, options.instance)
         try:
             storage = open_storage(options.out)
             plan, _ = make_plan(space, options.data_root, storage, skip_bad_rows=skip)
         except UnavailableError as error:
-            text, _ = describe_unloaded(
-                space, str(error), options.data_root, market, skip_bad_rows=skip
+            text, _ = format_estimate(
+                space, str(error), options.data_root, pricing, skip_bad_rows=skip
             )
             print(text)
             return OK
         pilot = None if options.pilot is None else _read_pilot(options.pilot, plan)
-        points = foresee(plan, target_width=options.target_width, pilot=pilot)
+        points = estimate_power(plan, target_width=options.target_width, pilot=pilot)
     except (ValueError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return BAD_INPUT
-    print(describe_plan(plan.model_copy(update={"cost": price_plan(plan, market)})))
+    print(format_plan(plan.model_copy(update={"cost": price_plan(plan, pricing)})))
     print()
-    print(format_foresight(points, target_width=options.target_width))
+    print(format_power(points, target_width=options.target_width))
     return OK
 
 
@@ -96,7 +96,7 @@ def _parser() -> argparse.ArgumentParser:
         "(default: stated assumptions)",
     )
     add_data_flags(parser)
-    add_market_flags(parser)
+    add_pricing_flags(parser)
     return parser
 
 

@@ -18,7 +18,7 @@ from study.artifacts.plan import read_plan
 from study.cli import open_run
 from study.console import command
 from study.cost.prices import read_prices
-from study.cost.spent import Spending, spending
+from study.cost.spent import Spending, cost_to_date
 from study.formatting import aligned, clock
 from study.running.run_state import RunState, read_run_state
 
@@ -39,7 +39,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         storage, space = open_run(options.run)
         plan = read_plan(storage, space)
         state = read_run_state(storage, plan.cells)
-        spent = spending(plan, state.gpu_seconds_of, read_prices(options.prices), options.instance)
+        spent = cost_to_date(
+            plan, state.gpu_seconds_of, read_prices(options.prices), options.instance
+        )
     except (ValueError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return BAD_INPUT

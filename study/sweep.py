@@ -12,18 +12,18 @@ from study.artifacts.items import write_items
 from study.artifacts.plan import Plan, write_plan
 from study.cli import (
     add_data_flags,
-    add_market_flags,
     add_max_cost_flag,
-    open_market,
+    add_pricing_flags,
+    load_pricing,
     refuse,
     run_command,
 )
 from study.console import command
 from study.cost.budget import Budget, price_plan
-from study.cost.jobs import Market, Timings, check_budget, check_room
+from study.cost.jobs import PricingOptions, Timings, check_budget, check_memory
 from study.planning.planner import Inputs, make_plan
-from study.planning.preview.invalidated import describe_lost
-from study.planning.preview.summary import describe_plan, describe_unloaded
+from study.planning.preview.invalidated import describe_invalidated_cells
+from study.planning.preview.summary import format_estimate, format_plan
 from study.running.executor import OK, STATUS_OF_SIGNALS, exit_status, missing_cells, run_cells
 from study.tracking.tracker import open_tracker
 from trainables.cluster.capacity import IN_PROCESS
@@ -49,11 +49,11 @@ def _run(options: argparse.Namespace) -> int:
     try:
         space = find_space(options.space)
         storage = open_storage(options.out)
-        market = open_market(
+        pricing = load_pricing(
             options.prices, options.instance, address=options.address, max_cost=options.max_cost
         )
         if options.dry_run:
-            return _dry_run(space, options, storage, market)
+            return _dry_run(space, options, storage, pricing)
         print(f"Planning {space.name} ...", flush=True)
         plan, inputs = make_plan(
             space, options.data_root, storage, skip_bad_rows=options.skip_bad_rows
@@ -67,7 +67,7 @@ def _run(options: argparse.Namespace) -> int:
             inputs,
             storage,
             address=options.address,
-            market=market,
+            pricing=pricing,
             max_cost=options.max_cost,
         )
 
@@ -78,7 +78,7 @@ def run_study(
     storage: Storage,
     *,
     address: str | None,
-    market: Market,
+    pricing: PricingOptions,
     max_cost: float | None,
 ) -> int:
     """Runs a plan's missing cells and refreshes its surface and report; returns an exit status.
@@ -88,7 +88,7 @@ def run_study(
         inputs: The loaded tasks and resolved models of the plan.
         storage: The run folder.
         address: A Ray cluster's address, None for the surrounding or a local one, or `in-process`.
-        market: What nodes cost.
+        pricing: What nodes cost.
         max_cost: Dollars that what is left to run may cost; None: whatever it takes.
 
     Raises:
@@ -103,8 +103,8 @@ def run_study(
 
     timings = Timings()
     missing = missing_cells(storage, plan.cells, timings)
-    budget = Budget(plan, missing, market, timings, max_cost)
-    print(describe_plan(plan, num_finished=len(plan.cells) - len(missing)))
+    budget = Budget(plan, missing, pricing, timings, max_cost)
+    print(format_plan(plan, num_finished=len(plan.cells) - len(missing)))
     _print_lost(storage, plan)
     with open_tracker(storage, plan, is_active=bool(missing)) as tracker:
         run_cells(
@@ -136,24 +136,26 @@ def _write_plan(storage: Storage, plan: Plan, inputs: Inputs) -> None:
 
 
 def _print_lost(storage: Storage, plan: Plan) -> None:
-    for sentence in describe_lost(storage, plan):
+    for sentence in describe_invalidated_cells(storage, plan):
         print(sentence, flush=True)
 
 
-def _dry_run(space: Space, options: argparse.Namespace, storage: Storage, market: Market) -> int:
+def _dry_run(
+    space: Space, options: argparse.Namespace, storage: Storage, pricing: PricingOptions
+) -> int:
     skip = options.skip_bad_rows
     try:
         plan, _ = make_plan(space, options.data_root, storage, skip_bad_rows=skip)
     except UnavailableError as error:
-        text, cost = describe_unloaded(
-            space, str(error), options.data_root, market, skip_bad_rows=skip
+        text, cost = format_estimate(
+            space, str(error), options.data_root, pricing, skip_bad_rows=skip
         )
         print(text)
     else:
-        cost = price_plan(plan, market)
-        print(describe_plan(plan.model_copy(update={"cost": cost})))
+        cost = price_plan(plan, pricing)
+        print(format_plan(plan.model_copy(update={"cost": cost})))
         _print_lost(storage, plan)
-    check_room(cost)
+    check_memory(cost)
     check_budget(cost, options.max_cost)
     return OK
 
@@ -186,7 +188,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--dry-run", action="store_true", help="print the plan and stop")
     add_max_cost_flag(parser, what="what is left to run")
-    add_market_flags(parser)
+    add_pricing_flags(parser)
     return parser
 
 

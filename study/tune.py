@@ -16,9 +16,9 @@ from search_spaces.space import Space
 from search_spaces.tuning import RANGES
 from study.cli import (
     add_data_flags,
-    add_market_flags,
     add_max_cost_flag,
-    open_market,
+    add_pricing_flags,
+    load_pricing,
     refuse,
     run_command,
 )
@@ -26,7 +26,7 @@ from study.console import command
 from study.reporting.figures.sensitivity import draw_sensitivity
 from study.running.executor import OK, STATUS_OF_SIGNALS
 from study.tuning.budget import SearchBudget
-from study.tuning.job import Job, Run, resumed
+from study.tuning.job import Run, SearchJob, resumed
 from study.tuning.results import parameters_text, standard_error, winner
 from study.tuning.searches import make_searches
 from trainables.cluster import tuner
@@ -56,7 +56,7 @@ def _run(options: argparse.Namespace) -> int:
     try:
         space = find_space(options.space)
         storage = open_storage(options.out)
-        market = open_market(
+        pricing = load_pricing(
             options.prices, options.instance, address=options.address, max_cost=options.max_cost
         )
         jobs = _make_jobs(space, storage, options)
@@ -66,11 +66,11 @@ def _run(options: argparse.Namespace) -> int:
     with held(storage):
         waiting = [job for job in jobs if not job.is_over]
         left = [(job.model, job.search, job.num_left) for job in waiting]
-        budget = SearchBudget(space, left, market, options.max_cost)
+        budget = SearchBudget(space, left, pricing, options.max_cost)
         return _run_jobs(jobs, storage, space, options.address, budget)
 
 
-def _make_jobs(space: Space, storage: Storage, options: argparse.Namespace) -> list[Job]:
+def _make_jobs(space: Space, storage: Storage, options: argparse.Namespace) -> list[SearchJob]:
     """Returns the searches with what earlier runs found; all is checked before one starts.
 
     Raises:
@@ -81,7 +81,7 @@ def _make_jobs(space: Space, storage: Storage, options: argparse.Namespace) -> l
             f"--trials and --validation must be at least 1, got {options.trials} and "
             f"{options.validation}"
         )
-    jobs: list[Job] = []
+    jobs: list[SearchJob] = []
     for model, search in make_searches(
         space,
         METHODS[options.method],
@@ -97,7 +97,7 @@ def _make_jobs(space: Space, storage: Storage, options: argparse.Namespace) -> l
                 f"{space.footprint_of(model).engine}), and a trial has one: tune a smaller model "
                 "or a footprint with engine='plain'"
             )
-        job = Job(
+        job = SearchJob(
             model=model,
             search=search,
             num_trials=options.trials,
@@ -110,7 +110,7 @@ def _make_jobs(space: Space, storage: Storage, options: argparse.Namespace) -> l
 
 
 def _run_jobs(
-    jobs: Sequence[Job],
+    jobs: Sequence[SearchJob],
     storage: Storage,
     space: Space,
     address: str | None,
@@ -143,7 +143,7 @@ def _runner(
         yield lambda model: in_process.run_search
         return
     scratch = layout.ray(space.name)
-    with tuner.cluster(address):
+    with tuner.connect(address):
         from trainables.tuning import ray_tune
 
         room = {model.name: _room(space.footprint_of(model)) for model in space.models}
@@ -169,7 +169,7 @@ def _room(footprint: Footprint) -> Capacity:
     )
 
 
-def _announce(job: Job) -> None:
+def _announce(job: SearchJob) -> None:
     history = job.search.history
     number = len(history.trials)
     print(
@@ -183,7 +183,7 @@ def _announce(job: Job) -> None:
         print(f"  note: {note}", flush=True)
 
 
-def _conclude(job: Job) -> int:
+def _conclude(job: SearchJob) -> int:
     """Prints what a search found; returns its exit status."""
     found, history = job.found, job.search.history
     best = winner(history)
@@ -247,7 +247,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     what = "an upper bound of what is left (every trial at the upper end of its ranges, to its end)"
     add_max_cost_flag(parser, what=what)
-    add_market_flags(parser)
+    add_pricing_flags(parser)
     return parser
 
 

@@ -12,7 +12,7 @@ from study.analysis.names import hidden_rounds, recipe_labels, source_label
 from study.analysis.surface import ArmReader, Surface
 from study.analysis.surface_rows import SurfaceRow, recipe_factors, recipe_text
 from study.artifacts import points
-from study.artifacts.roles import Role
+from study.artifacts.condition_kinds import ConditionKind
 from study.statistics.differences import estimate_contrast
 
 MAX_VALUES = 12
@@ -24,7 +24,7 @@ MIN_ITEMS = 5
 CURVE_FACTORS = ("n_train", "k", "label_noise", "threshold", "ssrm_round")
 """Axes along which learning and noise curves run."""
 
-_PANELS: Mapping[Role, str] = {"self-training": "self-training", "control": "controls"}
+_PANELS: Mapping[ConditionKind, str] = {"self-training": "self-training", "control": "controls"}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -67,7 +67,7 @@ def difficulty_panels(surface: Surface, *, max_panels: int | None = None) -> tup
     labels = recipe_labels(row.point.recipe for row in surface.rows)
     several_tasks = len({(row.point.task, row.point.measure) for row in surface.rows}) > 1
     hidden = hidden_rounds(surface.rows)
-    panels: dict[tuple[str, ...], dict[str, points.Arm]] = {}
+    panels: dict[tuple[str, ...], dict[str, points.PlannedArm]] = {}
     for row in surface.rows:
         point = row.point
         method = labels[recipe_text(point.recipe)]
@@ -133,7 +133,9 @@ def factor_panels(surface: Surface, *, max_panels: int | None = None) -> tuple[C
     )
 
 
-def named_arms(row: SurfaceRow, hidden: frozenset[str] = frozenset()) -> dict[str, points.Arm]:
+def named_arms(
+    row: SurfaceRow, hidden: frozenset[str] = frozenset()
+) -> dict[str, points.PlannedArm]:
     """Returns the arms of a point by the source of labels they are trained on.
 
     Args:
@@ -181,7 +183,7 @@ class _Meter:
         self._reader = ArmReader(surface.items, surface.scores)
 
     def curve(
-        self, arm: points.Arm, task: str, measure: str, places: Sequence[Level]
+        self, arm: points.PlannedArm, task: str, measure: str, places: Sequence[Level]
     ) -> tuple[CurvePoint, ...]:
         """Returns an arm's accuracy at each place that has items enough."""
         found = (
@@ -191,7 +193,7 @@ class _Meter:
         return tuple(p for p in found if p is not None and p.num_items >= MIN_ITEMS)
 
     def point(
-        self, arm: points.Arm, task: str, measure: str, level: Level, x: float, label: str
+        self, arm: points.PlannedArm, task: str, measure: str, level: Level, x: float, label: str
     ) -> CurvePoint | None:
         """Returns an arm's accuracy on a level; None where cells or items are missing."""
         test_level = self._reader.test_level(task, measure, level)

@@ -30,7 +30,7 @@ class CalibrationRow:
 def calibration_rows(surface: Surface) -> tuple[CalibrationRow, ...]:
     """Returns the calibration of every arm of which a cell has finished."""
     labels = recipe_labels(row.point.recipe for row in surface.rows)
-    arms: dict[tuple[str, ...], points.Arm] = {}
+    arms: dict[tuple[str, ...], points.PlannedArm] = {}
     hidden = hidden_rounds(surface.rows)
     for row in surface.rows:
         point = row.point

@@ -65,7 +65,7 @@ class TaskScores:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
-class Collected:
+class StudyScores:
     """What the records of a plan hold."""
 
     tasks: Mapping[str, TaskScores]
@@ -89,7 +89,7 @@ class _CellScores:
     confidence: NDArray[np.float64]
 
 
-def collect_scores(storage: Storage, plan: Plan, items: ItemsTable) -> Collected:
+def collect_scores(storage: Storage, plan: Plan, items: ItemsTable) -> StudyScores:
     """Reads the records of the plan's cells into one matrix per task.
 
     Args:
@@ -115,7 +115,7 @@ def collect_scores(storage: Storage, plan: Plan, items: ItemsTable) -> Collected
         for task, ids in cells_of.items():
             found = [id_ for id_ in ids if id_ in folders]
             missing |= {i: MissingCell(kind="not run", reason="") for i in ids if i not in folders}
-            filling = _Filling(items.test[task].ids, num_cells=len(found))
+            filling = _ScoreMatrixBuilder(items.test[task].ids, num_cells=len(found))
             trained = _TrainedIds(plan, items.pool[task])
             results = pool.map(lambda id_: _read_cell(storage, id_), found)
             for id_, result in zip(found, results, strict=True):
@@ -126,7 +126,7 @@ def collect_scores(storage: Storage, plan: Plan, items: ItemsTable) -> Collected
                 else:
                     records[id_] = result.record
             tasks[task] = filling.scores()
-    return Collected(
+    return StudyScores(
         tasks=tasks, records=records, missing=missing, num_ignored=len(folders - planned)
     )
 
@@ -196,7 +196,7 @@ class _TrainedIds:
         return self._known[draws]
 
 
-class _Filling:
+class _ScoreMatrixBuilder:
     """Matrices that are filled cell by cell; ids are looked up once per distinct order."""
 
     def __init__(self, item_ids: pa.Array, *, num_cells: int) -> None:

@@ -16,12 +16,12 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from search_spaces.levels import Level
-from study.analysis.scores import UNSEEN, Collected, collect_scores
+from study.analysis.scores import UNSEEN, StudyScores, collect_scores
 from study.analysis.surface_rows import Interval, SurfaceRow, surface_table
 from study.artifacts import points
+from study.artifacts.condition_kinds import condition_kind
 from study.artifacts.items import ItemsTable, read_items
 from study.artifacts.plan import Plan
-from study.artifacts.roles import cell_role
 from study.statistics import sgr
 from trainables.storage import layout
 from trainables.storage.filesystem import Storage
@@ -61,7 +61,7 @@ class Surface:
     reasons: Mapping[str, str]
     """Cell id -> why it has no scores, for every missing cell of the plan."""
     items: ItemsTable
-    scores: Collected
+    scores: StudyScores
 
 
 def compute_surface(storage: Storage, plan: Plan) -> Surface:
@@ -118,7 +118,7 @@ class TestLevel:
 class ArmReader:
     """Arms of a plan's points as score matrices, each made once while it is in use."""
 
-    def __init__(self, items: ItemsTable, scores: Collected) -> None:
+    def __init__(self, items: ItemsTable, scores: StudyScores) -> None:
         self._items = items
         self._scores = scores
         self.test_level = lru_cache(maxsize=None)(self._test_level)
@@ -135,7 +135,9 @@ class ArmReader:
         alone = len(set(labels)) == len(labels)
         return TestLevel(columns=columns, clusters=None if alone else labels)
 
-    def _arm(self, planned: points.Arm, task: str, measure: str, level: Level) -> sgr.Arm:
+    def _arm(
+        self, planned: points.PlannedArm, task: str, measure: str, level: Level
+    ) -> sgr.ArmScores:
         matrices = self._scores.tasks[task]
         rows = np.array([matrices.row[id_] for id_ in planned.cells])
         columns = self.test_level(task, measure, level).columns
@@ -143,13 +145,13 @@ class ArmReader:
         scores = right.T.astype(np.float64)
         if right.size and right.min() == UNSEEN:
             scores[right.T == UNSEEN] = np.nan
-        return sgr.Arm(scores=scores, draw_ids=planned.draws)
+        return sgr.ArmScores(scores=scores, draw_ids=planned.draws)
 
 
 class _Estimator:
     """Turns points into rows."""
 
-    def __init__(self, plan: Plan, items: ItemsTable, scores: Collected) -> None:
+    def __init__(self, plan: Plan, items: ItemsTable, scores: StudyScores) -> None:
         self._level = plan.space.level
         self._scores = scores
         self._reader = ArmReader(items, scores)
@@ -163,14 +165,14 @@ class _Estimator:
         seconds = [self._scores.records[id_].seconds["total"] for id_ in finished]
         row = SurfaceRow(
             point=point,
-            role=cell_role(self._cells[point.easy.cells[0]]),
+            role=condition_kind(self._cells[point.easy.cells[0]]),
             num_cells=len(cells),
             cell_seconds=sum(seconds) if seconds else None,
             reason=point.reason or missing_reason(arms, self._scores),
         )
         return self._with_numbers(row, arms)
 
-    def _with_numbers(self, row: SurfaceRow, arms: Mapping[str, points.Arm]) -> SurfaceRow:
+    def _with_numbers(self, row: SurfaceRow, arms: Mapping[str, points.PlannedArm]) -> SurfaceRow:
         point = row.point
         where = (point.task, point.measure, point.test_level)
         level = self._reader.test_level(*where)
@@ -204,7 +206,7 @@ class _Estimator:
         return _with_residual(_estimated(row, estimate), there, level, self._level)
 
 
-def missing_reason(arms: Mapping[str, points.Arm], scores: Collected) -> str | None:
+def missing_reason(arms: Mapping[str, points.PlannedArm], scores: StudyScores) -> str | None:
     """Says which cells of which arms are missing and why; None where all are there.
 
     Example: `3 of 5 hard cells missing: 2 not run, 1 failed: out of memory`.
@@ -223,7 +225,7 @@ def missing_reason(arms: Mapping[str, points.Arm], scores: Collected) -> str | N
     return "; ".join(parts) or None
 
 
-def _planned_arms(point: points.Point) -> dict[str, points.Arm]:
+def _planned_arms(point: points.Point) -> dict[str, points.PlannedArm]:
     arms = {"zero_shot": point.zero_shot, "easy": point.easy}
     if point.hard is not None:
         arms["hard"] = point.hard
@@ -263,7 +265,7 @@ def _estimated(row: SurfaceRow, estimate: sgr.SgrEstimate) -> SurfaceRow:
 
 
 def _with_gain(
-    row: SurfaceRow, arms: Mapping[str, sgr.Arm], level: TestLevel, confidence: float
+    row: SurfaceRow, arms: Mapping[str, sgr.ArmScores], level: TestLevel, confidence: float
 ) -> SurfaceRow:
     """Adds what self-training gains over its start; the two arms are enough for that."""
     if "start" not in arms or "easy" not in arms:
@@ -275,7 +277,7 @@ def _with_gain(
 
 
 def _with_residual(
-    row: SurfaceRow, arms: Mapping[str, sgr.Arm], level: TestLevel, confidence: float
+    row: SurfaceRow, arms: Mapping[str, sgr.ArmScores], level: TestLevel, confidence: float
 ) -> SurfaceRow:
     """Adds residual recovery where the source is a self-trained arm that started from another."""
     if "start" not in arms:

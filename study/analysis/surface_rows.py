@@ -12,8 +12,8 @@ import pyarrow as pa
 
 from search_spaces.recipes import Recipe
 from search_spaces.supervision import SelfTraining
+from study.artifacts.condition_kinds import ConditionKind
 from study.artifacts.points import Point
-from study.artifacts.roles import Role
 from study.statistics.recovery import Verdict
 
 Scalar = str | int | float | None
@@ -122,7 +122,7 @@ class SurfaceRow:
     """One point with its estimate, or with the reason why there is none."""
 
     point: Point
-    role: Role = "labels"
+    role: ConditionKind = "labels"
     zero_shot: float | None = None
     """Accuracy on the test level; there as soon as all cells of the arm are."""
     easy: float | None = None

@@ -17,7 +17,7 @@ from study.analysis.surface import ArmReader, Surface
 from study.analysis.surface_rows import SurfaceRow, recipe_text
 from study.statistics.across_points.pooling import PointArms
 from study.statistics.across_points.trend import EASY_GAIN, Trend, sgr_trend, trend
-from study.statistics.arms import Arm
+from study.statistics.arms import ArmScores
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -93,7 +93,7 @@ class _PointBuilder:
         arms = {"zero_shot": point.zero_shot, "easy": point.easy, "hard": point.hard}
         return PointArms(
             arms={
-                name: Arm(
+                name: ArmScores(
                     scores=self._reader.arm(arm, *where).scores,
                     draw_ids=arm.draws,
                     item_ids=ids,

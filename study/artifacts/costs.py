@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from search_spaces.frozen import Value
+from search_spaces.frozen import FrozenModel
 
 
-class BaseCost(Value):
+class BaseCost(FrozenModel):
     """What the cells of one base model are expected to take; None where nobody knows."""
 
     model: str
@@ -31,7 +31,7 @@ class BaseCost(Value):
     """Why something is not known, or why nothing is paid."""
 
 
-class BlockCost(Value):
+class BlockCost(FrozenModel):
     """A block of a run and its share of the cost."""
 
     index: int
@@ -40,7 +40,7 @@ class BlockCost(Value):
     spot: float | None
 
 
-class StudyCost(Value):
+class StudyCost(FrozenModel):
     """What a plan, or what is left of it, is expected to cost."""
 
     prices: str

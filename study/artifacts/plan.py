@@ -9,7 +9,7 @@ from typing import Literal
 from pydantic import Field, ValidationError
 
 from search_spaces.explain import explain
-from search_spaces.frozen import Value
+from search_spaces.frozen import FrozenModel
 from search_spaces.space import Space
 from study.artifacts.costs import StudyCost
 from study.artifacts.points import Point
@@ -27,7 +27,7 @@ def program_version() -> str:
         return "unknown"
 
 
-class LevelSize(Value):
+class LevelSize(FrozenModel):
     """How many items of a level there are to draw from and to test on."""
 
     level: str
@@ -37,7 +37,7 @@ class LevelSize(Value):
     test: int
 
 
-class TaskFacts(Value):
+class PlannedTask(FrozenModel):
     """What the plan knows of a task: where it comes from, its hashes, and its counts."""
 
     task: str
@@ -56,7 +56,7 @@ class TaskFacts(Value):
     """Hidden states that one layer gives: items of test and pool times their choices."""
 
 
-class ModelFacts(Value):
+class ModelFacts(FrozenModel):
     """What the plan knows of a base model."""
 
     name: str
@@ -69,13 +69,13 @@ class ModelFacts(Value):
     num_expert_params: int = 0
 
 
-class Plan(Value):
+class Plan(FrozenModel):
     """The content of plan.json."""
 
     version: str = Field(default_factory=program_version)
     """Of the program that made it: for the message where another version cannot read it."""
     space: Space
-    tasks: tuple[TaskFacts, ...]
+    tasks: tuple[PlannedTask, ...]
     models: tuple[ModelFacts, ...]
     cells: tuple[PlannedCell, ...]
     units: tuple[tuple[str, ...], ...]

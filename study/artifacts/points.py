@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from search_spaces.frozen import Value
+from search_spaces.frozen import FrozenModel
 from search_spaces.levels import Level
 from search_spaces.recipes import PolicyDPO, Recipe, ZeroShot
 from search_spaces.supervision import SelfTraining
@@ -10,7 +10,7 @@ from search_spaces.supervision import SelfTraining
 NO_HARD_ARM = "no training level contains the test level"
 
 
-class Arm(Value):
+class PlannedArm(FrozenModel):
     """One arm of a point: its cells, one a seed, each with the id of its draw."""
 
     cells: tuple[str, ...]
@@ -18,7 +18,7 @@ class Arm(Value):
     """Empty for the zero-shot arm, which has no draw."""
 
 
-class Point(Value):
+class Point(FrozenModel):
     """One row of the surface: a source condition on one test level."""
 
     model: str
@@ -54,10 +54,10 @@ class Point(Value):
     pool_overlap: float
     """Expected share of labelled items that two seeds' draws have in common: the larger of the
     two trained arms'."""
-    zero_shot: Arm
-    easy: Arm
-    hard: Arm | None
-    start: Arm | None = None
+    zero_shot: PlannedArm
+    easy: PlannedArm
+    hard: PlannedArm | None
+    start: PlannedArm | None = None
     """For a self-trained source: the arm it started from, and shares draws with."""
     reason: str | None = None
     """Why there can be no estimate, where that is known before anything runs."""

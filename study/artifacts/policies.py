@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from search_spaces.frozen import Value
+from search_spaces.frozen import FrozenModel
 from search_spaces.recipes import Recipe
-from study.artifacts.points import Arm
+from study.artifacts.points import PlannedArm
 
 
-class PolicyComparison(Value):
+class PolicyComparison(FrozenModel):
     """Policies trained on what a reward model prefers before and after its self-training."""
 
     model: str
@@ -20,9 +20,9 @@ class PolicyComparison(Value):
     threshold: float | None
     ssrm_round: int
     """The last one: the reward model after self-training."""
-    base: Arm
+    base: PlannedArm
     """The policy that nothing was trained of: one cell."""
-    before: Arm
-    after: Arm
-    gold: Arm
+    before: PlannedArm
+    after: PlannedArm
+    gold: PlannedArm
     """Trained on what the gold reward prefers: an upper bound."""

@@ -8,22 +8,22 @@ from dataclasses import replace
 
 from study.artifacts.costs import StudyCost
 from study.artifacts.plan import Plan
-from study.cost.jobs import Job, Market, Timings, check_budget, check_room, jobs_of
+from study.cost.jobs import PricedJob, PricingOptions, Timings, check_budget, check_memory, jobs_of
 from study.cost.pricer import Pricer, shapes_of
 from study.cost.text import describe_cost
 from trainables.cells.planned import Block, PlannedCell
 
 
-def price_plan(plan: Plan, market: Market, timings: Timings | None = None) -> StudyCost:
-    """Returns what all cells of a plan cost on the market.
+def price_plan(plan: Plan, pricing: PricingOptions, timings: Timings | None = None) -> StudyCost:
+    """Returns what all cells of a plan cost on the pricing.
 
     Args:
         plan: Its cells, finished or not.
-        market: The prices.
+        pricing: The prices.
         timings: Of finished cells, if any are known.
     """
     jobs = jobs_of(plan.cells, plan.tasks)
-    return _pricer(plan, market, jobs, timings).study(jobs)
+    return _pricer(plan, pricing, jobs, timings).study(jobs)
 
 
 def most_nodes(cost: StudyCost, max_cost: float | None) -> int | None:
@@ -34,9 +34,11 @@ def most_nodes(cost: StudyCost, max_cost: float | None) -> int | None:
     return max(1, math.floor((max_cost - total + starts) * cost.num_nodes / starts + 1e-9))
 
 
-def _pricer(plan: Plan, market: Market, jobs: Sequence[Job], timings: Timings | None) -> Pricer:
-    rates = {} if timings is None else timings.rates(on_gpus=market.has_gpus)
-    return Pricer(plan.space, shapes_of(plan.models), jobs, market, rates)
+def _pricer(
+    plan: Plan, pricing: PricingOptions, jobs: Sequence[PricedJob], timings: Timings | None
+) -> Pricer:
+    rates = {} if timings is None else timings.rates(on_gpus=pricing.has_gpus)
+    return Pricer(plan.space, shapes_of(plan.models), jobs, pricing, rates)
 
 
 class Budget:
@@ -45,7 +47,7 @@ class Budget:
     Args:
         plan: The study.
         missing: Its cells that have to be run.
-        market: The prices.
+        pricing: The prices.
         timings: Of the finished cells.
         max_cost: At most this much is spent, $; None: whatever it takes.
     """
@@ -54,11 +56,11 @@ class Budget:
         self,
         plan: Plan,
         missing: Sequence[PlannedCell],
-        market: Market,
+        pricing: PricingOptions,
         timings: Timings,
         max_cost: float | None,
     ) -> None:
-        self._plan, self._market, self._timings = plan, market, timings
+        self._plan, self._market, self._timings = plan, pricing, timings
         self._max_cost = max_cost
         self._jobs = jobs_of(missing, plan.tasks)
         self._all_jobs = jobs_of(plan.cells, plan.tasks)
@@ -70,7 +72,7 @@ class Budget:
         if self._max_cost is None:
             return None
         cost = self._on(has_gpus=has_gpus).study(self._jobs)
-        check_room(cost)
+        check_memory(cost)
         check_budget(cost, self._max_cost)
         return most_nodes(cost, self._max_cost)
 
@@ -85,16 +87,16 @@ class Budget:
         parts = [pricer.block(block, self._plan.tasks) for block in blocks]
         cost = pricer.study(self._jobs, num_nodes=len(blocks), blocks=parts)
         print("\n".join(describe_cost(cost, what="left")), flush=True)
-        check_room(cost)
+        check_memory(cost)
         check_budget(cost, self._max_cost)
         self.whole = pricer.study(self._all_jobs, num_nodes=len(blocks), blocks=parts)
 
     def plan(self) -> Plan:
         """Returns the plan with its cost."""
-        market = replace(self._market, has_gpus=self._timings.ran_on_gpus)
-        whole = self.whole or price_plan(self._plan, market, self._timings)
+        pricing = replace(self._market, has_gpus=self._timings.ran_on_gpus)
+        whole = self.whole or price_plan(self._plan, pricing, self._timings)
         return self._plan.model_copy(update={"cost": whole})
 
     def _on(self, *, has_gpus: bool) -> Pricer:
-        market = replace(self._market, has_gpus=has_gpus)
-        return _pricer(self._plan, market, self._all_jobs, self._timings)
+        pricing = replace(self._market, has_gpus=has_gpus)
+        return _pricer(self._plan, pricing, self._all_jobs, self._timings)

@@ -71,7 +71,7 @@ def expected_flop(cell: Cell, draws: CellDraws | None, model: ModelSource, size:
 def expected_training_flop(
     cell: Cell, draws: CellDraws | None, model: ModelSource, size: TaskSize
 ) -> float:
-    """Returns those of a cell's operations that the workers of a team share."""
+    """Returns those of a cell's operations that the workers of a worker group share."""
     options = None if draws is None else cell.self_training
     return training_flop(cell.recipe, options, model.num_params or UNKNOWN_PARAMS, size)
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 
 from search_spaces.recipes import LinearProbe, Recipe
 from study.artifacts.costs import StudyCost
-from study.artifacts.plan import TaskFacts
+from study.artifacts.plan import PlannedTask
 from study.cost.prices import PriceTable
 from trainables.cells.planned import PlannedCell
 from trainables.storage.records import Record
@@ -24,12 +24,12 @@ class CostError(ValueError):
     """The plan costs more than the user allows, or nobody knows what it costs."""
 
 
-class NoRoomError(CostError):
+class InsufficientMemoryError(CostError):
     """The machines that the plan would run on cannot hold it."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Market:
+class PricingOptions:
     """Where a study could be run, and for what."""
 
     prices: PriceTable
@@ -49,7 +49,7 @@ class Market:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Job:
+class PricedJob:
     """Cells of one base model and recipe."""
 
     model: str
@@ -58,7 +58,7 @@ class Job:
     flop: float
     """Of the cells on one worker."""
     training_flop: float = 0.0
-    """Of them those that the workers of a team share."""
+    """Of them those that the workers of a worker group share."""
     num_states: float = 0.0
     """Hidden states that are extracted for them."""
 
@@ -73,14 +73,14 @@ def flop_of_team(flop: float, training_flop: float, workers: int) -> float:
     Args:
         flop: Of the cell on one worker.
         training_flop: Of them those that are shared.
-        workers: Of the team; 1: a worker alone.
+        workers: Of the worker group; 1: a worker alone.
     """
     return training_flop + workers * (flop - training_flop)
 
 
-def jobs_of(cells: Iterable[PlannedCell], tasks: Iterable[TaskFacts]) -> tuple[Job, ...]:
+def jobs_of(cells: Iterable[PlannedCell], tasks: Iterable[PlannedTask]) -> tuple[PricedJob, ...]:
     """Returns the cells as jobs; the states of one base, task and prompt are counted once."""
-    jobs: dict[tuple[str, Recipe], Job] = {}
+    jobs: dict[tuple[str, Recipe], PricedJob] = {}
     extracted: set[tuple[str, ...]] = set()
     sizes = {task.task: task.num_states for task in tasks}
     for cell in cells:
@@ -90,7 +90,7 @@ def jobs_of(cells: Iterable[PlannedCell], tasks: Iterable[TaskFacts]) -> tuple[J
             extracted.add(key)
             states = sizes.get(cell.cell.task, 0.0) * len(recipe.layers)
         old = jobs.get((cell.model_name, recipe))
-        new = Job(
+        new = PricedJob(
             model=cell.model_name,
             recipe=recipe,
             num_cells=1,
@@ -102,7 +102,7 @@ def jobs_of(cells: Iterable[PlannedCell], tasks: Iterable[TaskFacts]) -> tuple[J
     return tuple(jobs.values())
 
 
-def _sum(old: Job, new: Job) -> Job:
+def _sum(old: PricedJob, new: PricedJob) -> PricedJob:
     return replace(
         old,
         num_cells=old.num_cells + new.num_cells,
@@ -171,11 +171,11 @@ def check_budget(cost: StudyCost, budget: float | None) -> None:
         )
 
 
-def check_room(cost: StudyCost) -> None:
+def check_memory(cost: StudyCost) -> None:
     """Refuses what the machines that are known cannot hold: it would end by memory that runs out.
 
     Raises:
         NoRoomError: Naming a base, what it needs, and what there is.
     """
     if cost.no_room:
-        raise NoRoomError(cost.no_room)
+        raise InsufficientMemoryError(cost.no_room)

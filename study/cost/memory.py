@@ -1,8 +1,8 @@
 """What a worker holds in memory: weights, what is trained, and one batch's states. Pure sums.
 
 Weights, gradients and an optimizer's state have to fit; of a batch an eighth has to, because one
-worker (`trainables.cells.run`) and a whole team (`trainables.cells.worker`) halve what does not
-fit.
+worker (`trainables.cells.run`) and a whole worker group (`trainables.cells.worker`) halve what does
+not fit.
 """
 
 from __future__ import annotations
@@ -191,7 +191,7 @@ def host_bytes(
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class _Trained:
+class _TrainedWeights:
     """Bytes that a training keeps beside the base, over all workers."""
 
     weights: float = 0.0
@@ -203,18 +203,18 @@ class _Trained:
     """DeepSpeed's copy in 32 bits."""
 
 
-def _trained(shape: ModelShape, recipe: Recipe) -> _Trained:
+def _trained(shape: ModelShape, recipe: Recipe) -> _TrainedWeights:
     if isinstance(recipe, UNTRAINED):
-        return _Trained()
+        return _TrainedWeights()
     rank = None if isinstance(recipe, FullFineTuning) else recipe.rank
     if rank is None:
         number = shape.num_params or 0
         whole = float(DTYPE_BYTES[shape.dtype] * number)
-        return _Trained(
+        return _TrainedWeights(
             weights=whole, gradients=whole, moments=2 * whole, stepped=float(STEPPED_BYTES * number)
         )
     values = ADAPTER_VALUES * rank * shape.width * shape.depth
-    return _Trained(
+    return _TrainedWeights(
         weights=4.0 * values,
         gradients=4.0 * values,
         moments=ADAPTER_BYTES * values,

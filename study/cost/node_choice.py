@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from search_spaces.base_models import Footprint, gpus_for, workers_on
 from search_spaces.recipes import Recipe
-from study.cost.jobs import Market
+from study.cost.jobs import PricingOptions
 from study.cost.memory import GIB, ModelShape, host_bytes, worker_bytes
 from study.cost.prices import NodeNeed
 
@@ -24,7 +24,7 @@ class Node:
     workers: int
     gpus: float
     """Of one worker."""
-    team: int = 1
+    worker_group: int = 1
     """Workers that run each cell together."""
     is_rented: bool = True
     reason: str = ""
@@ -37,7 +37,7 @@ class Nodes:
         footprints: Of each base model.
         shapes: Model name -> what its memory depends on.
         recipes: Model name -> all that is done with it.
-        market: The prices, and the machines that there are.
+        pricing: The prices, and the machines that there are.
     """
 
     def __init__(
@@ -45,17 +45,17 @@ class Nodes:
         footprints: Mapping[str, Footprint],
         shapes: Mapping[str, ModelShape],
         recipes: Mapping[str, Sequence[Recipe]],
-        market: Market,
+        pricing: PricingOptions,
     ) -> None:
-        self._footprints, self._shapes, self._market = footprints, shapes, market
+        self._footprints, self._shapes, self._market = footprints, shapes, pricing
         self.memory = {model: self._largest(model, used) for model, used in recipes.items()}
         """GiB that a base takes on each GPU in the cell that needs most; None: size not known."""
         self._offloaded = {model: self._most_offloaded(model, r) for model, r in recipes.items()}
 
     def choose(self, footprint: Footprint) -> Node:
         """Returns the node type of a footprint's blocks, or why there is none."""
-        market, gpus, workers = self._market, self._gpus(footprint), footprint.workers or 1
-        if not gpus and not market.is_known:
+        pricing, gpus, workers = self._market, self._gpus(footprint), footprint.workers or 1
+        if not gpus and not pricing.is_known:
             reason = "no GPU is used, so nothing is rented"
             return Node(instance=None, workers=workers, gpus=0, is_rented=False, reason=reason)
         needs = [self._need_of(m) for m in self.memory if self._footprints[m] == footprint]
@@ -72,16 +72,16 @@ class Nodes:
         if name is None:
             reason = f"a block needs {need.text} on a node, and {self._what_there_is()}"
             return Node(instance=None, workers=workers, gpus=gpus, reason=reason)
-        found = market.prices.find(name)
+        found = pricing.prices.find(name)
         if footprint.workers is None:
             workers = found.vcpus // footprint.cpus_per_worker
             if gpus:
                 workers = min(workers, workers_on(found.gpus, gpus))
         workers = max(workers, 1)
-        team = 1 if footprint.engine == "plain" else workers
-        return Node(instance=name, workers=workers, gpus=gpus, team=team)
+        worker_group = 1 if footprint.engine == "plain" else workers
+        return Node(instance=name, workers=workers, gpus=gpus, worker_group=worker_group)
 
-    def find_no_room(self, models: Iterable[str]) -> str:
+    def find_insufficient_memory(self, models: Iterable[str]) -> str:
         """Says which base the machines cannot hold, what it needs and what there is.
 
         Empty where all fit, or where it is not known which machines there will be.
@@ -102,7 +102,7 @@ class Nodes:
                 )
         return ""
 
-    def find_tight(self, models: Iterable[str]) -> Iterator[str]:
+    def find_memory_risks(self, models: Iterable[str]) -> Iterator[str]:
         """Yields what may end by memory that runs out: Ray gives blocks to any type with the GPUs.
 
         Args:
@@ -163,10 +163,10 @@ class Nodes:
 
     def _cheapest(self, need: NodeNeed) -> str | None:
         """Returns the node type that a block of this need is priced on; None if none holds it."""
-        market = self._market
-        if market.instance is not None:
-            return market.instance if self._holders(need) else None
-        return market.prices.cheapest(need, is_spot=True, among=market.types)
+        pricing = self._market
+        if pricing.instance is not None:
+            return pricing.instance if self._holders(need) else None
+        return pricing.prices.cheapest(need, is_spot=True, among=pricing.types)
 
     def _holders(self, need: NodeNeed) -> list[str]:
         """Returns the node types that there are and that hold a block; an unpriced one may."""
@@ -175,14 +175,14 @@ class Nodes:
         return [name for name in names or () if name not in table or table[name].holds(need)]
 
     def _what_there_is(self) -> str:
-        market = self._market
-        table = market.prices.instances
-        if market.instance is not None:
-            return f"{market.instance} has {market.prices.find(market.instance).text}"
-        if market.types is None:
+        pricing = self._market
+        table = pricing.prices.instances
+        if pricing.instance is not None:
+            return f"{pricing.instance} has {pricing.prices.find(pricing.instance).text}"
+        if pricing.types is None:
             return "no type of the price table has them"
         has = [
             f"{name} has {table[name].text}" if name in table else f"{name} has no price"
-            for name in market.types
+            for name in pricing.types
         ]
         return f"no type of this cluster has them: {'; '.join(has)}"

@@ -13,10 +13,10 @@ from search_spaces.base_models import Footprint
 from search_spaces.recipes import Recipe
 from search_spaces.space import Space
 from study.artifacts.costs import BaseCost, BlockCost, StudyCost
-from study.artifacts.plan import ModelFacts, TaskFacts
+from study.artifacts.plan import ModelFacts, PlannedTask
 from study.cost.devices import useful_flop_per_second
 from study.cost.flops import CPU_FLOP_PER_SECOND
-from study.cost.jobs import Job, Market, Rates, jobs_of, pace_share
+from study.cost.jobs import PricedJob, PricingOptions, Rates, jobs_of, pace_share
 from study.cost.memory import ModelShape, weight_bytes
 from study.cost.node_choice import Node, Nodes
 from study.cost.prices import SECONDS_PER_HOUR, Cost, node_cost
@@ -52,7 +52,7 @@ class Pricer:
         space: Its footprints.
         shapes: Model name -> what its memory depends on.
         jobs: All that could be run: the node type holds the largest of a footprint's bases.
-        market: The prices.
+        pricing: The prices.
         rates: Measured paces.
 
     Raises:
@@ -63,21 +63,25 @@ class Pricer:
         self,
         space: Space,
         shapes: Mapping[str, ModelShape],
-        jobs: Iterable[Job],
-        market: Market,
+        jobs: Iterable[PricedJob],
+        pricing: PricingOptions,
         rates: Rates,
     ) -> None:
-        self._shapes, self._market, self._rates = shapes, market, rates
+        self._shapes, self._market, self._rates = shapes, pricing, rates
         self._footprints = {model.name: space.footprint_of(model) for model in space.models}
         recipes: dict[str, list[Recipe]] = {}
         for job in jobs:
             recipes.setdefault(job.model, []).append(job.recipe)
-        self._choice = Nodes(self._footprints, shapes, recipes, market)
+        self._choice = Nodes(self._footprints, shapes, recipes, pricing)
         used = dict.fromkeys(self._footprints[model] for model in recipes)
         self._nodes = {footprint: self._choice.choose(footprint) for footprint in used}
 
     def study(
-        self, jobs: Sequence[Job], *, num_nodes: int | None = None, blocks: Sequence[BlockCost] = ()
+        self,
+        jobs: Sequence[PricedJob],
+        *,
+        num_nodes: int | None = None,
+        blocks: Sequence[BlockCost] = (),
     ) -> StudyCost:
         """Returns the cost of jobs.
 
@@ -104,11 +108,11 @@ class Pricer:
             on_demand=_known_sum([on_demand, *(base.on_demand for base in bases)]),
             spot=_known_sum([spot, *(base.spot for base in bases)]),
             blocks=tuple(blocks),
-            no_room=self._choice.find_no_room(models),
-            notes=tuple(self._choice.find_tight(models)),
+            no_room=self._choice.find_insufficient_memory(models),
+            notes=tuple(self._choice.find_memory_risks(models)),
         )
 
-    def block(self, block: Block, tasks: Iterable[TaskFacts]) -> BlockCost:
+    def block(self, block: Block, tasks: Iterable[PlannedTask]) -> BlockCost:
         """Returns what a block costs with the start of its node."""
         cost = self.study(jobs_of(block.cells, tasks))
         return BlockCost(
@@ -127,7 +131,7 @@ class Pricer:
             return None
         return node_cost(self._market.prices, node.instance, NODE_SECONDS)
 
-    def _base(self, model: str, jobs: Sequence[Job]) -> BaseCost:
+    def _base(self, model: str, jobs: Sequence[PricedJob]) -> BaseCost:
         node = self._nodes[self._footprints[model]]
         flop = sum(job.flop for job in jobs)
         seconds = self._worker_seconds(model, jobs, node)
@@ -154,7 +158,7 @@ class Pricer:
             reason=node.reason,
         )
 
-    def _worker_seconds(self, model: str, jobs: Sequence[Job], node: Node) -> float | None:
+    def _worker_seconds(self, model: str, jobs: Sequence[PricedJob], node: Node) -> float | None:
         if node.is_rented and node.instance is None:
             return None
         gpu = "" if node.instance is None else self._market.prices.find(node.instance).gpu
@@ -169,10 +173,12 @@ class Pricer:
                     quantization=job.recipe.quantization,
                     generates=job.recipe.reasoning is not None,
                 )
-            total += job.flop_of_team(node.team) * (1.0 / rate if measured is None else measured)
+            total += job.flop_of_team(node.worker_group) * (
+                1.0 / rate if measured is None else measured
+            )
         return total / pace_share(node.gpus)
 
-    def _bytes_moved(self, model: str, jobs: Sequence[Job], node: Node) -> float:
+    def _bytes_moved(self, model: str, jobs: Sequence[PricedJob], node: Node) -> float:
         """Returns what is loaded and written once: one block a footprint is assumed."""
         shape = self._shapes[model]
         formats = {job.recipe.quantization for job in jobs}

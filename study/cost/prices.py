@@ -17,14 +17,14 @@ from typing import Annotated, Any
 from pydantic import Field, ValidationError, model_validator
 
 from search_spaces.explain import explain
-from search_spaces.frozen import Value
+from search_spaces.frozen import FrozenModel
 
 SECONDS_PER_HOUR = 3600.0
 
 _Dollars = Annotated[float, Field(gt=0)]
 
 
-class Cloud(Value):
+class Cloud(FrozenModel):
     """Where and when the prices of a cloud were read."""
 
     region: str
@@ -56,7 +56,7 @@ class NodeNeed:
         )
 
 
-class Instance(Value):
+class Instance(FrozenModel):
     """One instance type and its price, $ an hour."""
 
     cloud: str
@@ -94,7 +94,7 @@ class Instance(Value):
         return f"{self.gpus} x {self.gpu_memory_gib:g} GiB of GPU memory and {memory} of its own"
 
 
-class PriceTable(Value):
+class PriceTable(FrozenModel):
     """The content of a price file."""
 
     clouds: Mapping[str, Cloud]

@@ -21,7 +21,7 @@ class Spending:
     """Base models with GPU-hours that are not in the cost."""
 
 
-def spending(
+def cost_to_date(
     plan: Plan, gpu_seconds_of: Mapping[str, float], prices: PriceTable, instance: str | None
 ) -> Spending:
     """Returns what GPU-seconds cost; nodes that boot or idle are not in it.

@@ -11,12 +11,12 @@ from search_spaces.levels import Level
 from search_spaces.recipes import PolicyDPO, Recipe, TrainedRecipe
 from search_spaces.space import Space, TaskAxis
 from search_spaces.supervision import Condition, Labels
-from study.artifacts.points import Arm
+from study.artifacts.points import PlannedArm
 from study.cost.flops import expected_flop, expected_training_flop
 from study.planning.axes import PreparedAxis
 from study.planning.conditions import cell_draws, condition_recipe, policy_draws, zero_shot_recipe
 from study.planning.pool_checks import check_round
-from study.planning.variants import Differences, differences, variant_of
+from study.planning.variants import Differences, disambiguate_conditions, variant_label
 from trainables.cells.planned import PlannedCell
 from trainables.data.draws import CellDraws, DrawnIds
 from trainables.data.prompts.formats import get_prompt
@@ -73,23 +73,23 @@ class Arms:
         self._model = model
         self._source = source
         self._recipe = recipe
-        self._known: dict[tuple[Condition, int], Arm] = {}
-        self.differing: Differences = differences(axis.axis.conditions)
+        self._known: dict[tuple[Condition, int], PlannedArm] = {}
+        self.differing: Differences = disambiguate_conditions(axis.axis.conditions)
 
-    def zero_shot(self) -> Arm:
+    def zero_shot(self) -> PlannedArm:
         """Returns the arm of the base as it is."""
         recipe = zero_shot_recipe(self._recipe)
-        return Arm(cells=(self._plan(self._cell(recipe, None, None), "zero-shot", None).id,))
+        return PlannedArm(cells=(self._plan(self._cell(recipe, None, None), "zero-shot", None).id,))
 
-    def labelled(self, condition: Condition) -> Arm:
+    def labelled(self, condition: Condition) -> PlannedArm:
         """Returns the arm of the condition's labels alone: round 0 where it is self-trained."""
         return self._arm(condition, 0)
 
-    def self_trained(self, condition: Condition, number: int) -> Arm:
+    def self_trained(self, condition: Condition, number: int) -> PlannedArm:
         """Returns the arm of a round of the condition's self-training, from 1."""
         return self._arm(condition, number)
 
-    def policy(self, recipe: PolicyDPO, name: str, reward_models: Arm | None) -> Arm:
+    def policy(self, recipe: PolicyDPO, name: str, reward_models: PlannedArm | None) -> PlannedArm:
         """Returns the arm of policies: one a seed, or the base as it is.
 
         Args:
@@ -99,7 +99,7 @@ class Arms:
                 the gold reward's.
         """
         if recipe.labels == "none":
-            return Arm(cells=(self._plan(self._cell(recipe, None, None), name, None).id,))
+            return PlannedArm(cells=(self._plan(self._cell(recipe, None, None), name, None).id,))
         cells, draws = [], []
         for seed in range(self._cells.space.seeds):
             drawn = policy_draws(self._cells.space, self._axis.axis, seed)
@@ -107,16 +107,18 @@ class Arms:
             cell = self._cell(recipe, drawn, None, parent)
             cells.append(self._plan(cell, name, drawn).id)
             draws.append(drawn.id)
-        return Arm(cells=tuple(cells), draws=tuple(draws))
+        return PlannedArm(cells=tuple(cells), draws=tuple(draws))
 
-    def _arm(self, condition: Condition, number: int) -> Arm:
+    def _arm(self, condition: Condition, number: int) -> PlannedArm:
         # The number of rounds is the space's, not the cell's: more rounds add cells.
         key = (condition, number)
         if key not in self._known:
             seeds = range(self._cells.space.seeds)
             planned = [self._round(condition, number, seed) for seed in seeds]
             draws = [cell.draws.id for cell in planned if cell.draws is not None]
-            self._known[key] = Arm(cells=tuple(cell.id for cell in planned), draws=tuple(draws))
+            self._known[key] = PlannedArm(
+                cells=tuple(cell.id for cell in planned), draws=tuple(draws)
+            )
         return self._known[key]
 
     def _round(self, condition: Condition, number: int, seed: int) -> PlannedCell:
@@ -206,7 +208,7 @@ class Arms:
             condition=name,
             variant=""
             if condition is None
-            else variant_of(
+            else variant_label(
                 condition, self.differing, trains_itself=cell.self_training is not None
             ),
             is_control=_is_control(condition, cell),

@@ -10,7 +10,7 @@ from search_spaces.levels import Level
 from search_spaces.recipes import TrainedRecipe
 from search_spaces.space import Space, TaskAxis
 from search_spaces.supervision import ALL
-from study.artifacts.plan import LevelSize, TaskFacts
+from study.artifacts.plan import LevelSize, PlannedTask
 from study.cost.flops import TaskSize, task_size
 from study.planning.conditions import split_draw
 from study.planning.hardness.files import with_hardness
@@ -153,7 +153,7 @@ def _unmeasured(axis: PreparedAxis) -> tuple[str, ...]:
     return (f"{without} of {number} items have no {measure}: they are in no level.",)
 
 
-def task_facts(axis: PreparedAxis, notes: tuple[str, ...]) -> TaskFacts:
+def task_facts(axis: PreparedAxis, notes: tuple[str, ...]) -> PlannedTask:
     """Returns what the plan keeps of an axis: source, hashes and counts.
 
     Args:
@@ -165,7 +165,7 @@ def task_facts(axis: PreparedAxis, notes: tuple[str, ...]) -> TaskFacts:
     }
     named[ALL] = None
     measure = axis.axis.measure
-    return TaskFacts(
+    return PlannedTask(
         task=axis.axis.task,
         measure=measure,
         scale=axis.axis.scale,

@@ -17,7 +17,7 @@ from search_spaces.frozen import digest
 from search_spaces.hardness import ModelHardness
 from search_spaces.recipes import ZeroShot
 from search_spaces.space import Space
-from study.artifacts.plan import ModelFacts, Plan, TaskFacts
+from study.artifacts.plan import ModelFacts, Plan, PlannedTask
 from study.cost.flops import expected_flop, expected_training_flop, task_size
 from study.planning.footprint_checks import check_footprints
 from study.planning.hardness.values import HardnessSource
@@ -222,8 +222,8 @@ def _cell(
     )
 
 
-def _task_facts(task: SplitTask, source: HardnessSource) -> TaskFacts:
-    return TaskFacts(
+def _task_facts(task: SplitTask, source: HardnessSource) -> PlannedTask:
+    return PlannedTask(
         task=source.task,
         measure=source.hardness.name,
         scale="quantiles",

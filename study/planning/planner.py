@@ -24,7 +24,7 @@ from study.planning.levels import Hardness, hard_level, labelled_levels, sources
 from study.planning.policies import compare_policies
 from study.planning.pool_notes import pool_notes
 from study.planning.units import make_units
-from study.planning.variants import variant_of
+from study.planning.variants import variant_label
 from trainables.cells.planned import PlannedCell
 from trainables.data.label_noise import num_wrong
 from trainables.data.task import SplitTask
@@ -142,7 +142,7 @@ class _Builder:
                         measure=axis.axis.measure,
                         recipe=used,
                         condition=condition.name,
-                        variant=variant_of(condition, arms.differing),
+                        variant=variant_label(condition, arms.differing),
                         train_level=only_level(axis.axis, condition),
                         test_level=test,
                         hard_level=ceiling,
@@ -174,7 +174,7 @@ class _Builder:
                 model=model.name,
                 task=axis.axis.task,
                 used=condition_recipe(recipe, condition),
-                variant=variant_of(condition, arms.differing),
+                variant=variant_label(condition, arms.differing),
             )
 
     def _overlap(

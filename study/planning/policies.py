@@ -7,20 +7,20 @@ from typing import Protocol
 
 from search_spaces.recipes import PolicyDPO, Recipe
 from search_spaces.supervision import Condition
-from study.artifacts.points import Arm
+from study.artifacts.points import PlannedArm
 from study.artifacts.policies import PolicyComparison
 
 
 class PolicyArms(Protocol):
     """Plans the cells of one base model and recipe on one axis."""
 
-    def labelled(self, condition: Condition) -> Arm:
+    def labelled(self, condition: Condition) -> PlannedArm:
         """Returns the arm of the condition's labels alone."""
 
-    def self_trained(self, condition: Condition, number: int) -> Arm:
+    def self_trained(self, condition: Condition, number: int) -> PlannedArm:
         """Returns the arm of a round of the condition's self-training."""
 
-    def policy(self, recipe: PolicyDPO, name: str, reward_models: Arm | None) -> Arm:
+    def policy(self, recipe: PolicyDPO, name: str, reward_models: PlannedArm | None) -> PlannedArm:
         """Returns the arm of policies, one a seed."""
 
 

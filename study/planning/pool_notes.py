@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
-from study.artifacts.roles import cell_source
+from study.artifacts.condition_kinds import condition_label
 from study.planning.arms import Cells
 from study.planning.axes import PreparedAxis
 
@@ -26,7 +26,7 @@ def pool_notes(cells: Cells, axis: PreparedAxis) -> tuple[str, ...]:
         most = cell.self_training.max_unlabelled
         if most is None:
             continue
-        source = cell_source(planned, has_rounds=False)
+        source = condition_label(planned, has_rounds=False)
         asked[source] = most
         levels = sizes.setdefault(source, {})
         for draw, ids in zip(draws.unlabelled, cells.drawn(axis, draws).unlabelled, strict=True):

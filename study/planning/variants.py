@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
-from search_spaces.frozen import Value
+from search_spaces.frozen import FrozenModel
 from search_spaces.supervision import Condition, SelfTraining
 
 _LEVELS = ("levels", "unlabelled")
@@ -20,7 +20,7 @@ Differences = Mapping[str, tuple[str, ...]]
 """Name of a condition -> the fields in which conditions of that name differ, in fixed order."""
 
 
-def differences(conditions: Iterable[Condition]) -> Differences:
+def disambiguate_conditions(conditions: Iterable[Condition]) -> Differences:
     """Returns what differs among conditions of one name; names without a difference are left out.
 
     Args:
@@ -36,7 +36,9 @@ def differences(conditions: Iterable[Condition]) -> Differences:
     return {name: fields for name, fields in found.items() if fields}
 
 
-def variant_of(condition: Condition, differing: Differences, *, trains_itself: bool = True) -> str:
+def variant_label(
+    condition: Condition, differing: Differences, *, trains_itself: bool = True
+) -> str:
     """Returns the words that tell a condition from others of its name; empty: there is no need.
 
     Args:
@@ -58,7 +60,7 @@ def variant_of(condition: Condition, differing: Differences, *, trains_itself: b
     return ", ".join(parts)
 
 
-def _varying(fields: Iterable[str], values: Iterable[Value]) -> list[str]:
+def _varying(fields: Iterable[str], values: Iterable[FrozenModel]) -> list[str]:
     members = list(values)
     return [name for name in fields if len({getattr(member, name) for member in members}) > 1]
 

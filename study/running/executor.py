@@ -15,16 +15,21 @@ from study.cost.budget import Budget
 from study.cost.jobs import Timings
 from study.planning.planner import Inputs
 from study.running.blocks import factors_of, missing_units, pack_blocks
-from study.running.outcomes import blame, claims_removed, forget, print_unfinished
-from study.running.preflight import check_machine
-from study.running.progress import Progress
+from study.running.outcomes import (
+    claims_removed,
+    clear_failures,
+    print_incomplete_cells,
+    record_block_failure,
+)
+from study.running.preflight import check_local_devices
+from study.running.progress import ProgressReporter
 from trainables import stop_signals
 from trainables.cells.completion import check_record
-from trainables.cells.planned import Block, PlannedCell, Site, Unit
+from trainables.cells.planned import Block, PlannedCell, RunContext, Unit
 from trainables.cluster import tuner
 from trainables.cluster.capacity import IN_PROCESS as IN_PROCESS
 from trainables.storage import layout
-from trainables.storage.filesystem import Storage, ask_many
+from trainables.storage.filesystem import Storage, map_parallel
 from trainables.storage.lock import token_of
 from trainables.storage.records import InvalidRecordError, Record
 
@@ -58,7 +63,9 @@ def missing_cells(
     folders = set(storage.list(layout.CELLS))
     begun = [cell for cell in cells if cell.id in folders]
     valid = set()
-    for cell, found in zip(begun, ask_many(storage, partial(_look, storage), begun), strict=True):
+    for cell, found in zip(
+        begun, map_parallel(storage, partial(_look, storage), begun), strict=True
+    ):
         if isinstance(found, Record):
             valid.add(cell.id)
             if timings is not None:
@@ -109,30 +116,30 @@ def run_cells(
     """
     if not missing:
         write()
-        forget(storage, missing)
+        clear_failures(storage, missing)
         print(f"All {len(plan.cells)} cells have valid records: no cell to run.")
         return
-    check_machine(plan.space, missing, address)
+    check_local_devices(plan.space, missing, address)
     with (
         claims_removed(storage, token_of(storage)),
-        _executor(plan, inputs, storage, missing, address, budget) as (blocks, run),
+        _open_executor(plan, inputs, storage, missing, address, budget) as (blocks, run),
     ):
         if budget is not None:
             budget.approve(blocks)
         write()
-        forget(storage, missing)
+        clear_failures(storage, missing)
         observer.start_blocks(blocks)
         with (
-            Progress(storage, missing, on_finished=observer.log_cell),
+            ProgressReporter(storage, missing, on_finished=observer.log_cell),
             stop_signals.cells_stop_first(),
         ):
             errors = run()
-    blame(storage, missing, errors)
+    record_block_failure(storage, missing, errors)
 
 
 def exit_status(storage: Storage, cells: Sequence[PlannedCell]) -> int:
     """Says which cells have no record and why; returns the exit status."""
-    return CELLS_FAILED if print_unfinished(storage, cells) else OK
+    return CELLS_FAILED if print_incomplete_cells(storage, cells) else OK
 
 
 Run = Callable[[], Sequence[str]]
@@ -140,7 +147,7 @@ Run = Callable[[], Sequence[str]]
 
 
 @contextmanager
-def _executor(
+def _open_executor(
     plan: Plan,
     inputs: Inputs,
     storage: Storage,
@@ -149,16 +156,16 @@ def _executor(
     budget: Budget | None,
 ) -> Iterator[tuple[Sequence[Block], Run]]:
     """Yields the blocks of the missing cells and what runs them: on Ray, or in this process."""
-    site = Site(out=storage.root, models=inputs.models, token=token_of(storage))
+    run_context = RunContext(out=storage.root, models=inputs.models, token=token_of(storage))
     units = missing_units(plan, missing)
     if address == IN_PROCESS:
         from trainables.cluster import in_process
 
         blocks = pack_blocks(units, slots=1, workers=1, cpus_per_worker=1, gpus_per_worker=0)
-        yield blocks, partial(in_process.run_blocks, blocks, inputs.tasks, site)
+        yield blocks, partial(in_process.run_blocks, blocks, inputs.tasks, run_context)
         return
     scratch = layout.ray(plan.space.name)
-    with tuner.cluster(address):
+    with tuner.connect(address):
         tuner.check_run_folder(storage)
         blocks = _pack_by_footprint(plan.space, units, budget)
         storage.delete(scratch)  # left by a run that was killed
@@ -168,7 +175,7 @@ def _executor(
                 tuner.run_blocks,
                 blocks,
                 inputs.tasks,
-                site,
+                run_context,
                 factors=[factors_of(block) for block in blocks],
                 scratch=storage.path(scratch),
             ),

@@ -13,15 +13,15 @@ from contextlib import contextmanager, suppress
 from functools import partial
 
 from study.running.run_state import read_claim
-from trainables.cells.completion import not_ended
+from trainables.cells.completion import cells_without_outcome
 from trainables.cells.planned import PlannedCell
 from trainables.storage import layout
 from trainables.storage.checkpoints import clean_checkpoints
 from trainables.storage.failures import read_failure, write_failure
-from trainables.storage.filesystem import Storage, ask_many
+from trainables.storage.filesystem import Storage, map_parallel
 
 
-def forget(storage: Storage, missing: Sequence[PlannedCell]) -> None:
+def clear_failures(storage: Storage, missing: Sequence[PlannedCell]) -> None:
     """Forgets how cells ended before, and removes checkpoints that no cell will go on from.
 
     Args:
@@ -31,7 +31,7 @@ def forget(storage: Storage, missing: Sequence[PlannedCell]) -> None:
     ids = {cell.id for cell in missing}
     kept = storage.keys(layout.CELLS) | storage.keys(layout.RUNNING) if ids else frozenset()
     old = [key for id_ in ids for key in (layout.failure(id_), layout.running(id_)) if key in kept]
-    ask_many(storage, storage.delete, old)
+    map_parallel(storage, storage.delete, old)
     clean_checkpoints(storage, ids, now=time.time())
 
 
@@ -48,7 +48,7 @@ def claims_removed(storage: Storage, token: str | None) -> Iterator[None]:
     finally:
         with suppress(OSError):  # without a living sweep a claim says nothing
             left = [name.removesuffix(".json") for name in storage.list(layout.RUNNING)]
-            claims = ask_many(storage, partial(read_claim, storage), left)
+            claims = map_parallel(storage, partial(read_claim, storage), left)
             for id_, claim in zip(left, claims, strict=True):
                 if claim is not None and claim.token == token:
                     storage.delete(layout.running(id_))
@@ -56,16 +56,16 @@ def claims_removed(storage: Storage, token: str | None) -> Iterator[None]:
                 storage.delete(layout.RUNNING)
 
 
-def unfinished(storage: Storage, cells: Sequence[PlannedCell]) -> list[PlannedCell]:
+def incomplete_cells(storage: Storage, cells: Sequence[PlannedCell]) -> list[PlannedCell]:
     """Returns the cells without a record."""
     kept = storage.keys(layout.CELLS)
     return [cell for cell in cells if layout.record(cell.id) not in kept]
 
 
-def print_unfinished(storage: Storage, cells: Sequence[PlannedCell]) -> bool:
+def print_incomplete_cells(storage: Storage, cells: Sequence[PlannedCell]) -> bool:
     """Prints which cells have no record, and why; says whether there are any."""
-    left = unfinished(storage, cells)
-    reasons = ask_many(storage, partial(read_failure, storage), [cell.id for cell in left])
+    left = incomplete_cells(storage, cells)
+    reasons = map_parallel(storage, partial(read_failure, storage), [cell.id for cell in left])
     for cell, reason in zip(left, reasons, strict=True):
         print(f"FAILED {cell.label} ({cell.id}): {reason or 'not run'}", file=sys.stderr)
     if left:
@@ -77,7 +77,9 @@ def print_unfinished(storage: Storage, cells: Sequence[PlannedCell]) -> bool:
     return bool(left)
 
 
-def blame(storage: Storage, cells: Sequence[PlannedCell], errors: Sequence[str]) -> None:
+def record_block_failure(
+    storage: Storage, cells: Sequence[PlannedCell], errors: Sequence[str]
+) -> None:
     """Gives every cell that a lost block left behind the reason why.
 
     Args:
@@ -89,5 +91,7 @@ def blame(storage: Storage, cells: Sequence[PlannedCell], errors: Sequence[str])
         return
     reason = f"its block ended early: {errors[0].strip().splitlines()[-1]}"
     details = "\n\n".join(errors)
-    left = [cell.id for cell in not_ended(storage, cells)]
-    ask_many(storage, lambda id_: write_failure(storage, id_, reason=reason, details=details), left)
+    left = [cell.id for cell in cells_without_outcome(storage, cells)]
+    map_parallel(
+        storage, lambda id_: write_failure(storage, id_, reason=reason, details=details), left
+    )

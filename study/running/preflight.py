@@ -10,7 +10,7 @@ from trainables.cells.planned import PlannedCell
 from trainables.cluster.capacity import IN_PROCESS, ClusterError
 
 
-def check_machine(space: Space, cells: Sequence[PlannedCell], address: str | None) -> None:
+def check_local_devices(space: Space, cells: Sequence[PlannedCell], address: str | None) -> None:
     """Checks that this machine can hold the cells' base models, if it will run them.
 
     The machines of a cluster are not known here: a cell that cannot be held there fails there.

@@ -23,7 +23,7 @@ LINE_INTERVAL_S = 15.0
 """Between two lines where the output is no terminal."""
 
 
-class Progress:
+class ProgressReporter:
     """Watches for the records of the cells that a sweep is running, in a thread of its own.
 
     Used as a context manager around the run. Each finished cell is handed to `on_finished` once.
@@ -51,7 +51,7 @@ class Progress:
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._watch, daemon=True)
 
-    def __enter__(self) -> Progress:
+    def __enter__(self) -> ProgressReporter:
         self._print(f"starting: {self._num_cells} cells to run")
         self._thread.start()
         return self

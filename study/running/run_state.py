@@ -11,8 +11,8 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from trainables.cells.planned import PlannedCell
 from trainables.storage import layout
 from trainables.storage.failures import Failure, failure_of
-from trainables.storage.filesystem import Storage, UnreadableError, ask_many
-from trainables.storage.heartbeat import Sign, last_sign
+from trainables.storage.filesystem import Storage, UnreadableError, map_parallel
+from trainables.storage.heartbeat import Heartbeat, read_heartbeat
 from trainables.storage.process_identity import has_ended
 from trainables.storage.records import InvalidRecordError, Record, read_record
 
@@ -78,7 +78,7 @@ class RunState:
     """Those of the waiting that were begun."""
     not_valid: Mapping[str, str]
     """Ids of those of the waiting whose record cannot be used, with the reason."""
-    sign: Sign | None
+    sign: Heartbeat | None
     """The last one of the sweep (or another command that runs cells) that holds the run folder."""
     failed: Sequence[FailedCell]
     cell_seconds: float
@@ -96,7 +96,7 @@ class RunState:
     @property
     def is_at_work(self) -> bool:
         """Whether a sweep gives signs."""
-        return self.sign is not None and self.sign.is_living
+        return self.sign is not None and self.sign.is_alive
 
     @property
     def gpu_seconds(self) -> float:
@@ -130,8 +130,8 @@ def read_run_state(
         cells: The plan's cells.
         now: Seconds since 1970 by the viewer's clock; None: the time of this machine.
     """
-    sign = last_sign(storage, now)
-    begun = storage.modified_in(layout.RUNNING)
+    sign = read_heartbeat(storage, now)
+    begun = storage.list_with_mtime(layout.RUNNING)
     found = _look_at_all(storage, cells, begun, sign)
     done = {id_: x for id_, x in found.items() if isinstance(x, Record)}
     pace = _Pace((cell, done[cell.id]) for cell in cells if cell.id in done)
@@ -173,12 +173,12 @@ def read_run_state(
 
 
 def _look_at_all(
-    storage: Storage, cells: Sequence[PlannedCell], signs: Iterable[str], sign: Sign | None
+    storage: Storage, cells: Sequence[PlannedCell], claims: Iterable[str], sign: Heartbeat | None
 ) -> Mapping[str, _Found]:
     """Returns what there is of each cell that a worker has begun."""
-    names = {*storage.list(layout.CELLS), *(name.removesuffix(".json") for name in signs)}
+    names = {*storage.list(layout.CELLS), *(name.removesuffix(".json") for name in claims)}
     begun = [cell.id for cell in cells if cell.id in names]
-    looks = ask_many(storage, lambda id_: _look(storage, id_, sign), begun)
+    looks = map_parallel(storage, lambda id_: _look(storage, id_, sign), begun)
     return dict(zip(begun, looks, strict=True))
 
 
@@ -191,7 +191,7 @@ def _running(cell: PlannedCell, claim: Claim, pace: _Pace, seconds: float) -> Ru
     )
 
 
-def _look(storage: Storage, id_: str, sign: Sign | None) -> _Found:
+def _look(storage: Storage, id_: str, sign: Heartbeat | None) -> _Found:
     """Returns the cell's record, else who runs it, why it failed, who began it, its fault."""
     fault: InvalidRecordError | None = None
     try:
@@ -206,9 +206,9 @@ def _look(storage: Storage, id_: str, sign: Sign | None) -> _Found:
     return failure_of(storage, id_) or claim or fault
 
 
-def _runs(claim: Claim, sign: Sign) -> bool:
+def _runs(claim: Claim, sign: Heartbeat) -> bool:
     is_its_own = claim.token == sign.token
-    return sign.is_living and is_its_own and not has_ended(claim.model_dump())
+    return sign.is_alive and is_its_own and not has_ended(claim.model_dump())
 
 
 def read_claim(storage: Storage, id_: str) -> Claim | None:

@@ -14,7 +14,7 @@ from study.statistics.marginal_means import ArmMeans, FloatArray, arm_means
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
-class Arm:
+class ArmScores:
     """Scores of one condition on the test items, one column a seed."""
 
     scores: FloatArray
@@ -85,7 +85,7 @@ class JoinedArms:
         return len(self.positions)
 
 
-def join_arms(arms: Mapping[str, Arm]) -> JoinedArms:
+def join_arms(arms: Mapping[str, ArmScores]) -> JoinedArms:
     """Joins arms by item id and keeps the items that every arm has seen.
 
     Args:
@@ -161,7 +161,7 @@ class _CommonItems:
     """Items that at least one arm has."""
 
 
-def _common_items(arms: Mapping[str, Arm]) -> _CommonItems:
+def _common_items(arms: Mapping[str, ArmScores]) -> _CommonItems:
     """Finds the items that all arms list; scores are not looked at."""
     if not arms:
         raise ValueError("at least one arm is needed, got none")

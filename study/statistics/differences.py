@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from scipy import special
 
-from study.statistics.arms import Arm
+from study.statistics.arms import ArmScores
 from study.statistics.influences import Clusters, Contrast, influences
 from study.statistics.moments import LinearEstimate, moments
 
@@ -81,7 +81,7 @@ def t_difference(linear: LinearEstimate, *, level: float, nu: float | None = Non
 
 
 def estimate_contrast(
-    arms: Mapping[str, Arm],
+    arms: Mapping[str, ArmScores],
     contrast: Contrast,
     *,
     level: float = 0.95,
@@ -112,7 +112,7 @@ def estimate_contrast(
 
 
 def paired_difference(
-    first: Arm, second: Arm, *, level: float = 0.95, clusters: Clusters | None = None
+    first: ArmScores, second: ArmScores, *, level: float = 0.95, clusters: Clusters | None = None
 ) -> Difference:
     """Difference of two arms on the items both have seen: first - second.
 

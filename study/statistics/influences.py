@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from study.statistics.arms import Arm, JoinedArms, draw_groups, join_arms
+from study.statistics.arms import ArmScores, JoinedArms, draw_groups, join_arms
 from study.statistics.marginal_means import ArmMeans, FloatArray
 
 Contrast = Mapping[str, float]
@@ -73,7 +73,7 @@ class Influences:
 
 
 def influences(
-    arms: Mapping[str, Arm],
+    arms: Mapping[str, ArmScores],
     contrasts: Sequence[Contrast],
     clusters: Clusters | None = None,
 ) -> Influences:
@@ -112,7 +112,7 @@ def influences(
     )
 
 
-def _refuse_unknown(contrasts: Sequence[Contrast], arms: Mapping[str, Arm]) -> None:
+def _refuse_unknown(contrasts: Sequence[Contrast], arms: Mapping[str, ArmScores]) -> None:
     """Raises ValueError naming arms that a contrast has and the data have not."""
     unknown = sorted({name for contrast in contrasts for name in contrast} - set(arms))
     if unknown:

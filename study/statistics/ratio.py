@@ -9,7 +9,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from study.statistics.arms import Arm
+from study.statistics.arms import ArmScores
 from study.statistics.differences import (
     Difference,
     check_level,
@@ -64,7 +64,7 @@ class RatioEstimate:
 
 
 def estimate_ratio(
-    arms: Mapping[str, Arm],
+    arms: Mapping[str, ArmScores],
     *,
     numerator: Contrast,
     denominator: Contrast,

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final, Literal, NamedTuple, TypeVar
 
-from study.statistics.arms import Arm
+from study.statistics.arms import ArmScores
 from study.statistics.differences import Difference
 from study.statistics.influences import Clusters
 from study.statistics.ratio import RatioEstimate, estimate_ratio
@@ -73,7 +73,7 @@ class Roles(NamedTuple):
 
 def estimate_recovery(
     kind: type[AnyRecovery],
-    arms: Mapping[str, Arm],
+    arms: Mapping[str, ArmScores],
     roles: Roles,
     level: float,
     clusters: Clusters | None,

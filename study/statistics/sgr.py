@@ -10,7 +10,7 @@ do instead).
 import numpy as np
 from numpy.typing import ArrayLike
 
-from study.statistics.arms import Arm
+from study.statistics.arms import ArmScores
 from study.statistics.differences import Difference, estimate_contrast, paired_difference
 from study.statistics.influences import Clusters
 from study.statistics.marginal_means import FloatArray
@@ -28,7 +28,7 @@ __all__ = [
     "GAP_NOT_RESOLVABLE",
     "HARD_LABELS_HURT",
     "RESOLVED",
-    "Arm",
+    "ArmScores",
     "Difference",
     "Recovery",
     "ResidualRecovery",
@@ -138,7 +138,7 @@ def estimate_sgr(
     if np.isnan(zero).any():
         raise ValueError("zero_shot must score every item, got NaN")
     return estimate_sgr_of_arms(
-        zero_shot=Arm(scores=zero[:, None], draw_ids=()),
+        zero_shot=ArmScores(scores=zero[:, None], draw_ids=()),
         easy=_seeded_arm("easy", easy, num_items=len(zero)),
         hard=_seeded_arm("hard", hard, num_items=len(zero)),
         level=level,
@@ -148,9 +148,9 @@ def estimate_sgr(
 
 def estimate_sgr_of_arms(
     *,
-    zero_shot: Arm,
-    easy: Arm,
-    hard: Arm,
+    zero_shot: ArmScores,
+    easy: ArmScores,
+    hard: ArmScores,
     level: float = 0.95,
     clusters: Clusters | None = None,
 ) -> SgrEstimate:
@@ -175,9 +175,9 @@ def estimate_sgr_of_arms(
 
 def estimate_residual_recovery(
     *,
-    easy: Arm,
-    ssrm: Arm,
-    hard: Arm,
+    easy: ArmScores,
+    ssrm: ArmScores,
+    hard: ArmScores,
     level: float = 0.95,
     clusters: Clusters | None = None,
 ) -> ResidualRecovery:
@@ -200,7 +200,7 @@ def estimate_residual_recovery(
     return estimate_recovery(ResidualRecovery, arms, Roles("easy", "ssrm", "hard"), level, clusters)
 
 
-def _seeded_arm(name: str, values: ArrayLike, *, num_items: int) -> Arm:
+def _seeded_arm(name: str, values: ArrayLike, *, num_items: int) -> ArmScores:
     """Makes an arm with draws of its own from [items, seeds] scores, or says what is wrong."""
     scores = _scores(name, values, num_axes=2)
     if len(scores) != num_items:
@@ -210,7 +210,9 @@ def _seeded_arm(name: str, values: ArrayLike, *, num_items: int) -> Arm:
     unseen = np.flatnonzero(np.isnan(scores).all(axis=0))
     if len(unseen):
         raise ValueError(f"{name} must have a score in every seed, got only NaN in {unseen}")
-    return Arm(scores=scores, draw_ids=tuple(f"{name}/{seed}" for seed in range(scores.shape[1])))
+    return ArmScores(
+        scores=scores, draw_ids=tuple(f"{name}/{seed}" for seed in range(scores.shape[1]))
+    )
 
 
 def _scores(name: str, values: ArrayLike, *, num_axes: int) -> FloatArray:

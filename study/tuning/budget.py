@@ -16,7 +16,7 @@ from search_spaces.space import Space
 from search_spaces.tuning import IntRange, LogUniform, Range, with_parameters
 from study.cost.budget import most_nodes
 from study.cost.flops import CHARS_PER_TOKEN, PROBE_SHARE, UNKNOWN_PARAMS, TaskSize, recipe_flop
-from study.cost.jobs import Job, Market, check_budget, check_room
+from study.cost.jobs import PricedJob, PricingOptions, check_budget, check_memory
 from study.cost.memory import ModelShape
 from study.cost.pricer import Pricer
 from study.cost.text import describe_cost
@@ -50,7 +50,7 @@ class SearchBudget:
     Args:
         space: Its footprints; a trial is one worker's.
         searches: Each with its base model and the trials that are left.
-        market: The prices.
+        pricing: The prices.
         max_cost: At most this much is spent, $; None: whatever it takes.
     """
 
@@ -58,10 +58,10 @@ class SearchBudget:
         self,
         space: Space,
         searches: Sequence[tuple[BaseModelRef, Search, int]],
-        market: Market,
+        pricing: PricingOptions,
         max_cost: float | None,
     ) -> None:
-        self._market, self._max_cost = market, max_cost
+        self._market, self._max_cost = pricing, max_cost
         models = dict.fromkeys(model for model, _, _ in searches)
         alone = tuple(_alone(space, model) for model in models)
         self._space = space.model_copy(update={"models": alone})
@@ -69,7 +69,7 @@ class SearchBudget:
             model.name: _shape(model, search) for model, search, _ in searches
         }
         self._jobs = tuple(
-            Job(
+            PricedJob(
                 model=model.name,
                 recipe=largest_recipe(search),
                 num_cells=left,
@@ -91,11 +91,11 @@ class SearchBudget:
             CostError: If that is more than the budget, or not known while there is a budget.
             NoRoomError: If the machines are known, and a base does not fit.
         """
-        market = replace(self._market, has_gpus=has_gpus)
-        cost = Pricer(self._space, self._shapes, self._jobs, market, {}).study(self._jobs)
+        pricing = replace(self._market, has_gpus=has_gpus)
+        cost = Pricer(self._space, self._shapes, self._jobs, pricing, {}).study(self._jobs)
         print("\n".join(describe_cost(cost, what="left")), flush=True)
         print("            an upper bound: every trial at the upper end of its ranges, to its end")
-        check_room(cost)
+        check_memory(cost)
         check_budget(cost, self._max_cost)
         return most_nodes(cost, self._max_cost)
 

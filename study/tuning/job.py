@@ -32,7 +32,7 @@ class Picture(Protocol):
 
 
 @dataclass(kw_only=True, slots=True)
-class Job:
+class SearchJob:
     """One search: what is known of it so far, and where that is kept."""
 
     model: BaseModelRef
@@ -111,7 +111,7 @@ class Job:
         return file_of(self.space, self.model.name, self.search.history, ending)
 
 
-def resumed(job: Job) -> Job:
+def resumed(job: SearchJob) -> SearchJob:
     """Returns the search with what earlier runs of it found.
 
     Raises:

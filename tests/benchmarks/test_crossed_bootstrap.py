@@ -13,7 +13,7 @@ from benchmarks.crossed_bootstrap import (
 )
 from benchmarks.hase_2024_hard_test import HARD_TEST
 from benchmarks.simulated_points import draw_points
-from study.statistics.arms import Arm
+from study.statistics.arms import ArmScores
 from study.statistics.legacy_bootstrap import legacy_bootstrap_sgr, resampled_ratios
 from study.statistics.power.logit_model import Population
 from study.statistics.ratio import estimate_ratio
@@ -24,7 +24,7 @@ GAIN = {"easy": 1.0, "zero_shot": -1.0}
 GAP = {"hard": 1.0, "zero_shot": -1.0}
 
 
-def _point(num_items: int, num_seeds: int, seed: int = 0) -> dict[str, Arm]:
+def _point(num_items: int, num_seeds: int, seed: int = 0) -> dict[str, ArmScores]:
     drawn = draw_points(
         Population(gap=0.25, seed_sd=0.03),
         num_items=num_items,
@@ -34,9 +34,9 @@ def _point(num_items: int, num_seeds: int, seed: int = 0) -> dict[str, Arm]:
     )
     ids = {name: tuple(f"{name}/{s}" for s in range(num_seeds)) for name in ("easy", "hard")}
     return {
-        "zero_shot": Arm(scores=drawn.zero_shot[0][:, None].astype(float), draw_ids=()),
-        "easy": Arm(scores=drawn.easy[0].astype(float), draw_ids=ids["easy"]),
-        "hard": Arm(scores=drawn.hard[0].astype(float), draw_ids=ids["hard"]),
+        "zero_shot": ArmScores(scores=drawn.zero_shot[0][:, None].astype(float), draw_ids=()),
+        "easy": ArmScores(scores=drawn.easy[0].astype(float), draw_ids=ids["easy"]),
+        "hard": ArmScores(scores=drawn.hard[0].astype(float), draw_ids=ids["hard"]),
     }
 
 
@@ -86,7 +86,7 @@ def test_covariance_is_that_of_the_definition() -> None:
 def test_shared_draws_move_together() -> None:
     arms = _point(200, 6)
     easy = arms["easy"]
-    twin = Arm(scores=easy.scores[:, ::-1], draw_ids=easy.draw_ids[::-1])
+    twin = ArmScores(scores=easy.scores[:, ::-1], draw_ids=easy.draw_ids[::-1])
     replicates = crossed_replicates(
         {"easy": easy, "twin": twin},
         numerator={"easy": 1.0, "twin": -1.0},
@@ -101,7 +101,7 @@ def test_shared_draws_move_together() -> None:
 def test_clusters_are_resampled_whole() -> None:
     rng = np.random.default_rng(0)
     effect = np.repeat(rng.normal(size=40), 10)
-    arm = Arm(scores=effect[:, None], draw_ids=())
+    arm = ArmScores(scores=effect[:, None], draw_ids=())
     labels = [str(i // 10) for i in range(400)]
     spread = {}
     for name, clusters in (("items", None), ("clusters", labels)):
@@ -125,7 +125,7 @@ def test_missing_scores_are_filled_from_the_additive_model() -> None:
     draws = ("a", "b", "c")
     found = [
         crossed_replicates(
-            {"easy": Arm(scores=scores, draw_ids=draws)},
+            {"easy": ArmScores(scores=scores, draw_ids=draws)},
             numerator={"easy": 1.0},
             denominator={"easy": 1.0},
             num_resamples=50,

@@ -25,7 +25,7 @@ from search_spaces.levels import Level
 from search_spaces.recipes import LinearProbe, QLoRA, Reasoning
 from search_spaces.space import Space, TaskAxis
 from search_spaces.studies.published.mdl import mdl
-from study.cli import open_market
+from study.cli import load_pricing
 from study.data import main as data_main
 from study.planning.hardness.files import read_hardness, write_hardness
 from study.planning.hardness.values import HardnessValues, NotMeasuredError, hardness_values
@@ -260,7 +260,7 @@ def test_a_cell_without_scores_leaves_no_measure_and_says_why(
     monkeypatch.setattr(study.measure, "run_cells", lambda *_, **__: None)
     facts = storage.path(layout.measure_facts(TASK, "mdl"))
     assert (
-        study.measure.make_measures(planned, storage, open_market(None, None)) == OK
+        study.measure.make_measures(planned, storage, load_pricing(None, None)) == OK
         and Path(facts).exists()
     )
     lost = planned.plan.cells[3]
@@ -269,7 +269,7 @@ def test_a_cell_without_scores_leaves_no_measure_and_says_why(
     with pytest.raises(NotMeasuredError, match=r"1 cells have no scores: .*it was too much"):
         values_of(planned, storage)
     capsys.readouterr()
-    assert study.measure.make_measures(planned, storage, open_market(None, None)) == CELLS_FAILED
+    assert study.measure.make_measures(planned, storage, load_pricing(None, None)) == CELLS_FAILED
     assert "NOT MADE mdl of jsonl:own: 1 cells have no scores" in capsys.readouterr().err
     assert not Path(facts).exists()
 

@@ -200,9 +200,9 @@ def test_cells_of_a_killed_sweep_do_not_run_while_another_one_holds_the_folder(
 
 
 @pytest.mark.parametrize("seconds_off", [-300.0, -70.0, 70.0, 300.0])
-@pytest.mark.parametrize("is_living", [True, False])
+@pytest.mark.parametrize("is_alive", [True, False])
 def test_a_viewers_wrong_clock_makes_no_living_sweep_dead_and_no_dead_one_alive(
-    study: FakeStudy, seconds_off: float, is_living: bool, monkeypatch: pytest.MonkeyPatch
+    study: FakeStudy, seconds_off: float, is_alive: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The disk's clock is right; the sweep gave a sign just now, and its cell began 30 s ago."""
     monkeypatch.setattr(heartbeat, "is_own_disk", lambda storage: False)
@@ -212,7 +212,7 @@ def test_a_viewers_wrong_clock_makes_no_living_sweep_dead_and_no_dead_one_alive(
     ended = threading.Event()
 
     def beat() -> None:
-        while is_living and not ended.wait(0.05):
+        while is_alive and not ended.wait(0.05):
             os.utime(Path(study.storage.base) / layout.LOCK)
 
     thread = threading.Thread(target=beat)
@@ -220,7 +220,7 @@ def test_a_viewers_wrong_clock_makes_no_living_sweep_dead_and_no_dead_one_alive(
     state = read_run_state(study.storage, study.plan.cells, now=real + seconds_off)
     ended.set()
     thread.join()
-    assert state.is_at_work == is_living and len(state.running) == is_living
+    assert state.is_at_work == is_alive and len(state.running) == is_alive
     for cell in state.running:
         assert 29.0 < cell.seconds < 35.0
 

@@ -24,9 +24,9 @@ from study.sweep import main
 from tests.support.fault_study import FaultStudy
 from tests.support.small_study import scores_of
 from trainables import stop_signals
-from trainables.cells.planned import Site
+from trainables.cells.planned import RunContext
 from trainables.cells.worker import Worker
-from trainables.methods.training.resume import Progress
+from trainables.methods.training.resume import TrainingProgress
 from trainables.storage import layout
 
 SIGNALS = {signal.SIGINT: 130, signal.SIGTERM: 143, signal.SIGHUP: 129}
@@ -56,15 +56,15 @@ def expected(tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, bytes]:
 
 
 def signal_in_the_first_training(signum: int, patch: pytest.MonkeyPatch) -> None:
-    real, waits = Progress.done, [True]
+    real, waits = TrainingProgress.done, [True]
 
-    def done(self: Progress, row: Mapping[str, float], *, counts: bool = True) -> None:
+    def done(self: TrainingProgress, row: Mapping[str, float], *, counts: bool = True) -> None:
         if waits and self.num_done == STOPPED_AFTER - 1:
             waits.clear()
             os.kill(os.getpid(), signum)
         real(self, row, counts=counts)
 
-    patch.setattr(Progress, "done", done)
+    patch.setattr(TrainingProgress, "done", done)
 
 
 @pytest.mark.parametrize("signum", SIGNALS)
@@ -127,8 +127,8 @@ def test_a_worker_that_is_told_to_stop_leaves_no_claim(
         asked.append(None)
         return len(asked) > len(plan.cells)  # in a training, which asks after every update
 
-    site = Site(out=str(out), models=inputs.models)
-    worker = Worker(tasks=inputs.tasks, site=site, must_stop=must_stop)
+    run_context = RunContext(out=str(out), models=inputs.models)
+    worker = Worker(tasks=inputs.tasks, run_context=run_context, must_stop=must_stop)
     worker.run([plan.cells], [0])
     assert not list((out / layout.RUNNING).iterdir())
     assert list(out.glob("checkpoints/*/progress.json"))

@@ -16,7 +16,7 @@ from study.planning.planner import make_plan
 from study.running.executor import BAD_INPUT, CELLS_FAILED, OK
 from study.sweep import _parser, main
 from tests.support.small_study import SmallStudy, scores_of
-from trainables.cells.planned import Site
+from trainables.cells.planned import RunContext
 from trainables.cells.run import CellInputs, CellResult, run_cell
 from trainables.cells.worker import MAX_ATTEMPTS, Worker
 from trainables.data.errors import MissingDataError
@@ -121,9 +121,9 @@ def test_each_cell_alone_in_any_order_gives_the_same_bytes(
     """Class A: packing does not matter. Every cell is a worker of its own, last cell first."""
     study, out = finished
     plan, inputs = make_plan(find_space(study.arguments[0]), Path(study.arguments[2]))
-    site = Site(out=str(tmp_path), models=inputs.models)
+    run_context = RunContext(out=str(tmp_path), models=inputs.models)
     for planned in reversed(plan.cells):
-        Worker(tasks=inputs.tasks, site=site).run([(planned,)], [0])
+        Worker(tasks=inputs.tasks, run_context=run_context).run([(planned,)], [0])
     assert scores_of(tmp_path) == scores_of(out)
 
 
@@ -326,11 +326,13 @@ def test_a_cell_that_kills_its_process_is_given_up_and_the_rest_goes_on(tmp_path
         word = {"group": "one that died", "attempt": attempt}
         storage.write_bytes(layout.running(cell.id), json.dumps(word).encode())
     second = Worker(
-        tasks=inputs.tasks, site=Site(out=str(out), models=inputs.models), is_first=False
+        tasks=inputs.tasks,
+        run_context=RunContext(out=str(out), models=inputs.models),
+        is_first=False,
     )
     second.run(units, range(4))
     assert finished_cells(out) == {cells[2].id, cells[3].id}, "suspects are left to the first"
-    first = Worker(tasks=inputs.tasks, site=Site(out=str(out), models=inputs.models))
+    first = Worker(tasks=inputs.tasks, run_context=RunContext(out=str(out), models=inputs.models))
     first.run(units, [])
     assert finished_cells(out) == {cell.id for cell in cells} - {cells[1].id}
     failure = json.loads((out / layout.failure(cells[1].id)).read_text())
@@ -351,19 +353,19 @@ def test_zero_shot_and_all_probes_take_one_pass_over_the_items(
     unit = next(unit for unit in plan.units if cells[unit[0]].cell.seed is None)
     assert {cells[id_].cell.recipe.method for id_ in unit} == {"zero-shot", "linear probe"}
     passes: list[int] = []
-    real = hidden_states.run_task_pass
+    real = hidden_states.run_forward
 
     def counted(base: Base, items: Sequence[Item], *args: object, **options: object) -> object:
         passes.append(len(items))
         return real(base, items, *args, **options)  # type: ignore[arg-type]
 
     monkeypatch.setattr(hidden_states, "run_task_pass", counted)
-    worker = Worker(tasks=inputs.tasks, site=Site(out=str(out), models=inputs.models))
+    worker = Worker(tasks=inputs.tasks, run_context=RunContext(out=str(out), models=inputs.models))
     worker.run([tuple(cells[id_] for id_ in unit)], [0])
     task = inputs.tasks["jsonl:sums"]
     assert finished_cells(out) == set(unit)
     assert sorted(passes) == sorted([len(task.split.test), len(task.data.items) - passes[0]])
-    again = Worker(tasks=inputs.tasks, site=Site(out=str(out), models=inputs.models))
+    again = Worker(tasks=inputs.tasks, run_context=RunContext(out=str(out), models=inputs.models))
     (out / layout.record(unit[-1])).unlink()
     again.run([tuple(cells[id_] for id_ in unit)], [0])
     assert len(passes) == 2, "a later run reads the states that were kept"
@@ -381,7 +383,9 @@ def test_a_cell_whose_machines_are_taken_away_is_not_given_up(tmp_path: Path, ki
     progress = {"update": 9 if kind == "further" else 5, "rows": [], "execution": {}}
     storage.write_bytes(layout.checkpoint_progress(cell.id), json.dumps(progress).encode())
     storage.write_bytes(layout.running(cell.id), json.dumps(word).encode())
-    Worker(tasks=inputs.tasks, site=Site(out=str(out), models=inputs.models)).run([(cell,)], [0])
+    Worker(tasks=inputs.tasks, run_context=RunContext(out=str(out), models=inputs.models)).run(
+        [(cell,)], [0]
+    )
     assert finished_cells(out) == (set() if kind == "same place" else {cell.id})
     assert not storage.exists(layout.checkpoint_progress(cell.id))
 
@@ -393,17 +397,19 @@ def test_a_notice_is_written_into_the_sign_of_the_cell_in_hand(
     plan, inputs = make_plan(find_space(study.arguments[0]), study.folder / "data")
     cell = plan.cells[0]
     monkeypatch.setattr("trainables.storage.claims.NOTICE_POLL_S", 0.01)
-    signs: list[bool] = []
+    claims: list[bool] = []
 
     def wait(given: CellInputs, base: Base) -> CellResult:
         for _ in range(500):
-            signs.append(json.loads((out / layout.running(cell.id)).read_text())["was_leaving"])
-            if signs[-1]:
+            claims.append(json.loads((out / layout.running(cell.id)).read_text())["was_leaving"])
+            if claims[-1]:
                 break
             time.sleep(0.01)
         return run_cell(given, base)
 
-    site = Site(out=str(out), models=inputs.models)
-    worker = Worker(tasks=inputs.tasks, site=site, is_leaving=lambda: bool(signs), run_one=wait)
+    run_context = RunContext(out=str(out), models=inputs.models)
+    worker = Worker(
+        tasks=inputs.tasks, run_context=run_context, is_leaving=lambda: bool(claims), run_one=wait
+    )
     worker.run([(cell,)], [0])
-    assert signs[-1] and finished_cells(out) == {cell.id}
+    assert claims[-1] and finished_cells(out) == {cell.id}

@@ -17,7 +17,7 @@ from study.analysis.surface_rows import SurfaceRow, surface_table
 from study.cost.flops import CHARS_PER_TOKEN
 from study.planning.axes import load_tasks
 from study.planning.planner import make_plan
-from study.planning.preview.summary import describe_plan
+from study.planning.preview.summary import format_plan
 from study.reporting.figures.sensitivity import draw_sensitivity
 from study.running.executor import BAD_INPUT, OK
 from study.tune import NOTHING_FOUND, main
@@ -198,7 +198,7 @@ def test_labels_of_the_search_stand_in_plan_and_surface(study: TuningStudy) -> N
     plan, _ = make_plan(space.model_copy(update={"methods": (found, probe)}), study.data_root)
     by_method = {(p.recipe.method, p.num_labels, p.search_labels) for p in plan.points}
     assert by_method == {("full fine-tuning", 24, 48), ("linear probe", 24, None)}
-    assert "48 labels chose the full fine-tuning recipe of" in describe_plan(plan)
+    assert "48 labels chose the full fine-tuning recipe of" in format_plan(plan)
     table = surface_table([SurfaceRow(point=point, num_cells=1) for point in plan.points])
     columns = table.select(["method", "search_labels", "num_labels"]).to_pylist()
     assert {tuple(row.values()) for row in columns} == {

@@ -12,7 +12,7 @@ from trainables.cells.planned import PlannedCell
 from trainables.data.items import Item, data_hash
 from trainables.data.seeding import ids_hash
 from trainables.data.task import Split, SplitTask, TaskData
-from trainables.self_training.unlabelled import blank
+from trainables.self_training.unlabelled import strip_label
 
 
 def fake_task(
@@ -91,7 +91,7 @@ def pool_rows(planned: PlannedCell, task: SplitTask) -> list[dict[str, Any]]:
     ids = [id_ for level in task.drawn_ids(planned.draws).unlabelled for id_ in level]
     rows = []
     for item in task.by_id(sorted(ids)):
-        shown = blank(item, cell.study_seed, cell.task, cell.seed or 0)
+        shown = strip_label(item, cell.study_seed, cell.task, cell.seed or 0)
         probabilities = np.exp(log_probs(rng, planned, item))
         after = np.exp(log_probs(later, planned, item))
         by_text, by_text_after = (

@@ -20,11 +20,11 @@ from search_spaces.recipes import InContext, QLoRA, Recipe, ZeroShot, num_labels
 from search_spaces.space import Contrast, Space, TaskAxis
 from search_spaces.supervision import Condition
 from study.artifacts.items import write_items
-from study.artifacts.plan import LevelSize, ModelFacts, Plan, TaskFacts, write_plan
-from study.artifacts.points import Arm, Point
+from study.artifacts.plan import LevelSize, ModelFacts, Plan, PlannedTask, write_plan
+from study.artifacts.points import PlannedArm, Point
 from study.planning.conditions import cell_draws
 from study.planning.levels import Hardness, hard_level, sources
-from study.planning.variants import differences, variant_of
+from study.planning.variants import disambiguate_conditions, variant_label
 from tests.support.fake_tasks import fake_task, log_probs, pool_rows
 from trainables.cells.planned import PlannedCell
 from trainables.data.draws import CellDraws
@@ -169,7 +169,7 @@ class FakeStudy:
         task = self.tasks[axis.task]
         hardness = Hardness(task, axis)
         base = ZeroShot(quantization=recipe.quantization, orders=recipe.orders)
-        zero_shot = Arm(cells=(self._plan(axis, model, base, None).id,))
+        zero_shot = PlannedArm(cells=(self._plan(axis, model, base, None).id,))
         for test in axis.test_levels:
             ceiling = hard_level(axis, test)
             for condition in sources(axis, test):
@@ -180,7 +180,7 @@ class FakeStudy:
                     measure=axis.measure,
                     recipe=recipe,
                     condition=condition.name,
-                    variant=variant_of(condition, differences(axis.conditions)),
+                    variant=variant_label(condition, disambiguate_conditions(axis.conditions)),
                     train_level=_level(axis, condition),
                     test_level=test,
                     hard_level=ceiling,
@@ -211,13 +211,13 @@ class FakeStudy:
 
     def _arm(
         self, axis: TaskAxis, model: str, recipe: Recipe, condition: Condition, number: int = 0
-    ) -> Arm:
+    ) -> PlannedArm:
         planned = [
             self._round(axis, model, recipe, condition, number, seed)
             for seed in range(self.space.seeds)
         ]
         draws = [cell.draws.id for cell in planned if cell.draws is not None]
-        return Arm(cells=tuple(cell.id for cell in planned), draws=tuple(draws))
+        return PlannedArm(cells=tuple(cell.id for cell in planned), draws=tuple(draws))
 
     def _round(
         self,
@@ -274,9 +274,9 @@ class FakeStudy:
             condition=recipe.method if condition is None else condition.name,
             variant=""
             if condition is None
-            else variant_of(
+            else variant_label(
                 condition,
-                differences(axis.conditions),
+                disambiguate_conditions(axis.conditions),
                 trains_itself=cell.self_training is not None,
             ),
             measure=None if draws is None else axis.measure,
@@ -286,10 +286,10 @@ class FakeStudy:
         )
         return self._cells.setdefault(planned.id, planned)
 
-    def _facts(self, axis: TaskAxis) -> TaskFacts:
+    def _facts(self, axis: TaskAxis) -> PlannedTask:
         task = self.tasks[axis.task]
         levels = {level.name: level for level in (*axis.train_levels, *axis.test_levels)}
-        return TaskFacts(
+        return PlannedTask(
             task=axis.task,
             measure=axis.measure,
             scale=axis.scale,

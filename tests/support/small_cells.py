@@ -16,7 +16,7 @@ from trainables.data.items import Item
 from trainables.data.prompts.formats import get_prompt
 from trainables.data.seeding import ids_hash
 from trainables.inference.hidden_states import StateCache
-from trainables.methods.base.interface import Answers, Log, Setting
+from trainables.methods.base.interface import Answers, CellContext, Log
 from trainables.models.loading import Base, load_base
 from trainables.models.resolve import resolve_model
 
@@ -60,14 +60,14 @@ def inputs_of(
 ) -> CellInputs:
     drawn = {} if isinstance(recipe, ZeroShot) else {"training_hash": ids_hash("ab"), "seed": 0}
     fields = {"model": "m", "dtype": "float32", "task": "t", "data_hash": "d", "split_hash": "s"}
-    setting = Setting(
+    context = CellContext(
         cell=Cell(**{**fields, "prompt": "p", "recipe": recipe, "version": 1, **drawn, **cell}),
         items=items,
         prompt=PROMPT,
         states=states or StateCache(),
         log=log,
     )
-    return CellInputs(setting=setting, labelled=labelled, test=test)
+    return CellInputs(context=context, labelled=labelled, test=test)
 
 
 def answers_of(inputs: CellInputs, base: Base) -> Answers:
@@ -92,4 +92,4 @@ def frozen(method: str, labelled: tuple[Item, ...], test: tuple[Item, ...]) -> C
     """Returns inputs as a worker makes them: the frozen test items are known beforehand."""
     inputs = inputs_of(RECIPES[method], labelled, test, items=(*ITEMS, LONG))
     layers = ("middle", "last")
-    return replace(inputs, setting=replace(inputs.setting, test=test, probe_layers=layers))
+    return replace(inputs, context=replace(inputs.context, test=test, probe_layers=layers))

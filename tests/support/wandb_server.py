@@ -109,7 +109,7 @@ def _graphql(request: dict[str, Any], received: Received, host: str) -> dict[str
     match found and found.group(1):
         case "Viewer":
             viewer = {"id": "u", "entity": "me", "username": "me", "email": "", "flags": "{}"}
-            return {"viewer": {**viewer, "admin": False, "teams": {"edges": []}}}
+            return {"viewer": {**viewer, "admin": False, "worker groups": {"edges": []}}}
         case "UpsertBucket":
             return {"upsertBucket": _bucket(given, received)}
         case "CreateRunFiles":

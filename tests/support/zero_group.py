@@ -30,16 +30,16 @@ from trainables.data.prompts.formats import get_prompt
 from trainables.data.seeding import ids_hash
 from trainables.distributed.select import choose_engine, load_for_engine
 from trainables.distributed.sharded_model import is_shard, whole_weights
-from trainables.distributed.worker_group import GroupBrokenError, Team, team_of_process_group
+from trainables.distributed.worker_group import GroupBrokenError, WorkerGroup, current_worker_group
 from trainables.inference import decoding, scoring
 from trainables.inference.hidden_states import StateCache
-from trainables.methods.base.interface import Execution, Setting
+from trainables.methods.base.interface import CellContext, Execution
 from trainables.methods.training.loop import TrainingError
 from trainables.models.loading import Base
-from trainables.models.oom import halve_until_it_fits
+from trainables.models.oom import find_executable_batch_size
 from trainables.models.source import ModelSource
-from trainables.self_training.rounds import Pool, Teacher
-from trainables.self_training.unlabelled import blank
+from trainables.self_training.rounds import Teacher, UnlabelledPool
+from trainables.self_training.unlabelled import strip_label
 from trainables.storage.checkpoints import Checkpoint
 from trainables.storage.filesystem import open_storage
 
@@ -83,7 +83,7 @@ def cell_inputs(
         recipe=recipe, version=1, **({} if isinstance(recipe, ZeroShot) else drawn),
         **({} if teacher is None else SELF_TRAINING),
     )  # fmt: skip
-    setting = Setting(
+    context = CellContext(
         cell=cell,
         items=ITEMS,
         prompt=get_prompt("micro", "open"),
@@ -94,12 +94,12 @@ def cell_inputs(
     number = {"zero-shot": 0, "in-context": 2, "probe": 10}.get(name, 12)
     pool = None
     if teacher is not None:
-        pool = Pool(
-            unlabelled=tuple(blank(item, 0, "t", 0) for item in POOL[12:]),
+        pool = UnlabelledPool(
+            unlabelled=tuple(strip_label(item, 0, "t", 0) for item in POOL[12:]),
             teacher=Teacher(state=teacher, kept={}, confidence=None),
         )
     return CellInputs(
-        setting=setting, labelled=POOL[:number], test=TEST, pool=pool, keeps_state=True
+        context=context, labelled=POOL[:number], test=TEST, pool=pool, keeps_state=True
     )
 
 
@@ -170,45 +170,45 @@ def resumed(base: Base, engine: EngineName, method: str, out: Path) -> dict[str,
     return {"from": progress["update"], "curve": curve, "undisturbed": undisturbed}
 
 
-def failed_on_all(base: Base, team: Team) -> dict[str, Any]:
+def failed_on_all(base: Base, worker_group: WorkerGroup) -> dict[str, Any]:
     """Runs a cell whose loss is no number on all workers, then one that is well."""
     how = Execution(engine=choose_engine("zero-3", offload=False), token_share=SMALL_BATCHES)
     inputs = cell_inputs("lora", how, [])
-    recipe = inputs.setting.cell.recipe.model_copy(update={"learning_rate": 1e30})
-    cell = inputs.setting.cell.model_copy(update={"recipe": recipe})
-    inputs = replace(inputs, setting=replace(inputs.setting, cell=cell))
+    recipe = inputs.context.cell.recipe.model_copy(update={"learning_rate": 1e30})
+    cell = inputs.context.cell.model_copy(update={"recipe": recipe})
+    inputs = replace(inputs, context=replace(inputs.context, cell=cell))
     found = {}
     try:
-        team.do(lambda: run_cell(inputs, base))
+        worker_group.run_together(lambda: run_cell(inputs, base))
     except TrainingError as error:
         found["loss is no number"] = f"{type(error).__name__}: {error}"
     found["afterwards"] = run("lora", base, how)["curve"]
     return found
 
 
-def failed_on_one(base: Base, team: Team) -> str:
+def failed_on_one(base: Base, worker_group: WorkerGroup) -> str:
     """Runs a cell that fails on the second worker while the first waits for it in a step."""
-    team.grace_s = 2.0
+    worker_group.grace_s = 2.0
 
     class Failing(list[Any]):
         def append(self, row: Any) -> None:
             super().append(row)
-            if len(self) == 2 and team.rank == 1:
+            if len(self) == 2 and worker_group.rank == 1:
                 raise OSError("a disk is full")
 
     how = Execution(engine=choose_engine("zero-2", offload=False), token_share=SMALL_BATCHES)
     try:
-        team.do(lambda: run_cell(cell_inputs("lora", how, Failing()), base))
+        worker_group.run_together(lambda: run_cell(cell_inputs("lora", how, Failing()), base))
     except GroupBrokenError as error:
         return f"GroupBrokenError: {error}"
     return "no error"
 
 
 @contextmanager
-def other_bits(team: Team) -> Iterator[None]:
+def other_bits(worker_group: WorkerGroup) -> Iterator[None]:
     """Lets the second worker compute other numbers than the first, far beyond rounding."""
     scored, read = scoring.packed_scores, decoding.CachedRows._read
-    if team.rank == 1:
+    if worker_group.rank == 1:
         noise = torch.Generator().manual_seed(1)
 
         def other(found: torch.Tensor) -> torch.Tensor:
@@ -222,33 +222,35 @@ def other_bits(team: Team) -> Iterator[None]:
         scoring.packed_scores, decoding.CachedRows._read = scored, read
 
 
-def not_of_the_plain_engine(base: Base, teacher: Mapping[str, Any], team: Team) -> dict[str, Any]:
+def not_of_the_plain_engine(
+    base: Base, teacher: Mapping[str, Any], worker_group: WorkerGroup
+) -> dict[str, Any]:
     """Generation and self-training on a base in pieces, also where workers' numbers differ."""
     engine = choose_engine("zero-3", offload=False)
-    how = Execution(engine=engine, token_share=SMALL_BATCHES, team=team)
+    how = Execution(engine=engine, token_share=SMALL_BATCHES, worker_group=worker_group)
     found = {
         "zero-3 reasoning": run("reasoning", base, how),
         "zero-3 round": run("round", base, how, teacher),
     }
-    with other_bits(team):
+    with other_bits(worker_group):
         return found | {
             "other bits reasoning": run("reasoning", base, how),
             "other bits round": run("round", base, how, teacher),
         }
 
 
-def short_of_memory(base: Base, team: Team) -> dict[str, Any]:
+def short_of_memory(base: Base, worker_group: WorkerGroup) -> dict[str, Any]:
     """Runs a cell in batches of half as much until the second worker's memory is enough."""
 
     def attempt(share: float) -> dict[str, Any]:
         engine = choose_engine("zero-2", offload=False)
         found = run("lora", base, Execution(engine=engine, token_share=share, may_halve=False))
-        if team.rank == 1 and share > SMALL_BATCHES / 4:
+        if worker_group.rank == 1 and share > SMALL_BATCHES / 4:
             raise torch.OutOfMemoryError("CUDA out of memory.")
         return found
 
-    found, share = halve_until_it_fits(
-        lambda share: team.do(lambda: attempt(share)), SMALL_BATCHES, base.device
+    found, share = find_executable_batch_size(
+        lambda share: worker_group.run_together(lambda: attempt(share)), SMALL_BATCHES, base.device
     )
     return {**found, "share": share}
 
@@ -272,7 +274,7 @@ def left_on(base: Base) -> set[str]:
     }
 
 
-def scenarios(folder: Path, out: Path, team: Team) -> dict[str, Any]:
+def scenarios(folder: Path, out: Path, worker_group: WorkerGroup) -> dict[str, Any]:
     found: dict[str, Any] = {}
     bases = {engine: load(folder, engine) for engine in ("zero-2", "zero-3")}
     # First, because transformers itself leaves hooks where hidden states are asked for.
@@ -298,8 +300,8 @@ def scenarios(folder: Path, out: Path, team: Team) -> dict[str, Any]:
         found[f"zero-3 {name}"] = run(name, bases["zero-3"], execution)
     print("generation and self-training", flush=True)
     teacher = found["zero-3 lora"]["state"]
-    found |= not_of_the_plain_engine(bases["zero-3"], teacher, team)
-    found["short of memory"] = short_of_memory(bases["zero-2"], team)
+    found |= not_of_the_plain_engine(bases["zero-3"], teacher, worker_group)
+    found["short of memory"] = short_of_memory(bases["zero-2"], worker_group)
     found |= in_sixteen_bits(folder)
     base = bases["zero-3"]
     found["pieces"] = {
@@ -311,7 +313,7 @@ def scenarios(folder: Path, out: Path, team: Team) -> dict[str, Any]:
         method = "full" if name.endswith("full") else "lora"
         base = bases["zero-3" if name.startswith("zero-3") else "zero-2"]
         found[f"resumed {name}"] = resumed(base, name.split()[0], method, out)
-    found |= failed_on_all(bases["zero-3"], team)
+    found |= failed_on_all(bases["zero-3"], worker_group)
     found["base afterwards"] = {"state": whole_weights(base.model)}
     found["left"] = sorted(left_on(bases["zero-3"]) - before)
     return found
@@ -324,8 +326,8 @@ def main() -> None:
     dist.init_process_group(
         "gloo", init_method=f"tcp://127.0.0.1:{port}", rank=int(rank), world_size=int(world)
     )
-    team = team_of_process_group()
-    found = scenarios(Path(folder), Path(out), team)
+    worker_group = current_worker_group()
+    found = scenarios(Path(folder), Path(out), worker_group)
     for number, value in enumerate(found.values()):
         state = value.pop("state", {}) if isinstance(value, dict) else {}
         save_file({"none": torch.zeros(1), **state}, Path(out) / f"{number}-{rank}.safetensors")
@@ -333,7 +335,7 @@ def main() -> None:
     file.write_text(json.dumps({"order": list(found), **found, "broken": ""}))
     if rank == "0":  # ends as a group does that starts anew: the one that waits is killed
         threading.Thread(target=end_when_other_is_gone, args=[Path(out)], daemon=True).start()
-    broken = failed_on_one(load(Path(folder)), team)
+    broken = failed_on_one(load(Path(folder)), worker_group)
     file.write_text(json.dumps({"order": list(found), **found, "broken": broken}))
     (Path(out) / "gone").touch()
     os._exit(0)

@@ -33,7 +33,7 @@ def check_record(storage: Storage, planned: PlannedCell) -> Record:
     return record
 
 
-def not_ended(storage: Storage, cells: Iterable[PlannedCell]) -> list[PlannedCell]:
+def cells_without_outcome(storage: Storage, cells: Iterable[PlannedCell]) -> list[PlannedCell]:
     """Returns the cells with neither a record nor a failure, by one listing of the run folder."""
     kept = storage.keys(layout.CELLS)
     return [

@@ -18,12 +18,12 @@ from trainables.data.draws import DrawnIds
 from trainables.data.splits import untrained_ids
 from trainables.data.task import SplitTask
 from trainables.inference.hidden_states import Layer, StateCache
-from trainables.methods.base.interface import Example, Execution, Setting
+from trainables.methods.base.interface import CellContext, Example, Execution
 from trainables.models.chat import find_any_prompt
 from trainables.models.loading import Base
-from trainables.self_training.rounds import Pool, Teacher
+from trainables.self_training.rounds import Teacher, UnlabelledPool
 from trainables.self_training.training_set import GoldOf
-from trainables.self_training.unlabelled import blank
+from trainables.self_training.unlabelled import strip_label
 from trainables.storage.filesystem import Storage
 
 
@@ -60,7 +60,7 @@ def make_inputs(
     cell = planned.cell
     drawn = DrawnIds(labelled=()) if planned.draws is None else task.drawn_ids(planned.draws)
     items = task.questions
-    setting = Setting(
+    context = CellContext(
         cell=cell,
         prompt=find_any_prompt(cell.task, cell.prompt, base.tokenizer, items[0]),
         items=items,
@@ -72,17 +72,19 @@ def make_inputs(
         execution=execution,
     )
     return CellInputs(
-        setting=setting,
+        context=context,
         labelled=task.by_id(drawn.labelled),
         test=task.by_id(untrained_ids(task.split, drawn.labelled)),
         pool=_pool(planned, task, drawn, storage) if cell.self_training is not None else None,
-        reward_model=_reward_model(setting, base, storage),
+        reward_model=_reward_model(context, base, storage),
         keeps_state=planned.is_parent,
         restart=curve.clear,
     )
 
 
-def _pool(planned: PlannedCell, task: SplitTask, drawn: DrawnIds, storage: Storage) -> Pool:
+def _pool(
+    planned: PlannedCell, task: SplitTask, drawn: DrawnIds, storage: Storage
+) -> UnlabelledPool:
     """Returns the unlabelled items without their gold: it goes no further than here."""
     cell = planned.cell
     ids = [id_ for level in drawn.unlabelled for id_ in level]
@@ -90,8 +92,8 @@ def _pool(planned: PlannedCell, task: SplitTask, drawn: DrawnIds, storage: Stora
     names_of = [draw.level.name if draw.level is not None else "whole pool" for draw in draws]
     values = task.data.measures.get(planned.measure or "", {})
     names = (cell.study_seed, cell.task, cell.seed or 0)
-    return Pool(
-        unlabelled=tuple(blank(item, *names) for item in task.by_id(ids)),
+    return UnlabelledPool(
+        unlabelled=tuple(strip_label(item, *names) for item in task.by_id(ids)),
         validation=tuple(
             Example(item=item, answer=item.answer) for item in task.by_id(drawn.validation)
         ),
@@ -107,12 +109,12 @@ def _pool(planned: PlannedCell, task: SplitTask, drawn: DrawnIds, storage: Stora
     )
 
 
-def _reward_model(setting: Setting, base: Base, storage: Storage) -> RewardModel | None:
-    cell = setting.cell
+def _reward_model(context: CellContext, base: Base, storage: Storage) -> RewardModel | None:
+    cell = context.cell
     if not isinstance(cell.recipe, PolicyDPO) or cell.parent is None:
         return None
     with _parent_is_there(cell):
-        return read_reward_model(storage, cell.parent, setting, base)
+        return read_reward_model(storage, cell.parent, context, base)
 
 
 def _teacher(cell: Cell, storage: Storage) -> Teacher:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from search_spaces.base_models import EngineName
 from search_spaces.cell import Cell
-from search_spaces.frozen import Value
+from search_spaces.frozen import FrozenModel
 from search_spaces.levels import Level
 from trainables.data.draws import CellDraws
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:  # reading a plan must not pay for importing the Hub's client
     from trainables.models.source import ModelSource
 
 
-class PlannedCell(Value):
+class PlannedCell(FrozenModel):
     """A cell with its id, the names a reader knows it by, and the work it is expected to be."""
 
     id: str
@@ -95,7 +95,7 @@ class Block:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Site:
+class RunContext:
     """Where a block's cells find their inputs and leave their records: execution, not identity."""
 
     out: str

@@ -21,7 +21,7 @@ from trainables.data.lab.preferences import PreferenceQuestion, gold_reward
 from trainables.data.tasks.preferences.micro_preferences import questions_of
 from trainables.methods.base.answering import answer_questions
 from trainables.methods.base.choice_orders import average_over_orders, orders_of, score_in_orders
-from trainables.methods.base.interface import Answers, Prompt, Setting, TrainedState
+from trainables.methods.base.interface import Answers, CellContext, Prompt, TrainedState
 from trainables.methods.dispatch import restore
 from trainables.methods.dpo.candidates import (
     LabelledPair,
@@ -41,12 +41,12 @@ from trainables.storage.records import PAIRS_SCHEMA, REWARDS_SCHEMA, parquet_byt
 class RewardModel:
     """A trained preference model, as its cell left it."""
 
-    setting: Setting
+    context: CellContext
     state: TrainedState
 
     def prefer(self, base: Base, items: Sequence[Item]) -> list[float]:
         """Returns the probability that the first choice is better, averaged over both orders."""
-        with restore(self.setting, base, self.state) as fitted:
+        with restore(self.context, base, self.state) as fitted:
             scores = score_in_orders(fitted, items, "all")
         return [float(average_over_orders(by_order, orders_of(2, "all"))[0]) for by_order in scores]
 
@@ -64,13 +64,15 @@ class PolicyResult:
     notes: tuple[str, ...]
 
 
-def read_reward_model(storage: Storage, parent: str, setting: Setting, base: Base) -> RewardModel:
+def read_reward_model(
+    storage: Storage, parent: str, context: CellContext, base: Base
+) -> RewardModel:
     """Returns the reward model of a finished cell.
 
     Args:
         storage: The run folder.
         parent: Id of the reward model's cell.
-        setting: Of the policy's cell; the two are of one task and base model.
+        context: Of the policy's cell; the two are of one task and base model.
         base: Their base model.
 
     Raises:
@@ -79,12 +81,12 @@ def read_reward_model(storage: Storage, parent: str, setting: Setting, base: Bas
     """
     state = read_teacher(storage, parent).state
     cell = decode_cell(read_record(storage, parent).cell)
-    prompt = find_any_prompt(cell.task, cell.prompt, base.tokenizer, setting.items[0])
-    return RewardModel(setting=replace(setting, cell=cell, prompt=prompt), state=state)
+    prompt = find_any_prompt(cell.task, cell.prompt, base.tokenizer, context.items[0])
+    return RewardModel(context=replace(context, cell=cell, prompt=prompt), state=state)
 
 
 def run_policy(
-    setting: Setting, base: Base, labelled: Sequence[Item], reward_model: RewardModel | None
+    context: CellContext, base: Base, labelled: Sequence[Item], reward_model: RewardModel | None
 ) -> PolicyResult:
     """Returns a policy's rewards and preferences on the test; the base is as it was afterwards.
 
@@ -92,7 +94,7 @@ def run_policy(
     a test question have the same random numbers for all policies and seeds.
 
     Args:
-        setting: Of the cell; its prompt is a question without answers.
+        context: Of the cell; its prompt is a question without answers.
         base: Where the policy starts, and its reference.
         labelled: Pairs in draw order: their questions are asked, their answers are not looked at.
         reward_model: What labels the candidates; None: the gold reward, or nothing.
@@ -100,7 +102,7 @@ def run_policy(
     Raises:
         ValueError: If there is no pair to train on, or an item does not fit into the context.
     """
-    recipe = setting.cell.recipe
+    recipe = context.cell.recipe
     if not isinstance(recipe, PolicyDPO):
         raise ValueError(f"a policy's cell has the method 'dpo', got {recipe.method!r}")
     policy: Base = base
@@ -108,35 +110,35 @@ def run_policy(
     pairs: tuple[LabelledPair, ...] | None = None
     if recipe.labels != "none":
         questions = questions_of(item.id for item in labelled)[: recipe.num_questions]
-        pairs, notes = _label(setting, recipe, base, questions, reward_model)
-        names = (setting.cell.study_seed, setting.cell.seed or 0)
+        pairs, notes = _label(context, recipe, base, questions, reward_model)
+        names = (context.cell.study_seed, context.cell.seed or 0)
         policy = train_policy(
-            base, pairs, setting.prompt, _settings(recipe), *names, log=setting.log
+            base, pairs, context.prompt, _settings(recipe), *names, log=context.log
         )
-    answers: Answers = answer_questions(setting, policy, setting.test)
+    answers: Answers = answer_questions(context, policy, context.test)
     if answers.log_probs is None:
         raise ValueError("a policy is asked with a prompt whose answers can be scored")
-    test = questions_of(item.id for item in setting.test)
+    test = questions_of(item.id for item in context.test)
     return PolicyResult(
         log_probs=answers.log_probs,
-        rewards=_rewards(setting, recipe, policy, test),
+        rewards=_rewards(context, recipe, policy, test),
         pairs=None if pairs is None else _pairs(pairs),
         notes=(*answers.notes, *notes),
     )
 
 
 def _label(
-    setting: Setting,
+    context: CellContext,
     recipe: PolicyDPO,
     base: Base,
     questions: Sequence[PreferenceQuestion],
     reward_model: RewardModel | None,
 ) -> tuple[tuple[LabelledPair, ...], tuple[str, ...]]:
     """Returns the pairs of the base's own answers in the order of the preference, and a note."""
-    cell = setting.cell
+    cell = context.cell
     texts = sample_texts(
         base,
-        _prompts(questions, setting.prompt),
+        _prompts(questions, context.prompt),
         _sampling(recipe, recipe.num_candidates),
         cell.study_seed,
         cell.seed or 0,
@@ -156,14 +158,14 @@ def _label(
 
 
 def _rewards(
-    setting: Setting, recipe: PolicyDPO, policy: Base, questions: Sequence[PreferenceQuestion]
+    context: CellContext, recipe: PolicyDPO, policy: Base, questions: Sequence[PreferenceQuestion]
 ) -> bytes:
     """Returns the gold rewards of the policy's answers, a row an answer."""
     texts = sample_texts(
         policy,
-        _prompts(questions, setting.prompt),
+        _prompts(questions, context.prompt),
         _sampling(recipe, recipe.num_samples),
-        setting.cell.study_seed,
+        context.cell.study_seed,
         "test",
     )
     rows = [

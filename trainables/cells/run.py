@@ -14,25 +14,31 @@ from trainables.data.items import Item
 from trainables.data.label_noise import NoiseKind, noisy_answers, random_answers
 from trainables.data.prompts.formats import trivial_items
 from trainables.methods.base.choice_orders import average_over_orders, orders_of, score_in_orders
-from trainables.methods.base.interface import Answers, Example, Fitted, Setting, TrainedState
+from trainables.methods.base.interface import (
+    Answers,
+    CellContext,
+    Example,
+    FittedMethod,
+    TrainedState,
+)
 from trainables.methods.dispatch import fit
 from trainables.methods.training.gradient_checkpointing import checkpointing_notes
 from trainables.methods.training.loop import micro_batch_tokens
 from trainables.models.loading import Base
-from trainables.models.oom import halve_until_it_fits, halved_note
-from trainables.self_training.rounds import Pool, Round, run_round
+from trainables.models.oom import find_executable_batch_size, halved_note
+from trainables.self_training.rounds import Round, UnlabelledPool, run_round
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class CellInputs:
     """Everything a cell's numbers are made of, besides its base model."""
 
-    setting: Setting
+    context: CellContext
     labelled: tuple[Item, ...]
     """In draw order; empty for zero-shot."""
     test: tuple[Item, ...]
     """Every frozen test item."""
-    pool: Pool | None = None
+    pool: UnlabelledPool | None = None
     """For a round of self-training."""
     reward_model: RewardModel | None = None
     """For a policy that it labels for."""
@@ -67,7 +73,7 @@ def run_cell(inputs: CellInputs, base: Base) -> CellResult:
         TrainingError: If a training cannot go on.
         torch.OutOfMemoryError: If the smallest batches do not fit either.
     """
-    usual = inputs.setting.execution
+    usual = inputs.context.execution
     is_first = True
 
     def attempt(share: float) -> CellResult:
@@ -75,12 +81,12 @@ def run_cell(inputs: CellInputs, base: Base) -> CellResult:
         if not is_first:
             inputs.restart()
         is_first = False
-        setting = replace(inputs.setting, execution=replace(usual, token_share=share))
-        return _run(replace(inputs, setting=setting), base)
+        context = replace(inputs.context, execution=replace(usual, token_share=share))
+        return _run(replace(inputs, context=context), base)
 
     if not usual.may_halve:
         return _run(inputs, base)
-    result, share = halve_until_it_fits(attempt, usual.token_share, base.device)
+    result, share = find_executable_batch_size(attempt, usual.token_share, base.device)
     if share == usual.token_share:
         return result
     execution = {**result.execution, "class": "B", "token_share": share}
@@ -88,40 +94,42 @@ def run_cell(inputs: CellInputs, base: Base) -> CellResult:
 
 
 def _run(inputs: CellInputs, base: Base) -> CellResult:
-    setting = inputs.setting
-    if isinstance(setting.cell.recipe, PolicyDPO):
-        policy = run_policy(setting, base, inputs.labelled, inputs.reward_model)
+    context = inputs.context
+    if isinstance(context.cell.recipe, PolicyDPO):
+        policy = run_policy(context, base, inputs.labelled, inputs.reward_model)
         answers = Answers(log_probs=policy.log_probs)
         return CellResult(answers=answers, policy=policy, notes=policy.notes)
-    examples = make_examples(setting, inputs.labelled)
+    examples = make_examples(context, inputs.labelled)
     if inputs.pool is None:
-        with fit(setting, base, examples) as fitted:
+        with fit(context, base, examples) as fitted:
             return _result(inputs, base, fitted, None)
-    with run_round(setting, base, examples, inputs.pool) as (fitted, found):
+    with run_round(context, base, examples, inputs.pool) as (fitted, found):
         return _result(inputs, base, fitted, found)
 
 
-def make_examples(setting: Setting, items: Sequence[Item]) -> tuple[Example, ...]:
+def make_examples(context: CellContext, items: Sequence[Item]) -> tuple[Example, ...]:
     """Returns the labelled items with the labels that the cell's supervision gives them."""
-    labels = setting.cell.labels
+    labels = context.cell.labels
     if labels.kind == "trivial":
-        items = trivial_items(items, *setting.names)
+        items = trivial_items(items, *context.names)
         return tuple(Example(item=item, answer=item.answer) for item in items)
     answers = {item.id: item.answer for item in items}
     if labels.kind == "random":
-        answers = random_answers(items, *setting.names)
+        answers = random_answers(items, *context.names)
     if labels.kind in ("noise", "paper noise"):
         kind: NoiseKind = "paper" if labels.kind == "paper noise" else "realised"
-        answers = noisy_answers(items, labels.rate, *setting.names, kind=kind)
+        answers = noisy_answers(items, labels.rate, *context.names, kind=kind)
     return tuple(Example(item=item, answer=answers[item.id]) for item in items)
 
 
-def _result(inputs: CellInputs, base: Base, fitted: Fitted, found: Round | None) -> CellResult:
-    answers, setting = _answers(fitted, inputs), inputs.setting
+def _result(
+    inputs: CellInputs, base: Base, fitted: FittedMethod, found: Round | None
+) -> CellResult:
+    answers, context = _answers(fitted, inputs), inputs.context
     told: tuple[str, ...] = ()
-    if isinstance(setting.cell.recipe, WeightTraining):
-        budget = micro_batch_tokens(setting, base)
-        told = checkpointing_notes(base, setting.execution, budget)
+    if isinstance(context.cell.recipe, WeightTraining):
+        budget = micro_batch_tokens(context, base)
+        told = checkpointing_notes(base, context.execution, budget)
     return CellResult(
         answers=answers,
         state=fitted.state() if inputs.keeps_state else None,
@@ -130,8 +138,8 @@ def _result(inputs: CellInputs, base: Base, fitted: Fitted, found: Round | None)
     )
 
 
-def _answers(fitted: Fitted, inputs: CellInputs) -> Answers:
-    how = inputs.setting.cell.recipe.orders
+def _answers(fitted: FittedMethod, inputs: CellInputs) -> Answers:
+    how = inputs.context.cell.recipe.orders
     if how == "given":
         return fitted.answer(inputs.test)
     scores = score_in_orders(fitted, inputs.test, how)

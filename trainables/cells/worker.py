@@ -24,20 +24,20 @@ from search_spaces.recipes import WeightTraining
 from trainables.cells.completion import is_finished
 from trainables.cells.inputs import make_inputs
 from trainables.cells.outputs import files_of, scores_of
-from trainables.cells.planned import PlannedCell, Site, Unit
+from trainables.cells.planned import PlannedCell, RunContext, Unit
 from trainables.cells.provenance import execution_facts
 from trainables.cells.run import CellInputs, CellResult, run_cell
 from trainables.data.task import SplitTask
 from trainables.distributed.select import choose_engine, load_for_engine
-from trainables.distributed.worker_group import GroupBrokenError, Team
+from trainables.distributed.worker_group import GroupBrokenError, WorkerGroup
 from trainables.inference.hidden_state_files import StateFiles
 from trainables.inference.hidden_states import StateCache
 from trainables.methods.base.interface import Execution
 from trainables.models.loading import Base
-from trainables.models.oom import LEAST_SHARE, halve_until_it_fits, halved_note
+from trainables.models.oom import LEAST_SHARE, find_executable_batch_size, halved_note
 from trainables.stop_signals import StoppedError
 from trainables.storage.checkpoints import Checkpoint, Timer, delete_checkpoint
-from trainables.storage.claims import Begun, Signs
+from trainables.storage.claims import CellClaims, PreviousAttempt
 from trainables.storage.failures import read_failure, write_failure
 from trainables.storage.filesystem import Storage, open_storage
 from trainables.storage.records import write_record
@@ -55,7 +55,7 @@ class Worker:
     """One process's share of a block: what it holds between two cells."""
 
     tasks: Mapping[str, SplitTask]
-    site: Site
+    run_context: RunContext
     device: str = "cpu"
     gpus: float = 0.0
     """Of this worker; a fraction where it shares a GPU."""
@@ -65,7 +65,7 @@ class Worker:
     """Names the worker group of this start: a restarted group has another name."""
     is_first: bool = True
     """Whether this is the group's first worker."""
-    team: Team = field(default_factory=Team)
+    worker_group: WorkerGroup = field(default_factory=WorkerGroup)
     """The workers that run each cell together with this one; alone: units are claimed."""
     engine: EngineName = "plain"
     is_leaving: Callable[[], bool] = lambda: False
@@ -77,7 +77,7 @@ class Worker:
     run_one: CellRunner = run_cell
     """What runs a cell: a measurement of all else gives one that only waits."""
     _storage: Storage = field(init=False)
-    _signs: Signs = field(init=False)
+    _claims: CellClaims = field(init=False)
     _base_key: tuple[str, str, str] | None = field(init=False, default=None)
     _base: Base | None = field(init=False, default=None)
     _load_error: Exception | None = field(init=False, default=None)
@@ -91,12 +91,12 @@ class Worker:
     """When the cell in hand was, by `time.perf_counter`; None: it was given up at once."""
 
     def __post_init__(self) -> None:
-        self._storage = open_storage(self.site.out)
-        self._signs = Signs(
+        self._storage = open_storage(self.run_context.out)
+        self._claims = CellClaims(
             storage=self._storage,
             group=self.group,
             is_leaving=self.is_leaving,
-            token=self.site.token,
+            token=self.run_context.token,
         )
 
     def run(self, units: Sequence[Unit], claims: Iterable[int]) -> None:
@@ -110,12 +110,15 @@ class Worker:
         checkpoint.
 
         Raises:
-            OSError: If the run folder takes nothing any more; on all workers of a team.
-            GroupBrokenError: If the team's other workers cannot end a cell.
+            OSError: If the run folder takes nothing any more; on all workers of a worker group.
+            GroupBrokenError: If the worker group's other workers cannot end a cell.
         """
         torch.set_num_threads(self.threads)
-        words = self.team.as_first(self._signs.begun_before)
-        begun = {id_: Begun(deaths=int(w["deaths"]), share=w["share"]) for id_, w in words.items()}
+        words = self.worker_group.broadcast_decision(self._claims.previous_attempts)
+        begun = {
+            id_: PreviousAttempt(deaths=int(w["deaths"]), share=w["share"])
+            for id_, w in words.items()
+        }
         suspects: dict[int, int] = {}
         for index, unit in enumerate(units):
             deaths = max((begun[cell.id].deaths for cell in unit if cell.id in begun), default=0)
@@ -125,41 +128,41 @@ class Worker:
             for index in self._until_leaving(claims):
                 if index not in suspects:
                     self._run_unit(units[index], begun)
-            if self.is_first or self.team.size > 1:
+            if self.is_first or self.worker_group.size > 1:
                 order = sorted(suspects, key=lambda index: (suspects[index], index))
                 for index in self._until_leaving(order):
                     self._run_unit(units[index], begun)
 
     def _until_leaving(self, claims: Iterable[int]) -> Iterator[int]:
         waiting = iter(claims)
-        while not self.team.as_first(self.is_leaving):
+        while not self.worker_group.broadcast_decision(self.is_leaving):
             index = next(waiting, None)
             if index is None:
                 return
             yield index
 
-    def _run_unit(self, unit: Unit, begun: Mapping[str, Begun]) -> None:
+    def _run_unit(self, unit: Unit, begun: Mapping[str, PreviousAttempt]) -> None:
         self._unit = unit
         for planned in unit:
-            if self.team.as_first(self.must_stop):
+            if self.worker_group.broadcast_decision(self.must_stop):
                 raise StoppedError
-            if not self.team.as_first(partial(self._is_over, planned)):
-                self._run_and_record(planned, begun.get(planned.id, Begun()))
+            if not self.worker_group.broadcast_decision(partial(self._is_over, planned)):
+                self._run_and_record(planned, begun.get(planned.id, PreviousAttempt()))
 
     def _is_over(self, planned: PlannedCell) -> bool:
-        """Says whether the cell needs no run; one that broke a team in this sweep gets no other."""
-        if self.team.size > 1 and read_failure(self._storage, planned.id) is not None:
+        """Returns whether the cell needs no run, because it ended or broke a worker group."""
+        if self.worker_group.size > 1 and read_failure(self._storage, planned.id) is not None:
             return True
         return is_finished(self._storage, planned)
 
-    def _run_and_record(self, planned: PlannedCell, before: Begun) -> None:
+    def _run_and_record(self, planned: PlannedCell, before: PreviousAttempt) -> None:
         attempt, self._begun = before.deaths + 1, None
         if attempt > MAX_ATTEMPTS:
             reason = (
                 f"its process died {MAX_ATTEMPTS} times while running it (out of memory, or a "
                 "crash in native code); the rest of its block goes on without it"
             )
-            self.team.as_first(partial(self._leave, planned, reason))
+            self.worker_group.broadcast_decision(partial(self._leave, planned, reason))
             return
         self._begun = time.perf_counter()
         try:
@@ -168,14 +171,14 @@ class Worker:
             self._leave_broken(planned, attempt, error)
             raise
         except StoppedError:
-            if self.team.is_first:
-                self._signs.remove(planned.id)
+            if self.worker_group.is_first:
+                self._claims.remove(planned.id)
             raise
         except Exception as error:
             reason, details = f"{type(error).__name__}: {error}", traceback.format_exc()
-            self.team.as_first(partial(self._leave, planned, reason, details))
+            self.worker_group.broadcast_decision(partial(self._leave, planned, reason, details))
         else:
-            self.team.as_first(partial(self._leave, planned))
+            self.worker_group.broadcast_decision(partial(self._leave, planned))
 
     def _leave(self, planned: PlannedCell, reason: str | None = None, details: str = "") -> None:
         """Writes why the cell failed, if it did, and removes what only a running cell has."""
@@ -183,7 +186,7 @@ class Worker:
             self._write_failure(planned, reason, details)
         if isinstance(planned.cell.recipe, WeightTraining):
             delete_checkpoint(self._storage, planned.id)
-        self._signs.remove(planned.id)
+        self._claims.remove(planned.id)
 
     def _write_failure(self, planned: PlannedCell, reason: str, details: str) -> None:
         write_failure(
@@ -192,45 +195,46 @@ class Worker:
             reason=reason,
             details=details,
             seconds=0.0 if self._begun is None else time.perf_counter() - self._begun,
-            gpus=self.gpus * self.team.size,
+            gpus=self.gpus * self.worker_group.size,
         )
 
     def _leave_broken(self, planned: PlannedCell, attempt: int, error: GroupBrokenError) -> None:
         """Writes how the next start of the group goes on; this need not be the first worker."""
         try:
             if error.ran_out and self._share / 2 >= LEAST_SHARE:
-                self._signs.put(planned.id, attempt - 1, self._share / 2)
+                self._claims.write(planned.id, attempt - 1, self._share / 2)
             else:
                 reason = f"{type(error).__name__}: {error}"
                 self._write_failure(planned, reason, traceback.format_exc())
-                self._signs.remove(planned.id)
+                self._claims.remove(planned.id)
         except OSError as fault:  # the cell's sign stays, and the group has to start anew anyway
             error.add_note(f"the run folder took no word of it: {fault}")
 
     def _run(self, planned: PlannedCell, attempt: int, share: float) -> None:
-        """Runs the cell and writes its record; a team that runs out of memory tries again at half.
+        """Runs the cell and writes its record.
 
-        A worker alone does that within the cell (`run_cell`).
+        A worker group that runs out of memory retries with half the batch; a worker alone does that
+        within the cell (`run_cell`).
         """
         find = partial(self._find_together, planned, attempt)
-        if self.team.size == 1:
+        if self.worker_group.size == 1:
             write = find(share)
         else:
-            write, _ = halve_until_it_fits(find, share, torch.device(self.device))
-        self.team.do(write if self.team.is_first else _nothing)
+            write, _ = find_executable_batch_size(find, share, torch.device(self.device))
+        self.worker_group.run_together(write if self.worker_group.is_first else _nothing)
 
     def _find_together(
         self, planned: PlannedCell, attempt: int, share: float
     ) -> Callable[[], object]:
         self._share = share
-        sign = partial(self._signs.put, planned.id, attempt, share)
-        self.team.do(sign if self.team.is_first else _nothing)
-        watched = self._signs.noting_departure(planned.id, attempt, share)
-        with watched if self.team.is_first else nullcontext():
+        sign = partial(self._claims.write, planned.id, attempt, share)
+        self.worker_group.run_together(sign if self.worker_group.is_first else _nothing)
+        watched = self._claims.noting_departure(planned.id, attempt, share)
+        with watched if self.worker_group.is_first else nullcontext():
             try:
-                return self.team.do(partial(self._find, planned, share))
+                return self.worker_group.run_together(partial(self._find, planned, share))
             except Exception:
-                if self.team.size > 1:
+                if self.worker_group.size > 1:
                     self._base = None  # some of its weights may have been left gathered
                 raise
 
@@ -241,7 +245,9 @@ class Worker:
         loaded = time.perf_counter()
         curve: list[Mapping[str, float]] = []
         # What its parents left may be read here and not there: that is said before all begin.
-        inputs = self.team.do(partial(self._inputs, planned, base, states, curve, share))
+        inputs = self.worker_group.run_together(
+            partial(self._inputs, planned, base, states, curve, share)
+        )
         execution = self._execution(planned)
         if self.gpus:
             execution["gpus_per_worker"] = self.gpus
@@ -283,8 +289,8 @@ class Worker:
             execution=Execution(
                 engine=choose_engine(self.engine, offload=self.offload),
                 token_share=share,
-                may_halve=self.team.size == 1,
-                team=self.team,
+                may_halve=self.worker_group.size == 1,
+                worker_group=self.worker_group,
                 checkpoint=self._checkpoint(planned),
             ),
         )
@@ -308,18 +314,18 @@ class Worker:
             gc.collect()  # the old base goes before the new one comes
             self._base_key = planned.base_key
             try:
-                self._base = self.team.do(partial(self._load, planned.cell))
+                self._base = self.worker_group.run_together(partial(self._load, planned.cell))
             except Exception as error:
                 self._load_error = error
                 raise
             files = StateFiles(storage=self._storage)
-            self._states = StateCache(files=files, team=self.team)
+            self._states = StateCache(files=files, worker_group=self.worker_group)
         return self._base, self._states
 
     def _load(self, cell: Cell) -> Base:
         return load_for_engine(
             self.engine,
-            self.site.models[cell.model],
+            self.run_context.models[cell.model],
             dtype=cell.dtype,
             quantization=cell.recipe.quantization,
             device=self.device,
@@ -333,9 +339,9 @@ class Worker:
             threads=self.threads,
             engine=self.engine,
             offload=self.offload,
-            workers=self.team.size,
+            workers=self.worker_group.size,
         )
 
 
 def _nothing() -> None:
-    """What a worker does while the first one of its team writes."""
+    """What a worker does while the first one of its worker group writes."""

@@ -12,9 +12,14 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from trainables.cells.completion import not_ended
-from trainables.cells.planned import Block, Site
-from trainables.cluster.run_folder_check import UNSEEN, UnseenFolder, agreed, unseen
+from trainables.cells.completion import cells_without_outcome
+from trainables.cells.planned import Block, RunContext
+from trainables.cluster.run_folder_check import (
+    UNSEEN,
+    UnreachableRunFolder,
+    check_reachable,
+    first_fault,
+)
 from trainables.cluster.stop import told_to_stop
 from trainables.data.task import SplitTask
 from trainables.distributed.process_store import store_of_group
@@ -56,7 +61,7 @@ def run_block(
     *,
     blocks: Sequence[Block],
     tasks: Mapping[str, SplitTask],
-    site: Site,
+    run_context: RunContext,
     run_one: CellRunner | None,
 ) -> None:
     """Runs one block as a Tune trial, then reports a row for each of its cells.
@@ -65,21 +70,21 @@ def run_block(
         config: Of the trial: the place of its block, and a folder for Ray's own files.
         blocks: All blocks of the study.
         tasks: Task name -> the task with its split.
-        site: Where inputs and outputs are.
+        run_context: Where inputs and outputs are.
         run_one: What runs a cell in a worker; None: the cell's method.
     """
     from ray import tune
 
     block = blocks[config["cells"]["block"]]
-    given = {"block": block, "tasks": tasks, "site": site, "run_one": run_one}
+    given = {"block": block, "tasks": tasks, "site": run_context, "run_one": run_one}
     fault = run_to_the_end(
-        block, open_storage(site.out), lambda: _run_group(block, given, config["scratch"])
+        block, open_storage(run_context.out), lambda: _run_group(block, given, config["scratch"])
     )
     if fault is None:
-        for row in _rows(block, site):
+        for row in _rows(block, run_context):
             tune.report(row)
     else:
-        tune.report({UNSEEN if isinstance(fault, UnseenFolder) else FAULT: str(fault)})
+        tune.report({UNSEEN if isinstance(fault, UnreachableRunFolder) else FAULT: str(fault)})
 
 
 def run_to_the_end(block: Block, storage: Storage, run_group: Callable[[], GroupEnd]) -> str | None:
@@ -93,10 +98,10 @@ def run_to_the_end(block: Block, storage: Storage, run_group: Callable[[], Group
     left, idle = list(block.cells), 0
     while True:
         end = run_group()
-        if isinstance(end.fault, UnseenFolder):
+        if isinstance(end.fault, UnreachableRunFolder):
             return end.fault
         try:
-            still = not_ended(storage, left)
+            still = cells_without_outcome(storage, left)
         except OSError as error:
             return f"the run folder cannot be read: {error}"
         if not still:
@@ -163,9 +168,9 @@ def run_worker(config: Mapping[str, Any]) -> str | None:
     """Runs in every Ray Train worker: runs units of the block, its own or all with the others.
 
     Returns why it stopped early, where the run folder takes nothing any more: if that were raised,
-    Ray Train would start the group again and again. All workers of a team stop so together.
+    Ray Train would start the group again and again. All workers of a worker group stop so together.
     """
-    hidden = agreed(unseen(config["site"]))
+    hidden = first_fault(check_reachable(config["site"]))
     if hidden is not None:
         return hidden
     with told_to_stop(config["site"].token) as must_stop:
@@ -177,14 +182,14 @@ def _run_units(config: Mapping[str, Any], must_stop: Callable[[], bool]) -> str 
 
     from trainables.cells.run import run_cell
     from trainables.cells.worker import Worker
-    from trainables.distributed.worker_group import Team, team_of_process_group
+    from trainables.distributed.worker_group import WorkerGroup, current_worker_group
     from trainables.models.oom import limit_gpu_memory
 
     block: Block = config["block"]
     limit_gpu_memory(block.gpus_per_worker)
     worker = Worker(
         tasks=config["tasks"],
-        site=config["site"],
+        run_context=config["site"],
         device="cuda" if block.gpus_per_worker else "cpu",
         gpus=block.gpus_per_worker,
         threads=block.cpus_per_worker,
@@ -192,7 +197,7 @@ def _run_units(config: Mapping[str, Any], must_stop: Callable[[], bool]) -> str 
         is_leaving=_is_leaving,
         must_stop=must_stop,
         is_first=not dist.is_initialized() or dist.get_rank() == 0,
-        team=team_of_process_group() if block.runs_together else Team(),
+        worker_group=current_worker_group() if block.runs_together else WorkerGroup(),
         engine=block.engine,
         offload=block.offload,
         run_one=config["run_one"] or run_cell,
@@ -240,8 +245,8 @@ def _claims(num_units: int) -> Iterator[int]:
         yield claimed
 
 
-def _rows(block: Block, site: Site) -> Iterator[dict[str, Any]]:
-    storage = open_storage(site.out)
+def _rows(block: Block, run_context: RunContext) -> Iterator[dict[str, Any]]:
+    storage = open_storage(run_context.out)
     for planned in block.cells:
         row: dict[str, Any] = {"cell": planned.id, "name": planned.label}
         try:

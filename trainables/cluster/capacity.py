@@ -72,7 +72,7 @@ class NodeKind:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Growth:
+class ClusterLimits:
     """The nodes that a cluster may have."""
 
     kinds: tuple[NodeKind, ...]
@@ -88,7 +88,7 @@ class Growth:
         return heads + min(sum(kind.count for kind in able) - heads, self.most_workers)
 
 
-def growth(nodes: list[Mapping[str, Any]]) -> Growth:
+def growth(nodes: list[Mapping[str, Any]]) -> ClusterLimits:
     """Returns what the connected cluster may grow to.
 
     Args:
@@ -97,12 +97,14 @@ def growth(nodes: list[Mapping[str, Any]]) -> Growth:
     found = _of_state() or _of_bootstrap_file(nodes) or _of_kubernetes()
     living = tuple(NodeKind(name="", resources=node["Resources"], count=1) for node in nodes)
     if found is None:
-        return Growth(kinds=living)
+        return ClusterLimits(kinds=living)
     heads = tuple(kind for kind in living if HEAD_RESOURCE in kind.resources)
-    return Growth(kinds=(*heads, *found.kinds), most_workers=found.most_workers, is_autoscaled=True)
+    return ClusterLimits(
+        kinds=(*heads, *found.kinds), most_workers=found.most_workers, is_autoscaled=True
+    )
 
 
-def growth_of_config(config: Mapping[str, Any]) -> Growth:
+def growth_of_config(config: Mapping[str, Any]) -> ClusterLimits:
     """Returns the worker types of a `ray up` configuration.
 
     A type without a maximum of its own has the cluster's.
@@ -117,10 +119,10 @@ def growth_of_config(config: Mapping[str, Any]) -> Growth:
         for name, content in config.get("available_node_types", {}).items()
         if name != config.get("head_node_type")
     )
-    return Growth(kinds=kinds, most_workers=most, is_autoscaled=True)
+    return ClusterLimits(kinds=kinds, most_workers=most, is_autoscaled=True)
 
 
-def _of_state() -> Growth | None:
+def _of_state() -> ClusterLimits | None:
     """Returns what a host of Ray has told the cluster that it may grow to."""
     from ray._private.state import state
 
@@ -135,10 +137,10 @@ def _of_state() -> Growth | None:
         )
         for group in config.node_group_configs
     )
-    return Growth(kinds=kinds, is_autoscaled=True)
+    return ClusterLimits(kinds=kinds, is_autoscaled=True)
 
 
-def _of_bootstrap_file(nodes: list[Mapping[str, Any]]) -> Growth | None:
+def _of_bootstrap_file(nodes: list[Mapping[str, Any]]) -> ClusterLimits | None:
     """Returns what the file of `ray up` says, on the head that the cluster is run from."""
     config = configuration_of_head()
     if config is None:
@@ -171,7 +173,7 @@ def configuration_of_head() -> Mapping[str, Any] | None:
     return config
 
 
-def _of_kubernetes() -> Growth | None:
+def _of_kubernetes() -> ClusterLimits | None:
     """Returns what KubeRay's cluster of this pod may grow to, where the pod may ask for it."""
     name = os.environ.get("RAY_CLUSTER_NAME")
     namespace = SERVICE_ACCOUNT / "namespace"
@@ -195,8 +197,12 @@ def describe(kinds: tuple[NodeKind, ...]) -> Iterator[str]:
         yield text if count == 1 else f"{'any number of' if count >= UNLIMITED else count} {text}"
 
 
-def fit(
-    cluster: Growth, *, workers: int | None, cpus_per_worker: int, gpus_per_worker: float | None
+def fit_worker_group(
+    cluster: ClusterLimits,
+    *,
+    workers: int | None,
+    cpus_per_worker: int,
+    gpus_per_worker: float | None,
 ) -> Capacity:
     """Returns how a cluster can hold worker groups, whatever the memory of its head.
 
@@ -226,7 +232,7 @@ def fit(
     )
 
 
-def blocks_of_head(nodes: Sequence[Mapping[str, Any]]) -> int:
+def max_blocks_on_head(nodes: Sequence[Mapping[str, Any]]) -> int:
     """Returns how many blocks the head's memory lets run beside each other, at least one."""
     memory = [
         node["Resources"]["memory"]

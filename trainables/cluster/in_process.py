@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from trainables import stop_signals
-from trainables.cells.planned import Block, Site
+from trainables.cells.planned import Block, RunContext
 from trainables.cells.run import run_cell
 from trainables.cells.worker import CellRunner, Worker
 from trainables.data.task import SplitTask
@@ -17,12 +17,14 @@ from trainables.data.task import SplitTask
 def run_blocks(
     blocks: Sequence[Block],
     tasks: Mapping[str, SplitTask],
-    site: Site,
+    run_context: RunContext,
     *,
     run_one: CellRunner = run_cell,
 ) -> tuple[str, ...]:
     """Runs every block's units in their order; returns no error: none is kept from the caller."""
-    worker = Worker(tasks=tasks, site=site, run_one=run_one, must_stop=stop_signals.is_asked)
+    worker = Worker(
+        tasks=tasks, run_context=run_context, run_one=run_one, must_stop=stop_signals.is_asked
+    )
     for block in blocks:
         worker.run(block.units, range(len(block.units)))
     return ()

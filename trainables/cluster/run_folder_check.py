@@ -11,8 +11,8 @@ import platform
 import time
 from pathlib import Path
 
-from trainables.cells.planned import Site
-from trainables.cluster.capacity import HEAD_RESOURCE, ClusterError, Growth
+from trainables.cells.planned import RunContext
+from trainables.cluster.capacity import HEAD_RESOURCE, ClusterError, ClusterLimits
 from trainables.distributed.process_store import store_of_group
 from trainables.storage import layout
 from trainables.storage.filesystem import Storage, open_storage
@@ -28,13 +28,13 @@ UNSEEN = "unseen_run_folder"
 ADVICE = "give a bucket (s3://, gs://) or a folder on a file system that all nodes share with --out"
 
 
-class UnseenFolder(str):
+class UnreachableRunFolder(str):
     """Why a worker cannot use the run folder: no other start of it could either."""
 
     __slots__ = ()
 
 
-def unseen(site: Site) -> UnseenFolder | None:
+def check_reachable(run_context: RunContext) -> UnreachableRunFolder | None:
     """Returns why this process does not see the driver's run folder; None where it does.
 
     The driver's sign tells: it lies in the folder, and names the sweep.
@@ -42,15 +42,15 @@ def unseen(site: Site) -> UnseenFolder | None:
     Raises:
         OSError: If the folder's bucket does not answer.
     """
-    if site.token is None or _sees(site):
+    if run_context.token is None or _sees(run_context):
         return None
-    return UnseenFolder(
-        f"the node {platform.node()} does not see the run folder {site.out}: the sign of the sweep "
-        f"({layout.LOCK}) is not there. Nothing was run on it; {ADVICE}"
+    return UnreachableRunFolder(
+        f"the node {platform.node()} does not see the run folder {run_context.out}: "
+        f"the sweep's lock ({layout.LOCK}) is not there. Nothing was run on it; {ADVICE}"
     )
 
 
-def agreed(fault: UnseenFolder | None) -> UnseenFolder | None:
+def first_fault(fault: UnreachableRunFolder | None) -> UnreachableRunFolder | None:
     """Returns the first fault of any worker of this process's group, on all of them."""
     import torch.distributed as dist
 
@@ -59,10 +59,10 @@ def agreed(fault: UnseenFolder | None) -> UnseenFolder | None:
         return fault
     store.set(f"sees/{dist.get_rank()}", str(fault or ""))
     found = (bytes(store.get(f"sees/{rank}")).decode() for rank in range(dist.get_world_size()))
-    return next((UnseenFolder(text) for text in found if text), None)
+    return next((UnreachableRunFolder(text) for text in found if text), None)
 
 
-def check_shared(storage: Storage, cluster: Growth) -> None:
+def check_shared(storage: Storage, cluster: ClusterLimits) -> None:
     """Refuses a run folder on a disk of this machine where the cluster starts other machines.
 
     Nodes that are there already look for themselves (`unseen`): they may share the disk.
@@ -84,8 +84,8 @@ def check_shared(storage: Storage, cluster: Growth) -> None:
         )
 
 
-def _sees(site: Site) -> bool:
-    storage = open_storage(site.out)
+def _sees(run_context: RunContext) -> bool:
+    storage = open_storage(run_context.out)
     for look in range(LOOKS):
         if look:
             time.sleep(LOOK_INTERVAL_S)
@@ -93,6 +93,6 @@ def _sees(site: Site) -> bool:
             word = json.loads(storage.read_bytes(layout.LOCK))
         except (FileNotFoundError, ValueError):
             continue
-        if isinstance(word, dict) and word.get("token") == site.token:
+        if isinstance(word, dict) and word.get("token") == run_context.token:
             return True
     return False

@@ -13,7 +13,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 
 from trainables import stop_signals
-from trainables.cells.planned import Site
+from trainables.cells.planned import RunContext
 from trainables.storage import layout
 from trainables.storage.filesystem import open_storage
 
@@ -30,7 +30,7 @@ NAMESPACE = "study-stop"
 class SignalRelay:
     """The driver's side."""
 
-    site: Site
+    run_context: RunContext
     _told_at: float | None = field(init=False, default=None)
     _looked_at: float = field(init=False, default=0.0)
 
@@ -40,17 +40,17 @@ class SignalRelay:
         Raises:
             KeyboardInterrupt: Once none of them has a cell in hand.
         """
-        if not stop_signals.is_asked() or self.site.token is None:
+        if not stop_signals.is_asked() or self.run_context.token is None:
             return
         now = time.monotonic()
         if self._told_at is None:
-            _tell_workers(self.site.token)
+            _tell_workers(self.run_context.token)
             self._told_at = now
         if now - max(self._told_at + NOTICED_S - POLL_S, self._looked_at) < POLL_S:
             return
         self._looked_at = now
         with suppress(OSError):  # a bucket that does not answer now may do so later
-            if not any(open_storage(self.site.out).list(layout.RUNNING)):
+            if not any(open_storage(self.run_context.out).list(layout.RUNNING)):
                 raise KeyboardInterrupt
 
 

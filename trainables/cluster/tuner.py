@@ -14,10 +14,16 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from trainables import stop_signals
-from trainables.cells.planned import Block, Site
+from trainables.cells.planned import Block, RunContext
 from trainables.cluster import stop
 from trainables.cluster.block_trial import FAULT, run_block
-from trainables.cluster.capacity import HEAD_RESOURCE, Capacity, blocks_of_head, fit, growth
+from trainables.cluster.capacity import (
+    HEAD_RESOURCE,
+    Capacity,
+    fit_worker_group,
+    growth,
+    max_blocks_on_head,
+)
 from trainables.cluster.capacity import ClusterError as ClusterError
 from trainables.cluster.head import check_reachable, cluster_of_this_machine, head_watched
 from trainables.cluster.run_folder_check import UNSEEN, check_shared
@@ -57,7 +63,7 @@ its trial, which Tune would try again, but a word in its last row (`ray_block.FA
 
 
 @contextmanager
-def cluster(address: str | None) -> Iterator[None]:
+def connect(address: str | None) -> Iterator[None]:
     """Connects to a Ray cluster, or starts a local one that ends with the block.
 
     Args:
@@ -103,13 +109,13 @@ def capacity(
     import ray
 
     nodes = [node for node in ray.nodes() if node["Alive"]]
-    found = fit(
+    found = fit_worker_group(
         growth(nodes),
         workers=workers,
         cpus_per_worker=cpus_per_worker,
         gpus_per_worker=gpus_per_worker,
     )
-    return replace(found, slots=min(found.slots, blocks_of_head(nodes)))
+    return replace(found, slots=min(found.slots, max_blocks_on_head(nodes)))
 
 
 def check_run_folder(storage: Storage) -> None:
@@ -126,7 +132,7 @@ def check_run_folder(storage: Storage) -> None:
 def run_blocks(
     blocks: Sequence[Block],
     tasks: Mapping[str, SplitTask],
-    site: Site,
+    run_context: RunContext,
     *,
     factors: Sequence[Mapping[str, Any]],
     scratch: str,
@@ -137,7 +143,7 @@ def run_blocks(
     Args:
         blocks: The blocks, at most as many at a time as the cluster has slots.
         tasks: Task name -> the task with its split.
-        site: Where inputs and outputs are.
+        run_context: Where inputs and outputs are.
         factors: For each block, the values of its cells' factors: the trial's config.
         scratch: A folder that all nodes can reach, for Ray's own files.
         run_one: What runs a cell in a worker; None: the cell's method.
@@ -149,7 +155,7 @@ def run_blocks(
     """
     from ray import tune
 
-    given = {"blocks": tuple(blocks), "tasks": dict(tasks), "site": site, "run_one": run_one}
+    given = {"blocks": tuple(blocks), "tasks": dict(tasks), "site": run_context, "run_one": run_one}
     trainable = tune.with_resources(tune.with_parameters(run_block, **given), DRIVER_RESOURCE)
     configs = [{"block": block.index, **row} for block, row in zip(blocks, factors, strict=True)]
     tuner = tune.Tuner(
@@ -161,7 +167,7 @@ def run_blocks(
             storage_path=scratch,
             verbose=0,
             failure_config=tune.FailureConfig(max_failures=TRIAL_FAILURES),
-            stop=_stopper(site),
+            stop=_stopper(run_context),
         ),
     )
     try:
@@ -175,11 +181,11 @@ def run_blocks(
     return (*map(str, results.errors), *(row[FAULT] for row in rows if row.get(FAULT)))
 
 
-def _stopper(site: Site) -> Any:
+def _stopper(run_context: RunContext) -> Any:
     """Returns what ends all trials: where a node does not see the run folder, or after a signal."""
     from ray import tune
 
-    signals = stop.SignalRelay(site=site)
+    signals = stop.SignalRelay(run_context=run_context)
 
     class StopWhereUnseen(tune.Stopper):  # type: ignore[misc]
         """Tune's stopper, asked at every row."""
@@ -200,4 +206,4 @@ def _stopper(site: Site) -> Any:
 def _at_once() -> int:
     import ray
 
-    return blocks_of_head([node for node in ray.nodes() if node["Alive"]])
+    return max_blocks_on_head([node for node in ray.nodes() if node["Alive"]])

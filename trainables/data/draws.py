@@ -7,7 +7,7 @@ from typing import Literal
 
 from pydantic import model_validator
 
-from search_spaces.frozen import Value
+from search_spaces.frozen import FrozenModel
 from search_spaces.levels import Level
 from trainables.data.seeding import draw_id
 
@@ -15,7 +15,7 @@ Use = Literal["train", "validation", "unlabelled", "policy"]
 """What drawn items are for."""
 
 
-class Draw(Value):
+class Draw(FrozenModel):
     """Which items of one level's pool, or of the whole pool, a cell gets for one use."""
 
     task: str
@@ -55,7 +55,7 @@ def _short(bound: float) -> str:
     return repr(bound if isinstance(bound, int) else float(f"{bound:.4g}"))
 
 
-class CellDraws(Value):
+class CellDraws(FrozenModel):
     """All that a cell draws; no item is drawn for two uses."""
 
     labelled: tuple[Draw, ...]

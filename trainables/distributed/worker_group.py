@@ -43,7 +43,7 @@ class GroupBrokenError(Exception):
 
 
 @dataclass(kw_only=True, slots=True)
-class Team:
+class WorkerGroup:
     """One worker's place in a group that runs every cell together; alone by default."""
 
     rank: int = 0
@@ -61,7 +61,7 @@ class Team:
         """Whether this worker writes what the group finds."""
         return self.rank == 0
 
-    def as_first(self, decide: Callable[[], Value]) -> Value:
+    def broadcast_decision(self, decide: Callable[[], Value]) -> Value:
         """Returns what the first worker decides (plain JSON); the others do not ask themselves.
 
         Raises:
@@ -76,9 +76,9 @@ class Team:
             try:
                 value = decide()
             except Exception as error:
-                self._say(key, {"fault": str(error), "is_storage": isinstance(error, OSError)})
+                self._put(key, {"fault": str(error), "is_storage": isinstance(error, OSError)})
                 raise
-            self._say(key, {"value": value})
+            self._put(key, {"value": value})
             return value
         self.store.wait([key], LONGEST_CELL)
         word = json.loads(self.store.get(key))
@@ -87,16 +87,16 @@ class Team:
         decided: Value = word["value"]
         return decided
 
-    def all_say(self, mine: bool) -> bool:
+    def all_agree(self, mine: bool) -> bool:
         """Says whether it is so on every worker; all ask at the same place of their work."""
         if self.size == 1:
             return mine
         key = self._next("question")
-        self._say(f"{key} {self.rank}", {"value": mine})
+        self._put(f"{key} {self.rank}", {"value": mine})
         self.store.wait(self._of_all(key), LONGEST_CELL)
-        return all(self._heard(one)["value"] for one in self._of_all(key))
+        return all(self._get(one)["value"] for one in self._of_all(key))
 
-    def do(self, work: Callable[[], Value]) -> Value:
+    def run_together(self, work: Callable[[], Value]) -> Value:
         """Does the work, and returns what it gives if it went well on every worker.
 
         Raises:
@@ -116,18 +116,18 @@ class Team:
             raise  # said already, by work within this work
         except Exception as error:
             fault, ran_out = f"{type(error).__name__}: {error}", is_out_of_memory(error)
-            self._say(f"{key} {self.rank}", {"fault": fault, "ran_out": ran_out})
+            self._put(f"{key} {self.rank}", {"fault": fault, "ran_out": ran_out})
             self._wait_for_others(key, fault, ran_out=ran_out)
             if not ran_out:
                 self._raise_if_out_of_memory(key)
             raise
         finally:
             self._within, self._turn = outside
-        self._say(f"{key} {self.rank}", {"fault": "", "ran_out": False})
+        self._put(f"{key} {self.rank}", {"fault": "", "ran_out": False})
         self.store.wait(self._of_all(key), LONGEST_CELL)
         self._raise_if_out_of_memory(key)
         for rank, outcome in enumerate(self._of_all(key)):
-            if fault := self._heard(outcome)["fault"]:
+            if fault := self._get(outcome)["fault"]:
                 raise FailedElsewhereError(f"worker {rank + 1} of {self.size}: {fault}")
         return value
 
@@ -143,16 +143,16 @@ class Team:
 
     def _raise_if_out_of_memory(self, key: str) -> None:
         for rank, outcome in enumerate(self._of_all(key)):
-            word = self._heard(outcome)
+            word = self._get(outcome)
             if word["ran_out"]:
                 raise OutOfMemoryElsewhereError(
                     f"worker {rank + 1} of {self.size}: {word['fault']}"
                 )
 
-    def _say(self, key: str, word: Any) -> None:
+    def _put(self, key: str, word: Any) -> None:
         self.store.set(key, json.dumps(word))
 
-    def _heard(self, key: str) -> Any:
+    def _get(self, key: str) -> Any:
         return json.loads(self.store.get(key))
 
     def _of_all(self, key: str) -> list[str]:
@@ -160,17 +160,17 @@ class Team:
 
     def _next(self, what: str) -> str:
         self._turn += 1
-        return f"{self._within}team {what} {self._turn}"
+        return f"{self._within}group {what} {self._turn}"
 
 
-def team_of_process_group() -> Team:
+def current_worker_group() -> WorkerGroup:
     """Returns this worker's place in the default process group; alone where there is none.
 
-    Once a process: teams of one group would take each other's words for their own.
+    Once a process: worker groups of one group would take each other's words for their own.
     """
     import torch.distributed as dist
 
     store = store_of_group()
     if store is None:
-        return Team()
-    return Team(rank=dist.get_rank(), size=dist.get_world_size(), store=store)
+        return WorkerGroup()
+    return WorkerGroup(rank=dist.get_rank(), size=dist.get_world_size(), store=store)

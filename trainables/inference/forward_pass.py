@@ -33,7 +33,7 @@ from trainables.inference.packed_forward import (
     packed_scores,
     plain_scores,
 )
-from trainables.inference.packing import Batch, build_batch, explode, plan_batches
+from trainables.inference.packing import PackedBatch, build_batch, explode, plan_batches
 from trainables.inference.scoring import default_token_budget, find_packing_fault
 from trainables.inference.tokenization import TokenizedItems, tokenize_items
 from trainables.models.loading import Base
@@ -71,7 +71,7 @@ def count_layers(model: PreTrainedModel) -> int:
     return int(model.config.get_text_config().num_hidden_layers)
 
 
-def run_task_pass(
+def run_forward(
     base: Base,
     items: Sequence[Item],
     prompt: Questions,
@@ -150,7 +150,7 @@ def _run(
     scores = torch.zeros(starts[-1], dtype=torch.float64)
     if not tokenized.items or not (layers or with_scores):
         return {layer: torch.empty(0, 0) for layer in layers}, scores
-    with torch.inference_mode(), _taking(base.model, layers, tokenized) as taken:
+    with torch.inference_mode(), _capture_hidden_states(base.model, layers, tokenized) as taken:
         for indices in plan_batches(tokenized, token_budget):
             batch = build_batch(tokenized, indices, base.device, keep_last=True)
             taken.clear()
@@ -167,7 +167,7 @@ def _run(
 
 
 def _forward(
-    model: PreTrainedModel, batch: Batch, with_scores: bool, *, packed: bool
+    model: PreTrainedModel, batch: PackedBatch, with_scores: bool, *, packed: bool
 ) -> Tensor | None:
     if with_scores:
         return packed_scores(model, batch, SharedPrefix()) if packed else plain_scores(model, batch)
@@ -181,7 +181,7 @@ def _forward(
 
 
 @contextmanager
-def _taking(
+def _capture_hidden_states(
     model: PreTrainedModel, layers: Sequence[int], tokenized: TokenizedItems
 ) -> Iterator[dict[int, Tensor]]:
     """Yields what each forward fills: layer -> states, [B, T, H]."""

@@ -19,8 +19,8 @@ from torch import Tensor
 
 from trainables.data.items import Item
 from trainables.data.seeding import ids_hash
-from trainables.distributed.worker_group import Team
-from trainables.inference.forward_pass import Questions, count_layers, run_task_pass
+from trainables.distributed.worker_group import WorkerGroup
+from trainables.inference.forward_pass import Questions, count_layers, run_forward
 from trainables.inference.hidden_state_files import (
     InvalidStatesError,
     LayerStates,
@@ -115,7 +115,7 @@ class StateCache:
 
     files: StateFiles | None = None
     """Where states outlive the process; None: nowhere."""
-    team: Team = field(default_factory=Team)
+    worker_group: WorkerGroup = field(default_factory=WorkerGroup)
     """The workers that extract them together: all take them from a file, or none does."""
     fits: dict[str, Any] = field(default_factory=dict)
     """Probes that were solved beside others of their draw, until their own cells ask for them."""
@@ -225,13 +225,13 @@ class StateCache:
         missing = [layer for layer in layers if layer not in kept]
         if not items or not (missing or with_scores):
             return
-        result = run_task_pass(
+        result = run_forward(
             base, items, prompt, layers=missing, with_scores=with_scores, token_budget=token_budget
         )
         counts = result.counts
         for layer in missing:
             states = LayerStates(state_AH=result.states[layer], counts=counts, notes=result.notes)
-            is_mine = to_file and self.team.is_first
+            is_mine = to_file and self.worker_group.is_first
             unwritten = files.write(names[layer], states) if files and is_mine else None
             said = (*result.notes, *faults.get(layer, ()), *filter(None, [unwritten]))
             kept[layer] = LayerStates(state_AH=states.state_AH, counts=counts, notes=said)
@@ -254,7 +254,7 @@ class StateCache:
                 found = files.read(names[layer], ids)
             except InvalidStatesError as error:
                 faults[layer], found = (f"states extracted again: {error}",), None
-            if self.team.all_say(found is not None) and found is not None:
+            if self.worker_group.all_agree(found is not None) and found is not None:
                 kept[layer] = found
         return faults
 

@@ -40,7 +40,7 @@ def check_scoring(scoring: str, *, has_domain: bool) -> None:
         )
 
 
-def rescale(
+def normalize_scores(
     sums: Sequence[NDArray[np.float64]],
     tokenized: TokenizedItems,
     scoring: str,

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 from transformers.cache_utils import Cache, DynamicLayer
 
-from trainables.inference.packing import Batch, attention_mask, build_batch
+from trainables.inference.packing import PackedBatch, attention_mask, build_batch
 from trainables.inference.tokenization import TokenizedItem, TokenizedItems
 
 FULL, SLIDING = "full_attention", "sliding_attention"
@@ -32,7 +32,7 @@ def layer_kinds(model: PreTrainedModel) -> list[str]:
     return [FULL if getattr(config, "sliding_window", None) is None else SLIDING]
 
 
-def packed_scores(model: PreTrainedModel, batch: Batch, shared: SharedPrefix) -> Tensor:
+def packed_scores(model: PreTrainedModel, batch: PackedBatch, shared: SharedPrefix) -> Tensor:
     """Returns the summed log-probability of each answer, [A], differentiable."""
     with answer_positions(model, batch.source_N):
         output = model(
@@ -45,7 +45,7 @@ def packed_scores(model: PreTrainedModel, batch: Batch, shared: SharedPrefix) ->
     return _sum_scored(output.logits[0], batch)
 
 
-def plain_scores(model: PreTrainedModel, batch: Batch) -> Tensor:
+def plain_scores(model: PreTrainedModel, batch: PackedBatch) -> Tensor:
     """Returns the summed log-probability of each row's one answer, [A], differentiable."""
     with answer_positions(model, batch.source_N):
         output = model(
@@ -57,7 +57,7 @@ def plain_scores(model: PreTrainedModel, batch: Batch) -> Tensor:
 
 
 def packed_mask(
-    model: PreTrainedModel, batch: Batch, num_shared: int
+    model: PreTrainedModel, batch: PackedBatch, num_shared: int
 ) -> Tensor | dict[str, Tensor]:
     """Returns the additive mask; per kind of layer where a window matters and kinds differ."""
 
@@ -86,7 +86,7 @@ def masks_by_kind(
     return {SLIDING: make_mask(window), FULL: make_mask(None)}
 
 
-def _sum_scored(logit_NV: Tensor, batch: Batch) -> Tensor:
+def _sum_scored(logit_NV: Tensor, batch: PackedBatch) -> Tensor:
     normalizer_N = torch.logsumexp(logit_NV, dim=-1)
     logit_AS = logit_NV[batch.predictor_AS, batch.target_AS]
     log_prob_AS = logit_AS - normalizer_N[batch.predictor_AS]

@@ -27,7 +27,7 @@ MAX_KEYS_PER_TOKEN = 16
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Batch:
+class PackedBatch:
     """Rows of items and where their answers' predictions stand."""
 
     indices: tuple[int, ...]
@@ -89,7 +89,7 @@ def build_batch(
     device: torch.device,
     *,
     keep_last: bool = False,
-) -> Batch:
+) -> PackedBatch:
     """Returns the rows of the items; with `keep_last`, every answer's last token is in them."""
     rows = [_lay_out(tokenized.items[index], len(tokenized.shared), keep_last) for index in indices]
     width = max(len(row.tokens) for row in rows)
@@ -106,7 +106,7 @@ def build_batch(
             targets.append(tokens + [FILLER] * missing)
             is_scored.append([True] * len(tokens) + [False] * missing)
     source_N, predictor_AS = torch.unique(torch.tensor(predictors), return_inverse=True)
-    return Batch(
+    return PackedBatch(
         indices=tuple(indices),
         num_answers=tuple(len(row.targets) for row in rows),
         token_BT=_pad([row.tokens for row in rows], width, FILLER).to(device),
@@ -163,7 +163,9 @@ def _pad(rows: Sequence[list[int]], width: int, filler: int) -> Tensor:
     return torch.tensor([row + [filler] * (width - len(row)) for row in rows])
 
 
-def attention_mask(batch: Batch, num_shared: int, window: int | None, dtype: torch.dtype) -> Tensor:
+def attention_mask(
+    batch: PackedBatch, num_shared: int, window: int | None, dtype: torch.dtype
+) -> Tensor:
     """Returns what is added to attention scores, [B, 1, T, K]: 0, or the least number of the dtype.
 
     Args:

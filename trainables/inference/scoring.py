@@ -25,7 +25,7 @@ from transformers import PreTrainedModel
 from transformers import PreTrainedTokenizerFast as Tokenizer
 
 from trainables.distributed.sharded_model import first_workers
-from trainables.inference.normalization import check_scoring, rescale, tokenize_domain
+from trainables.inference.normalization import check_scoring, normalize_scores, tokenize_domain
 from trainables.inference.packed_forward import (
     FULL,
     SLIDING,
@@ -127,10 +127,10 @@ def score_items(
     check_scoring(scoring, has_domain=domain is not None)
     scored = score_tokens(model, tokenized, token_budget=token_budget)
     if scoring != "pmi" or domain is None:
-        return replace(scored, log_probs=rescale(scored.log_probs, tokenized, scoring))
+        return replace(scored, log_probs=normalize_scores(scored.log_probs, tokenized, scoring))
     beside = score_tokens(model, domain, token_budget=token_budget)
     return ScoredItems(
-        log_probs=rescale(scored.log_probs, tokenized, scoring, beside.log_probs),
+        log_probs=normalize_scores(scored.log_probs, tokenized, scoring, beside.log_probs),
         notes=tuple(dict.fromkeys((*scored.notes, *beside.notes))),
     )
 

@@ -32,7 +32,7 @@ class Generation:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class StopRule:
+class StoppingCriteria:
     """When a text is done."""
 
     max_new_tokens: int
@@ -54,7 +54,7 @@ class StopRule:
         return min([*ends, *([match.end()] if match else [])], default=None)
 
 
-class GrowingText:
+class GeneratedSequence:
     """A text to which a model appends tokens."""
 
     def __init__(self, tokenizer: Tokenizer, prompt: Sequence[int]) -> None:
@@ -65,7 +65,7 @@ class GrowingText:
         self.text = ""
         self.stopped: Literal["stop", "eos", "budget"] | None = None
 
-    def add(self, token: int, rule: StopRule, ends: frozenset[int]) -> None:
+    def add(self, token: int, rule: StoppingCriteria, ends: frozenset[int]) -> None:
         """Appends a token and sees whether the text is done."""
         self.tokens.append(token)
         if token in ends:

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from contextlib import AbstractContextManager
 
 from search_spaces.recipes import FullFineTuning, InContext, LinearProbe, QLoRA
-from trainables.methods.base.consensus import answering_alike
-from trainables.methods.base.interface import Example, Fitted, Setting, TrainedState
+from trainables.methods.base.consensus import broadcast_answers
+from trainables.methods.base.interface import CellContext, Example, FittedMethod, TrainedState
 from trainables.methods.full_fine_tuning import fitted_weights, restored_weights
 from trainables.methods.in_context import fitted_prompt, restored_prompt
 from trainables.methods.linear_probe import fitted_probe, restored_probe
@@ -16,9 +16,9 @@ from trainables.methods.zero_shot import untrained
 from trainables.models.loading import Base
 
 __all__ = [
+    "CellContext",
     "Example",
-    "Fitted",
-    "Setting",
+    "FittedMethod",
     "TrainedState",
     "fit",
     "restore",
@@ -26,18 +26,18 @@ __all__ = [
 
 
 def fit(
-    setting: Setting,
+    context: CellContext,
     base: Base,
     examples: Sequence[Example],
     *,
     start: TrainedState | None = None,
-) -> AbstractContextManager[Fitted]:
+) -> AbstractContextManager[FittedMethod]:
     """Uses the examples as the cell's method does; the base is as it was when the context ends.
 
     Equal arguments give equal bytes, whatever ran before in this process.
 
     Args:
-        setting: Of the cell.
+        context: Of the cell.
         base: The cell's base model, in the quantization of its recipe.
         examples: Labelled items in draw order; none for zero-shot.
         start: Weights to train on from, of an earlier fit; None: from the base.
@@ -46,37 +46,41 @@ def fit(
         ValueError: If an item does not fit into the model's context.
         TrainingError: If a training cannot go on; names the update and the items.
     """
-    return answering_alike(_fit(setting, base, examples, start), setting.execution.team)
+    return broadcast_answers(_fit(context, base, examples, start), context.execution.worker_group)
 
 
 def _fit(
-    setting: Setting, base: Base, examples: Sequence[Example], start: TrainedState | None
-) -> AbstractContextManager[Fitted]:
-    recipe = setting.cell.recipe
+    context: CellContext, base: Base, examples: Sequence[Example], start: TrainedState | None
+) -> AbstractContextManager[FittedMethod]:
+    recipe = context.cell.recipe
     if isinstance(recipe, InContext):
-        return fitted_prompt(setting, base, examples)
+        return fitted_prompt(context, base, examples)
     if isinstance(recipe, LinearProbe):
-        return fitted_probe(setting, recipe, base, examples)
+        return fitted_probe(context, recipe, base, examples)
     if isinstance(recipe, QLoRA):
-        return fitted_adapter(setting, recipe, base, examples, start=start)
+        return fitted_adapter(context, recipe, base, examples, start=start)
     if isinstance(recipe, FullFineTuning):
-        return fitted_weights(setting, recipe, base, examples, start=start)
-    return untrained(setting, base)
+        return fitted_weights(context, recipe, base, examples, start=start)
+    return untrained(context, base)
 
 
-def restore(setting: Setting, base: Base, state: TrainedState) -> AbstractContextManager[Fitted]:
+def restore(
+    context: CellContext, base: Base, state: TrainedState
+) -> AbstractContextManager[FittedMethod]:
     """Puts an earlier fit's state back on the base: it answers byte for byte as it did."""
-    return answering_alike(_restore(setting, base, state), setting.execution.team)
+    return broadcast_answers(_restore(context, base, state), context.execution.worker_group)
 
 
-def _restore(setting: Setting, base: Base, state: TrainedState) -> AbstractContextManager[Fitted]:
-    recipe = setting.cell.recipe
+def _restore(
+    context: CellContext, base: Base, state: TrainedState
+) -> AbstractContextManager[FittedMethod]:
+    recipe = context.cell.recipe
     if isinstance(recipe, InContext):
-        return restored_prompt(setting, base, state)
+        return restored_prompt(context, base, state)
     if isinstance(recipe, LinearProbe):
-        return restored_probe(setting, recipe, base, state)
+        return restored_probe(context, recipe, base, state)
     if isinstance(recipe, QLoRA):
-        return restored_adapter(setting, recipe, base, state)
+        return restored_adapter(context, recipe, base, state)
     if isinstance(recipe, FullFineTuning):
-        return restored_weights(setting, recipe, base, state)
-    return untrained(setting, base)
+        return restored_weights(context, recipe, base, state)
+    return untrained(context, base)

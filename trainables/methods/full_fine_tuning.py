@@ -13,18 +13,24 @@ from search_spaces.recipes import FullFineTuning
 from trainables.data.items import Item
 from trainables.distributed.sharded_model import held, whole_weights, write_weights
 from trainables.methods.base.answering import answer_questions
-from trainables.methods.base.interface import Answers, Example, Fitted, Setting, TrainedState
-from trainables.methods.training.loop import make_objective, train, with_watcher
+from trainables.methods.base.interface import (
+    Answers,
+    CellContext,
+    Example,
+    FittedMethod,
+    TrainedState,
+)
+from trainables.methods.training.loop import make_objective, train, with_epoch_callback
 from trainables.models.loading import Base
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Tuned:
-    setting: Setting
+    context: CellContext
     base: Base
 
     def answer(self, items: Sequence[Item]) -> Answers:
-        return answer_questions(self.setting, self.base, items)
+        return answer_questions(self.context, self.base, items)
 
     def state(self) -> TrainedState:
         return whole_weights(self.base.model)
@@ -32,24 +38,24 @@ class _Tuned:
 
 @contextmanager
 def fitted_weights(
-    setting: Setting,
+    context: CellContext,
     recipe: FullFineTuning,
     base: Base,
     examples: Sequence[Example],
     *,
     start: TrainedState | None,
-) -> Iterator[Fitted]:
+) -> Iterator[FittedMethod]:
     """Yields the base with all its weights trained on the examples."""
     with _own_weights(base):
         if start is not None:
             write_weights(base.model, start)
         parameters = list(base.model.parameters())
-        objective = make_objective(setting, recipe, base, examples)
-        fitted = _Tuned(setting=setting, base=base)
-        watched = with_watcher(setting, recipe, len(examples), fitted)
+        objective = make_objective(context, recipe, base, examples)
+        fitted = _Tuned(context=context, base=base)
+        watched = with_epoch_callback(context, recipe, len(examples), fitted)
         with (
             _trainable(parameters),
-            setting.execution.engine(base.model, parameters, recipe) as engine,
+            context.execution.engine(base.model, parameters, recipe) as engine,
         ):
             train(watched, recipe, base, examples, objective, engine)
             yield fitted
@@ -57,13 +63,13 @@ def fitted_weights(
 
 @contextmanager
 def restored_weights(
-    setting: Setting, recipe: FullFineTuning, base: Base, state: TrainedState
-) -> Iterator[Fitted]:
+    context: CellContext, recipe: FullFineTuning, base: Base, state: TrainedState
+) -> Iterator[FittedMethod]:
     """Yields the base with the weights of an earlier fit."""
     del recipe  # the weights say it all; the signature is that of every method
     with _own_weights(base):
         write_weights(base.model, state)
-        yield _Tuned(setting=setting, base=base)
+        yield _Tuned(context=context, base=base)
 
 
 @contextmanager

@@ -21,7 +21,13 @@ from trainables.inference.scoring import max_positions
 from trainables.inference.tokenization import TokenizedItems, common_length, tokenize_items
 from trainables.methods.base.answering import score_answers, tokenize_questions
 from trainables.methods.base.chain_of_thought import generate_answers
-from trainables.methods.base.interface import Answers, Example, Fitted, Setting, TrainedState
+from trainables.methods.base.interface import (
+    Answers,
+    CellContext,
+    Example,
+    FittedMethod,
+    TrainedState,
+)
 from trainables.models.loading import Base
 
 STATE = "examples"
@@ -30,7 +36,7 @@ STATE = "examples"
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Prompted:
-    setting: Setting
+    context: CellContext
     base: Base
     examples: tuple[tuple[Item, int], ...]
 
@@ -44,8 +50,8 @@ class _Prompted:
 
         Both stand behind the examples and the question.
         """
-        if self.setting.cell.recipe.reasoning is not None:
-            return generate_answers(self.setting, self.base, items, self.examples)
+        if self.context.cell.recipe.reasoning is not None:
+            return generate_answers(self.context, self.base, items, self.examples)
         log_probs: list[NDArray[np.float64]] = [np.empty(0)] * len(items)
         notes: list[str] = []
         num_kept: Counter[int] = Counter()
@@ -61,7 +67,7 @@ class _Prompted:
                 if len(chosen) < len(waiting):
                     tokenized = self._tokenize(found, kept)
                 shown = self.examples[:kept]
-                scored = score_answers(self.setting, self.base, found, tokenized, shown)
+                scored = score_answers(self.context, self.base, found, tokenized, shown)
                 notes += [note for note in scored.notes if note not in notes]
                 for index, scores in zip(chosen, scored.log_probs, strict=True):
                     log_probs[index] = scores
@@ -70,7 +76,7 @@ class _Prompted:
         return Answers(log_probs=log_probs, notes=(*notes, *self._drop_notes(num_kept)))
 
     def _tokenize(self, items: Sequence[Item], kept: int) -> TokenizedItems:
-        prompt = self.setting.prompt
+        prompt = self.context.prompt
         if kept == 0:
             # Names an item that fits nowhere.
             return tokenize_questions(self.base, items, prompt)
@@ -99,17 +105,21 @@ class _Prompted:
 
 
 @contextmanager
-def fitted_prompt(setting: Setting, base: Base, examples: Sequence[Example]) -> Iterator[Fitted]:
+def fitted_prompt(
+    context: CellContext, base: Base, examples: Sequence[Example]
+) -> Iterator[FittedMethod]:
     """Yields the base model behind a prompt with the examples, in their order."""
     shown = tuple((example.item, example.answer) for example in examples)
-    yield _Prompted(setting=setting, base=base, examples=shown)
+    yield _Prompted(context=context, base=base, examples=shown)
 
 
 @contextmanager
-def restored_prompt(setting: Setting, base: Base, state: TrainedState) -> Iterator[Fitted]:
+def restored_prompt(
+    context: CellContext, base: Base, state: TrainedState
+) -> Iterator[FittedMethod]:
     """Yields the base model behind the prompt of an earlier fit."""
     rows = json.loads(bytes(state[STATE].tolist()).decode())
     shown = tuple(
         (Item(**{**item, "choices": tuple(item["choices"])}), answer) for item, answer in rows
     )
-    yield _Prompted(setting=setting, base=base, examples=shown)
+    yield _Prompted(context=context, base=base, examples=shown)

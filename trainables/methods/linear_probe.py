@@ -18,7 +18,13 @@ from trainables.data.items import Item, data_hash
 from trainables.inference.hidden_states import TaskStates
 from trainables.inference.scoring import default_token_budget
 from trainables.methods.base.answering import state_key
-from trainables.methods.base.interface import Answers, Example, Fitted, Setting, TrainedState
+from trainables.methods.base.interface import (
+    Answers,
+    CellContext,
+    Example,
+    FittedMethod,
+    TrainedState,
+)
 from trainables.methods.probes.conditional_logit import LogitFit, fit_path
 from trainables.methods.probes.gradient_descent import fit_sgd
 from trainables.methods.probes.logit_problem import smooth_targets
@@ -32,7 +38,7 @@ vary: a feature that hardly varies over the training items would else blow up on
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Probed:
-    setting: Setting
+    context: CellContext
     recipe: LinearProbe
     base: Base
     mean_F: Tensor
@@ -41,7 +47,7 @@ class _Probed:
 
     def answer(self, items: Sequence[Item]) -> Answers:
         """Returns the log-softmax of the probe's scores of each item's choices."""
-        states = _states(self.setting, self.recipe, self.base, items)
+        states = _states(self.context, self.recipe, self.base, items)
         row_RF, counts = states.of(items, self.recipe.layers)
         score_R = (row_RF - self.mean_F) / self.std_F @ self.weight_F
         score_IC, is_choice_IC = _stack(score_R[:, None], counts)
@@ -57,17 +63,17 @@ class _Probed:
 
 @contextmanager
 def fitted_probe(
-    setting: Setting, recipe: LinearProbe, base: Base, examples: Sequence[Example]
-) -> Iterator[Fitted]:
+    context: CellContext, recipe: LinearProbe, base: Base, examples: Sequence[Example]
+) -> Iterator[FittedMethod]:
     """Yields a probe fitted to the examples."""
     items = [example.item for example in examples]
-    row_RF, counts = _states(setting, recipe, base, items).of(items, recipe.layers)
+    row_RF, counts = _states(context, recipe, base, items).of(items, recipe.layers)
     mean_F, std_F = _statistics(row_RF)
     feature_ICF, is_choice_IC = _stack((row_RF - mean_F) / std_F, counts)
-    fit = _fit(setting, recipe, feature_ICF, is_choice_IC, examples)
-    setting.log({"step": float(fit.num_steps), "loss": fit.loss})
+    fit = _fit(context, recipe, feature_ICF, is_choice_IC, examples)
+    context.log({"step": float(fit.num_steps), "loss": fit.loss})
     yield _Probed(
-        setting=setting,
+        context=context,
         recipe=recipe,
         base=base,
         mean_F=mean_F,
@@ -77,7 +83,7 @@ def fitted_probe(
 
 
 def _fit(
-    setting: Setting,
+    context: CellContext,
     recipe: LinearProbe,
     feature_ICF: Tensor,
     is_choice_IC: Tensor,
@@ -89,16 +95,16 @@ def _fit(
     target_IC = smooth_targets(answer_I, is_choice_IC, smoothing_I[:, None])
     weight_I = torch.tensor([example.weight for example in examples], dtype=torch.float64)
     if recipe.solver == "paper":
-        names = ("probe", *setting.names)
+        names = ("probe", *context.names)
         return fit_sgd(feature_ICF, is_choice_IC, target_IC, weight_I=weight_I, names=names)
-    penalties = sorted({recipe.l2, *setting.probe_l2})
-    if setting.execution.token_share < 1.0:
+    penalties = sorted({recipe.l2, *context.probe_l2})
+    if context.execution.token_share < 1.0:
         # Its states are those of smaller batches: no sibling may be given a fit to them.
         return _solve(feature_ICF, is_choice_IC, target_IC, [recipe.l2], weight_I)[0]
-    fits, own = setting.states.fits, cell_id(setting.cell)
+    fits, own = context.states.fits, cell_id(context.cell)
     if own not in fits:
         found = _solve_each(feature_ICF, is_choice_IC, target_IC, penalties, weight_I)
-        fits |= {cell_id(_with_l2(setting.cell, l2)): fit for l2, fit in found.items()}
+        fits |= {cell_id(_with_l2(context.cell, l2)): fit for l2, fit in found.items()}
     fit: LogitFit | RuntimeError = fits.pop(own)
     if isinstance(fit, RuntimeError):
         raise fit
@@ -148,11 +154,11 @@ def _with_l2(cell: Cell, l2: float) -> Cell:
 
 @contextmanager
 def restored_probe(
-    setting: Setting, recipe: LinearProbe, base: Base, state: TrainedState
-) -> Iterator[Fitted]:
+    context: CellContext, recipe: LinearProbe, base: Base, state: TrainedState
+) -> Iterator[FittedMethod]:
     """Yields the probe of an earlier fit."""
     yield _Probed(
-        setting=setting,
+        context=context,
         recipe=recipe,
         base=base,
         mean_F=state["mean"],
@@ -161,23 +167,25 @@ def restored_probe(
     )
 
 
-def _states(setting: Setting, recipe: LinearProbe, base: Base, items: Sequence[Item]) -> TaskStates:
+def _states(
+    context: CellContext, recipe: LinearProbe, base: Base, items: Sequence[Item]
+) -> TaskStates:
     """Returns states that hold the items: the task's, or those of items in another form.
 
     Unlabelled items have their choices in an order of their own, and trivial examples are no items
     of the task.
     """
-    known = {item.id: item for item in setting.items}
+    known = {item.id: item for item in context.items}
     has_others = any(not _is_same(known.get(item.id), item) for item in items)
-    return setting.states.get(
+    return context.states.get(
         base,
-        items if has_others else setting.items,
-        setting.prompt,
-        key=state_key(setting, data_hash(items) if has_others else setting.cell.data_hash),
+        items if has_others else context.items,
+        context.prompt,
+        key=state_key(context, data_hash(items) if has_others else context.cell.data_hash),
         layers=recipe.layers,
-        test=() if has_others else setting.test,
+        test=() if has_others else context.test,
         to_file=not has_others,
-        token_budget=setting.execution.tokens(default_token_budget(base.model)),
+        token_budget=context.execution.tokens(default_token_budget(base.model)),
     )
 
 

@@ -12,16 +12,22 @@ from search_spaces.recipes import QLoRA
 from trainables.data.items import Item
 from trainables.data.seeding import seed_of
 from trainables.methods.base.answering import answer_questions
-from trainables.methods.base.interface import Answers, Example, Fitted, Setting, TrainedState
+from trainables.methods.base.interface import (
+    Answers,
+    CellContext,
+    Example,
+    FittedMethod,
+    TrainedState,
+)
 from trainables.methods.training.adapters import Adapter, adapter_on, own_randomness
-from trainables.methods.training.loop import make_objective, train, with_watcher
+from trainables.methods.training.loop import make_objective, train, with_epoch_callback
 from trainables.methods.training.reward_head import RewardHead, answer_with_head, fresh_head
 from trainables.models.loading import Base
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Adapted:
-    setting: Setting
+    context: CellContext
     base: Base
     adapter: Adapter
     head: RewardHead | None
@@ -29,8 +35,8 @@ class _Adapted:
     def answer(self, items: Sequence[Item]) -> Answers:
         with self.adapter.without_dropout(), self.adapter.merged():
             if self.head is not None:
-                return answer_with_head(self.setting, self.base, self.head, items)
-            return answer_questions(self.setting, self.base, items)
+                return answer_with_head(self.context, self.base, self.head, items)
+            return answer_questions(self.context, self.base, items)
 
     def state(self) -> TrainedState:
         head = {} if self.head is None else self.head.state()
@@ -39,27 +45,27 @@ class _Adapted:
 
 @contextmanager
 def fitted_adapter(
-    setting: Setting,
+    context: CellContext,
     recipe: QLoRA,
     base: Base,
     examples: Sequence[Example],
     *,
     start: TrainedState | None,
-) -> Iterator[Fitted]:
+) -> Iterator[FittedMethod]:
     """Yields the base with an adapter that was trained on the examples."""
-    with adapter_on(base, recipe, seed_of("adapter", *setting.names)) as adapter:
-        head = _head(setting, recipe, base)
+    with adapter_on(base, recipe, seed_of("adapter", *context.names)) as adapter:
+        head = _head(context, recipe, base)
         if start is not None:
             _load(adapter, head, start)
         parameters: list[nn.Parameter] = list(adapter.parameters)
         if head is not None:
             parameters.append(head.weight_H)
         score = None if head is None else head.scores
-        objective = make_objective(setting, recipe, base, examples, score)
-        fitted = _Adapted(setting=setting, base=base, adapter=adapter, head=head)
-        watched = with_watcher(setting, recipe, len(examples), fitted)
-        with setting.execution.engine(base.model, parameters, recipe) as engine:
-            seed = seed_of("dropout", *setting.names)
+        objective = make_objective(context, recipe, base, examples, score)
+        fitted = _Adapted(context=context, base=base, adapter=adapter, head=head)
+        watched = with_epoch_callback(context, recipe, len(examples), fitted)
+        with context.execution.engine(base.model, parameters, recipe) as engine:
+            seed = seed_of("dropout", *context.names)
             with own_randomness(base.device, seed), adapter.training():
                 train(watched, recipe, base, examples, objective, engine)
             yield fitted
@@ -67,19 +73,19 @@ def fitted_adapter(
 
 @contextmanager
 def restored_adapter(
-    setting: Setting, recipe: QLoRA, base: Base, state: TrainedState
-) -> Iterator[Fitted]:
+    context: CellContext, recipe: QLoRA, base: Base, state: TrainedState
+) -> Iterator[FittedMethod]:
     """Yields the base with the adapter of an earlier fit."""
     with adapter_on(base, recipe, 0) as adapter:
-        head = _head(setting, recipe, base)
+        head = _head(context, recipe, base)
         _load(adapter, head, state)
-        yield _Adapted(setting=setting, base=base, adapter=adapter, head=head)
+        yield _Adapted(context=context, base=base, adapter=adapter, head=head)
 
 
-def _head(setting: Setting, recipe: QLoRA, base: Base) -> RewardHead | None:
+def _head(context: CellContext, recipe: QLoRA, base: Base) -> RewardHead | None:
     if recipe.head == "language model":
         return None
-    return fresh_head(base, seed_of("reward head", *setting.names))
+    return fresh_head(base, seed_of("reward head", *context.names))
 
 
 def _load(adapter: Adapter, head: RewardHead | None, state: TrainedState) -> None:

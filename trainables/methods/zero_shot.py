@@ -11,28 +11,28 @@ from torch import Tensor
 from trainables.data.items import Item
 from trainables.inference.scoring import default_token_budget
 from trainables.methods.base.answering import answer_questions, state_key
-from trainables.methods.base.interface import Answers, Fitted, Setting
+from trainables.methods.base.interface import Answers, CellContext, FittedMethod
 from trainables.models.loading import Base
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Untrained:
-    setting: Setting
+    context: CellContext
     base: Base
 
     def answer(self, items: Sequence[Item]) -> Answers:
-        setting = self.setting
-        recipe = setting.cell.recipe
-        if recipe.reasoning is not None or recipe.scoring != "sum" or tuple(items) != setting.test:
-            return answer_questions(setting, self.base, items)
+        context = self.context
+        recipe = context.cell.recipe
+        if recipe.reasoning is not None or recipe.scoring != "sum" or tuple(items) != context.test:
+            return answer_questions(context, self.base, items)
         # Always this way, whether probes run or not: it is their pass over the test items too.
-        scored = setting.states.scores(
+        scored = context.states.scores(
             self.base,
             items,
-            setting.prompt,
-            key=state_key(setting, setting.cell.data_hash),
-            layers=setting.probe_layers,
-            token_budget=setting.execution.tokens(default_token_budget(self.base.model)),
+            context.prompt,
+            key=state_key(context, context.cell.data_hash),
+            layers=context.probe_layers,
+            token_budget=context.execution.tokens(default_token_budget(self.base.model)),
         )
         return Answers(log_probs=scored.log_probs, notes=scored.notes)
 
@@ -41,6 +41,6 @@ class _Untrained:
 
 
 @contextmanager
-def untrained(setting: Setting, base: Base) -> Iterator[Fitted]:
+def untrained(context: CellContext, base: Base) -> Iterator[FittedMethod]:
     """Yields the base model as it is."""
-    yield _Untrained(setting=setting, base=base)
+    yield _Untrained(context=context, base=base)

@@ -53,7 +53,7 @@ def is_out_of_memory(error: BaseException) -> bool:
     return isinstance(error, RuntimeError) and any(message in text for message in MESSAGES)
 
 
-def halve_until_it_fits(
+def find_executable_batch_size(
     work: Callable[[float], Result], share: float, device: torch.device
 ) -> tuple[Result, float]:
     """Returns what the work gives, and the share of the usual batch that it took.

@@ -15,7 +15,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from trainables.self_training.answer_classes import classes_of, shared_texts
 from trainables.self_training.easiness import easiest_of_the_hard
-from trainables.self_training.round_labels import Finding, PoolLabels, RoundLabels
+from trainables.self_training.round_labels import DetectorResult, PoolLabels, RoundLabels
 
 LOWEST_ENTROPY = 0.8
 """Of the selected labels over classes, as a share of its maximum. Canonical order puts the right
@@ -58,7 +58,7 @@ in the probabilities; where it is large they cancel what the model knows too, an
 
 def detect(
     rounds: Sequence[RoundLabels], hardness: Mapping[str, float], levels: Mapping[str, str]
-) -> tuple[Finding, ...]:
+) -> tuple[DetectorResult, ...]:
     """Returns all findings on the rounds so far.
 
     Args:
@@ -79,7 +79,7 @@ def detect(
     return (*found, easiest_of_the_hard(rounds, hardness, levels)) if hardness else found
 
 
-def entropy_collapse(rounds: Sequence[RoundLabels]) -> Finding:
+def entropy_collapse(rounds: Sequence[RoundLabels]) -> DetectorResult:
     """Entropy of the last round's selected labels over classes, as a share of its maximum.
 
     A class is a text where all items of the pool share their texts, else a position. Labels count
@@ -113,10 +113,12 @@ def entropy_collapse(rounds: Sequence[RoundLabels]) -> Finding:
             f"entropy is {value:.2f} of its maximum (warned below {LOWEST_ENTROPY}); the model may "
             f"answer by {_by(last.choices)}"
         )
-    return Finding(name="label entropy", value=value, threshold=LOWEST_ENTROPY, warning=warning)
+    return DetectorResult(
+        name="label entropy", value=value, threshold=LOWEST_ENTROPY, warning=warning
+    )
 
 
-def class_drift(rounds: Sequence[RoundLabels]) -> Finding:
+def class_drift(rounds: Sequence[RoundLabels]) -> DetectorResult:
     """How far the pool's labels moved to other classes between the first look and the last.
 
     Only items that are in both pools count. A class is a text where they all share their texts,
@@ -141,10 +143,10 @@ def class_drift(rounds: Sequence[RoundLabels]) -> Finding:
             f"before the first round (warned above {threshold:.0%} of {len(both)} items); the "
             "model drifts to a class"
         )
-    return Finding(name="class drift", value=value, threshold=threshold, warning=warning)
+    return DetectorResult(name="class drift", value=value, threshold=threshold, warning=warning)
 
 
-def position_preference(rounds: Sequence[RoundLabels]) -> Finding:
+def position_preference(rounds: Sequence[RoundLabels]) -> DetectorResult:
     """Mean probability of the first position less chance: the look where it is the furthest off.
 
     It is known where items are shown in all orders; probabilities averaged over them hide it.
@@ -165,12 +167,12 @@ def position_preference(rounds: Sequence[RoundLabels]) -> Finding:
             f"whatever is shown first is {abs(value):.2f} {what} probable than chance, over all "
             f"orders (warned above {LARGEST_PREFERENCE}); the model answers by position"
         )
-    return Finding(
+    return DetectorResult(
         name="position preference", value=value, threshold=LARGEST_PREFERENCE, warning=warning
     )
 
 
-def confirmation_bias(rounds: Sequence[RoundLabels]) -> Finding:
+def confirmation_bias(rounds: Sequence[RoundLabels]) -> DetectorResult:
     """Share of pool labels that no look changed; a warning only if confidence rose meanwhile.
 
     Only items that are in all pools count.
@@ -194,7 +196,9 @@ def confirmation_bias(rounds: Sequence[RoundLabels]) -> Finding:
                 f"{rise:.2f} (warned above {MOST_UNCHANGED:.0%} and {least:.2f}); the rounds may "
                 "confirm their own labels"
             )
-    return Finding(name="confirmation bias", value=value, threshold=MOST_UNCHANGED, warning=warning)
+    return DetectorResult(
+        name="confirmation bias", value=value, threshold=MOST_UNCHANGED, warning=warning
+    )
 
 
 def _rounds(rounds: Sequence[RoundLabels]) -> Sequence[RoundLabels]:

@@ -6,7 +6,7 @@ import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 
-from trainables.self_training.round_labels import Finding, RoundLabels
+from trainables.self_training.round_labels import DetectorResult, RoundLabels
 
 LARGEST_EASE = 0.5
 """Standard deviations of the pool's hardness by which the selected are easier: half of one is a
@@ -15,7 +15,7 @@ medium difference in Cohen's convention (Statistical Power Analysis, 1988, secti
 
 def easiest_of_the_hard(
     rounds: Sequence[RoundLabels], hardness: Mapping[str, float], levels: Mapping[str, str]
-) -> Finding:
+) -> DetectorResult:
     """By how many standard deviations the last selection is easier than its pool.
 
     Selected items count by their weights.
@@ -48,7 +48,7 @@ def easiest_of_the_hard(
             f"the selected items are {value:.1f} standard deviations easier than the pool (warned "
             f"above {LARGEST_EASE}); selected by level: {shares}"
         )
-    return Finding(
+    return DetectorResult(
         name="easiest of the hard",
         value=value,
         threshold=LARGEST_EASE,

@@ -36,7 +36,7 @@ class RoundLabels:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Finding:
+class DetectorResult:
     """What one detector saw."""
 
     name: str

@@ -22,14 +22,14 @@ from trainables.methods.base.choice_orders import (
     orders_of,
     score_in_orders,
 )
-from trainables.methods.base.interface import Example, Fitted, Setting, TrainedState
+from trainables.methods.base.interface import CellContext, Example, FittedMethod, TrainedState
 from trainables.methods.dispatch import fit, restore
 from trainables.models.loading import Base
 from trainables.self_training.adaptive import ConfidenceState
 from trainables.self_training.detectors import detect
 from trainables.self_training.round_labels import labels_of_rows
 from trainables.self_training.selection import Selection, select
-from trainables.self_training.selection_rows import PoolLook, PoolRow, pool_rows
+from trainables.self_training.selection_rows import PoolPredictions, PoolRow, pool_rows
 from trainables.self_training.temperature import Temperature, apply_temperature, fit_temperature
 from trainables.self_training.training_set import (
     GoldOf,
@@ -38,7 +38,11 @@ from trainables.self_training.training_set import (
     target_labels,
     training_examples,
 )
-from trainables.self_training.unlabelled import UnlabelledItem, labelled, refuse_overlap
+from trainables.self_training.unlabelled import (
+    UnlabelledItem,
+    check_disjoint_partitions,
+    with_label,
+)
 
 log = logging.getLogger(__name__)
 
@@ -55,7 +59,7 @@ class Teacher:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Pool:
+class UnlabelledPool:
     """What a round has beside its labelled items."""
 
     unlabelled: tuple[UnlabelledItem, ...]
@@ -84,14 +88,14 @@ class Round:
 
 @contextmanager
 def run_round(
-    setting: Setting, base: Base, examples: Sequence[Example], pool: Pool
-) -> Iterator[tuple[Fitted, Round]]:
+    context: CellContext, base: Base, examples: Sequence[Example], pool: UnlabelledPool
+) -> Iterator[tuple[FittedMethod, Round]]:
     """Yields the model of this round, trained on labels and confident pseudo-labels.
 
     Where nothing is confident enough the model is the parent's, and the facts say so.
 
     Args:
-        setting: Of the cell.
+        context: Of the cell.
         base: The cell's base model.
         examples: The labelled items in draw order.
         pool: The unlabelled items and what the parent left.
@@ -99,8 +103,8 @@ def run_round(
     Raises:
         ValueError: If two uses share an item or a question, or the threshold does not fit the pool.
     """
-    options, teacher = _options(setting), pool.teacher
-    refuse_overlap(
+    options, teacher = _options(context), pool.teacher
+    check_disjoint_partitions(
         {
             "labelled": [example.item for example in examples],
             "validation": [example.item for example in pool.validation],
@@ -108,39 +112,41 @@ def run_round(
             "test": pool.test,
         }
     )
-    with restore(setting, base, teacher.state) as fitted:
-        before = _look(fitted, pool, options)
-    selection = _select(setting, pool, before, options)
+    with restore(context, base, teacher.state) as fitted:
+        before = _predict_pool(fitted, pool, options)
+    selection = _select(context, pool, before, options)
     by_id = {item.id: item for item in pool.unlabelled}
-    kept = kept_items(setting, selection, by_id, teacher.kept, len(examples))
-    targets = target_labels(setting, kept, by_id, pool.gold_of)
+    kept = kept_items(context, selection, by_id, teacher.kept, len(examples))
+    targets = target_labels(context, kept, by_id, pool.gold_of)
 
-    def found(after: PoolLook) -> Round:
+    def found(after: PoolPredictions) -> Round:
         rows = pool_rows(by_id, selection, kept, targets, before, after, options.confidence)
         facts = _facts(selection, kept, before, after)
-        return Round(rows=rows, facts=facts, notes=_notes(setting, pool, selection, kept, rows))
+        return Round(rows=rows, facts=facts, notes=_notes(context, pool, selection, kept, rows))
 
     if not kept:
-        with restore(setting, base, teacher.state) as fitted:
+        with restore(context, base, teacher.state) as fitted:
             yield fitted, found(before)
         return
-    training = training_examples(setting, examples, kept, targets, by_id, selection, teacher.kept)
+    training = training_examples(context, examples, kept, targets, by_id, selection, teacher.kept)
     start = teacher.state if options.start == "continue" else None
-    with fit(setting, base, training, start=start) as fitted:
-        yield fitted, found(_look(fitted, pool, options))
+    with fit(context, base, training, start=start) as fitted:
+        yield fitted, found(_predict_pool(fitted, pool, options))
 
 
-def _options(setting: Setting) -> SelfTraining:
-    options = setting.cell.self_training
+def _options(context: CellContext) -> SelfTraining:
+    options = context.cell.self_training
     if options is None:
         raise ValueError("a cell without self-training has no round to run")
     return options
 
 
-def _look(fitted: Fitted, pool: Pool, options: SelfTraining) -> PoolLook:
+def _predict_pool(
+    fitted: FittedMethod, pool: UnlabelledPool, options: SelfTraining
+) -> PoolPredictions:
     """Returns a model's probability of each choice of the pool, averaged over the orders."""
     # Index 0 stands where the answer would be, which nobody has: scoring does not read it.
-    items = [labelled(item, 0) for item in pool.unlabelled]
+    items = [with_label(item, 0) for item in pool.unlabelled]
     scores = score_in_orders(fitted, items, options.orders)
     temperature = None
     if options.calibration == "temperature":
@@ -153,12 +159,14 @@ def _look(fitted: Fitted, pool: Pool, options: SelfTraining) -> PoolLook:
             rows = [apply_temperature(row, temperature.value) for row in rows]
             probabilities[item.id] = average_over_orders(rows, orders)
         first[item.id] = first_position(rows)
-    return PoolLook(
+    return PoolPredictions(
         probabilities=probabilities, raw=raw, first_position=first, temperature=temperature
     )
 
 
-def _fitted_temperature(fitted: Fitted, validation: Sequence[Example], how: str) -> Temperature:
+def _fitted_temperature(
+    fitted: FittedMethod, validation: Sequence[Example], how: str
+) -> Temperature:
     items = [replace(example.item, answer=example.answer) for example in validation]
     scores = score_in_orders(fitted, items, how)
     rows, answers = [], []
@@ -170,8 +178,10 @@ def _fitted_temperature(fitted: Fitted, validation: Sequence[Example], how: str)
     return replace(fit_temperature(rows, answers), num_labels=len(items))
 
 
-def _select(setting: Setting, pool: Pool, before: PoolLook, options: SelfTraining) -> Selection:
-    has_texts = setting.cell.answer_classes == "texts"
+def _select(
+    context: CellContext, pool: UnlabelledPool, before: PoolPredictions, options: SelfTraining
+) -> Selection:
+    has_texts = context.cell.answer_classes == "texts"
     return select(
         before.probabilities,
         rule=options.rule,
@@ -184,7 +194,7 @@ def _select(setting: Setting, pool: Pool, before: PoolLook, options: SelfTrainin
 
 
 def _facts(
-    selection: Selection, kept: Kept, before: PoolLook, after: PoolLook
+    selection: Selection, kept: Kept, before: PoolPredictions, after: PoolPredictions
 ) -> Mapping[str, Any]:
     def plain(temperature: Temperature | None) -> dict[str, Any] | None:
         return None if temperature is None else asdict(temperature)
@@ -202,7 +212,11 @@ def _facts(
 
 
 def _notes(
-    setting: Setting, pool: Pool, selection: Selection, kept: Kept, rows: Sequence[PoolRow]
+    context: CellContext,
+    pool: UnlabelledPool,
+    selection: Selection,
+    kept: Kept,
+    rows: Sequence[PoolRow],
 ) -> tuple[str, ...]:
     """Returns what a reader should know of the round; detectors' warnings are logged too.
 
@@ -215,11 +229,11 @@ def _notes(
         notes.append(
             f"{len(selection.ids)} items were selected, and the prompt has room for {len(kept)}"
         )
-    if _options(setting).targets == "pseudo":
+    if _options(context).targets == "pseudo":
         labels = labels_of_rows(asdict(row) for row in rows)
         for finding in detect([labels], pool.hardness, pool.levels):
             if finding.warning is not None:
                 notes.append(f"{finding.name}: {finding.warning}")
-                round_ = setting.cell.round
-                log.warning("cell %s, round %d: %s", cell_id(setting.cell), round_, notes[-1])
+                round_ = context.cell.round
+                log.warning("cell %s, round %d: %s", cell_id(context.cell), round_, notes[-1])
     return tuple(notes)

@@ -16,7 +16,7 @@ from trainables.self_training.unlabelled import UnlabelledItem
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class PoolLook:
+class PoolPredictions:
     """What one model says of the pool, averaged over the orders of the choices."""
 
     probabilities: Mapping[str, NDArray[np.float64]]
@@ -67,8 +67,8 @@ def pool_rows(
     selection: Selection,
     kept: Kept,
     targets: Mapping[str, int],
-    before: PoolLook,
-    after: PoolLook,
+    before: PoolPredictions,
+    after: PoolPredictions,
     scale: Scale,
 ) -> tuple[PoolRow, ...]:
     """Returns a row an unlabelled item, sorted by id.
@@ -113,5 +113,5 @@ def _text(choices: tuple[str, ...], index: int | None) -> str | None:
     return None if index is None else choices[index]
 
 
-def _raw(look: PoolLook, id_: str) -> tuple[float, ...] | None:
+def _raw(look: PoolPredictions, id_: str) -> tuple[float, ...] | None:
     return None if look.temperature is None else tuple(look.raw[id_].tolist())

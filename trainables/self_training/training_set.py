@@ -7,9 +7,9 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from search_spaces.recipes import InContext
 from search_spaces.supervision import SelfTraining
 from trainables.data.seeding import draw_ids, generator
-from trainables.methods.base.interface import Example, Setting
+from trainables.methods.base.interface import CellContext, Example
 from trainables.self_training.selection import Selection
-from trainables.self_training.unlabelled import UnlabelledItem, labelled
+from trainables.self_training.unlabelled import UnlabelledItem, with_label
 
 GoldOf = Callable[[Sequence[str]], Mapping[str, str]]
 """Selected ids -> the text of the right choice of each."""
@@ -19,7 +19,7 @@ Kept = Mapping[str, tuple[int, float]]
 
 
 def kept_items(
-    setting: Setting,
+    context: CellContext,
     selection: Selection,
     by_id: Mapping[str, UnlabelledItem],
     admitted: Mapping[str, tuple[str, float]],
@@ -31,7 +31,7 @@ def kept_items(
     in each round as many new ones as are labelled, the most confident first.
 
     Args:
-        setting: Of the cell.
+        context: Of the cell.
         selection: Of this round.
         by_id: The pool.
         admitted: What the round before trained on: id -> text of the label, and its weight.
@@ -39,32 +39,32 @@ def kept_items(
     """
     now = zip(selection.ids, selection.labels, selection.weights, strict=True)
     kept = {id_: (label, weight) for id_, label, weight in now}
-    before = _stays(setting, by_id, admitted)
+    before = _stays(context, by_id, admitted)
     for id_ in before:
         text, weight = admitted[id_]
         kept[id_] = (by_id[id_].choices.index(text), weight)
-    if isinstance(setting.cell.recipe, InContext):
-        shown = _in_prompt(setting, kept, selection, before)[: len(before) + num_labelled]
+    if isinstance(context.cell.recipe, InContext):
+        shown = _in_prompt(context, kept, selection, before)[: len(before) + num_labelled]
         kept = {id_: kept[id_] for id_ in shown}
     return dict(sorted(kept.items()))
 
 
 def target_labels(
-    setting: Setting, kept: Kept, by_id: Mapping[str, UnlabelledItem], gold_of: GoldOf | None
+    context: CellContext, kept: Kept, by_id: Mapping[str, UnlabelledItem], gold_of: GoldOf | None
 ) -> dict[str, int]:
     """Returns the labels that the kept items are trained on; none for the control `none`.
 
     Raises:
         ValueError: If the control `oracle` is not given the gold that it alone may see.
     """
-    targets = _options(setting).targets
+    targets = _options(context).targets
     if targets == "none":
         return {}
     if targets == "pseudo":
         return {id_: label for id_, (label, _) in kept.items()}
     if targets == "random":
         return {
-            id_: generator("random pseudo-label", *setting.names, id_).randrange(
+            id_: generator("random pseudo-label", *context.names, id_).randrange(
                 len(by_id[id_].choices)
             )
             for id_ in kept
@@ -76,7 +76,7 @@ def target_labels(
 
 
 def training_examples(
-    setting: Setting,
+    context: CellContext,
     examples: Sequence[Example],
     kept: Kept,
     targets: Mapping[str, int],
@@ -85,20 +85,20 @@ def training_examples(
     admitted: Mapping[str, tuple[str, float]],
 ) -> list[Example]:
     """Returns labelled and pseudo-labelled examples, in the order in which they are drawn."""
-    options = _options(setting)
+    options = _options(context)
     if options.targets == "none":
         # As many examples as the round would have had, so as many optimizer steps.
         number = len(examples) + len(kept)
         return [examples[index % len(examples)] for index in range(number)]
-    if isinstance(setting.cell.recipe, InContext):
-        order = _in_prompt(setting, kept, selection, _stays(setting, by_id, admitted))
+    if isinstance(context.cell.recipe, InContext):
+        order = _in_prompt(context, kept, selection, _stays(context, by_id, admitted))
     else:
-        order = _drawn(setting, kept)
+        order = _drawn(context, kept)
     return [
         *examples,
         *(
             Example(
-                item=labelled(by_id[id_], targets[id_]),
+                item=with_label(by_id[id_], targets[id_]),
                 answer=targets[id_],
                 weight=kept[id_][1],
                 smoothing=options.label_smoothing,
@@ -108,35 +108,35 @@ def training_examples(
     ]
 
 
-def _options(setting: Setting) -> SelfTraining:
-    options = setting.cell.self_training
+def _options(context: CellContext) -> SelfTraining:
+    options = context.cell.self_training
     if options is None:
         raise ValueError("a cell without self-training has no round to run")
     return options
 
 
 def _stays(
-    setting: Setting,
+    context: CellContext,
     by_id: Mapping[str, UnlabelledItem],
     admitted: Mapping[str, tuple[str, float]],
 ) -> frozenset[str]:
     """Returns what was admitted before and is kept whatever the model says of it by now."""
-    if _options(setting).memory != "accumulate":
+    if _options(context).memory != "accumulate":
         return frozenset()
     return frozenset(id_ for id_ in admitted if id_ in by_id)
 
 
-def _drawn(setting: Setting, ids: Iterable[str]) -> list[str]:
+def _drawn(context: CellContext, ids: Iterable[str]) -> list[str]:
     known = list(ids)
-    return list(draw_ids(known, len(known), "pseudo-labelled", *setting.names))
+    return list(draw_ids(known, len(known), "pseudo-labelled", *context.names))
 
 
 def _in_prompt(
-    setting: Setting, ids: Iterable[str], selection: Selection, before: frozenset[str]
+    context: CellContext, ids: Iterable[str], selection: Selection, before: frozenset[str]
 ) -> list[str]:
     """Returns the items as a prompt shows them: earlier admissions, then by confidence."""
 
     def rank(id_: str) -> tuple[bool, float]:
         return id_ not in before, -selection.confidence[id_]
 
-    return sorted(_drawn(setting, ids), key=rank)
+    return sorted(_drawn(context, ids), key=rank)

@@ -27,7 +27,7 @@ class UnlabelledItem:
     topic: str | None = None
 
 
-def blank(item: Item, *names: str | int) -> UnlabelledItem:
+def strip_label(item: Item, *names: str | int) -> UnlabelledItem:
     """Returns an item without its gold answer, its choices in canonical order.
 
     Args:
@@ -56,7 +56,7 @@ def blank(item: Item, *names: str | int) -> UnlabelledItem:
     )
 
 
-def labelled(item: UnlabelledItem, choice: int) -> Item:
+def with_label(item: UnlabelledItem, choice: int) -> Item:
     """Returns the item to train on: the chosen answer takes the place of gold.
 
     Args:
@@ -80,7 +80,7 @@ def labelled(item: UnlabelledItem, choice: int) -> Item:
     )
 
 
-def refuse_overlap(uses: Mapping[str, Iterable[Item | UnlabelledItem]]) -> None:
+def check_disjoint_partitions(uses: Mapping[str, Iterable[Item | UnlabelledItem]]) -> None:
     """Refuses an item, a copy of one, or a question that has two uses.
 
     Several items of one use may ask the same: two pairs of answers to one question.

@@ -23,7 +23,7 @@ NOTICE_POLL_S = 2.0
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Begun:
+class PreviousAttempt:
     """What an earlier start of the worker group came to with a cell that it did not end."""
 
     deaths: int = 0
@@ -33,7 +33,7 @@ class Begun:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Signs:
+class CellClaims:
     """The signs of one start of a worker group."""
 
     storage: Storage
@@ -44,7 +44,7 @@ class Signs:
     token: str | None = None
     """Names the sweep that the cells are run for."""
 
-    def begun_before(self) -> dict[str, dict[str, float]]:
+    def previous_attempts(self) -> dict[str, dict[str, float]]:
         """Returns the fields of `Begun` for each cell that processes of this sweep died with."""
         found = {}
         for name in self.storage.list(layout.RUNNING):
@@ -58,7 +58,7 @@ class Signs:
                 continue  # it ended meanwhile
         return found
 
-    def put(self, id_: str, attempt: int, share: float, *, was_leaving: bool = False) -> None:
+    def write(self, id_: str, attempt: int, share: float, *, was_leaving: bool = False) -> None:
         """Says that a cell is in hand.
 
         Args:
@@ -91,7 +91,7 @@ class Signs:
         def watch() -> None:
             while not ended.wait(NOTICE_POLL_S):
                 if self.is_leaving():
-                    self.put(id_, attempt, share, was_leaving=True)
+                    self.write(id_, attempt, share, was_leaving=True)
                     return
 
         thread = threading.Thread(target=watch, daemon=True)

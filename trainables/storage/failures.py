@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from pydantic import ValidationError
 
-from search_spaces.frozen import Value
+from search_spaces.frozen import FrozenModel
 from trainables.storage import layout
 from trainables.storage.filesystem import Storage, UnreadableError
 
 
-class Failure(Value):
+class Failure(FrozenModel):
     """The content of failure.json: why a cell's last run failed, and what it took."""
 
     reason: str

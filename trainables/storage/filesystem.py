@@ -152,7 +152,7 @@ class Storage:
         selector = fs.FileSelector(self.base.rstrip("/") or "/", allow_not_found=True)
         yield from sorted(info.base_name for info in self.filesystem.get_file_info(selector))
 
-    def modified_in(self, key: str) -> dict[str, float | None]:
+    def list_with_mtime(self, key: str) -> dict[str, float | None]:
         """Returns the names of what lies directly in a folder, each with when it was last written.
 
         As `list` and `modified`, by one listing.
@@ -188,7 +188,7 @@ class Storage:
             stream.write(content)
 
 
-def ask_many(storage: Storage, function: Callable[[T], R], things: Iterable[T]) -> list[R]:
+def map_parallel(storage: Storage, function: Callable[[T], R], things: Iterable[T]) -> list[R]:
     """Returns what a function that asks a storage gives for each thing; many are asked at once."""
     with ThreadPoolExecutor(LOCAL_THREADS if storage.is_local else REMOTE_THREADS) as pool:
         return list(pool.map(function, things))
@@ -269,7 +269,7 @@ def written_together(storage: Storage, *, last: str) -> Iterator[Storage]:
 
 
 @contextmanager
-def made_folders_removed(storage: Storage) -> Iterator[None]:
+def removing_empty_folders(storage: Storage) -> Iterator[None]:
     """Removes folders of a local run folder again that were made meanwhile and are empty."""
     made = _missing_folders(Path(storage.base)) if storage.is_local else []
     try:
@@ -288,7 +288,7 @@ def check_writable(storage: Storage) -> None:
     """
     key = f".write-test-{uuid.uuid4().hex}"
     try:
-        with made_folders_removed(storage):
+        with removing_empty_folders(storage):
             storage.write_bytes(key, b"")
             storage.delete(key)
     except OSError as error:

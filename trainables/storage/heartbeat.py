@@ -25,21 +25,21 @@ CLOCKS_DIFFER_S = 900.0
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Sign:
+class Heartbeat:
     """The last sign of a sweep (or of another command that runs cells)."""
 
     token: str | None
     """Names the sweep."""
     age: float
     """Seconds, 0 or more: by the viewer's clock unless the sweep was seen to give it."""
-    is_living: bool
+    is_alive: bool
     """Whether another one is to be expected."""
     storage_now: float
     """Seconds since 1970 by the clock of where the sign lies; of a living sweep within a heartbeat,
     however the viewer's clock goes."""
 
 
-def last_sign(storage: Storage, now: float | None = None) -> Sign | None:
+def read_heartbeat(storage: Storage, now: float | None = None) -> Heartbeat | None:
     """Returns the run folder's last sign; None where no sweep holds it.
 
     Takes up to 15 s where the viewer's clock says that the sign is too old.
@@ -53,18 +53,18 @@ def last_sign(storage: Storage, now: float | None = None) -> Sign | None:
     if holder is None or written is None:
         return None
     age = now - written
-    is_living = abs(age) <= lock.STALE_S and not has_ended(holder)
+    is_alive = abs(age) <= lock.STALE_S and not has_ended(holder)
     is_doubtful = lock.STALE_S < abs(age) <= CLOCKS_DIFFER_S and not has_ended(holder)
     if is_doubtful and not is_own_disk(storage):
         newer = _newer_sign(storage, written)
         if newer is not None:
-            written, age, is_living = newer, 0.0, True
+            written, age, is_alive = newer, 0.0, True
     since = max(age, 0.0) if is_own_disk(storage) else min(max(age, 0.0), lock.HEARTBEAT_S)
     token = holder.get("token")
-    return Sign(
+    return Heartbeat(
         token=None if token is None else str(token),
         age=max(age, 0.0),
-        is_living=is_living,
+        is_alive=is_alive,
         storage_now=written + since,
     )
 

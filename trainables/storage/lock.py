@@ -20,7 +20,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from trainables.storage import layout
-from trainables.storage.filesystem import Storage, made_folders_removed
+from trainables.storage.filesystem import Storage, removing_empty_folders
 from trainables.storage.process_identity import has_ended, this_process
 
 HEARTBEAT_S = 10.0
@@ -51,7 +51,7 @@ def held(storage: Storage) -> Iterator[None]:
         LockLostError: If it is lost: in the main thread what runs is interrupted, as by Ctrl-C;
             in another one it is said in the end.
     """
-    with made_folders_removed(storage):
+    with removing_empty_folders(storage):
         yield from _held(storage)
 
 

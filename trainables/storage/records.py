@@ -19,7 +19,7 @@ from pydantic import Field, ValidationError
 
 from search_spaces.cell import Cell, cell_id, decode_cell, encode_cell
 from search_spaces.explain import explain
-from search_spaces.frozen import Value
+from search_spaces.frozen import FrozenModel
 from trainables.storage import layout
 from trainables.storage.filesystem import Storage, UnreadableError
 
@@ -66,7 +66,7 @@ class InvalidRecordError(ValueError):
     """A record that is corrupt, incomplete or of another cell; the cell has to run again."""
 
 
-class Record(Value):
+class Record(FrozenModel):
     """The content of record.json."""
 
     cell: dict[str, Any]

@@ -13,7 +13,7 @@ import torch
 
 from search_spaces.tuning import History, Trial, num_epochs, with_parameters
 from trainables.models.loading import Base
-from trainables.tuning.optuna_sampler import falls_behind, suggest
+from trainables.tuning.optuna_sampler import ask, should_prune
 from trainables.tuning.trial import Search, load_search_base, run_trial
 
 OnTrial = Callable[[Trial, float], None]
@@ -44,14 +44,14 @@ def run_search(search: Search, num_trials: int, on_trial: OnTrial) -> None:
 
 def _run(search: Search, base: Base) -> Trial:
     history: History = search.history
-    parameters = suggest(history)
+    parameters = ask(history)
     recipe = with_parameters(history.start, parameters)
     values: list[float] = []
 
     def report(value: float) -> None:
         values.append(value)
         is_last = len(values) == num_epochs(recipe)
-        if not is_last and falls_behind(values, [trial.values for trial in history.trials]):
+        if not is_last and should_prune(values, [trial.values for trial in history.trials]):
             raise _Behind
 
     try:

@@ -64,7 +64,7 @@ def first_parameters(history: History) -> dict[str, Any] | None:
     return None
 
 
-def suggest(history: History) -> dict[str, Any]:
+def ask(history: History) -> dict[str, Any]:
     """Returns the values to try next. The same history gives the same ones, on any day."""
     first = first_parameters(history)
     if not history.trials and first is not None:
@@ -105,7 +105,7 @@ MIN_VALUES = 4
 """Distinct results below which importances would be noise."""
 
 
-def falls_behind(values: Sequence[float], others: Iterable[Sequence[float]]) -> bool:
+def should_prune(values: Sequence[float], others: Iterable[Sequence[float]]) -> bool:
     """Says whether successive halving stops a trial at the epoch that its last value is of.
 
     As Ray's ASHA decides: at a rung, a trial goes on if it is in the best share of those that were

@@ -17,7 +17,7 @@ from search_spaces.tuning import History
 from trainables.data.items import Item, data_hash
 from trainables.data.seeding import ids_hash
 from trainables.inference.hidden_states import StateCache
-from trainables.methods.base.interface import Answers, Example, Fitted, Setting
+from trainables.methods.base.interface import Answers, CellContext, Example, FittedMethod
 from trainables.methods.dispatch import fit
 from trainables.models.chat import find_any_prompt
 from trainables.models.loading import Base, load_base
@@ -65,12 +65,12 @@ def run_trial(search: Search, recipe: TrainedRecipe, base: Base, report: Report)
     """
     validation = search.items.validation
 
-    def after_epoch(epoch: int, fitted: Fitted) -> None:
+    def after_epoch(epoch: int, fitted: FittedMethod) -> None:
         report(accuracy(fitted.answer(validation), validation))
 
     history = search.history
     labelled = search.items.labelled[: num_labels(recipe)]
-    setting = Setting(
+    context = CellContext(
         cell=_cell(search, recipe, labelled),
         prompt=find_any_prompt(history.task, history.prompt, base.tokenizer, validation[0]),
         items=(*search.items.labelled, *validation),
@@ -79,7 +79,7 @@ def run_trial(search: Search, recipe: TrainedRecipe, base: Base, report: Report)
         after_epoch=after_epoch,
     )
     examples = [Example(item=item, answer=item.answer) for item in labelled]
-    with fit(setting, base, examples) as fitted:
+    with fit(context, base, examples) as fitted:
         if not isinstance(recipe, WeightTraining):
             after_epoch(1, fitted)
 

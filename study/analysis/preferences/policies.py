@@ -18,9 +18,9 @@ from numpy.typing import NDArray
 from study.analysis.surface import Surface, missing_reason
 from study.analysis.surface_rows import Interval
 from study.artifacts.plan import Plan
-from study.artifacts.points import Arm as PlannedArm
+from study.artifacts.points import PlannedArm
 from study.artifacts.policies import PolicyComparison
-from study.statistics.arms import Arm
+from study.statistics.arms import ArmScores
 from study.statistics.differences import Difference, estimate_contrast
 from trainables.data.lab.preferences import gold_reward, preference_questions
 from trainables.storage import layout
@@ -99,7 +99,7 @@ def win_rate(shares: Sequence[FloatArray], draw_ids: Sequence[str], *, level: fl
         The difference from an even match: its p-value is of the null that the policies are alike.
     """
     scores = np.stack(shares, axis=1) - EVEN
-    arm = Arm(scores=scores, draw_ids=tuple(draw_ids))
+    arm = ArmScores(scores=scores, draw_ids=tuple(draw_ids))
     return estimate_contrast({"win": arm}, {"win": 1.0}, level=level)
 
 
@@ -111,7 +111,7 @@ def win_rates(storage: Storage, plan: Plan, surface: Surface) -> tuple[WinRate, 
         plan: Says which policies are compared.
         surface: Of the plan: says which cells have records.
     """
-    read = _Reader(storage, surface)
+    read = _RewardReader(storage, surface)
     return tuple(
         _win_rate(read, comparison, first, second, plan.space.level)
         for comparison in plan.policies
@@ -120,7 +120,7 @@ def win_rates(storage: Storage, plan: Plan, surface: Surface) -> tuple[WinRate, 
 
 
 def _win_rate(
-    read: _Reader, comparison: PolicyComparison, first: str, second: str, level: float
+    read: _RewardReader, comparison: PolicyComparison, first: str, second: str, level: float
 ) -> WinRate:
     planned: Mapping[str, PlannedArm] = {
         first: getattr(comparison, first),
@@ -162,7 +162,7 @@ def _win_rate(
 
 
 def _paired(
-    read: _Reader, first: PlannedArm, second: PlannedArm
+    read: _RewardReader, first: PlannedArm, second: PlannedArm
 ) -> Iterator[tuple[Rewards, Rewards]]:
     """Yields the rewards of both policies, seed by seed; the untrained one has no seed."""
     others = second.cells if second.draws else second.cells * len(first.cells)
@@ -170,7 +170,7 @@ def _paired(
         yield read.rewards(ours), read.rewards(theirs)
 
 
-class _Reader:
+class _RewardReader:
     """Rewards of finished policies, each read once."""
 
     def __init__(self, storage: Storage, surface: Surface) -> None:

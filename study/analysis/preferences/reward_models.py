@@ -169,9 +169,9 @@ def parts_of(items: TaskItems) -> Mapping[str, NDArray[np.intp]]:
     return {part: np.array(found, dtype=np.intp) for part, found in places.items()}
 
 
-def _arms(surface: Surface) -> list[tuple[tuple[str, str, str], points.Arm]]:
+def _arms(surface: Surface) -> list[tuple[tuple[str, str, str], points.PlannedArm]]:
     """Task, model and source of every arm on a preference task, each arm once."""
-    found: dict[tuple[str, ...], tuple[tuple[str, str, str], points.Arm]] = {}
+    found: dict[tuple[str, ...], tuple[tuple[str, str, str], points.PlannedArm]] = {}
     for row in surface.rows:
         if row.point.task in PREFERENCE_TASKS:
             for source, arm in named_arms(row).items():
@@ -179,7 +179,7 @@ def _arms(surface: Surface) -> list[tuple[tuple[str, str, str], points.Arm]]:
     return list(found.values())
 
 
-def _arm_rows(surface: Surface, arm: points.Arm, empty: RewardRow) -> list[RewardRow]:
+def _arm_rows(surface: Surface, arm: points.PlannedArm, empty: RewardRow) -> list[RewardRow]:
     """The rows of one arm, one a set of its task."""
     items = surface.items.test[empty.task]
     named = {

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from study.analysis.published.hase_2024_curves import curves
 from study.analysis.published.hase_2024_results import results
 from study.analysis.published.hase_2024_rows import LEVELS
-from study.analysis.published.matching import Matcher, Ours
+from study.analysis.published.matching import ArmMatcher, MatchedResult
 from study.analysis.published.result import Paper, Published
 from study.analysis.surface import Surface
 from study.artifacts.plan import Plan
@@ -41,7 +41,7 @@ class Compared:
     """A published number and ours."""
 
     published: Published
-    ours: Ours
+    ours: MatchedResult
 
     @property
     def difference(self) -> float | None:
@@ -78,7 +78,7 @@ def compare(plan: Plan, surface: Surface, name: str) -> Comparison:
     if name not in PAPERS:
         raise ValueError(f"no results of {name!r} to compare with; there are {', '.join(PAPERS)}")
     paper = PAPERS[name]
-    matcher = Matcher(plan, surface, paper)
+    matcher = ArmMatcher(plan, surface, paper)
     compared: list[Compared] = []
     unmatched: Counter[str] = Counter()
     for published in paper.results:

@@ -21,7 +21,7 @@ from trainables.cells.planned import PlannedCell
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Ours:
+class MatchedResult:
     """Our number at the coordinates of a published one."""
 
     method: str
@@ -35,7 +35,7 @@ class Ours:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class OurArm:
+class StudyArm:
     """Cells that differ in their seed alone."""
 
     task: str
@@ -47,7 +47,7 @@ class OurArm:
     """Of the labelled items; None: all."""
 
 
-class Matcher:
+class ArmMatcher:
     """Finds the arms of a study by the coordinates of published numbers."""
 
     def __init__(self, plan: Plan, surface: Surface, paper: Paper) -> None:
@@ -56,19 +56,19 @@ class Matcher:
         self._space = plan.space
         self._reader = ArmReader(surface.items, surface.scores)
         self._names = recipe_labels(cell.cell.recipe for cell in plan.cells)
-        self._arms: dict[OurArm, list[PlannedCell]] = {}
+        self._arms: dict[StudyArm, list[PlannedCell]] = {}
         for cell in plan.cells:
             if cell.cell.self_training is None:
                 self._arms.setdefault(_our_arm(cell), []).append(cell)
         self._models = {arm.model for arm in self._arms}
-        self._matched: set[OurArm] = set()
+        self._matched: set[StudyArm] = set()
 
     @property
     def alone(self) -> tuple[int, int]:
         """How many of our arms no published number was found for so far, and how many there are."""
         return len(self._arms) - len(self._matched), len(self._arms)
 
-    def matches(self, published: Published) -> Iterator[Ours]:
+    def matches(self, published: Published) -> Iterator[MatchedResult]:
         """Yields our numbers of the same coordinates, one a recipe."""
         measure = published.measure or self._any_measure(published.task)
         test = None if measure is None else self._test_level(published, measure)
@@ -104,7 +104,7 @@ class Matcher:
             "labels that this study does not have"
         )
 
-    def _fits(self, arm: OurArm, published: Published, condition: str) -> bool:
+    def _fits(self, arm: StudyArm, published: Published, condition: str) -> bool:
         is_zero_shot = condition == "zero-shot"
         recipe = arm.recipe
         return (
@@ -118,7 +118,7 @@ class Matcher:
             and self._same_levels(arm, condition)
         )
 
-    def _same_levels(self, arm: OurArm, condition: str) -> bool:
+    def _same_levels(self, arm: StudyArm, condition: str) -> bool:
         if condition == "zero-shot":
             return not arm.levels
         if condition in ("all", "trivial"):
@@ -153,8 +153,8 @@ class Matcher:
         return Level(name="every level", low=float(values.min()), high=float(values.max()))
 
     def _value(
-        self, published: Published, arm: OurArm, where: tuple[str, str, Level]
-    ) -> Ours | None:
+        self, published: Published, arm: StudyArm, where: tuple[str, str, Level]
+    ) -> MatchedResult | None:
         """Returns our number, or None where cells or items are missing."""
         if published.quantity == "sgr":
             return self._sgr(published, arm, where)
@@ -169,7 +169,9 @@ class Matcher:
         )
         return self._ours(arm, found.estimate, found.low, found.high)
 
-    def _sgr(self, published: Published, arm: OurArm, where: tuple[str, str, Level]) -> Ours | None:
+    def _sgr(
+        self, published: Published, arm: StudyArm, where: tuple[str, str, Level]
+    ) -> MatchedResult | None:
         hard_name = published.test if published.test != "all" else "hard"
         others = {"zero_shot": "zero-shot", "hard": hard_name}
         arms = {"easy": self._scores(arm, where)}
@@ -186,7 +188,7 @@ class Matcher:
         )
         return self._ours(arm, estimate.value, estimate.low, estimate.high, estimate.verdict)
 
-    def _is_partner(self, other: OurArm, arm: OurArm, condition: str) -> bool:
+    def _is_partner(self, other: StudyArm, arm: StudyArm, condition: str) -> bool:
         """Says whether another arm is this one's zero-shot or hard arm."""
         if (other.task, other.model) != (arm.task, arm.model):
             return False
@@ -202,14 +204,14 @@ class Matcher:
             and self._same_levels(other, condition)
         )
 
-    def _scores(self, arm: OurArm, where: tuple[str, str, Level]) -> sgr.Arm | None:
+    def _scores(self, arm: StudyArm, where: tuple[str, str, Level]) -> sgr.ArmScores | None:
         cells = self._arms[arm]
         finished = self._surface.scores.records
         if not len(self._reader.test_level(*where).columns):
             return None
         if not all(cell.id in finished for cell in cells):
             return None
-        planned = points.Arm(
+        planned = points.PlannedArm(
             cells=tuple(cell.id for cell in cells),
             draws=tuple(cell.draws.id for cell in cells if cell.draws is not None),
         )
@@ -217,13 +219,13 @@ class Matcher:
 
     def _ours(
         self,
-        arm: OurArm,
+        arm: StudyArm,
         value: float | None,
         low: float | None,
         high: float | None,
         verdict: str = "",
-    ) -> Ours:
-        return Ours(
+    ) -> MatchedResult:
+        return MatchedResult(
             method=self._names[recipe_text(arm.recipe)],
             value=value,
             low=low,
@@ -232,8 +234,8 @@ class Matcher:
         )
 
 
-def _our_arm(planned: PlannedCell) -> OurArm:
-    return OurArm(
+def _our_arm(planned: PlannedCell) -> StudyArm:
+    return StudyArm(
         task=planned.cell.task,
         measure=planned.measure,
         model=_last_part(planned.model_name),

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from study.analysis.surface_rows import recipe_text
-from study.artifacts.roles import Role, cell_role
+from study.artifacts.condition_kinds import ConditionKind, condition_kind
 from study.statistics.calibration import (
     brier_score,
     calibrate,
@@ -34,7 +34,7 @@ _Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
-class Answers:
+class PoolAnswers:
     """What one model said of some items, and whether it was right."""
 
     ids: tuple[str, ...]
@@ -60,9 +60,9 @@ class Answers:
         pairs = zip(self.probabilities, self.gold, strict=True)
         return np.array([choice_score(values, gold) for values, gold in pairs])
 
-    def take(self, rows: Sequence[int] | NDArray[np.intp]) -> Answers:
+    def take(self, rows: Sequence[int] | NDArray[np.intp]) -> PoolAnswers:
         """Returns the answers of these rows."""
-        return Answers(
+        return PoolAnswers(
             ids=tuple(self.ids[i] for i in rows),
             levels=tuple(self.levels[i] for i in rows),
             probabilities=tuple(self.probabilities[i] for i in rows),
@@ -71,7 +71,7 @@ class Answers:
             temperature=self.temperature,
         )
 
-    def untempered(self) -> Answers:
+    def untempered(self) -> PoolAnswers:
         """Returns the answers at temperature 1."""
         if self.raw is None:
             return self
@@ -85,7 +85,7 @@ class AuditedRound:
     planned: PlannedCell
     threshold: float | None
     """In force: what the confidence had to exceed, where the rule has one."""
-    pool: Answers
+    pool: PoolAnswers
     """Before the round: the pseudo-labels."""
     selected: NDArray[np.bool_]
     """Of the pool: what was kept."""
@@ -96,16 +96,16 @@ class AuditedRound:
     where labels accumulate that of the round that admitted it, else the answer before the round."""
     targets: tuple[int | None, ...]
     """Of the pool: index of the label that the item was trained on; another one in a control."""
-    pool_after: Answers
+    pool_after: PoolAnswers
     """The pool by the model that the round trained."""
-    test_before: Answers | None = None
-    test_after: Answers | None = None
+    test_before: PoolAnswers | None = None
+    test_after: PoolAnswers | None = None
 
-    def answers(self) -> Iterable[tuple[Items, Moment, Answers]]:
+    def answers(self) -> Iterable[tuple[Items, Moment, PoolAnswers]]:
         """Yields the sets of answers that there are."""
         yield "pool", "before", self.pool
         yield "pool", "after", self.pool_after
-        others: tuple[tuple[Items, Moment, Answers | None], ...] = (
+        others: tuple[tuple[Items, Moment, PoolAnswers | None], ...] = (
             ("test", "before", self.test_before),
             ("test", "after", self.test_after),
         )
@@ -132,7 +132,7 @@ class AuditRow:
     condition: str
     variant: str
     """What tells the condition from others of its name, in words; empty: nothing has to."""
-    role: Role
+    role: ConditionKind
     targets: str
     """What the selected items are trained on (`SelfTraining.targets`)."""
     rule: str
@@ -191,7 +191,7 @@ def audit_rows(rounds: Iterable[AuditedRound]) -> tuple[AuditRow, ...]:
 
 
 def _rows(
-    found: AuditedRound, items: Items, moment: Moment, answers: Answers
+    found: AuditedRound, items: Items, moment: Moment, answers: PoolAnswers
 ) -> Iterable[AuditRow]:
     known = list(dict.fromkeys(answers.levels))
     for level in (None, *sorted(known)):
@@ -205,7 +205,7 @@ def _rows(
 
 
 def _row(
-    found: AuditedRound, items: Items, moment: Moment, answers: Answers, level: str | None
+    found: AuditedRound, items: Items, moment: Moment, answers: PoolAnswers, level: str | None
 ) -> AuditRow:
     planned, options = found.planned, found.planned.cell.self_training
     if options is None:
@@ -221,7 +221,7 @@ def _row(
         recipe=recipe_text(planned.cell.recipe),
         condition=planned.condition,
         variant=planned.variant,
-        role=cell_role(planned),
+        role=condition_kind(planned),
         targets=options.targets,
         rule=options.rule,
         threshold=options.threshold,

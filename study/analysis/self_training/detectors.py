@@ -11,11 +11,11 @@ from dataclasses import dataclass
 from study.analysis.self_training.rounds import Rounds, axis_of, hardness_and_levels
 from study.analysis.surface import Surface
 from study.analysis.surface_rows import recipe_text
+from study.artifacts.condition_kinds import condition_kind, condition_label
 from study.artifacts.plan import Plan
-from study.artifacts.roles import cell_role, cell_source
 from trainables.cells.planned import PlannedCell
 from trainables.self_training.detectors import detect
-from trainables.self_training.round_labels import Finding, RoundLabels, labels_of_rows
+from trainables.self_training.round_labels import DetectorResult, RoundLabels, labels_of_rows
 
 _Key = tuple[str, str, str | None, str, str]
 """Model, task, measure, recipe and source."""
@@ -46,16 +46,16 @@ def detector_rows(plan: Plan, surface: Surface, rounds: Rounds) -> tuple[Detecto
     """Returns the findings on every finished chain of rounds; controls select as their source."""
     cells = {cell.id: cell for cell in plan.cells}
     # A control's rounds start from those of its source: they do not end where a control goes on.
-    proper = [id_ for id_ in rounds.selections if cell_role(cells[id_]) == "self-training"]
+    proper = [id_ for id_ in rounds.selections if condition_kind(cells[id_]) == "self-training"]
     parents = {cells[id_].cell.parent for id_ in proper}
-    found: dict[_Key, list[tuple[Finding, ...]]] = {}
+    found: dict[_Key, list[tuple[DetectorResult, ...]]] = {}
     for id_ in proper:
         planned = cells[id_]
         if id_ in parents:
             continue
         recipe = recipe_text(planned.cell.recipe)
         where = (planned.model_name, planned.cell.task, planned.measure)
-        key = (*where, recipe, cell_source(planned))
+        key = (*where, recipe, condition_label(planned))
         pool = surface.items.pool[planned.cell.task]
         hardness, levels = hardness_and_levels(pool, axis_of(plan, planned))
         chain = _chain(planned, cells, rounds)
@@ -98,7 +98,7 @@ def _chain(
     return chain[::-1]
 
 
-def _row(key: _Key, findings: Sequence[Finding]) -> DetectorRow:
+def _row(key: _Key, findings: Sequence[DetectorResult]) -> DetectorRow:
     model, task, measure, recipe, source = key
     values = [finding.value for finding in findings if finding.value is not None]
     warnings = [finding.warning for finding in findings if finding.warning is not None]

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from search_spaces.levels import Level
 from search_spaces.space import TaskAxis
-from study.analysis.self_training.audit import Answers, AuditedRound
+from study.analysis.self_training.audit import AuditedRound, PoolAnswers
 from study.analysis.surface import Surface
 from study.artifacts.items import ItemsTable, TaskItems, text_hash
 from study.artifacts.plan import Plan
@@ -186,7 +186,7 @@ class _Join:
 
     def _pool(
         self, planned: PlannedCell, rows: Selection, when: str, temperature: float | None
-    ) -> Answers:
+    ) -> PoolAnswers:
         known = self._gold_hash[planned.cell.task]
         levels = self._level_of(planned, "pool")
         gold = []
@@ -199,7 +199,7 @@ class _Join:
                     "choice among those that were labelled; run the sweep again"
                 )
             gold.append(right[0])
-        return Answers(
+        return PoolAnswers(
             ids=tuple(row["item_id"] for row in rows),
             levels=tuple(levels.get(row["item_id"], "no level") for row in rows),
             probabilities=_column(rows, f"probabilities{when}"),
@@ -210,7 +210,7 @@ class _Join:
 
     def _test(
         self, planned: PlannedCell, id_: str, shown: Sequence[str], temperature: float | None
-    ) -> Answers | None:
+    ) -> PoolAnswers | None:
         """Answers of a cell on the test items of these levels; None where it has not finished.
 
         The temperature is applied to the recorded scores: where a recipe answers in all orders,
@@ -229,7 +229,7 @@ class _Join:
             )
             if levels.get(item) in shown and values is not None
         ]
-        return Answers(
+        return PoolAnswers(
             ids=tuple(item for item, _ in kept),
             levels=tuple(levels[item] for item, _ in kept),
             probabilities=tuple(_softmax(values / (temperature or 1.0)) for _, values in kept),

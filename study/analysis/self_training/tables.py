@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from study.analysis.self_training.audit import Answers, AuditedRound, AuditRow, Items, Moment
+from study.analysis.self_training.audit import AuditedRound, AuditRow, Items, Moment, PoolAnswers
 from study.analysis.surface_rows import recipe_text
-from study.artifacts.roles import cell_role, cell_source
+from study.artifacts.condition_kinds import condition_kind, condition_label
 from study.statistics.calibration import Binning, calibrate, selective_accuracy
 
 STEPS = 50
@@ -65,7 +65,7 @@ def reliability_table(rounds: Iterable[AuditedRound]) -> pa.Table:
     """Returns the reliability of each source's answers before and after each of its rounds."""
     rows: list[Mapping[str, Any]] = []
     for source, members in _by_source(rounds).items():
-        sets: dict[tuple[Items, Moment], list[Answers]] = {}
+        sets: dict[tuple[Items, Moment], list[PoolAnswers]] = {}
         for found in members:
             for items, moment, answers in found.answers():
                 sets.setdefault((items, moment), []).append(answers)
@@ -75,7 +75,7 @@ def reliability_table(rounds: Iterable[AuditedRound]) -> pa.Table:
     return pa.Table.from_pylist(rows, schema=RELIABILITY)
 
 
-def _bins(answered: Sequence[Answers]) -> Iterator[Mapping[str, Any]]:
+def _bins(answered: Sequence[PoolAnswers]) -> Iterator[Mapping[str, Any]]:
     """Yields the bins of some seeds' answers: of each level and of all, cut both ways."""
     for level, part in _levels(answered):
         for binning in _BINNINGS:
@@ -102,7 +102,7 @@ def selective_table(rounds: Iterable[AuditedRound]) -> pa.Table:
     return pa.Table.from_pylist(rows, schema=SELECTIVE)
 
 
-def _steps(part: Sequence[Answers]) -> Iterator[Mapping[str, float]]:
+def _steps(part: Sequence[PoolAnswers]) -> Iterator[Mapping[str, float]]:
     """The curve at even coverages: at each the first step that covers as much."""
     curve = selective_accuracy(*_scored(part)).curve
     last = -1
@@ -129,15 +129,15 @@ def _by_source(
             "measure": planned.measure,
             "model": planned.model_name,
             "recipe": recipe_text(planned.cell.recipe),
-            "source": cell_source(planned),
-            "role": cell_role(planned),
+            "source": condition_label(planned),
+            "role": condition_kind(planned),
             "ssrm_round": planned.cell.round,
         }
         found.setdefault(tuple(names.items()), []).append(one)
     return found
 
 
-def _levels(answered: Sequence[Answers]) -> Iterator[tuple[str | None, list[Answers]]]:
+def _levels(answered: Sequence[PoolAnswers]) -> Iterator[tuple[str | None, list[PoolAnswers]]]:
     """Yields all answers together, and those of each level."""
     yield None, list(answered)
     for level in sorted({level for answers in answered for level in answers.levels}):
@@ -147,7 +147,7 @@ def _levels(answered: Sequence[Answers]) -> Iterator[tuple[str | None, list[Answ
         yield level, [part for part in parts if part.ids]
 
 
-def _scored(part: Sequence[Answers]) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
+def _scored(part: Sequence[PoolAnswers]) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
     """Confidences and scores of some seeds' answers, one after the other."""
     return (
         np.concatenate([answers.confidence for answers in part]),

@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 from pydantic import ValidationError
 
 from search_spaces.explain import explain
-from search_spaces.frozen import Value, digest
+from search_spaces.frozen import FrozenModel, digest
 from search_spaces.hardness import SCORES, ModelHardness
 from search_spaces.space import Space
 from study.planning.hardness.values import HardnessSource, HardnessValues, values_hash
@@ -30,7 +30,7 @@ Measures = Mapping[str, Mapping[str, float]]
 """Measure -> item id -> value."""
 
 
-class HardnessFacts(Value):
+class HardnessFacts(FrozenModel):
     """What is kept beside the values: where they come from."""
 
     task: str

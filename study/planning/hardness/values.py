@@ -79,7 +79,7 @@ def hardness_values(storage: Storage, task: SplitTask, source: HardnessSource) -
     Raises:
         NotMeasuredError: If a cell has no valid record, or no item is left.
     """
-    reader = _Reader(storage, task)
+    reader = _AnswerReader(storage, task)
     means = {
         model: {size: reader.mean(cells) for size, cells in by_size.items()}
         for model, by_size in source.cells.items()
@@ -134,7 +134,7 @@ class _Mean:
     """Where it is 0 the means are 0 as well, and mean nothing."""
 
 
-class _Reader:
+class _AnswerReader:
     """Reads cells of one task, and keeps which ones have no scores."""
 
     def __init__(self, storage: Storage, task: SplitTask) -> None:

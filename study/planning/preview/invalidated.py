@@ -20,7 +20,7 @@ from trainables.storage import layout
 from trainables.storage.filesystem import Storage
 
 
-def describe_lost(storage: Storage, plan: Plan) -> tuple[str, ...]:
+def describe_invalidated_cells(storage: Storage, plan: Plan) -> tuple[str, ...]:
     """Returns a sentence for each task whose cells of the study's older plan are of no use now.
 
     Args:

@@ -17,7 +17,7 @@ from search_spaces.space import Space, TaskAxis
 from search_spaces.supervision import Condition, SelfTraining
 from study.artifacts.costs import StudyCost
 from study.cost.flops import CHARS_PER_TOKEN, TaskSize, recipe_flop, training_flop
-from study.cost.jobs import Job, Market
+from study.cost.jobs import PricedJob, PricingOptions
 from study.cost.memory import ModelShape
 from study.cost.model_sizes import MODELS, ModelSize
 from study.cost.pricer import Pricer
@@ -248,7 +248,7 @@ def price_outlook(
     outlook: Outlook,
     models: Iterable[ModelOutlook],
     sizes: Mapping[str, TaskSize | None],
-    market: Market,
+    pricing: PricingOptions,
 ) -> StudyCost:
     """Returns what a space would cost; not known where a model's or a task's size is not.
 
@@ -257,7 +257,7 @@ def price_outlook(
         outlook: Its cells.
         models: Its models.
         sizes: Task name -> size, None where it is not known.
-        market: What nodes cost.
+        pricing: What nodes cost.
     """
     models = tuple(models)
     is_sized = all(sizes[kind.task] is not None for kind in outlook.kinds)
@@ -271,15 +271,15 @@ def price_outlook(
         for kind in outlook.kinds
         for job in _jobs(model, kind, sizes[kind.task])
     ]
-    return Pricer(space, shapes, jobs, market, {}).study(jobs)
+    return Pricer(space, shapes, jobs, pricing, {}).study(jobs)
 
 
-def _jobs(model: ModelOutlook, kind: CellKind, size: TaskSize | None) -> Iterator[Job]:
+def _jobs(model: ModelOutlook, kind: CellKind, size: TaskSize | None) -> Iterator[PricedJob]:
     flop = training = 0.0
     if size is not None and model.num_active is not None:
         flop = recipe_flop(kind.recipe, kind.self_training, model.num_active, size)
         training = training_flop(kind.recipe, kind.self_training, model.num_active, size)
-    yield Job(
+    yield PricedJob(
         model=model.name,
         recipe=kind.recipe,
         num_cells=kind.copies,

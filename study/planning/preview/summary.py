@@ -10,9 +10,9 @@ from search_spaces.levels import Level
 from search_spaces.recipes import num_labels
 from search_spaces.space import Space, TaskAxis
 from study.artifacts.costs import StudyCost
-from study.artifacts.plan import LevelSize, Plan, TaskFacts
+from study.artifacts.plan import LevelSize, Plan, PlannedTask
 from study.cost.flops import CPU_FLOP_PER_SECOND
-from study.cost.jobs import Market
+from study.cost.jobs import PricingOptions
 from study.cost.memory import ModelShape, quantization_notes
 from study.cost.pricer import shapes_of
 from study.cost.text import describe_cost
@@ -28,7 +28,7 @@ from trainables.data.tasks.published_sizes import FACTS
 from trainables.data.tasks.registry import find_task
 
 
-def describe_plan(plan: Plan, *, num_finished: int | None = None) -> str:
+def format_plan(plan: Plan, *, num_finished: int | None = None) -> str:
     """Returns the plan's points, cells, pools, expected work and cost, a line each."""
     lines = [f"Space {plan.space.name}"]
     for task in plan.tasks:
@@ -67,11 +67,11 @@ def _search_lines(plan: Plan) -> list[str]:
     ]
 
 
-def describe_unloaded(
+def format_estimate(
     space: Space,
     reason: str,
     data_root: Path | None,
-    market: Market,
+    pricing: PricingOptions,
     *,
     skip_bad_rows: bool = False,
 ) -> tuple[str, StudyCost]:
@@ -81,7 +81,7 @@ def describe_unloaded(
         space: What is asked for.
         reason: Why it cannot be planned.
         data_root: Folder with local copies of data sets, where there is one.
-        market: What nodes cost.
+        pricing: What nodes cost.
         skip_bad_rows: Leave out rows that cannot be used, instead of stopping at the first.
 
     Raises:
@@ -91,7 +91,7 @@ def describe_unloaded(
     tasks = list(look_at_tasks(space, data_root, skip_bad_rows=skip_bad_rows))
     models = list(look_at_models(space))
     sizes = {task.name: task.size for task in tasks}
-    cost = price_outlook(space, outlook, models, sizes, market)
+    cost = price_outlook(space, outlook, models, sizes, pricing)
     methods = ", ".join(f"{number:,} {name}" for name, number in outlook.cells_by_method.items())
     each = outlook.num_cells // len(space.models)
     lines = [f"Space {space.name}: NOT CHECKED, no ids", f"  reason      {reason}"]
@@ -169,7 +169,7 @@ def _quantization_lines(
     return [f"            note: {note}" for note in quantization_notes(shapes, quantizations)]
 
 
-def _task_lines(task: TaskFacts, space: Space) -> list[str]:
+def _task_lines(task: PlannedTask, space: Space) -> list[str]:
     n = max(num_labels(recipe) for recipe in space.methods)
     lines = [
         f"  task      {task.task} by {task.measure}: {task.source}",

@@ -15,9 +15,9 @@ import numpy as np
 from matplotlib.axes import Axes
 from numpy.typing import NDArray
 
-from study.analysis.self_training.audit import Answers, AuditedRound
+from study.analysis.self_training.audit import AuditedRound, PoolAnswers
 from study.analysis.surface_rows import recipe_text
-from study.artifacts.roles import cell_role, cell_source
+from study.artifacts.condition_kinds import condition_kind, condition_label
 from study.reporting.figures.drawing import (
     MAX_PANELS,
     STYLE,
@@ -40,7 +40,7 @@ IN_AUDIT = "audit.parquet has the numbers of all"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Panel:
+class AuditPanel:
     """Rounds that share a panel, and the level of their pools that it shows."""
 
     row: str
@@ -151,7 +151,7 @@ def _curves(rounds: Sequence[AuditedRound]) -> list[list[AuditedRound]]:
     """Rounds of one panel by curve: those of one teacher and variant together."""
     by_source: dict[str, list[AuditedRound]] = {}
     for found in rounds:
-        by_source.setdefault(cell_source(found.planned), []).append(found)
+        by_source.setdefault(condition_label(found.planned), []).append(found)
     curves: dict[tuple[str | None, ...], list[AuditedRound]] = {}
     for chain in by_source.values():
         teachers = (found.planned.cell.parent for found in chain)
@@ -191,7 +191,7 @@ def _draw_selective(place: Axes, chain: Sequence[AuditedRound], level: str, colo
 def _curve_name(chain: Sequence[AuditedRound]) -> str:
     """Round 1 has one teacher for all thresholds; later rounds have one each."""
     number = chain[0].planned.cell.round
-    sources = {cell_source(found.planned, has_rounds=False) for found in chain}
+    sources = {condition_label(found.planned, has_rounds=False) for found in chain}
     if len(sources) > 1 or number == 1:
         return ", ".join(filter(None, (chain[0].planned.variant, f"before round {number}")))
     return f"{min(sources)}, before round {number}"
@@ -199,23 +199,23 @@ def _curve_name(chain: Sequence[AuditedRound]) -> str:
 
 def _panels(
     rounds: Sequence[AuditedRound], labels: Mapping[str, str], *, by_source: bool = True
-) -> list[Panel]:
+) -> list[AuditPanel]:
     """Rounds of self-training by model, source (or pool) and level."""
     grouped: dict[tuple[str, str, str], list[AuditedRound]] = {}
     several = len({(found.planned.cell.task, found.planned.measure) for found in rounds}) > 1
     for found in rounds:
         planned = found.planned
-        if cell_role(planned) != "self-training":
+        if condition_kind(planned) != "self-training":
             continue
         method = labels.get(recipe_text(planned.cell.recipe), planned.cell.recipe.method)
         levels = _levels(found)
-        row = cell_source(planned) if by_source else f"{method}, pool {'+'.join(levels)}"
+        row = condition_label(planned) if by_source else f"{method}, pool {'+'.join(levels)}"
         column = f"{planned.model_name} {method}" if by_source else planned.model_name
         column += f", {planned.cell.task} by {planned.measure}" if several else ""
         for level in levels:
             grouped.setdefault((row, f"{column}, {level}", level), []).append(found)
     return [
-        Panel(row=row, column=column, level=level, rounds=members)
+        AuditPanel(row=row, column=column, level=level, rounds=members)
         for (row, column, level), members in grouped.items()
     ]
 
@@ -234,18 +234,18 @@ def _line(look: Mapping[str, Any]) -> dict[str, Any]:
     return {name: look[name] for name in ("color", "linestyle", "linewidth")}
 
 
-def _rows(answers: Answers, level: str) -> NDArray[np.intp]:
+def _rows(answers: PoolAnswers, level: str) -> NDArray[np.intp]:
     return np.flatnonzero(np.array(answers.levels) == level)
 
 
-def _of_level(answers: Answers, level: str) -> Answers:
+def _of_level(answers: PoolAnswers, level: str) -> PoolAnswers:
     return answers.take(_rows(answers, level))
 
 
-def _sets(panel: Panel) -> dict[str, list[Answers]]:
+def _sets(panel: AuditPanel) -> dict[str, list[PoolAnswers]]:
     """The seeds' answers by set on the items of the panel's level, those that there are."""
     named = {"pool": POOL, "test": TEST}
-    found: dict[str, list[Answers]] = {}
+    found: dict[str, list[PoolAnswers]] = {}
     for one in panel.rounds:
         for items, moment, answers in one.answers():
             own = _of_level(answers, panel.level)
@@ -265,9 +265,9 @@ def _thresholds(rounds: Iterable[AuditedRound]) -> set[float]:
     }
 
 
-def _all_confidence(found: Iterable[Answers]) -> _Floats:
+def _all_confidence(found: Iterable[PoolAnswers]) -> _Floats:
     return np.concatenate([answers.confidence for answers in found])
 
 
-def _all_correct(found: Iterable[Answers]) -> _Floats:
+def _all_correct(found: Iterable[PoolAnswers]) -> _Floats:
     return np.concatenate([answers.correct for answers in found])

@@ -11,8 +11,8 @@ from study.analysis.accuracy_curves import Curve, CurvePanel, CurvePoint, condit
 from study.analysis.names import recipe_labels
 from study.analysis.surface import Surface
 from study.analysis.surface_rows import recipe_text
+from study.artifacts.condition_kinds import condition_label
 from study.artifacts.plan import Plan
-from study.artifacts.roles import cell_source
 from trainables.storage.filesystem import Storage
 from trainables.storage.records import read_curve
 
@@ -38,7 +38,7 @@ def loss_panels(storage: Storage, plan: Plan, surface: Surface) -> tuple[CurvePa
     losses: dict[tuple[str, str], dict[str, dict[int, list[float]]]] = {}
     for cell, curve in zip(trained, curves, strict=True):
         key = (labels[recipe_text(cell.cell.recipe)], cell.model_name)
-        name = cell_source(cell, has_rounds=has_rounds)
+        name = condition_label(cell, has_rounds=has_rounds)
         steps = losses.setdefault(key, {}).setdefault(name, {})
         for number, entry in enumerate(curve):
             if "loss" in entry:

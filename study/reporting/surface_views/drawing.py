@@ -17,7 +17,7 @@ from study.analysis.surface_rows import SurfaceRow
 from study.reporting.figures.drawing import LETTER, MAX_PANELS, STYLE, Drawing, finish
 from study.reporting.surface_views.places import AXES
 from study.reporting.surface_views.tiles import Status, ink_on, is_share, shown_status, tile_text
-from study.reporting.surface_views.views import VALUES, Panel, View
+from study.reporting.surface_views.views import VALUES, SurfacePanel, View
 
 MAX_TILES = 600
 """Tiles of one figure; the page and surface.parquet have all."""
@@ -68,7 +68,7 @@ def draw_view(name: str, rows: Sequence[SurfaceRow], view: View) -> Drawing:
         return finish(figure, name, _describe_view(rows, view, panels))
 
 
-def _drawable(panels: Sequence[Panel]) -> Sequence[Panel]:
+def _drawable(panels: Sequence[SurfacePanel]) -> Sequence[SurfacePanel]:
     """The first panels that fit on one figure, at least one."""
     count = 0
     for number, panel in enumerate(panels[:MAX_PANELS]):
@@ -79,7 +79,7 @@ def _drawable(panels: Sequence[Panel]) -> Sequence[Panel]:
 
 
 def _draw_panel(
-    place: Axes, rows: Sequence[SurfaceRow], view: View, panel: Panel, norm: Normalize
+    place: Axes, rows: Sequence[SurfaceRow], view: View, panel: SurfacePanel, norm: Normalize
 ) -> None:
     scale = _scale(view)
     for tile in panel.tiles:
@@ -109,7 +109,7 @@ def _draw_panel(
     place.set_title(panel.label or VALUES[view.value], loc="left", fontweight="bold")
 
 
-def _legend(rows: Sequence[SurfaceRow], view: View, panels: Sequence[Panel]) -> list[Patch]:
+def _legend(rows: Sequence[SurfaceRow], view: View, panels: Sequence[SurfacePanel]) -> list[Patch]:
     present = {shown_status(rows[tile.row], view.value) for panel in panels for tile in panel.tiles}
     return [
         Patch(facecolor=fill, hatch=hatch, edgecolor="#444444", label=kind.value)
@@ -136,7 +136,7 @@ def _norm(values: Iterable[float | None], view: View) -> Normalize:
     return TwoSlopeNorm(vmin=-limit, vcenter=0.0, vmax=limit)
 
 
-def _describe_view(rows: Sequence[SurfaceRow], view: View, panels: Sequence[Panel]) -> str:
+def _describe_view(rows: Sequence[SurfaceRow], view: View, panels: Sequence[SurfacePanel]) -> str:
     tiles = [tile.row for panel in panels for tile in panel.tiles]
     numbers = [getattr(rows[i], view.value).estimate for i in tiles]
     known = [value for value in numbers if value is not None]

@@ -21,7 +21,7 @@ from study.reporting.surface_views.tiles import (
     shown_status,
     tile_text,
 )
-from study.reporting.surface_views.views import VALUES, Panel, Tile, View
+from study.reporting.surface_views.views import VALUES, SurfacePanel, Tile, View
 
 LOOKS: Mapping[Status, tuple[str, str]] = {
     Status.NOT_RESOLVABLE: ("/", "#e8e8e8"),
@@ -43,7 +43,7 @@ Figure = dict[str, Any]
 
 
 def panel_figure(
-    rows: Sequence[SurfaceRow], view: View, panel: Panel, *, with_hover: bool = True
+    rows: Sequence[SurfaceRow], view: View, panel: SurfacePanel, *, with_hover: bool = True
 ) -> Figure:
     """Returns one panel of a view as a Plotly figure.
 
@@ -136,7 +136,7 @@ def _inks(marker: Figure) -> list[str]:
     return [ink_on(scale((value - low) / (high - low))) for value in marker["color"]]
 
 
-def _layout(view: View, panel: Panel) -> Figure:
+def _layout(view: View, panel: SurfacePanel) -> Figure:
     def axis(name: str, labels: Sequence[str]) -> Figure:
         return {
             "title": {"text": AXES[name], "standoff": 8},

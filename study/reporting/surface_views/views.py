@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from study.analysis.names import hidden_rounds, recipe_labels, source_label
 from study.analysis.surface_rows import SurfaceRow, recipe_text
-from study.artifacts.roles import Role
+from study.artifacts.condition_kinds import ConditionKind
 from study.reporting.surface_views.places import (
     AXES,
     FACTOR_AXES,
@@ -21,7 +21,7 @@ from study.reporting.surface_views.places import (
     places_of,
 )
 
-__all__ = ["AXES", "VALUES", "Panel", "Tile", "View", "make_view", "varying_axes"]
+__all__ = ["AXES", "VALUES", "SurfacePanel", "Tile", "View", "make_view", "varying_axes"]
 
 VALUES: Mapping[str, str] = {
     "sgr": "SGR",
@@ -36,7 +36,7 @@ VALUES: Mapping[str, str] = {
 OF_SELF_TRAINING = ("ssrm_gain", "residual")
 """Values that only points of self-training have."""
 
-ROLES: Mapping[Role, str] = {
+ROLES: Mapping[ConditionKind, str] = {
     "labels": "labels alone",
     "self-training": "self-training",
     "control": "controls",
@@ -55,7 +55,7 @@ class Tile:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Panel:
+class SurfacePanel:
     """The tiles of one combination of all that is not on an axis."""
 
     label: str
@@ -71,7 +71,7 @@ class View:
     x: str
     y: str
     value: str
-    panels: tuple[Panel, ...]
+    panels: tuple[SurfacePanel, ...]
 
     @property
     def title(self) -> str:
@@ -196,14 +196,16 @@ def _panel(
     members: Sequence[int],
     x_places: Sequence[Place | None],
     y_places: Sequence[Place | None],
-) -> Panel:
+) -> SurfacePanel:
     x_order, y_order = _order(members, x_places), _order(members, y_places)
     tiles = []
     for i in members:
         x_place, y_place = x_places[i], y_places[i]
         if x_place is not None and y_place is not None:
             tiles.append(Tile(x=x_order[x_place.label], y=y_order[y_place.label], row=i))
-    return Panel(label=label, x_labels=tuple(x_order), y_labels=tuple(y_order), tiles=tuple(tiles))
+    return SurfacePanel(
+        label=label, x_labels=tuple(x_order), y_labels=tuple(y_order), tiles=tuple(tiles)
+    )
 
 
 def _order(members: Sequence[int], places: Sequence[Place | None]) -> dict[str, int]:

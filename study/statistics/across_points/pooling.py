@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from study.statistics.arms import Arm
+from study.statistics.arms import ArmScores
 from study.statistics.influences import Clusters, Contrast, DrawInfluence, influences
 from study.statistics.marginal_means import FloatArray
 from study.statistics.moments import Component, Moments
@@ -21,7 +21,7 @@ from study.statistics.moments import Component, Moments
 class PointArms:
     """One point: its arms, and where it stands on the axis of a trend."""
 
-    arms: Mapping[str, Arm]
+    arms: Mapping[str, ArmScores]
     """Role ("zero_shot", "easy", ...) -> arm. Item ids and draw ids must mean the same in all
     points: the same id is the same item, or the same random draw."""
     covariate: float = 0.0

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from study.statistics.arms import Arm, join_arms
+from study.statistics.arms import ArmScores, join_arms
 from study.statistics.marginal_means import FloatArray
 from study.statistics.power.logit_model import Population, arm_law, standard_normal, success
 
@@ -35,7 +35,11 @@ class PointVariances:
 
 
 def variances_of_pilot(
-    *, zero_shot: Arm, easy: Arm, hard: Arm, assumed_seed_sd: float = DEFAULT_SEED_SD
+    *,
+    zero_shot: ArmScores,
+    easy: ArmScores,
+    hard: ArmScores,
+    assumed_seed_sd: float = DEFAULT_SEED_SD,
 ) -> PointVariances:
     """Estimates the variance components from a pilot.
 

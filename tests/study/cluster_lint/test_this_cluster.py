@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from study.cli import open_market
+from study.cli import load_pricing
 from study.cluster_lint import this_cluster
 from study.cluster_lint.this_cluster import is_on_cluster, machine_types
 from study.cost.jobs import CostError
@@ -40,7 +40,7 @@ def test_types_of_the_shipped_clusters(home: Path) -> None:
     be_head(home, GCP.read_text())
     types = machine_types(None)
     assert types and all(name.startswith(("g2-", "a2-", "a3-")) for name in types)
-    assert set(types) <= open_market(None, None).prices.instances.keys()
+    assert set(types) <= load_pricing(None, None).prices.instances.keys()
 
 
 def test_the_head_counts_where_blocks_may_run_on_it(home: Path) -> None:
@@ -80,50 +80,50 @@ def test_an_address_of_another_machine_is_another_cluster(
 
 def test_market_of_a_head_has_its_types_only(home: Path) -> None:
     be_head(home, AWS.read_text())
-    market = open_market(None, None, max_cost=1.0)
-    assert market.types == ("g6.2xlarge", "g5.2xlarge", "g6.12xlarge") and market.has_gpus
-    assert open_market(None, "p5.48xlarge", max_cost=1.0).types is None, "the user knows better"
-    assert open_market(None, None, address="in-process", max_cost=1.0).types is None
+    pricing = load_pricing(None, None, max_cost=1.0)
+    assert pricing.types == ("g6.2xlarge", "g5.2xlarge", "g6.12xlarge") and pricing.has_gpus
+    assert load_pricing(None, "p5.48xlarge", max_cost=1.0).types is None, "the user knows better"
+    assert load_pricing(None, None, address="in-process", max_cost=1.0).types is None
     config = yaml.safe_load(AWS.read_text())
     config["available_node_types"] = {
         "head": config["available_node_types"]["head"],
         "cores": {"max_workers": 2, "node_config": {"InstanceType": "m7i.2xlarge"}},
     }
     be_head(home, yaml.safe_dump(config))
-    assert not open_market(None, None).has_gpus
+    assert not load_pricing(None, None).has_gpus
 
 
 def test_a_budget_on_a_cluster_of_unknown_machines_needs_their_name(
     home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with pytest.raises(CostError, match=r"nobody knows which machines .* --instance"):
-        open_market(None, None, address="192.0.2.7:6379", max_cost=5.0)
-    open_market(None, None, address="192.0.2.7:6379")
-    open_market(None, "g6.xlarge", address="192.0.2.7:6379", max_cost=5.0)
+        load_pricing(None, None, address="192.0.2.7:6379", max_cost=5.0)
+    load_pricing(None, None, address="192.0.2.7:6379")
+    load_pricing(None, "g6.xlarge", address="192.0.2.7:6379", max_cost=5.0)
     monkeypatch.setattr(this_cluster, "cluster_of_this_machine", lambda: "10.0.0.1:6379")
     with pytest.raises(CostError, match="--instance"):
-        open_market(None, None, max_cost=5.0)
-    open_market(None, None, address="in-process", max_cost=5.0)
+        load_pricing(None, None, max_cost=5.0)
+    load_pricing(None, None, address="in-process", max_cost=5.0)
 
 
 def test_a_laptop_without_a_cluster_needs_nothing(home: Path) -> None:
     assert not is_on_cluster(None)
-    market = open_market(None, None, max_cost=5.0)
-    assert market.types is None and not market.is_known
+    pricing = load_pricing(None, None, max_cost=5.0)
+    assert pricing.types is None and not pricing.is_known
 
 
 def test_a_budget_needs_the_price_of_every_machine_that_may_start(home: Path) -> None:
     be_head(home, AWS.read_text().replace("g6.12xlarge", "g7.12xlarge"))
     with pytest.raises(CostError, match=r"may start g7.12xlarge, .* --prices"):
-        open_market(None, None, max_cost=5.0)
-    assert open_market(None, None).types == ("g6.2xlarge", "g5.2xlarge", "g7.12xlarge")
+        load_pricing(None, None, max_cost=5.0)
+    assert load_pricing(None, None).types == ("g6.2xlarge", "g5.2xlarge", "g7.12xlarge")
 
 
 @pytest.mark.parametrize("text", ["a: [", "- 1\n", "\x00"])
 def test_a_broken_file_of_the_head_is_said(home: Path, text: str) -> None:
     be_head(home, text)
     with pytest.raises(ClusterError, match="ray_bootstrap_config"):
-        open_market(None, None)
+        load_pricing(None, None)
 
 
 def test_a_sweep_on_the_head_is_priced_on_its_machines_and_refused_where_none_holds_it(

@@ -19,12 +19,12 @@ from study.cost.devices import DEVICES, useful_flop_per_second
 from study.cost.flops import CPU_FLOP_PER_SECOND
 from study.cost.jobs import (
     CostError,
-    Job,
-    Market,
-    NoRoomError,
+    InsufficientMemoryError,
+    PricedJob,
+    PricingOptions,
     Timings,
     check_budget,
-    check_room,
+    check_memory,
     jobs_of,
 )
 from study.cost.memory import (
@@ -89,10 +89,10 @@ NF4 = QLoRA(quantization="nf4")
 
 
 @pytest.fixture
-def market(tmp_path: Path) -> Market:
+def pricing(tmp_path: Path) -> PricingOptions:
     file = tmp_path / "prices.toml"
     file.write_text(PRICES)
-    return Market(prices=read_prices(file), source="mine")
+    return PricingOptions(prices=read_prices(file), source="mine")
 
 
 def need(recipe: object, footprint: Footprint = PLAIN, workers: int = 1) -> float:
@@ -102,8 +102,8 @@ def need(recipe: object, footprint: Footprint = PLAIN, workers: int = 1) -> floa
 
 
 def price(
-    market: Market,
-    jobs: list[Job],
+    pricing: PricingOptions,
+    jobs: list[PricedJob],
     *,
     footprint: Footprint = PLAIN,
     shape: ModelShape = SEVEN,
@@ -112,11 +112,11 @@ def price(
     names = list(dict.fromkeys(job.model for job in jobs))
     models = tuple(BaseModelRef(name=name) for name in names)
     space = fake_space(models=models, footprint=footprint, contrasts=())
-    return Pricer(space, dict.fromkeys(names, shape), jobs, market, rates or {}).study(jobs)
+    return Pricer(space, dict.fromkeys(names, shape), jobs, pricing, rates or {}).study(jobs)
 
 
-def job(recipe: object = NF4, flop: float = 1e18, model: str = "a") -> Job:
-    return Job(model=model, recipe=recipe, num_cells=3, flop=flop)  # type: ignore[arg-type]
+def job(recipe: object = NF4, flop: float = 1e18, model: str = "a") -> PricedJob:
+    return PricedJob(model=model, recipe=recipe, num_cells=3, flop=flop)  # type: ignore[arg-type]
 
 
 def test_memory_of_known_cases() -> None:
@@ -181,8 +181,8 @@ def test_an_eighth_of_a_batch_has_to_fit_because_teams_halve_too(
     # Gradients, two moments, and the copy in 32 bits that is stepped.
     shared = 6.74e9 * (2 + 4 + 4) / workers if isinstance(recipe, FullFineTuning) else 0.0
     bytes_ = 6.74e9 * 2 + shared + batch + GIB
-    team = Footprint(engine="zero-2", workers=workers)
-    assert need(recipe, team, workers) == pytest.approx(bytes_ / 0.95 / GIB)
+    worker_group = Footprint(engine="zero-2", workers=workers)
+    assert need(recipe, worker_group, workers) == pytest.approx(bytes_ / 0.95 / GIB)
 
 
 def test_a_team_that_runs_out_of_memory_tries_again_at_half() -> None:
@@ -196,8 +196,8 @@ def test_a_team_that_runs_out_of_memory_tries_again_at_half() -> None:
             raise MemoryError
         return lambda: None
 
-    team = SimpleNamespace(size=2, is_first=True, do=lambda work: work())
-    one = SimpleNamespace(team=team, device="cpu", _find_together=find)
+    worker_group = SimpleNamespace(size=2, is_first=True, do=lambda work: work())
+    one = SimpleNamespace(worker_group=worker_group, device="cpu", _find_together=find)
     worker.Worker._run(one, None, 1, 1.0)
     assert tried == [1.0, 0.5, 0.25, 0.125]
 
@@ -207,9 +207,9 @@ def test_a_batch_is_the_worker_s() -> None:
     assert training.DEFAULT_MICRO_BATCH_TOKENS == MICRO_BATCH_TOKENS
 
 
-def test_dollars_by_hand(market: Market) -> None:
+def test_dollars_by_hand(pricing: PricingOptions) -> None:
     """The 7B in NF4 fits the small node; its seconds are operations over an L4's rate."""
-    cost = price(market, [job(flop=1e18)])
+    cost = price(pricing, [job(flop=1e18)])
     seconds = 1e18 / useful_flop_per_second(
         "L4", dtype="bfloat16", quantization="nf4", generates=False
     )
@@ -222,86 +222,88 @@ def test_dollars_by_hand(market: Market) -> None:
     assert cost.spot == pytest.approx((seconds + NODE_SECONDS) * 0.0005)
 
 
-def test_node_of_four_is_shared_by_its_workers(market: Market) -> None:
-    cost = price(market, [job(flop=1e18)], footprint=Footprint(workers=4))
+def test_node_of_four_is_shared_by_its_workers(pricing: PricingOptions) -> None:
+    cost = price(pricing, [job(flop=1e18)], footprint=Footprint(workers=4))
     (base,) = cost.bases
     rate = DEVICES["H100"].peak_16 * 0.32 * 0.7
     assert base.instance == "big" and base.gpu_hours == pytest.approx(1e18 / rate / 3600)
     assert base.on_demand == pytest.approx(1e18 / rate / 4 * 40 / 3600)
 
 
-def test_workers_that_share_a_gpu_pay_for_their_fraction_of_it(market: Market) -> None:
+def test_workers_that_share_a_gpu_pay_for_their_fraction_of_it(pricing: PricingOptions) -> None:
     """Two workers at half the pace each: the GPU-hours and the price of one with a whole GPU."""
-    alone = price(market, [job(flop=1e18)]).bases[0]
-    half = price(market, [job(flop=1e18)], footprint=Footprint(gpus_per_worker=0.5)).bases[0]
+    alone = price(pricing, [job(flop=1e18)]).bases[0]
+    half = price(pricing, [job(flop=1e18)], footprint=Footprint(gpus_per_worker=0.5)).bases[0]
     assert (half.instance, half.workers) == ("small", 2)
     assert half.gpu_hours == pytest.approx(alone.gpu_hours)
     assert half.worker_hours == pytest.approx(2 * (alone.worker_hours or 0))
     assert half.on_demand == pytest.approx(alone.on_demand)
 
 
-def test_a_fraction_of_a_gpu_holds_a_fraction_of_its_memory(market: Market) -> None:
+def test_a_fraction_of_a_gpu_holds_a_fraction_of_its_memory(pricing: PricingOptions) -> None:
     """6 GiB fit 0.3 of the small node's GPU of 24 GiB; 0.2 of it is too little, of 80 GiB not."""
-    (base,) = price(market, [job()]).bases
+    (base,) = price(pricing, [job()]).bases
     assert base.memory_gib == pytest.approx(6.02, abs=0.01)
-    (third,) = price(market, [job()], footprint=Footprint(gpus_per_worker=0.3)).bases
+    (third,) = price(pricing, [job()], footprint=Footprint(gpus_per_worker=0.3)).bases
     assert (third.instance, third.workers) == ("small", 3)
     assert third.memory_gib == base.memory_gib, "of one worker"
-    (fifth,) = price(market, [job()], footprint=Footprint(gpus_per_worker=0.2)).bases
+    (fifth,) = price(pricing, [job()], footprint=Footprint(gpus_per_worker=0.2)).bases
     assert (fifth.instance, fifth.workers) == ("big", 20)
-    named = replace(market, instance="small")
-    with pytest.raises(NoRoomError, match=r"needs 1 x 30\.1 GiB .*a larger share of a GPU"):
-        check_room(price(named, [job()], footprint=Footprint(gpus_per_worker=0.2)))
+    named = replace(pricing, instance="small")
+    with pytest.raises(
+        InsufficientMemoryError, match=r"needs 1 x 30\.1 GiB .*a larger share of a GPU"
+    ):
+        check_memory(price(named, [job()], footprint=Footprint(gpus_per_worker=0.2)))
 
 
-def test_the_pace_of_workers_that_shared_a_gpu_prices_them(market: Market) -> None:
+def test_the_pace_of_workers_that_shared_a_gpu_prices_them(pricing: PricingOptions) -> None:
     """A cell that took 100 s on half a GPU takes 100 s on half a GPU, and 50 s on a whole one."""
     cell = PlannedCell(id="0", cell=probe_cell(), model_name="a", condition="easy", flop=1e18)
     timings = Timings()
     timings.add(cell, record(100.0, device="cuda", gpus_per_worker=0.5))
-    job_ = Job(model="a", recipe=cell.cell.recipe, num_cells=1, flop=1e18)
+    job_ = PricedJob(model="a", recipe=cell.cell.recipe, num_cells=1, flop=1e18)
     rates = dict(timings.rates(on_gpus=True))
-    shared = price(market, [job_], footprint=Footprint(gpus_per_worker=0.5), rates=rates)
+    shared = price(pricing, [job_], footprint=Footprint(gpus_per_worker=0.5), rates=rates)
     assert shared.bases[0].worker_hours == pytest.approx(100 / 3600)
     assert shared.bases[0].gpu_hours == pytest.approx(50 / 3600)
-    assert price(market, [job_], rates=rates).bases[0].worker_hours == pytest.approx(50 / 3600)
+    assert price(pricing, [job_], rates=rates).bases[0].worker_hours == pytest.approx(50 / 3600)
 
 
-def test_a_team_shares_its_training_and_nothing_else(market: Market) -> None:
+def test_a_team_shares_its_training_and_nothing_else(pricing: PricingOptions) -> None:
     """Four workers: a quarter of the training each, but the test's items four times."""
-    half = Job(model="a", recipe=NF4, num_cells=1, flop=1e18, training_flop=5e17)
+    half = PricedJob(model="a", recipe=NF4, num_cells=1, flop=1e18, training_flop=5e17)
     rate = DEVICES["H100"].peak_16 * 0.32 * 0.7
-    alone = price(market, [half], footprint=Footprint(workers=4))
-    team = price(market, [half], footprint=Footprint(workers=4, engine="zero-2"))
+    alone = price(pricing, [half], footprint=Footprint(workers=4))
+    worker_group = price(pricing, [half], footprint=Footprint(workers=4, engine="zero-2"))
     assert alone.bases[0].gpu_hours == pytest.approx(1e18 / rate / 3600)
-    assert team.bases[0].gpu_hours == pytest.approx((5e17 + 4 * 5e17) / rate / 3600)
+    assert worker_group.bases[0].gpu_hours == pytest.approx((5e17 + 4 * 5e17) / rate / 3600)
     seconds = (5e17 / 4 + 5e17) / rate
-    assert team.bases[0].on_demand == pytest.approx(seconds * 40 / 3600)
-    assert team.bases[0].flop == 1e18
+    assert worker_group.bases[0].on_demand == pytest.approx(seconds * 40 / 3600)
+    assert worker_group.bases[0].flop == 1e18
 
 
-def test_the_pace_of_a_team_prices_the_team(market: Market) -> None:
+def test_the_pace_of_a_team_prices_the_team(pricing: PricingOptions) -> None:
     """What took 100 s on four workers costs 100 s of a node of four, by the same count."""
     cell = PlannedCell(
         id="0", cell=probe_cell(), model_name="a", condition="easy", flop=1e18, training_flop=6e17
     )
     timings = Timings()
     timings.add(cell, record(100.0, device="cuda", workers=4))
-    job_ = Job(model="a", recipe=cell.cell.recipe, num_cells=1, flop=1e18, training_flop=6e17)
-    team = Footprint(workers=4, engine="zero-2")
-    cost = price(market, [job_], footprint=team, rates=dict(timings.rates(on_gpus=True)))
+    job_ = PricedJob(model="a", recipe=cell.cell.recipe, num_cells=1, flop=1e18, training_flop=6e17)
+    worker_group = Footprint(workers=4, engine="zero-2")
+    cost = price(pricing, [job_], footprint=worker_group, rates=dict(timings.rates(on_gpus=True)))
     assert cost.bases[0].on_demand == pytest.approx(100 * 40 / 3600)
 
 
 def test_bases_of_one_footprint_are_on_one_node_type_that_holds_the_largest(
-    market: Market,
+    pricing: PricingOptions,
 ) -> None:
     large = replace(SEVEN, num_params=60_000_000_000, num_layers=None, hidden_size=None)
     jobs = [job(model="a"), job(model="b")]
     space = fake_space(
         models=(BaseModelRef(name="a"), BaseModelRef(name="b")), footprint=PLAIN, contrasts=()
     )
-    cost = Pricer(space, {"a": SEVEN, "b": large}, jobs, market, {}).study(jobs)
+    cost = Pricer(space, {"a": SEVEN, "b": large}, jobs, pricing, {}).study(jobs)
     assert [base.instance for base in cost.bases] == ["big", "big"]
     assert cost.num_nodes == 1
     apart = Space.model_validate(
@@ -313,30 +315,30 @@ def test_bases_of_one_footprint_are_on_one_node_type_that_holds_the_largest(
             ]
         }
     )
-    cost = Pricer(apart, {"a": SEVEN, "b": large}, jobs, market, {}).study(jobs)
+    cost = Pricer(apart, {"a": SEVEN, "b": large}, jobs, pricing, {}).study(jobs)
     assert [base.instance for base in cost.bases] == ["small", "big"]
     assert cost.num_nodes == 2
 
 
-def test_what_no_node_holds_has_no_price_and_says_why(market: Market) -> None:
+def test_what_no_node_holds_has_no_price_and_says_why(pricing: PricingOptions) -> None:
     huge = replace(SEVEN, num_params=405_000_000_000)
-    cost = price(market, [job(ZeroShot())], shape=huge)
+    cost = price(pricing, [job(ZeroShot())], shape=huge)
     assert cost.on_demand is None and cost.gpu_hours is None
     assert "no type of the price table has them" in cost.bases[0].reason
     with pytest.raises(CostError, match=r"not known.*no type"):
         check_budget(cost, 1e9)
-    named = price(replace(market, instance="small"), [job(ZeroShot())], shape=huge)
+    named = price(replace(pricing, instance="small"), [job(ZeroShot())], shape=huge)
     assert "small has 1 x 24 GiB of GPU memory" in named.bases[0].reason
 
 
-def test_unknown_size_is_unknown_cost(market: Market) -> None:
-    cost = price(market, [job()], shape=ModelShape(num_params=None, dtype="float32"))
+def test_unknown_size_is_unknown_cost(pricing: PricingOptions) -> None:
+    cost = price(pricing, [job()], shape=ModelShape(num_params=None, dtype="float32"))
     assert cost.on_demand is None and "size" in cost.bases[0].reason
     check_budget(cost, None)
 
 
-def test_without_gpus_nothing_is_rented(market: Market) -> None:
-    cost = price(replace(market, has_gpus=False), [job(flop=3e13)])
+def test_without_gpus_nothing_is_rented(pricing: PricingOptions) -> None:
+    cost = price(replace(pricing, has_gpus=False), [job(flop=3e13)])
     (base,) = cost.bases
     assert (cost.on_demand, cost.spot, cost.gpu_hours) == (0.0, 0.0, 0.0)
     assert base.worker_hours == pytest.approx(3e13 / CPU_FLOP_PER_SECOND / 3600)
@@ -344,18 +346,18 @@ def test_without_gpus_nothing_is_rented(market: Market) -> None:
     check_budget(cost, 0.0)
 
 
-def test_named_node_without_gpus_is_paid_by_its_cores(market: Market) -> None:
-    cost = price(replace(market, instance="head"), [job(flop=3e13)])
+def test_named_node_without_gpus_is_paid_by_its_cores(pricing: PricingOptions) -> None:
+    cost = price(replace(pricing, instance="head"), [job(flop=3e13)])
     assert cost.bases[0].on_demand == pytest.approx(3e13 / CPU_FLOP_PER_SECOND / 4 * 0.0001)
 
 
-def test_unknown_node_type_is_refused(market: Market) -> None:
+def test_unknown_node_type_is_refused(pricing: PricingOptions) -> None:
     with pytest.raises(ValueError, match="no price of instance type 'huge'"):
-        price(replace(market, instance="huge"), [job()])
+        price(replace(pricing, instance="huge"), [job()])
 
 
-def test_budget_is_held_against_the_on_demand_price(market: Market) -> None:
-    cost = price(market, [job(flop=1e18)])
+def test_budget_is_held_against_the_on_demand_price(pricing: PricingOptions) -> None:
+    cost = price(pricing, [job(flop=1e18)])
     assert cost.on_demand is not None and cost.spot is not None
     check_budget(cost, cost.on_demand)
     with pytest.raises(CostError, match=rf"\${cost.on_demand:,.2f} on-demand"):
@@ -363,10 +365,10 @@ def test_budget_is_held_against_the_on_demand_price(market: Market) -> None:
 
 
 def test_measured_pace_of_the_same_base_and_method_replaces_the_assumption(
-    market: Market,
+    pricing: PricingOptions,
 ) -> None:
     jobs = [job(flop=1e18), job(ZeroShot(quantization="nf4"), flop=2e18)]
-    cost = price(market, jobs, rates={("a", "qlora"): 5e-14, ("b", "zero-shot"): 1.0})
+    cost = price(pricing, jobs, rates={("a", "qlora"): 5e-14, ("b", "zero-shot"): 1.0})
     assumed = 2e18 / (121e12 * 0.32 * 0.7)
     assert cost.bases[0].gpu_hours == pytest.approx((1e18 * 5e-14 + assumed) / 3600)
     assert cost.bases[0].measured_share == pytest.approx(1 / 3)
@@ -387,7 +389,7 @@ def test_pace_is_taken_from_records_of_that_kind_of_device(tmp_path: Path) -> No
     assert set(timings.rates(on_gpus=False)) == {("micro-s", "qlora")}
 
 
-def test_jobs_hold_every_cell_and_each_state_once(tmp_path: Path, market: Market) -> None:
+def test_jobs_hold_every_cell_and_each_state_once(tmp_path: Path, pricing: PricingOptions) -> None:
     study = SmallStudy(folder=tmp_path)
     plan, _ = make_plan(fake_of(study), study.folder / "data")
     jobs = jobs_of(plan.cells, plan.tasks)
@@ -402,16 +404,16 @@ def test_jobs_hold_every_cell_and_each_state_once(tmp_path: Path, market: Market
     # 160 items of 4 choices, two layers, whatever the number of probes.
     assert sum(found.num_states for found in jobs) == 160 * 4 * 2
     shape = shapes_of(plan.models)["micro-s"]
-    cost = Pricer(plan.space, {"micro-s": shape}, jobs, market, {}).study(jobs)
+    cost = Pricer(plan.space, {"micro-s": shape}, jobs, pricing, {}).study(jobs)
     weights = (shape.num_params or 0) * 4
     assert cost.bases[0].bytes_moved == weights + 160 * 4 * 2 * (shape.hidden_size or 0) * 4
 
 
-def test_blocks_add_up_to_the_study(tmp_path: Path, market: Market) -> None:
+def test_blocks_add_up_to_the_study(tmp_path: Path, pricing: PricingOptions) -> None:
     study = SmallStudy(folder=tmp_path)
     plan, _ = make_plan(fake_of(study), study.folder / "data")
     jobs = jobs_of(plan.cells, plan.tasks)
-    pricer = Pricer(plan.space, shapes_of(plan.models), jobs, market, {})
+    pricer = Pricer(plan.space, shapes_of(plan.models), jobs, pricing, {})
     cells = [(cell,) for cell in plan.cells]
     blocks = [
         pricer.block(block(index, part), plan.tasks)

@@ -9,14 +9,21 @@ import pytest
 from search_spaces.base_models import BaseModelRef, EngineName, Footprint
 from search_spaces.recipes import FullFineTuning, QLoRA, Recipe, ZeroShot
 from study.artifacts.costs import StudyCost
-from study.cost.jobs import CostError, Job, Market, NoRoomError, check_budget, check_room
+from study.cost.jobs import (
+    CostError,
+    InsufficientMemoryError,
+    PricedJob,
+    PricingOptions,
+    check_budget,
+    check_memory,
+)
 from study.cost.memory import GIB, ModelShape, host_bytes
 from study.cost.pricer import Pricer
 from study.cost.prices import read_prices
 from study.cost.text import describe_cost
 from tests.support.fakes import fake_space
 
-SHIPPED = Market(prices=read_prices(), source="study/cost/prices.toml")
+SHIPPED = PricingOptions(prices=read_prices(), source="study/cost/prices.toml")
 SEVENTY = ModelShape(
     num_params=70_000_000_000,
     dtype="float32",
@@ -29,11 +36,11 @@ OFFLOADED = Footprint(engine="zero-3", workers=8, offload=True)
 
 
 def price(
-    recipe: Recipe, shape: ModelShape, footprint: Footprint, market: Market = SHIPPED
+    recipe: Recipe, shape: ModelShape, footprint: Footprint, pricing: PricingOptions = SHIPPED
 ) -> StudyCost:
     space = fake_space(models=(BaseModelRef(name="base"),), footprint=footprint, contrasts=())
-    jobs = [Job(model="base", recipe=recipe, num_cells=1, flop=1e18)]
-    return Pricer(space, {"base": shape}, jobs, market, {}).study(jobs)
+    jobs = [PricedJob(model="base", recipe=recipe, num_cells=1, flop=1e18)]
+    return Pricer(space, {"base": shape}, jobs, pricing, {}).study(jobs)
 
 
 def test_memory_of_the_machine_by_hand() -> None:
@@ -68,10 +75,12 @@ def test_70b_in_32_bits_offloaded_to_one_machine_does_not_fit() -> None:
     with pytest.raises(CostError, match="no type of the price table has them"):
         check_budget(cost, 1e9)
     named = price(FullFineTuning(), SEVENTY, OFFLOADED, replace(SHIPPED, instance="p5.48xlarge"))
-    with pytest.raises(NoRoomError, match=r"base model base: .*p5.48xlarge has .*2,048 GiB"):
-        check_room(named)
+    with pytest.raises(
+        InsufficientMemoryError, match=r"base model base: .*p5.48xlarge has .*2,048 GiB"
+    ):
+        check_memory(named)
     fits = price(FullFineTuning(), SEVEN, OFFLOADED, replace(SHIPPED, instance="p5.48xlarge"))
-    check_room(fits)
+    check_memory(fits)
     assert fits.on_demand is not None
 
 
@@ -97,20 +106,20 @@ def test_price_is_that_of_a_machine_of_the_cluster() -> None:
 def test_a_base_that_no_machine_of_the_cluster_holds_is_refused() -> None:
     here = replace(SHIPPED, types=("g5.2xlarge", "g6.12xlarge"))
     cost = price(ZeroShot(), SEVENTY, Footprint(), here)
-    with pytest.raises(NoRoomError) as refused:
-        check_room(cost)
+    with pytest.raises(InsufficientMemoryError) as refused:
+        check_memory(cost)
     said = str(refused.value)
     assert "base model base: a block needs 1 x " in said and "g5.2xlarge has 1 x 24 GiB" in said
     assert "g6.12xlarge has 4 x 22 GiB" in said
-    with pytest.raises(NoRoomError, match=r"needs 8 x .*g6.12xlarge has 4 x"):
-        check_room(price(QLoRA(), SEVEN, Footprint(workers=8), here))
+    with pytest.raises(InsufficientMemoryError, match=r"needs 8 x .*g6.12xlarge has 4 x"):
+        check_memory(price(QLoRA(), SEVEN, Footprint(workers=8), here))
 
 
 def test_a_type_of_the_cluster_that_is_too_small_is_noted() -> None:
     """Ray may choose it: one GPU is one GPU to it."""
     here = replace(SHIPPED, types=("g6.2xlarge", "a2-ultragpu-1g", "m7i.4xlarge"))
     cost = price(ZeroShot(), SEVEN, Footprint(), here)
-    check_room(cost)
+    check_memory(cost)
     text = "\n".join(describe_cost(cost))
     assert "note: base needs 1 x " in text and "may put its blocks on g6.2xlarge, too small" in text
     assert not price(QLoRA(quantization="nf4"), SEVEN, Footprint(), here).notes
@@ -118,18 +127,18 @@ def test_a_type_of_the_cluster_that_is_too_small_is_noted() -> None:
 
 def test_where_the_machines_are_not_known_the_reason_is_printed_only() -> None:
     cost = price(ZeroShot(), SEVENTY, Footprint())
-    check_room(cost)
+    check_memory(cost)
     assert "no type of the price table has them" in "\n".join(describe_cost(cost))
 
 
 def test_a_machine_without_a_price_may_hold_anything() -> None:
     cost = price(ZeroShot(), SEVENTY, Footprint(), replace(SHIPPED, types=("x9.huge",)))
-    check_room(cost)
+    check_memory(cost)
     assert cost.on_demand is None and "x9.huge has no price" in cost.bases[0].reason
 
 
 def test_without_gpus_a_known_machine_is_paid_and_memory_is_not_asked_for() -> None:
     here = replace(SHIPPED, types=("m7i.2xlarge",), has_gpus=False)
     cost = price(ZeroShot(), SEVENTY, Footprint(), here)
-    check_room(cost)
+    check_memory(cost)
     assert cost.bases[0].instance == "m7i.2xlarge" and (cost.on_demand or 0) > 0

@@ -12,7 +12,7 @@ from search_spaces.levels import Level
 from search_spaces.recipes import InContext, QLoRA
 from search_spaces.registry import find_space
 from search_spaces.space import Space
-from study.analysis.resolvable import foresee, format_foresight
+from study.analysis.power_analysis import estimate_power, format_power
 from study.artifacts.plan import Plan, read_plan, write_plan
 from study.plan import main
 from study.planning import axes
@@ -161,14 +161,14 @@ def test_free_answers_are_refused(
 
 
 def test_foresight_without_a_pilot_states_its_assumptions(plan: Plan) -> None:
-    points = foresee(plan, target_width=0.4)
+    points = estimate_power(plan, target_width=0.4)
     assert len(points) == len(plan.points)
-    small = min(points, key=lambda foreseen: foreseen.num_items)
-    large = max(points, key=lambda foreseen: foreseen.num_items)
+    small = min(points, key=lambda planned_power: planned_power.num_items)
+    large = max(points, key=lambda planned_power: planned_power.num_items)
     assert small.power is not None and large.power is not None
     assert small.power.smallest_gap > large.power.smallest_gap
     assert small.reason, "34 items never resolve 10 points"
-    text = format_foresight(points, target_width=0.4)
+    text = format_power(points, target_width=0.4)
     assert "assumed: logit model" in text and "items needed" in text
 
 

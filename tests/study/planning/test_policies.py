@@ -26,7 +26,7 @@ from study.artifacts.plan import Plan
 from study.planning.planner import Inputs, make_plan
 from study.planning.units import make_units
 from tests.trainables.self_training.test_studies import turned
-from trainables.cells.planned import PlannedCell, Site
+from trainables.cells.planned import PlannedCell, RunContext
 from trainables.cells.policy import read_reward_model
 from trainables.cells.worker import Worker
 from trainables.data.items import Item
@@ -35,7 +35,7 @@ from trainables.data.prompts.formats import get_prompt
 from trainables.data.task import SplitTask
 from trainables.data.tasks.preferences.micro_preferences import questions_of
 from trainables.inference.hidden_states import StateCache
-from trainables.methods.base.interface import Setting
+from trainables.methods.base.interface import CellContext
 from trainables.methods.dispatch import restore
 from trainables.methods.dpo.sampling import Sampling, sample_texts
 from trainables.models.loading import load_base
@@ -133,8 +133,8 @@ def test_a_policy_of_a_reward_model_has_a_parent(planned: tuple[Plan, Inputs]) -
 
 def run(plan: Plan, inputs: Inputs, ids: list[str], out: Path) -> None:
     cells = cells_by_id(plan)
-    site = Site(out=str(out), models=inputs.models)
-    Worker(tasks=inputs.tasks, site=site).run([tuple(cells[id_] for id_ in ids)], [0])
+    run_context = RunContext(out=str(out), models=inputs.models)
+    Worker(tasks=inputs.tasks, run_context=run_context).run([tuple(cells[id_] for id_ in ids)], [0])
 
 
 def failure(out: Path, id_: str) -> str | None:
@@ -235,20 +235,20 @@ def test_a_reward_models_preference_is_of_the_answers_not_of_their_order(
     (source,) = inputs.models.values()
     base = load_base(source, "float32", "none", "cpu")
     task = inputs.tasks["micro_preferences"]
-    setting = Setting(
+    context = CellContext(
         cell=cell,
         prompt=get_prompt("micro_preferences", "text"),
         items=task.data.items,
         states=StateCache(),
         log=lambda row: None,
     )
-    model = read_reward_model(open_storage(str(ran)), cell.parent or "", setting, base)
+    model = read_reward_model(open_storage(str(ran)), cell.parent or "", context, base)
     items = task.by_id(task.split.test[:4])
     swapped = [replace(item, choices=item.choices[::-1]) for item in items]
     ours, theirs = model.prefer(base, items), model.prefer(base, swapped)
     assert [a + b for a, b in zip(ours, theirs, strict=True)] == pytest.approx([1.0] * 4, abs=1e-6)
     assert len(set(ours)) > 1
-    with restore(model.setting, base, model.state) as fitted:
+    with restore(model.context, base, model.state) as fitted:
         given, other = fitted.answer(items).log_probs, fitted.answer(swapped).log_probs
     assert given is not None and other is not None
     oracle = [(softmax(a)[0] + softmax(b)[1]) / 2 for a, b in zip(given, other, strict=True)]

@@ -22,7 +22,7 @@ from search_spaces.supervision import Condition, SelfTraining
 from study.planning.axes import load_tasks
 from study.planning.planner import make_plan
 from study.planning.pool_checks import check_pools
-from study.planning.preview.summary import describe_plan
+from study.planning.preview.summary import format_plan
 
 EASY, MEDIUM, HARD = (
     Level(name=name, low=low, high=low) for low, name in enumerate(("easy", "medium", "hard"), 1)
@@ -93,7 +93,7 @@ def test_a_level_that_is_smaller_than_asked_is_said_with_the_sizes_of_all(data: 
         "easy_ssrm tau 0.8: of the 12 unlabelled items asked for of each level there are "
         f"easy {sizes['easy'] - 8}, hard 12."
     )
-    assert note in describe_plan(plan)
+    assert note in format_plan(plan)
     for enough in (ssrm("hard", max_unlabelled=12), ssrm("easy", "hard")):
         plan, _ = make_plan(space_of(enough, levels=levels), data)
         assert not [note for note in plan.tasks[0].notes if "unlabelled" in note]

@@ -17,9 +17,9 @@ from study.analysis.self_training.detectors import detector_rows, warning_lines
 from study.analysis.self_training.rounds import read_rounds
 from study.analysis.surface import compute_surface
 from study.analysis.surface_rows import surface_table
-from study.artifacts.roles import cell_source
+from study.artifacts.condition_kinds import condition_label
 from study.planning.planner import make_plan
-from study.planning.variants import differences, variant_of
+from study.planning.variants import disambiguate_conditions, variant_label
 from study.reporting.figures.audit import _panels
 from study.reporting.self_training import gather_self_training
 from study.reporting.tables import audit_table
@@ -61,22 +61,25 @@ SWEPT = [
 @pytest.mark.parametrize(("options", "text"), SWEPT)
 def test_every_option_that_differs_is_named(options: dict[str, object], text: str) -> None:
     first, second = ssrm(0.6), with_options(**options)
-    differing = differences((first, second, ssrm(0.6, "random")))
-    assert variant_of(second, differing) == text
-    assert variant_of(first, differing) not in ("", text)
-    assert variant_of(second, differing, trains_itself=False) == ""
-    assert variant_of(ssrm(0.6, "random"), differing) == ""
+    differing = disambiguate_conditions((first, second, ssrm(0.6, "random")))
+    assert variant_label(second, differing) == text
+    assert variant_label(first, differing) not in ("", text)
+    assert variant_label(second, differing, trains_itself=False) == ""
+    assert variant_label(ssrm(0.6, "random"), differing) == ""
 
 
 def test_thresholds_and_rounds_need_no_words() -> None:
-    assert differences((ssrm(0.5), ssrm(0.6), ssrm(0.6, rounds=2), ssrm(0.6, "oracle"))) == {}
+    assert (
+        disambiguate_conditions((ssrm(0.5), ssrm(0.6), ssrm(0.6, rounds=2), ssrm(0.6, "oracle")))
+        == {}
+    )
 
 
 def test_levels_of_labels_and_pool_are_named() -> None:
     wide = ssrm(0.6).model_copy(update={"levels": (), "unlabelled": ("easy", "hard")})
-    differing = differences((ssrm(0.6), wide))
-    assert variant_of(wide, differing) == "levels all, unlabelled easy+hard"
-    assert variant_of(wide, differing, trains_itself=False) == "levels all"
+    differing = disambiguate_conditions((ssrm(0.6), wide))
+    assert variant_label(wide, differing) == "levels all, unlabelled easy+hard"
+    assert variant_label(wide, differing, trains_itself=False) == "levels all"
 
 
 @pytest.fixture(scope="module")
@@ -118,7 +121,7 @@ def test_all_that_is_keyed_by_source_is_apart(study: FakeStudy) -> None:
 
 def test_cells_are_named_apart_for_logs_and_messages(study: FakeStudy) -> None:
     cells = [cell for cell in study.plan.cells if cell.cell.self_training is not None]
-    assert {cell_source(cell) for cell in cells} == set(NAMES)
+    assert {condition_label(cell) for cell in cells} == set(NAMES)
     assert len({cell.label for cell in cells}) == len(cells) == 9
     factors = [cell_factors(cell) for cell in cells]
     assert {(f["variant"], f["ssrm_start"]) for f in factors} == {
@@ -211,6 +214,6 @@ def test_the_planner_names_points_and_cells_alike(tmp_path: Path) -> None:
         "easy_ssrm memory accumulate tau 0.6 round 1",
     ]
     for point in points:
-        assert {cell_source(cells[id_]) for id_ in point.easy.cells} == {point.source}
+        assert {condition_label(cells[id_]) for id_ in point.easy.cells} == {point.source}
         assert point.self_training == cells[point.easy.cells[0]].cell.self_training
     assert len({id_ for point in points for id_ in point.easy.cells}) == 3

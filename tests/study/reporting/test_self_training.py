@@ -21,7 +21,7 @@ from study.reporting.self_training import audit_lines, gather_self_training
 from study.reporting.sentences import gain_sentence, verdict
 from study.reporting.surface_views.views import make_view
 from study.reporting.terminal import format_table
-from study.statistics.arms import Arm
+from study.statistics.arms import ArmScores
 from study.statistics.sgr import estimate_residual_recovery
 from study.tracking.rows import cell_row
 from tests.support.fake_ssrm import ssrm, ssrm_space
@@ -68,7 +68,7 @@ def test_the_gain_is_the_paired_difference_with_shared_draws(
     for row in rows:
         point = row.point
         arms = {
-            name: Arm(scores=scores(study, arm.cells), draw_ids=arm.draws)
+            name: ArmScores(scores=scores(study, arm.cells), draw_ids=arm.draws)
             for name, arm in (("easy", point.start), ("ssrm", point.easy), ("hard", point.hard))
         }
         assert point.start.draws == point.easy.draws

@@ -141,7 +141,7 @@ def test_all_files_of_a_folder_are_found_by_one_listing(bucket: BucketServer) ->
     assert found.keys("cells") == names
     assert len(bucket.asked) <= 2
     assert found.keys("none") == frozenset()
-    times = found.modified_in("cells/007")
+    times = found.list_with_mtime("cells/007")
     assert list(times) == ["a.json", "b"] and times["b"] == found.modified("cells/007/b")
 
 

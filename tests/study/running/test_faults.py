@@ -100,8 +100,8 @@ def test_a_study_outlives_a_drained_node_a_lost_node_and_a_killed_worker(
 def workers_of(node: Any, out: Path) -> list[int]:
     """Returns the processes of a node that have a cell in hand."""
     raylet = node.all_processes["raylet"][0].process.pid
-    signs = [path.read_text() for path in out.glob("running/*.json")]
-    pids = {json.loads(sign)["pid"] for sign in signs if sign}
+    claims = [path.read_text() for path in out.glob("running/*.json")]
+    pids = {json.loads(sign)["pid"] for sign in claims if sign}
     return [pid for pid in pids if f"PPid:\t{raylet}\n" in Path(f"/proc/{pid}/status").read_text()]
 
 

@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 
 from study.running.executor import missing_cells
-from study.running.outcomes import blame, forget, print_unfinished
+from study.running.outcomes import clear_failures, print_incomplete_cells, record_block_failure
 from tests.support.counting_storage import counting_storage
 from tests.support.fakes import FakeStudy, fake_space
-from trainables.cells.completion import not_ended
+from trainables.cells.completion import cells_without_outcome
 from trainables.cells.planned import PlannedCell
 from trainables.storage import layout
 from trainables.storage.failures import write_failure
@@ -45,7 +45,7 @@ def test_the_start_of_a_new_study_takes_a_few_listings(
 ) -> None:
     storage, asked = counting_storage(tmp_path)
     assert missing_cells(storage, cells) == cells
-    forget(storage, cells)
+    clear_failures(storage, cells)
     assert sum(asked.values()) == asked["list"] <= 4
 
 
@@ -59,11 +59,11 @@ def test_of_a_study_that_is_gone_on_with_only_what_is_there_is_touched(
     local.write_bytes(layout.running(cells[8].id), b"{}")
     local.write_bytes(layout.running(cells[20].id), b"{}")
     storage, asked = counting_storage(tmp_path)
-    forget(storage, cells[:10])
+    clear_failures(storage, cells[:10])
     assert asked["delete"] == 8 and asked["look"] == 8
     assert asked["read"] == asked["write"] == 0
     assert asked["list"] <= 3 + 2 * MANY // 1000 + 1, "a request a thousand files"
-    assert len(not_ended(local, cells)) == 10
+    assert len(cells_without_outcome(local, cells)) == 10
     assert local.exists(layout.failure(cells[10].id))
     assert list(local.list(layout.RUNNING)) == [f"{cells[20].id}.json"]
 
@@ -74,14 +74,14 @@ def test_the_end_of_a_study_takes_a_listing_and_a_look_at_what_failed(
     recorded(tmp_path, cells[5:])
     failed(open_storage(str(tmp_path)), cells[:3])
     storage, asked = counting_storage(tmp_path)
-    assert print_unfinished(storage, cells)
+    assert print_incomplete_cells(storage, cells)
     assert asked["read"] == 5 and asked["look"] == asked["write"] == 0
     assert asked["list"] <= 2 * MANY // 1000 + 1
     said = capsys.readouterr().err
     assert said.count("too much") == 3 and said.count("not run") == 2
     assert "5 cells failed" in said
     recorded(tmp_path, cells[:5])
-    assert not print_unfinished(storage, cells)
+    assert not print_incomplete_cells(storage, cells)
 
 
 def test_cells_that_a_block_left_behind_are_given_the_reason_and_no_others(
@@ -90,9 +90,9 @@ def test_cells_that_a_block_left_behind_are_given_the_reason_and_no_others(
     recorded(tmp_path, cells[5:])
     failed(open_storage(str(tmp_path)), cells[:3])
     storage, asked = counting_storage(tmp_path)
-    blame(storage, cells, [])
+    record_block_failure(storage, cells, [])
     assert not asked
-    blame(storage, cells, ["Traceback ...\nOSError: gone", "another"])
+    record_block_failure(storage, cells, ["Traceback ...\nOSError: gone", "another"])
     assert asked["write"] == 2 and asked["look"] == asked["read"] == 0
     found = json.loads((tmp_path / layout.failure(cells[4].id)).read_text())
     assert found["reason"] == "its block ended early: OSError: gone"

@@ -11,7 +11,7 @@ import torch
 from search_spaces.base_models import BaseModelRef, Footprint
 from search_spaces.recipes import InContext
 from study.running.executor import BAD_INPUT
-from study.running.preflight import check_machine
+from study.running.preflight import check_local_devices
 from study.sweep import main
 from tests.support.fakes import FakeStudy, fake_space
 from tests.support.small_study import SmallStudy
@@ -49,7 +49,7 @@ def check(tmp_path: Path, address: str | None, *quantizations: str, **changes: o
     recipes = tuple(InContext(k=4, quantization=one) for one in dict.fromkeys(quantizations))
     space = fake_space(**{"methods": recipes, **changes})
     plan = FakeStudy(storage=open_storage(str(tmp_path)), space=space).plan
-    check_machine(plan.space, plan.cells, address)
+    check_local_devices(plan.space, plan.cells, address)
 
 
 @pytest.mark.parametrize(

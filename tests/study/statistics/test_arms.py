@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from study.statistics.arms import Arm, join_arms
+from study.statistics.arms import ArmScores, join_arms
 from study.statistics.differences import paired_difference
 from study.statistics.marginal_means import arm_means
 from study.statistics.sgr import estimate_sgr
@@ -86,18 +86,18 @@ def test_seeds_without_a_common_item_cannot_be_compared() -> None:
 
 
 def test_arms_without_common_items() -> None:
-    one = Arm(scores=np.zeros((2, 1)), draw_ids=(), item_ids=("a", "b"))
-    other = Arm(scores=np.zeros((2, 1)), draw_ids=(), item_ids=("c", "d"))
+    one = ArmScores(scores=np.zeros((2, 1)), draw_ids=(), item_ids=("a", "b"))
+    other = ArmScores(scores=np.zeros((2, 1)), draw_ids=(), item_ids=("c", "d"))
     with pytest.raises(ValueError, match="no item id in common"):
         join_arms({"one": one, "other": other})
-    unnamed = Arm(scores=np.zeros((2, 1)), draw_ids=())
+    unnamed = ArmScores(scores=np.zeros((2, 1)), draw_ids=())
     with pytest.raises(ValueError, match="all arms or none"):
         join_arms({"one": one, "unnamed": unnamed})
     with pytest.raises(ValueError, match="same items"):
-        join_arms({"unnamed": unnamed, "longer": Arm(scores=np.zeros((3, 1)), draw_ids=())})
-    half = Arm(scores=np.array([[np.nan], [1.0]]), draw_ids=("x",))
+        join_arms({"unnamed": unnamed, "longer": ArmScores(scores=np.zeros((3, 1)), draw_ids=())})
+    half = ArmScores(scores=np.array([[np.nan], [1.0]]), draw_ids=("x",))
     with pytest.raises(ValueError, match="no item has been seen by all"):
-        join_arms({"half": half, "rest": Arm(scores=half.scores[::-1], draw_ids=("y",))})
+        join_arms({"half": half, "rest": ArmScores(scores=half.scores[::-1], draw_ids=("y",))})
 
 
 def test_bad_arms_are_refused() -> None:
@@ -110,11 +110,11 @@ def test_bad_arms_are_refused() -> None:
         ({"scores": np.zeros((2, 1)), "draw_ids": (), "item_ids": ("i",)}, "every row"),
     ]:
         with pytest.raises(ValueError, match=message):
-            Arm(**bad)  # type: ignore[arg-type]
+            ArmScores(**bad)  # type: ignore[arg-type]
 
 
 def test_scores_of_an_arm_do_not_change() -> None:
-    arm = Arm(scores=np.zeros((3, 2)), draw_ids=("a", "b"))
+    arm = ArmScores(scores=np.zeros((3, 2)), draw_ids=("a", "b"))
     with pytest.raises(ValueError, match="read-only"):
         arm.scores[0, 0] = 1.0
 
@@ -123,9 +123,9 @@ def test_partly_shared_draws_count_where_they_are_shared() -> None:
     rng = np.random.default_rng(3)
     common = rng.normal(scale=0.5, size=6)
     noise = rng.normal(scale=0.01, size=(2, 40, 1))
-    first = Arm(scores=noise[0] + common[:5], draw_ids=tuple("abcde"))
-    second = Arm(scores=noise[1] + common[1:], draw_ids=tuple("bcdef"))
-    apart = Arm(scores=second.scores, draw_ids=tuple("vwxyz"))
+    first = ArmScores(scores=noise[0] + common[:5], draw_ids=tuple("abcde"))
+    second = ArmScores(scores=noise[1] + common[1:], draw_ids=tuple("bcdef"))
+    apart = ArmScores(scores=second.scores, draw_ids=tuple("vwxyz"))
     shared, separate = paired_difference(first, second), paired_difference(first, apart)
     width = {k: d.high - d.low for k, d in (("shared", shared), ("separate", separate))}  # type: ignore[operator]
     assert shared.estimate == separate.estimate

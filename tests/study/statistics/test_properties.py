@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from numpy.typing import NDArray
 
-from study.statistics.arms import Arm
+from study.statistics.arms import ArmScores
 from study.statistics.ratio import RatioEstimate, estimate_ratio
 from study.statistics.sgr import SgrEstimate, estimate_sgr
 
@@ -83,21 +83,21 @@ def test_missing_scores_keep_the_logic(
     _check(found)
 
 
-def _arms(seed: int = 0, num_items: int = 60) -> dict[str, Arm]:
+def _arms(seed: int = 0, num_items: int = 60) -> dict[str, ArmScores]:
     rng = np.random.default_rng(seed)
     base = rng.random((num_items, 1))
     ids = tuple(f"item-{i}" for i in range(num_items))
 
-    def arm(name: str, shift: float, num_seeds: int) -> Arm:
+    def arm(name: str, shift: float, num_seeds: int) -> ArmScores:
         noise = rng.normal(scale=0.3, size=(num_items, num_seeds))
         bias = rng.normal(scale=0.05, size=num_seeds)
         draws = tuple(f"{name}/{s}" for s in range(num_seeds)) if name != "zero_shot" else ()
-        return Arm(scores=base + shift + noise + bias, draw_ids=draws, item_ids=ids)
+        return ArmScores(scores=base + shift + noise + bias, draw_ids=draws, item_ids=ids)
 
     return {"zero_shot": arm("zero_shot", 0, 1), "easy": arm("e", 0.5, 4), "hard": arm("h", 0.8, 3)}
 
 
-def _core(arms: dict[str, Arm], clusters: dict[str, str] | None = None) -> RatioEstimate:
+def _core(arms: dict[str, ArmScores], clusters: dict[str, str] | None = None) -> RatioEstimate:
     return estimate_ratio(arms, numerator=GAIN, denominator=GAP, clusters=clusters)
 
 
@@ -135,7 +135,7 @@ def test_order_of_items_and_seeds_does_not_matter() -> None:
     for name, arm in arms.items():
         assert arm.item_ids is not None
         rows, columns = rng.permutation(60), rng.permutation(arm.scores.shape[1])
-        moved[name] = Arm(
+        moved[name] = ArmScores(
             scores=arm.scores[rows][:, columns],
             draw_ids=tuple(arm.draw_ids[c] for c in columns) if arm.draw_ids else (),
             item_ids=tuple(arm.item_ids[r] for r in rows),

@@ -8,7 +8,7 @@ import pytest
 from numpy.typing import NDArray
 from scipy import stats
 
-from study.statistics.arms import Arm
+from study.statistics.arms import ArmScores
 from study.statistics.fieller import FiellerSet
 from study.statistics.sgr import estimate_residual_recovery, estimate_sgr
 
@@ -189,9 +189,11 @@ def test_residual_recovery_subtracts_what_the_draws_share() -> None:
     _, easy, hard = scores(rng, 500, (5, 5), (0.2, 1.4))
     ssrm = np.where(rng.random(easy.shape) < 0.3, np.maximum(easy, hard), easy)
     draws = tuple(f"easy/{s}" for s in range(5))
-    hard_arm = Arm(scores=hard, draw_ids=tuple(f"hard/{s}" for s in range(5)))
+    hard_arm = ArmScores(scores=hard, draw_ids=tuple(f"hard/{s}" for s in range(5)))
     found = estimate_residual_recovery(
-        easy=Arm(scores=easy, draw_ids=draws), ssrm=Arm(scores=ssrm, draw_ids=draws), hard=hard_arm
+        easy=ArmScores(scores=easy, draw_ids=draws),
+        ssrm=ArmScores(scores=ssrm, draw_ids=draws),
+        hard=hard_arm,
     )
     gain = ssrm.mean(0) - easy.mean(0)
     item = (ssrm.mean(1) - easy.mean(1)).var(ddof=1) / 500
@@ -203,8 +205,8 @@ def test_residual_recovery_subtracts_what_the_draws_share() -> None:
     # By id, never by order: the same draws in another column order change nothing.
     order = [3, 0, 4, 1, 2]
     moved = estimate_residual_recovery(
-        easy=Arm(scores=easy, draw_ids=draws),
-        ssrm=Arm(scores=ssrm[:, order], draw_ids=tuple(draws[s] for s in order)),
+        easy=ArmScores(scores=easy, draw_ids=draws),
+        ssrm=ArmScores(scores=ssrm[:, order], draw_ids=tuple(draws[s] for s in order)),
         hard=hard_arm,
     )
     assert moved.low == pytest.approx(found.low)

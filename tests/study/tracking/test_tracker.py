@@ -235,9 +235,9 @@ def test_nothing_new_means_nothing_logged(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("setting", [{"WANDB_MODE": "disabled"}, {"WANDB_DISABLED": "true"}])
 def test_tracking_can_be_switched_off(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, setting: dict[str, str]
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, context: dict[str, str]
 ) -> None:
-    for name, value in setting.items():
+    for name, value in context.items():
         monkeypatch.setenv(name, value)
     study = small_study(tmp_path)
     assert isinstance(open_tracker(study.storage, study.plan), NullTracker)

@@ -1,7 +1,7 @@
 """Workers that run cells together: memory that runs out on one, a full disk, a notice to leave.
 
-Two workers of one team are two threads with one store; what runs a cell only looks at its batch.
-A group of two processes: test_zero.py.
+Two workers of one worker group are two threads with one store; what runs a cell only looks at its
+batch. A group of two processes: test_zero.py.
 """
 
 from __future__ import annotations
@@ -25,15 +25,15 @@ from study.artifacts.plan import Plan
 from study.planning.planner import Inputs, make_plan
 from tests.support.small_study import SmallStudy
 from trainables.cells import worker
-from trainables.cells.planned import PlannedCell, Site
+from trainables.cells.planned import PlannedCell, RunContext
 from trainables.cells.run import CellInputs, CellResult
 from trainables.cells.worker import Worker
-from trainables.distributed.worker_group import GroupBrokenError, Team
+from trainables.distributed.worker_group import GroupBrokenError, WorkerGroup
 from trainables.methods.base.interface import Answers
 from trainables.models.loading import Base, load_base
 from trainables.models.oom import LEAST_SHARE
 from trainables.storage import layout
-from trainables.storage.claims import Signs
+from trainables.storage.claims import CellClaims
 from trainables.storage.failures import failure_of, read_failure
 from trainables.storage.filesystem import Storage, open_storage
 from trainables.storage.records import read_record
@@ -52,7 +52,7 @@ class Study:
         cells = [cell for cell in plan.cells if cell.cell.recipe.method == "in-context"]
         self.cells: list[PlannedCell] = cells[:3]
         self.inputs, self.base = inputs, base
-        self.site = Site(out=str(out), models=inputs.models)
+        self.run_context = RunContext(out=str(out), models=inputs.models)
         self.storage = open_storage(str(out))
 
     def run(
@@ -63,7 +63,7 @@ class Study:
         grace_s: float = 9.0,
         **more: Any,
     ) -> list[BaseException | None]:
-        """Runs the cells on a team of two; returns what each worker raised.
+        """Runs the cells on a worker group of two; returns what each worker raised.
 
         Args:
             look: Is called with rank, the cell's id and share of the usual batch, in place of a
@@ -77,16 +77,16 @@ class Study:
         def run(rank: int) -> BaseException | None:
             def run_one(inputs: CellInputs, base: Base) -> CellResult:
                 id_ = self.id_of(inputs)
-                look(rank, id_, inputs.setting.execution.token_share)
+                look(rank, id_, inputs.context.execution.token_share)
                 scores = [np.arange(len(item.choices), dtype=float) for item in inputs.test]
                 return CellResult(answers=Answers(log_probs=scores))
 
             one = Worker(
                 tasks=self.inputs.tasks,
-                site=self.site,
+                run_context=self.run_context,
                 group=group,
                 is_first=rank == 0,
-                team=Team(rank=rank, size=2, store=store, grace_s=grace_s),
+                worker_group=WorkerGroup(rank=rank, size=2, store=store, grace_s=grace_s),
                 run_one=run_one,
                 **more,
             )
@@ -100,7 +100,7 @@ class Study:
             return list(pool.map(run, range(2)))
 
     def id_of(self, inputs: CellInputs) -> str:
-        return next(cell.id for cell in self.cells if cell.cell == inputs.setting.cell)
+        return next(cell.id for cell in self.cells if cell.cell == inputs.context.cell)
 
     def finished(self) -> list[bool]:
         return [self.storage.exists(layout.record(cell.id)) for cell in self.cells]
@@ -205,8 +205,8 @@ def test_a_group_that_broke_by_memory_begins_the_cell_at_half(study: Study) -> N
 def test_a_cell_that_no_batch_is_small_enough_for_fails_and_is_not_tried_again(
     study: Study,
 ) -> None:
-    signs = Signs(storage=study.storage, group="zero", is_leaving=lambda: False)
-    signs.put(study.cells[0].id, 0, LEAST_SHARE)
+    claims = CellClaims(storage=study.storage, group="zero", is_leaving=lambda: False)
+    claims.write(study.cells[0].id, 0, LEAST_SHARE)
     _, second = end_when_broken(study, 0.0, "one")
     assert isinstance(second, GroupBrokenError)
     assert "out of memory" in (read_failure(study.storage, study.cells[0].id) or "")
@@ -276,7 +276,7 @@ def test_what_only_one_worker_cannot_read_fails_the_cell_on_all(
     real, times = worker.make_inputs, {"left": 1}
 
     def make(*args: Any, **options: Any) -> CellInputs:
-        if options["execution"].team.rank == 1 and times["left"]:
+        if options["execution"].worker_group.rank == 1 and times["left"]:
             times["left"] -= 1
             raise error
         return real(*args, **options)

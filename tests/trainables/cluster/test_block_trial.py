@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from trainables.cells.planned import Block, Site
+from trainables.cells.planned import Block, RunContext
 from trainables.cluster import tuner
 from trainables.cluster.block_trial import (
     IDLE_GROUPS,
@@ -129,8 +129,8 @@ def test_a_worker_is_limited_to_its_fraction_and_records_it(
     monkeypatch.setattr("trainables.models.oom.limit_gpu_memory", limits.append)
     monkeypatch.setattr("trainables.cells.worker.Worker", make)
     block = Block(index=0, units=(), workers=1, cpus_per_worker=1, gpus_per_worker=0.5)
-    site = Site(out=str(tmp_path), models={})
-    assert run_worker({"block": block, "tasks": {}, "site": site, "run_one": None}) is None
+    run_context = RunContext(out=str(tmp_path), models={})
+    assert run_worker({"block": block, "tasks": {}, "site": run_context, "run_one": None}) is None
     assert limits == [0.5]
     assert (made[0]["device"], made[0]["gpus"]) == ("cuda", 0.5)
 

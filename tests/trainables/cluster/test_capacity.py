@@ -14,12 +14,12 @@ from trainables.cluster import tuner
 from trainables.cluster.capacity import (
     HEAD_BYTES_PER_BLOCK,
     HEAD_RESOURCE,
-    Growth,
+    ClusterLimits,
     NodeKind,
-    blocks_of_head,
-    fit,
+    fit_worker_group,
     growth,
     growth_of_config,
+    max_blocks_on_head,
 )
 
 HEAD: Mapping[str, Any] = {
@@ -46,50 +46,55 @@ def test_workers_that_share_gpus_are_counted_gpu_by_gpu(
     assert node.holds(cpus=8, gpus=fraction) == min(workers, 2), "CPUs are not shared"
 
 
-def test_a_block_of_a_fraction_fills_the_gpus_of_a_node(aws: Growth) -> None:
+def test_a_block_of_a_fraction_fills_the_gpus_of_a_node(aws: ClusterLimits) -> None:
     """By hand: two workers on each of the four GPUs of the largest type, of which there are 2."""
-    found = fit(aws, **one(workers=8, gpus_per_worker=0.5))
+    found = fit_worker_group(aws, **one(workers=8, gpus_per_worker=0.5))
     assert (found.slots, found.workers, found.gpus_per_worker) == (2, 8, 0.5)
     with pytest.raises(tuner.ClusterError, match=r"9 workers with 1 CPUs and 0\.5 GPUs each"):
-        fit(aws, **one(workers=9, gpus_per_worker=0.5))
+        fit_worker_group(aws, **one(workers=9, gpus_per_worker=0.5))
 
 
 @pytest.fixture
-def aws() -> Growth:
+def aws() -> ClusterLimits:
     return growth_of_config(yaml.safe_load(AWS.read_text()))
 
 
-def test_shipped_cluster_without_a_worker_holds_what_its_types_hold(aws: Growth) -> None:
+def test_shipped_cluster_without_a_worker_holds_what_its_types_hold(aws: ClusterLimits) -> None:
     """By hand: 20 nodes with a GPU in four types, of which 12 may be there at once."""
-    found = fit(aws, **one())
+    found = fit_worker_group(aws, **one())
     assert (found.slots, found.workers, found.gpus_per_worker) == (12, 1, 1)
-    of_four = fit(aws, **one(workers=4))
+    of_four = fit_worker_group(aws, **one(workers=4))
     assert (of_four.slots, of_four.workers) == (2, 4)
 
 
-def test_what_no_type_holds_is_an_error_that_names_the_types(aws: Growth) -> None:
+def test_what_no_type_holds_is_an_error_that_names_the_types(aws: ClusterLimits) -> None:
     with pytest.raises(tuner.ClusterError) as refused:
-        fit(aws, **one(workers=8))
+        fit_worker_group(aws, **one(workers=8))
     said = str(refused.value)
     assert "8 workers with 1 CPUs and 1 GPUs each" in said and "it grows by itself" in said
     assert "8 spot-l4 (8 CPUs + 1 GPUs)" in said and "2 spot-l4-x4 (48 CPUs + 4 GPUs)" in said
     with pytest.raises(tuner.ClusterError, match="no node"):
-        fit(Growth(kinds=()), **one())
+        fit_worker_group(ClusterLimits(kinds=()), **one())
 
 
 def test_few_large_nodes_are_taken_where_they_hold_more_workers() -> None:
     large = NodeKind(name="large", resources={"CPU": 64}, count=1)
     small = NodeKind(name="small", resources={"CPU": 2}, count=3)
-    assert fit(Growth(kinds=(large, small)), **one()).workers == 64
+    assert fit_worker_group(ClusterLimits(kinds=(large, small)), **one()).workers == 64
     many = NodeKind(name="small", resources={"CPU": 2}, count=40)
-    found = fit(Growth(kinds=(large, many)), **one())
+    found = fit_worker_group(ClusterLimits(kinds=(large, many)), **one())
     assert (found.workers, found.slots) == (2, 41)
 
 
 def test_ceiling_of_the_cluster_is_for_workers_and_not_for_the_head() -> None:
     head = NodeKind(name="", resources={"CPU": 4, HEAD_RESOURCE: 1}, count=1)
     worker = NodeKind(name="w", resources={"CPU": 4}, count=9)
-    assert fit(Growth(kinds=(head, worker), most_workers=2), **one(workers=4)).slots == 3
+    assert (
+        fit_worker_group(
+            ClusterLimits(kinds=(head, worker), most_workers=2), **one(workers=4)
+        ).slots
+        == 3
+    )
 
 
 def test_living_nodes_count_where_nothing_grows(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -97,9 +102,9 @@ def test_living_nodes_count_where_nothing_grows(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(room, "_of_bootstrap_file", lambda nodes: None)
     node = {"Resources": {"CPU": 2.0}, "Alive": True}
     found = growth([HEAD, node, node])
-    assert not found.is_autoscaled and fit(found, **one()).slots == 2
+    assert not found.is_autoscaled and fit_worker_group(found, **one()).slots == 2
     with pytest.raises(tuner.ClusterError, match=r"its nodes are 0 CPUs.*2 2 CPUs"):
-        fit(found, **one(workers=3))
+        fit_worker_group(found, **one(workers=3))
 
 
 def test_file_of_ray_up_is_read_on_its_own_head_only(
@@ -135,7 +140,7 @@ def test_kubernetes_is_asked_by_a_pod_that_may(
 
     place = "ray.autoscaler._private.kuberay.autoscaling_config.AutoscalingConfigProducer"
     monkeypatch.setattr(place, Producer)
-    assert fit(growth([HEAD]), **one()).slots == 5
+    assert fit_worker_group(growth([HEAD]), **one()).slots == 5
     assert asked == [("study", "default")]
 
     def refuse(name: str, namespace: str) -> None:
@@ -146,10 +151,10 @@ def test_kubernetes_is_asked_by_a_pod_that_may(
 
 
 def test_blocks_are_as_many_as_the_head_s_memory_holds() -> None:
-    assert blocks_of_head([HEAD]) == 3
+    assert max_blocks_on_head([HEAD]) == 3
     small = {"Resources": {HEAD_RESOURCE: 1.0, "memory": 1.0}}
-    assert blocks_of_head([small]) == 1, "one runs whatever the memory is"
-    assert blocks_of_head([{"Resources": {"CPU": 1.0}}]) > 1e6
+    assert max_blocks_on_head([small]) == 1, "one runs whatever the memory is"
+    assert max_blocks_on_head([{"Resources": {"CPU": 1.0}}]) > 1e6
 
 
 @pytest.mark.ray

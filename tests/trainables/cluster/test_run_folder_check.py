@@ -13,17 +13,17 @@ from study.running import executor
 from study.running.executor import BAD_INPUT
 from tests.support.fakes import FakeStudy, fake_space
 from tests.support.small_study import SmallStudy
-from trainables.cells.planned import Block, Site
+from trainables.cells.planned import Block, RunContext
 from trainables.cluster import run_folder_check, tuner
 from trainables.cluster.block_trial import GroupEnd, run_to_the_end
-from trainables.cluster.capacity import HEAD_RESOURCE, ClusterError, Growth, NodeKind
-from trainables.cluster.run_folder_check import UnseenFolder, check_shared, unseen
+from trainables.cluster.capacity import HEAD_RESOURCE, ClusterError, ClusterLimits, NodeKind
+from trainables.cluster.run_folder_check import UnreachableRunFolder, check_reachable, check_shared
 from trainables.storage import layout, mounts
 from trainables.storage.filesystem import open_storage
 
 HEAD = NodeKind(name="", resources={"CPU": 2, HEAD_RESOURCE: 1}, count=1)
 GPU_NODES = NodeKind(name="g5", resources={"CPU": 8, "GPU": 1}, count=4)
-GROWING = Growth(kinds=(HEAD, GPU_NODES), most_workers=4, is_autoscaled=True)
+GROWING = ClusterLimits(kinds=(HEAD, GPU_NODES), most_workers=4, is_autoscaled=True)
 
 
 @pytest.fixture(autouse=True)
@@ -40,12 +40,14 @@ def signed(folder: Path, token: str | None) -> Path:
 def test_a_worker_sees_the_folder_where_the_drivers_own_sign_lies(tmp_path: Path) -> None:
     here = signed(tmp_path / "here", "mine")
     other = signed(tmp_path / "other", "of a sweep that ran on this node once")
-    assert unseen(Site(out=str(here), models={}, token="mine")) is None
+    assert check_reachable(RunContext(out=str(here), models={}, token="mine")) is None
     for out in (other, tmp_path / "nothing"):
-        fault = unseen(Site(out=str(out), models={}, token="mine"))
+        fault = check_reachable(RunContext(out=str(out), models={}, token="mine"))
         assert fault is not None and str(out) in fault and "a bucket" in fault
     assert not (tmp_path / "nothing").exists(), "looking leaves nothing"
-    assert unseen(Site(out=str(other), models={})) is None, "nobody holds the folder: nobody looks"
+    assert check_reachable(RunContext(out=str(other), models={})) is None, (
+        "nobody holds the folder: nobody looks"
+    )
 
 
 def test_a_sign_that_comes_late_is_waited_for(
@@ -53,7 +55,7 @@ def test_a_sign_that_comes_late_is_waited_for(
 ) -> None:
     """Network disks show a new file a moment later."""
     monkeypatch.setattr(run_folder_check.time, "sleep", lambda _: signed(tmp_path / "late", "mine"))
-    assert unseen(Site(out=str(tmp_path / "late"), models={}, token="mine")) is None
+    assert check_reachable(RunContext(out=str(tmp_path / "late"), models={}, token="mine")) is None
 
 
 def test_a_block_whose_worker_does_not_see_the_folder_starts_no_other_group(
@@ -64,13 +66,13 @@ def test_a_block_whose_worker_does_not_see_the_folder_starts_no_other_group(
 
     def run_group() -> GroupEnd:
         starts.append(1)
-        return GroupEnd(fault=UnseenFolder("not here"), is_for_good=True)
+        return GroupEnd(fault=UnreachableRunFolder("not here"), is_for_good=True)
 
     block = Block(
         index=0, units=(study.plan.cells,), workers=1, cpus_per_worker=1, gpus_per_worker=0
     )
     fault = run_to_the_end(block, study.storage, run_group)
-    assert isinstance(fault, UnseenFolder) and fault == "not here"
+    assert isinstance(fault, UnreachableRunFolder) and fault == "not here"
     assert len(starts) == 1
 
 
@@ -78,16 +80,18 @@ def test_a_block_whose_worker_does_not_see_the_folder_starts_no_other_group(
 def test_on_ray_one_unseeing_node_ends_the_whole_study_with_one_error(tmp_path: Path) -> None:
     """The workers look into another folder of that name than the driver, as on another machine."""
     study = FakeStudy(storage=open_storage(str(tmp_path / "runs")), space=fake_space(seeds=1))
-    site = Site(out=str(tmp_path / "elsewhere"), models={}, token="mine")
+    run_context = RunContext(out=str(tmp_path / "elsewhere"), models={}, token="mine")
     blocks = [
         Block(index=i, units=((cell,),), workers=1, cpus_per_worker=1, gpus_per_worker=0)
         for i, cell in enumerate(study.plan.cells[:2])
     ]
     with (
         pytest.raises(ClusterError, match=r"does not see the run folder .*elsewhere"),
-        tuner.cluster(None),
+        tuner.connect(None),
     ):
-        tuner.run_blocks(blocks, {}, site, factors=[{}, {}], scratch=str(tmp_path / "scratch"))
+        tuner.run_blocks(
+            blocks, {}, run_context, factors=[{}, {}], scratch=str(tmp_path / "scratch")
+        )
     assert not (tmp_path / "elsewhere").exists(), "nothing was written where nobody looks"
 
 
@@ -105,9 +109,11 @@ def test_a_growing_cluster_takes_no_folder_of_this_machine_alone(
     with pytest.raises(ClusterError, match=r"would not see .*runs: its file system \(ext4\)"):
         check_shared(own, GROWING)
     check_shared(open_storage("s3://bucket/runs?region=us-east-1"), GROWING)
-    check_shared(own, Growth(kinds=(HEAD, GPU_NODES)))  # nodes that are there look for themselves
-    check_shared(own, Growth(kinds=(HEAD,), most_workers=4, is_autoscaled=True))
-    check_shared(own, Growth(kinds=GROWING.kinds, most_workers=0, is_autoscaled=True))
+    check_shared(
+        own, ClusterLimits(kinds=(HEAD, GPU_NODES))
+    )  # nodes that are there look for themselves
+    check_shared(own, ClusterLimits(kinds=(HEAD,), most_workers=4, is_autoscaled=True))
+    check_shared(own, ClusterLimits(kinds=GROWING.kinds, most_workers=0, is_autoscaled=True))
     on_file_system("nfs4", tmp_path, monkeypatch)
     check_shared(own, GROWING)
 

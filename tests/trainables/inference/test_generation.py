@@ -22,7 +22,7 @@ from trainables.inference.generation import (
     generate_tokens,
     tokenize_prompts,
 )
-from trainables.inference.stopping import Generation, GrowingText, StopRule
+from trainables.inference.stopping import GeneratedSequence, Generation, StoppingCriteria
 
 PROMPTS = [f"Question: {item.question}\nAnswer:" for item in make_items(7)]
 PREFIX = f"Question: {' '.join(words()[:12])}?\nAnswer: {words()[3]}\n\n"
@@ -152,7 +152,7 @@ def test_a_text_ends_behind_what_finishes_it() -> None:
 
 
 def test_what_comes_first_ends_the_text() -> None:
-    rule = StopRule(max_new_tokens=9, stops=("\n\n", "Q:"), finish=re.compile(r"is \d+\."))
+    rule = StoppingCriteria(max_new_tokens=9, stops=("\n\n", "Q:"), finish=re.compile(r"is \d+\."))
     assert rule.end("it is 12. Q:") == 9
     assert rule.end("Q: it is 12.\n\n") == 0
     assert rule.end("it is 12") is None
@@ -187,7 +187,7 @@ def test_finished_rows_leave_the_batch_and_the_prefix_is_read_once() -> None:
         made.text[2:4]
         for made in generate(model, tokenizer, PROMPTS, prefix=PREFIX, max_new_tokens=BUDGET)[::3]
     )
-    rule = StopRule(max_new_tokens=BUDGET, stops=stops)
+    rule = StoppingCriteria(max_new_tokens=BUDGET, stops=stops)
     seen = 0
 
     def count(module: torch.nn.Module, args: tuple[torch.Tensor, ...], output: object) -> None:
@@ -248,12 +248,12 @@ def test_the_space_between_prompt_and_text_is_kept() -> None:
     token = tokenizer.convert_tokens_to_ids("\u2581" + word)
     assert token != tokenizer.unk_token_id and tokenizer.decode([token]) == word
     prompt = tokenizer("ab cd:", add_special_tokens=False)["input_ids"]
-    text = GrowingText(tokenizer, prompt)
-    text.add(token, StopRule(max_new_tokens=3, stops=(f" {word} {word}",)), frozenset())
+    text = GeneratedSequence(tokenizer, prompt)
+    text.add(token, StoppingCriteria(max_new_tokens=3, stops=(f" {word} {word}",)), frozenset())
     assert text.text == f" {word}" and text.stopped is None
     with pytest.raises(ValueError, match="not done after 1 tokens"):
         text.finished()
-    text.add(token, StopRule(max_new_tokens=3, stops=(f" {word} {word}",)), frozenset())
+    text.add(token, StoppingCriteria(max_new_tokens=3, stops=(f" {word} {word}",)), frozenset())
     assert (text.finished().text, text.finished().num_tokens) == ("", 2)
 
 

@@ -18,7 +18,7 @@ from search_spaces.base_models import BaseModelRef
 from tests.support.tiny_models import make_items, make_tokenizer, save_folder
 from trainables.data.items import Item
 from trainables.data.prompts.formats import get_prompt
-from trainables.distributed.worker_group import Team
+from trainables.distributed.worker_group import WorkerGroup
 from trainables.inference import hidden_states
 from trainables.inference.forward_pass import Questions
 from trainables.inference.hidden_state_files import (
@@ -280,7 +280,7 @@ class Pair:
     def __init__(self, base: Base, monkeypatch: pytest.MonkeyPatch) -> None:
         self.base, self.passes = base, [0, 0]
         self.here = threading.local()
-        real, lock = hidden_states.run_task_pass, threading.Lock()
+        real, lock = hidden_states.run_forward, threading.Lock()
 
         def counted(*given: Any, **options: Any) -> Any:
             self.passes[self.here.rank] += 1
@@ -294,8 +294,8 @@ class Pair:
 
         def one(rank: int) -> TaskStates:
             self.here.rank = rank
-            team = Team(rank=rank, size=2, store=store)
-            cache = StateCache(files=kept(folder), team=team)
+            worker_group = WorkerGroup(rank=rank, size=2, store=store)
+            cache = StateCache(files=kept(folder), worker_group=worker_group)
             return cache.get(self.base, ITEMS, PROMPT, key=KEY, test=TEST)
 
         with ThreadPoolExecutor(2) as pool:

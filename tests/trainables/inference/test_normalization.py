@@ -11,7 +11,12 @@ import torch
 
 from tests.support.tiny_models import make_items, make_model, make_tokenizer, naive_scores, words
 from trainables.data.prompts.formats import get_prompt
-from trainables.inference.normalization import SCORINGS, domain_prompt_of, rescale, tokenize_domain
+from trainables.inference.normalization import (
+    SCORINGS,
+    domain_prompt_of,
+    normalize_scores,
+    tokenize_domain,
+)
 from trainables.inference.scoring import score_choices, score_items
 from trainables.inference.tokenization import TokenizedItem, TokenizedItems, tokenize_items
 from trainables.models.chat import with_chat_template
@@ -156,9 +161,9 @@ def test_per_char_refuses_items_without_text() -> None:
     item = TokenizedItem(context=[1, 2], answers=([3], [4, 5]), num_scored=(1, 2))
     tokenized = TokenizedItems(shared=[], items=(item,))
     sums = [np.array([-1.0, -4.0])]
-    assert rescale(sums, tokenized, "per-token")[0].tolist() == [-1.0, -2.0]
+    assert normalize_scores(sums, tokenized, "per-token")[0].tolist() == [-1.0, -2.0]
     with pytest.raises(ValueError, match="made of texts"):
-        rescale(sums, tokenized, "per-char")
+        normalize_scores(sums, tokenized, "per-char")
 
 
 @pytest.mark.parametrize("scoring", SCORINGS)

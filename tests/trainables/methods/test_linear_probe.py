@@ -72,8 +72,8 @@ def test_probes_of_one_draw_are_solved_together_and_alike(
     together = []
     for recipe in recipes:
         inputs = inputs_of(recipe, POOL[:20], states=shared)
-        setting = replace(inputs.setting, probe_l2=tuple(r.l2 for r in recipes))
-        together.append(bytes_of(answers_of(replace(inputs, setting=setting), base)))
+        context = replace(inputs.context, probe_l2=tuple(r.l2 for r in recipes))
+        together.append(bytes_of(answers_of(replace(inputs, context=context), base)))
     assert together == alone
     assert calls == [3] and not shared.fits
 
@@ -97,8 +97,8 @@ def test_a_penalty_that_cannot_be_solved_fails_its_own_probe_alone(
 
     def run_probe(recipe: LinearProbe) -> list[bytes]:
         inputs = inputs_of(recipe, POOL[:20], states=shared)
-        setting = replace(inputs.setting, probe_l2=tuple(r.l2 for r in recipes))
-        return bytes_of(answers_of(replace(inputs, setting=setting), base))
+        context = replace(inputs.context, probe_l2=tuple(r.l2 for r in recipes))
+        return bytes_of(answers_of(replace(inputs, context=context), base))
 
     assert run_probe(recipes[1]) == alone[1]
     with pytest.raises(RuntimeError, match=r"did not converge.*l2 0\.1"):
@@ -111,15 +111,15 @@ def test_a_penalty_that_cannot_be_solved_fails_its_own_probe_alone(
 def test_zero_shot_has_the_same_bytes_with_and_without_probes(base: Base) -> None:
     def scores(layers: tuple[str, ...], states: StateCache) -> list[bytes]:
         inputs = inputs_of(ZeroShot(), states=states)
-        setting = replace(inputs.setting, test=TEST, probe_layers=layers)
-        return bytes_of(answers_of(replace(inputs, setting=setting), base))
+        context = replace(inputs.context, test=TEST, probe_layers=layers)
+        return bytes_of(answers_of(replace(inputs, context=context), base))
 
     assert scores((), StateCache()) == scores(("middle", "last"), StateCache())
 
 
 def test_a_probe_learns_from_weights_and_smoothed_labels(base: Base) -> None:
-    setting = inputs_of(LinearProbe(n_train=20)).setting
-    plain = make_examples(setting, POOL[:20])
+    context = inputs_of(LinearProbe(n_train=20)).context
+    plain = make_examples(context, POOL[:20])
     variants = {
         "plain": plain,
         "unweighted": [replace(e, weight=float(i < 10)) for i, e in enumerate(plain)],
@@ -128,7 +128,7 @@ def test_a_probe_learns_from_weights_and_smoothed_labels(base: Base) -> None:
     }
     found = {}
     for name, examples in variants.items():
-        with fit(setting, base, examples) as fitted:
+        with fit(context, base, examples) as fitted:
             found[name] = np.concatenate(fitted.answer(TEST).log_probs)
     assert np.abs(found["plain"] - found["unweighted"]).max() > 1e-3
     assert np.abs(found["smoothed"]).max() < np.abs(found["plain"]).max()
@@ -151,8 +151,8 @@ def test_an_item_that_no_cell_uses_may_be_of_any_length(base: Base) -> None:
 def test_features_that_do_not_vary_leave_the_others_scale_alone(
     base: Base, monkeypatch: pytest.MonkeyPatch, num_constant: int
 ) -> None:
-    setting = inputs_of(RECIPES["linear probe"]).setting
-    real = linear_probe._states(setting, LinearProbe(n_train=20), base, POOL[:20])
+    context = inputs_of(RECIPES["linear probe"]).context
+    real = linear_probe._states(context, LinearProbe(n_train=20), base, POOL[:20])
     row_RF, counts = real.of(POOL[:20], ("middle", "last"))
     row_RF = row_RF[:, :8].clone()
     row_RF[:, 7] *= 1e-6  # hardly varies
@@ -165,7 +165,7 @@ def test_features_that_do_not_vary_leave_the_others_scale_alone(
             return row_RF, counts
 
     monkeypatch.setattr(linear_probe, "_states", lambda *args: Few())
-    with fit(setting, base, make_examples(setting, POOL[:20])) as fitted:
+    with fit(context, base, make_examples(context, POOL[:20])) as fitted:
         std_F = fitted.state()["std"]
     own_F = row_RF.std(dim=0, correction=0)[num_constant:]
     assert torch.equal(std_F[:num_constant], torch.ones(num_constant, dtype=torch.float64))

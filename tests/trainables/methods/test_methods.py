@@ -114,11 +114,11 @@ def test_examples_that_do_not_fit_are_dropped_from_the_end_and_counted(base: Bas
 
 @pytest.mark.parametrize("method", RECIPES)
 def test_a_restored_state_answers_byte_for_byte(base: Base, method: str) -> None:
-    setting = inputs_of(RECIPES[method]).setting
-    examples = make_examples(setting, POOL[: NUM_LABELS[method]])
-    with fit(setting, base, examples) as fitted:
+    context = inputs_of(RECIPES[method]).context
+    examples = make_examples(context, POOL[: NUM_LABELS[method]])
+    with fit(context, base, examples) as fitted:
         expected, state = fitted.answer(TEST), fitted.state()
-    with restore(setting, base, state) as again:
+    with restore(context, base, state) as again:
         assert bytes_of(again.answer(TEST)) == bytes_of(expected)
         assert {k: v.tolist() for k, v in again.state().items()} == {
             k: v.tolist() for k, v in state.items()

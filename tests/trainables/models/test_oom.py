@@ -22,7 +22,7 @@ from trainables.models.loading import Base
 from trainables.models.oom import (
     CONTEXT_BYTES,
     CPU_MESSAGE,
-    halve_until_it_fits,
+    find_executable_batch_size,
     is_out_of_memory,
     limit_gpu_memory,
 )
@@ -90,9 +90,9 @@ def test_the_cell_is_run_again_in_smaller_batches(
 def test_the_second_try_begins_with_the_same_seeds(base: Base) -> None:
     inputs, rows = inputs_for(DROPPING)
     with_share = replace(
-        inputs.setting, execution=replace(inputs.setting.execution, token_share=0.25)
+        inputs.context, execution=replace(inputs.context.execution, token_share=0.25)
     )
-    expected = run_cell(replace(inputs, setting=with_share), base)
+    expected = run_cell(replace(inputs, context=with_share), base)
     curve = list(rows)
     rows.clear()
     memory = Memory(base, torch.OutOfMemoryError("full"), tokens=300)
@@ -128,7 +128,7 @@ def shared_inputs(recipe: LinearProbe | ZeroShot, states: StateCache) -> CellInp
     labelled = POOL[:20] if isinstance(recipe, LinearProbe) else ()
     inputs = inputs_of(recipe, labelled, TEST, states=states)
     layers = ("middle", "last")
-    return replace(inputs, setting=replace(inputs.setting, test=TEST, probe_layers=layers))
+    return replace(inputs, context=replace(inputs.context, test=TEST, probe_layers=layers))
 
 
 def bytes_of(inputs: CellInputs, base: Base) -> bytes:
@@ -160,17 +160,17 @@ def test_what_smaller_batches_gave_is_no_other_cells(
     expected = bytes_of(shared_inputs(recipe, StateCache()), base)
     states = StateCache(files=StateFiles(storage=open_storage(str(tmp_path))))
     inputs = shared_inputs(recipe, states)
-    sibling = replace(inputs.setting, probe_l2=(PROBE.l2, 2 * PROBE.l2))
+    sibling = replace(inputs.context, probe_l2=(PROBE.l2, 2 * PROBE.l2))
     # So small a share that the rounding differs.
     halved = replace(sibling, execution=replace(sibling.execution, token_share=1 / 64))
-    smaller = bytes_of(replace(inputs, setting=halved), base)
+    smaller = bytes_of(replace(inputs, context=halved), base)
     assert smaller != expected
     assert not list(tmp_path.rglob("*.safetensors")) and not states.fits
     assert bytes_of(inputs, base) == expected
     assert list(tmp_path.rglob("*.safetensors"))
     # Nor the other way: the smaller batches' cell takes nothing of the usual ones.
     later = StateCache(files=StateFiles(storage=open_storage(str(tmp_path))))
-    other = replace(inputs, setting=replace(halved, states=later))
+    other = replace(inputs, context=replace(halved, states=later))
     assert bytes_of(other, base) == smaller
 
 
@@ -197,7 +197,7 @@ def test_memory_that_ran_out_is_known_by_every_ones_words(error: Exception) -> N
             raise error
         return "done"
 
-    assert halve_until_it_fits(work, 1.0, CPU) == ("done", 0.25)
+    assert find_executable_batch_size(work, 1.0, CPU) == ("done", 0.25)
     assert shares == [1.0, 0.5, 0.25]
 
 
@@ -221,7 +221,7 @@ def test_other_errors_are_raised_at_once(base: Base, tmp_path: Path) -> None:
         raise RuntimeError("mat1 and mat2 shapes cannot be multiplied")
 
     with pytest.raises(RuntimeError, match="mat1"):
-        halve_until_it_fits(work, 1.0, CPU)
+        find_executable_batch_size(work, 1.0, CPU)
     assert shares == [1.0]
     assert not is_out_of_memory(ValueError(CPU_MESSAGE))
 

@@ -8,7 +8,11 @@ from itertools import permutations
 import pytest
 
 from trainables.data.items import Item
-from trainables.self_training.unlabelled import UnlabelledItem, blank, refuse_overlap
+from trainables.self_training.unlabelled import (
+    UnlabelledItem,
+    check_disjoint_partitions,
+    strip_label,
+)
 
 USES = ("labelled", "validation", "unlabelled", "test")
 
@@ -24,12 +28,14 @@ def uses_of(**extra: Item) -> dict[str, list[Item | UnlabelledItem]]:
     }
     for use, one in extra.items():
         found[use].append(one)
-    found["unlabelled"] = [blank(one, 0) for one in found["unlabelled"] if isinstance(one, Item)]
+    found["unlabelled"] = [
+        strip_label(one, 0) for one in found["unlabelled"] if isinstance(one, Item)
+    ]
     return found
 
 
 def test_disjoint_uses_are_fine() -> None:
-    refuse_overlap(uses_of())
+    check_disjoint_partitions(uses_of())
 
 
 @pytest.mark.parametrize(("first", "second"), list(permutations(USES, 2)))
@@ -47,7 +53,7 @@ def test_every_pair_of_uses_is_parted_by_id_and_by_question(
 ) -> None:
     twin = replace(item(90), **change)  # type: ignore[arg-type]
     with pytest.raises(ValueError, match=f"one {shared}: an item has one use") as caught:
-        refuse_overlap(uses_of(**{first: item(90), second: twin}))
+        check_disjoint_partitions(uses_of(**{first: item(90), second: twin}))
     message = str(caught.value)
     assert "'i90'" in message and f"item {twin.id!r} is " in message
     assert first in message and second in message
@@ -57,5 +63,5 @@ def test_every_pair_of_uses_is_parted_by_id_and_by_question(
 def test_two_pairs_of_answers_to_one_question_may_have_one_use(use: str) -> None:
     other = replace(item(90), id="other", choices=("p", "q"))
     found = uses_of(**{use: item(90)})
-    found[use].append(blank(other, 0) if use == "unlabelled" else other)
-    refuse_overlap(found)
+    found[use].append(strip_label(other, 0) if use == "unlabelled" else other)
+    check_disjoint_partitions(found)

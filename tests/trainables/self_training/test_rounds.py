@@ -23,8 +23,8 @@ from search_spaces.supervision import SelfTraining
 from trainables.data.items import Item
 from trainables.methods.base.interface import Answers, Example
 from trainables.self_training import rounds
-from trainables.self_training.rounds import Pool, Teacher, run_round
-from trainables.self_training.unlabelled import UnlabelledItem, blank, labelled
+from trainables.self_training.rounds import Teacher, UnlabelledPool, run_round
+from trainables.self_training.unlabelled import UnlabelledItem, strip_label, with_label
 
 WIDTH = 12
 NUM_LABELLED, NUM_POOL, NUM_TEST = 12, 240, 400
@@ -82,7 +82,7 @@ def ridge(examples: Sequence[Example]) -> Ridge:
 class Toy:
     """A task in its uses, and its round."""
 
-    labelled: list[Example]
+    with_label: list[Example]
     pool: tuple[Item, ...]
     blanked: tuple[UnlabelledItem, ...]
     test: tuple[Item, ...]
@@ -99,20 +99,20 @@ class Toy:
             asked.append(tuple(ids))
             return {id_: right[id_] for id_ in ids}
 
-        pool = Pool(unlabelled=self.blanked, teacher=NOTHING_KEPT, gold_of=gold_of)
+        pool = UnlabelledPool(unlabelled=self.blanked, teacher=NOTHING_KEPT, gold_of=gold_of)
         options = SelfTraining.model_validate({"threshold": 0.5, "targets": targets})
         return self.run(pool, a_cell(options))
 
     def run(
-        self, pool: Pool, cell: Cell, *, start: Ridge | None = None
+        self, pool: UnlabelledPool, cell: Cell, *, start: Ridge | None = None
     ) -> tuple[Ridge, rounds.Round, list[Example]]:
         """Runs a round of the toy method, and returns what it trained on too."""
-        setting = SimpleNamespace(cell=cell, names=("toy", self.seed))
+        context = SimpleNamespace(cell=cell, names=("toy", self.seed))
         trained: list[Example] = []
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(rounds, "restore", fixed(start or self.start))
             patch.setattr(rounds, "fit", learning(trained))
-            with run_round(setting, None, self.labelled, pool) as (fitted, found):  # type: ignore[arg-type]
+            with run_round(context, None, self.labelled, pool) as (fitted, found):  # type: ignore[arg-type]
                 assert isinstance(fitted, Ridge)
                 return fitted, found, trained
 
@@ -164,14 +164,14 @@ def learning(trained: list[Example]) -> object:
 
 def toy(seed: int) -> Toy:
     items = a_task(seed)
-    labelled = [Example(item=item, answer=item.answer) for item in items[:NUM_LABELLED]]
+    with_label = [Example(item=item, answer=item.answer) for item in items[:NUM_LABELLED]]
     pool = items[NUM_LABELLED : NUM_LABELLED + NUM_POOL]
     return Toy(
-        labelled=labelled,
+        labelled=with_label,
         pool=pool,
-        blanked=tuple(blank(item, seed) for item in pool),
+        blanked=tuple(strip_label(item, seed) for item in pool),
         test=items[NUM_LABELLED + NUM_POOL :],
-        start=ridge(labelled),
+        start=ridge(with_label),
         seed=seed,
     )
 
@@ -236,7 +236,7 @@ def test_fixed_answers_are_balanced_by_text() -> None:
     kept = {}
     for classes in ("texts", None):
         cell = a_cell(options, classes=classes)  # type: ignore[arg-type]
-        _, found, _ = made.run(Pool(unlabelled=pool, teacher=NOTHING_KEPT), cell)
+        _, found, _ = made.run(UnlabelledPool(unlabelled=pool, teacher=NOTHING_KEPT), cell)
         kept[classes] = [row.label for row in found.rows if row.weight]
     said = [row.label for row in found.rows]
     assert said.count("no") != said.count("right")
@@ -255,7 +255,7 @@ class TestPrompts:
         self, made: Toy, teacher: Teacher = NOTHING_KEPT, **options: object
     ) -> tuple[rounds.Round, list[Example]]:
         asked = SelfTraining.model_validate({"threshold": 0.6, **options})
-        pool = Pool(unlabelled=made.blanked, teacher=teacher)
+        pool = UnlabelledPool(unlabelled=made.blanked, teacher=teacher)
         _, found, shown = made.run(pool, a_cell(asked, self.RECIPE))
         return found, shown
 
@@ -307,7 +307,7 @@ class TestAfter:
 
     def test_a_round_says_what_its_model_thinks_and_the_next_one_finds_it_so(self) -> None:
         made = toy(4)
-        pool = Pool(unlabelled=made.blanked, teacher=NOTHING_KEPT)
+        pool = UnlabelledPool(unlabelled=made.blanked, teacher=NOTHING_KEPT)
         cell = a_cell(SelfTraining(threshold=0.6))
         fitted, first, _ = made.run(pool, cell)
         _, second, _ = made.run(pool, cell, start=fitted)
@@ -319,7 +319,7 @@ class TestAfter:
 
     def test_where_nothing_is_kept_nothing_changes(self) -> None:
         made = toy(4)
-        pool = Pool(unlabelled=made.blanked, teacher=NOTHING_KEPT)
+        pool = UnlabelledPool(unlabelled=made.blanked, teacher=NOTHING_KEPT)
         fitted, found, trained = made.run(pool, a_cell(SelfTraining(threshold=1.0)))
         assert fitted is made.start and trained == []
         assert all(row.probabilities_after == row.probabilities for row in found.rows)
@@ -331,7 +331,7 @@ class TestAfter:
             Example(item=item, answer=item.answer if number % 4 else 1 - item.answer)
             for number, item in enumerate(made.test[:40])
         )
-        plain = Pool(unlabelled=made.blanked, teacher=NOTHING_KEPT)
+        plain = UnlabelledPool(unlabelled=made.blanked, teacher=NOTHING_KEPT)
         pool = replace(plain, validation=validation)
         options = SelfTraining(threshold=0.6, calibration="temperature", n_validation=40)
         fitted, found, _ = made.run(pool, a_cell(options))
@@ -344,7 +344,7 @@ class TestAfter:
             assert untempered.raw_probabilities is untempered.raw_probabilities_after is None
         for when, temperature, model in (("", before, made.start), ("_after", after, fitted)):
             for row, item in zip(found.rows, sorted(made.blanked, key=by_id), strict=True):
-                (scores,) = model.answer([labelled(item, 0)]).log_probs or []
+                (scores,) = model.answer([with_label(item, 0)]).log_probs or []
                 for name, value in (("", temperature["value"]), ("raw_", 1.0)):
                     expected = np.exp(scores / value) / np.exp(scores / value).sum()
                     said = getattr(row, f"{name}probabilities{when}")
@@ -374,7 +374,7 @@ class TestFindings:
     ) -> None:
         made = toy(5)
         driven = ByPosition(weights=made.start.weights)
-        pool = Pool(unlabelled=made.blanked, teacher=NOTHING_KEPT)
+        pool = UnlabelledPool(unlabelled=made.blanked, teacher=NOTHING_KEPT)
         with caplog.at_level("WARNING"):
             _, found, _ = made.run(pool, a_cell(self.OPTIONS), start=driven)
         (note,) = [note for note in found.notes if note.startswith("position preference: ")]
@@ -389,7 +389,7 @@ class TestFindings:
 
     def test_an_easy_selection_is_named_where_hardness_is_known(self) -> None:
         made = toy(5)
-        pool = Pool(unlabelled=made.blanked, teacher=NOTHING_KEPT)
+        pool = UnlabelledPool(unlabelled=made.blanked, teacher=NOTHING_KEPT)
         sure = {row.item_id: row.confidence for row in made.run(pool, a_cell(self.OPTIONS))[1].rows}
         graded = replace(
             pool,
@@ -410,7 +410,7 @@ class TestFindings:
             for item in made.blanked
         )
         start = Lopsided(weights=made.start.weights)
-        pool = Pool(unlabelled=one_sided, teacher=NOTHING_KEPT)
+        pool = UnlabelledPool(unlabelled=one_sided, teacher=NOTHING_KEPT)
         _, found, _ = made.run(pool, a_cell(self.OPTIONS), start=start)
         assert any("all 240 selected labels are of one class" in note for note in found.notes)
         control = SelfTraining(threshold=0.5, targets="random")
@@ -439,7 +439,7 @@ def test_uses_beside_the_pool_share_no_question_either(uses: tuple[str, str]) ->
     for use, item in zip(uses, (first, second), strict=True):
         found[use].append(item)
     extra = {use: [Example(item=item, answer=0) for item in items] for use, items in found.items()}
-    pool = Pool(
+    pool = UnlabelledPool(
         unlabelled=made.blanked,
         validation=tuple(extra["validation"]),
         test=tuple(found["test"]),

@@ -20,7 +20,7 @@ from tests.trainables.self_training.test_studies import chain, files_of, run, se
 from trainables.cells import worker
 from trainables.cells.planned import PlannedCell
 from trainables.data.task import SplitTask
-from trainables.methods.training.resume import Progress
+from trainables.methods.training.resume import TrainingProgress
 from trainables.self_training import rounds
 from trainables.storage import layout
 from trainables.storage.checkpoints import Checkpoint, update_reached
@@ -95,11 +95,11 @@ def test_a_round_that_has_labelled_and_not_trained(
 ) -> None:
     plain, labelled = rounds.training_examples, []
 
-    def stopped(setting: Any, *rest: Any) -> Any:
-        labelled.append(setting.cell.round)
-        if setting.cell.round == 2:
+    def stopped(context: Any, *rest: Any) -> Any:
+        labelled.append(context.cell.round)
+        if context.cell.round == 2:
             raise LostWorkerError
-        return plain(setting, *rest)
+        return plain(context, *rest)
 
     monkeypatch.setattr(rounds, "training_examples", stopped)
     files = stop_and_go_on(study, tmp_path, monkeypatch)
@@ -123,14 +123,14 @@ def test_a_second_round_in_the_middle_of_its_training(
             assert update_reached(open_storage(str(tmp_path)), last) == 3
             raise LostWorkerError
 
-    restore, went_on_at = Progress.restore, []
+    restore, went_on_at = TrainingProgress.restore, []
 
-    def noted(self: Progress) -> None:
+    def noted(self: TrainingProgress) -> None:
         restore(self)
         went_on_at.append(self.num_done)
 
     with pytest.MonkeyPatch.context() as kept:
-        kept.setattr(Progress, "restore", noted)
+        kept.setattr(TrainingProgress, "restore", noted)
         monkeypatch.setattr(worker, "Timer", lambda is_leaving: lambda: True)
         monkeypatch.setattr(Checkpoint, "write_progress", stopped)
         files = stop_and_go_on(study, tmp_path, monkeypatch)

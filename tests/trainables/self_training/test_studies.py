@@ -20,16 +20,16 @@ from search_spaces.supervision import Condition, SelfTraining
 from study.artifacts.plan import Plan
 from study.planning.planner import Inputs, make_plan
 from tests.support.tiny_models import save_folder
-from trainables.cells.planned import PlannedCell, Site
+from trainables.cells.planned import PlannedCell, RunContext
 from trainables.cells.run import CellInputs, CellResult, run_cell
 from trainables.cells.worker import Worker
 from trainables.data.items import Item
 from trainables.data.task import SplitTask
 from trainables.inference.hidden_states import StateCache
-from trainables.methods.base.interface import Example, Setting
+from trainables.methods.base.interface import CellContext, Example
 from trainables.models.loading import Base
-from trainables.self_training.rounds import Pool, Teacher, run_round
-from trainables.self_training.unlabelled import blank
+from trainables.self_training.rounds import Teacher, UnlabelledPool, run_round
+from trainables.self_training.unlabelled import strip_label
 from trainables.storage import layout
 from trainables.storage.filesystem import open_storage
 from trainables.storage.records import read_record
@@ -111,8 +111,8 @@ def chain(plan: Plan) -> list[PlannedCell]:
 
 
 def run(cells: list[PlannedCell], inputs: Inputs, out: Path) -> Path:
-    site = Site(out=str(out), models=inputs.models)
-    Worker(tasks=inputs.tasks, site=site).run([tuple(cells)], [0])
+    run_context = RunContext(out=str(out), models=inputs.models)
+    Worker(tasks=inputs.tasks, run_context=run_context).run([tuple(cells)], [0])
     for cell in cells:
         failure = out / "cells" / cell.id / "failure.json"
         assert not failure.exists(), json.loads(failure.read_text())["details"]
@@ -241,9 +241,9 @@ def test_a_method_never_sees_gold_beside_its_labelled_items(
         seen.append(given)
         return run_cell(given, base)
 
-    site = Site(out=str(tmp_path), models=inputs.models)
-    Worker(tasks=inputs.tasks, site=site, run_one=look).run([tuple(chain(plan))], [0])
-    assert len(seen) == 2 and all(given.setting.items == task.questions for given in seen)
+    run_context = RunContext(out=str(tmp_path), models=inputs.models)
+    Worker(tasks=inputs.tasks, run_context=run_context, run_one=look).run([tuple(chain(plan))], [0])
+    assert len(seen) == 2 and all(given.context.items == task.questions for given in seen)
 
 
 def test_the_prompt_control_shows_as_many_examples_as_the_round(
@@ -260,11 +260,11 @@ def test_the_prompt_control_shows_as_many_examples_as_the_round(
         result = run_cell(replace(given, keeps_state=True), base)
         assert result.state is not None
         rows = json.loads(bytes(result.state["examples"].tolist()))
-        shown[given.setting.cell.self_training] = len(rows)
+        shown[given.context.cell.self_training] = len(rows)
         return result
 
-    site = Site(out=str(tmp_path), models=inputs.models)
-    Worker(tasks=inputs.tasks, site=site, run_one=look).run([tuple(chain(plan))], [0])
+    run_context = RunContext(out=str(tmp_path), models=inputs.models)
+    Worker(tasks=inputs.tasks, run_context=run_context, run_one=look).run([tuple(chain(plan))], [0])
     assert len(shown) == 3 and sorted(shown.values()) == [2, 4, 4]
 
 
@@ -460,13 +460,13 @@ def test_a_pool_that_overlaps_is_refused_at_run_time(
     twin = replace(pool[3], **change)  # type: ignore[arg-type]
     labelled = [Example(item=item, answer=0) for item in task.by_id(drawn.labelled)]
     extra = [Example(item=twin, answer=0)]
-    found = Pool(
-        unlabelled=tuple(blank(item, 0) for item in pool),
+    found = UnlabelledPool(
+        unlabelled=tuple(strip_label(item, 0) for item in pool),
         validation=tuple(extra) if use == "validation" else (),
         test=(twin,) if use == "test" else (),
         teacher=Teacher(state={}, kept={}, confidence=None),
     )
-    setting = Setting(
+    context = CellContext(
         cell=cell.cell,
         prompt=None,
         items=(),
@@ -476,7 +476,7 @@ def test_a_pool_that_overlaps_is_refused_at_run_time(
     examples = [*labelled, *(extra if use == "labelled" else [])]
     with (
         pytest.raises(ValueError, match="an item has one use"),
-        run_round(setting, None, examples, found),  # type: ignore[arg-type]
+        run_round(context, None, examples, found),  # type: ignore[arg-type]
     ):
         pass
 

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from trainables.data.items import Item
 from trainables.methods.base.choice_orders import average_over_orders, orders_of
 from trainables.self_training.selection import select
-from trainables.self_training.unlabelled import UnlabelledItem, blank, labelled
+from trainables.self_training.unlabelled import UnlabelledItem, strip_label, with_label
 
 NAMES = ("study", 0, "task", 3)
 
@@ -68,7 +68,7 @@ def a_model(question: str, shown: Sequence[str]) -> list[float]:
 
 def pseudo_labelled(pool: Sequence[Item]) -> dict[str, str]:
     """Item id -> text of the pseudo-label, for the selected items of one round."""
-    blanks = {item.id: blank(item, *NAMES) for item in pool}
+    blanks = {item.id: strip_label(item, *NAMES) for item in pool}
     predictions = {}
     for id_, item in blanks.items():
         orders = orders_of(len(item.choices), "all")
@@ -78,7 +78,7 @@ def pseudo_labelled(pool: Sequence[Item]) -> dict[str, str]:
         predictions[id_] = average_over_orders(scores, orders)
     found = select(predictions, tau=0.7)
     trained_on = [
-        labelled(blanks[id_], label) for id_, label in zip(found.ids, found.labels, strict=True)
+        with_label(blanks[id_], label) for id_, label in zip(found.ids, found.labels, strict=True)
     ]
     return {item.id: item.choices[item.answer] for item in trained_on}
 
@@ -93,7 +93,7 @@ class TestInvariant2:
         order = data.draw(st.permutations(range(len(item.choices))))
         answer = data.draw(st.integers(0, len(item.choices) - 1))
         other = stored_otherwise(item, order, answer)
-        assert blank(item, *NAMES) == blank(other, *NAMES)
+        assert strip_label(item, *NAMES) == strip_label(other, *NAMES)
 
     def test_selected_ids_and_labels_follow_the_model_and_never_gold(self) -> None:
         pool = pool_of_pairs(300)
@@ -115,21 +115,23 @@ class TestInvariant5:
     def test_half_of_the_right_answers_are_first(self) -> None:
         pool = pool_of_pairs(4_000)
         first = sum(
-            blank(item, *NAMES).choices[0] == item.choices[item.answer] for item in pool
+            strip_label(item, *NAMES).choices[0] == item.choices[item.answer] for item in pool
         ) / len(pool)
         # Four standard errors of a fair coin.
         assert first == pytest.approx(0.5, abs=4 * math.sqrt(0.25 / len(pool)))
 
     def test_the_same_names_give_the_same_bytes_and_others_another_order(self) -> None:
         pool = pool_of_pairs(200)
-        again, other = ([blank(item, *names) for item in pool] for names in (NAMES, ("study", 1)))
-        assert again == [blank(item, *NAMES) for item in pool]
+        again, other = (
+            [strip_label(item, *names) for item in pool] for names in (NAMES, ("study", 1))
+        )
+        assert again == [strip_label(item, *NAMES) for item in pool]
         moved = sum(one != two for one, two in zip(again, other, strict=True))
         assert 70 < moved < 130
 
     def test_orders_of_different_items_are_unrelated(self) -> None:
         same_texts = [replace(item, choices=("yes", "no")) for item in pool_of_pairs(400)]
-        firsts = [blank(item, *NAMES).choices[0] for item in same_texts]
+        firsts = [strip_label(item, *NAMES).choices[0] for item in same_texts]
         assert 150 < firsts.count("yes") < 250
         changes = sum(one != two for one, two in pairwise(firsts))
         assert 150 < changes < 250
@@ -147,7 +149,7 @@ class TestContent:
 
     @given(items())
     def test_all_else_is_kept(self, item: Item) -> None:
-        found = blank(item, *NAMES)
+        found = strip_label(item, *NAMES)
         assert (found.id, found.question) == (item.id, item.question)
         assert (found.group, found.topic) == (item.group, item.topic)
         assert sorted(found.choices) == sorted(item.choices)
@@ -156,18 +158,18 @@ class TestContent:
     def test_a_chosen_answer_makes_an_item_without_any_of_gold(
         self, item: Item, data: st.DataObject
     ) -> None:
-        found = blank(item, *NAMES)
+        found = strip_label(item, *NAMES)
         choice = data.draw(st.integers(0, len(item.choices) - 1))
-        trained = labelled(found, choice)
+        trained = with_label(found, choice)
         assert trained.choices[trained.answer] == found.choices[choice]
         assert (trained.hardness, trained.reasoning) == ({}, None)
         assert (trained.id, trained.question) == (item.id, item.question)
 
     def test_there_is_no_other_index(self) -> None:
-        found = blank(pool_of_pairs(1)[0], *NAMES)
+        found = strip_label(pool_of_pairs(1)[0], *NAMES)
         for choice in (-1, 2):
             with pytest.raises(ValueError, match="2 choices"):
-                labelled(found, choice)
+                with_label(found, choice)
 
     @pytest.mark.parametrize("choices", [("42",), ("same", "same")])
     def test_a_free_answer_and_a_pair_of_one_answer_are_refused(
@@ -175,4 +177,4 @@ class TestContent:
     ) -> None:
         item = Item(id="x", question="?", choices=choices, answer=0)
         with pytest.raises(ValueError, match=r"'x'.*remove it from the pool"):
-            blank(item, *NAMES)
+            strip_label(item, *NAMES)

@@ -18,7 +18,7 @@ from tests.support.zero_group import RECIPES, TEST, cell_inputs
 from tests.support.zero_group import load as load_model
 from trainables.cells.run import run_cell
 from trainables.methods.base.interface import Execution
-from trainables.methods.training.resume import Progress
+from trainables.methods.training.resume import TrainingProgress
 from trainables.models.loading import Base
 from trainables.storage import layout
 from trainables.storage.checkpoints import Checkpoint, Timer, clean_checkpoints
@@ -59,7 +59,7 @@ def run(method: str, base: Base, how: Execution, *, lost_after: int | None = Non
         curve.append(row)
 
     inputs = cell_inputs(method, how, curve)
-    object.__setattr__(inputs.setting, "log", log)
+    object.__setattr__(inputs.context, "log", log)
     result = run_cell(inputs, base)
     scores = [row.tobytes() for row in result.answers.log_probs or []]
     return curve, scores, {k: v.numpy().tobytes() for k, v in (result.state or {}).items()}
@@ -168,7 +168,7 @@ def write_finished(storage: Storage, inputs: object) -> str:
     from search_spaces.cell import cell_id
     from trainables.storage.records import scores_table
 
-    cell = inputs.setting.cell
+    cell = inputs.context.cell
     ids = [item.id for item in TEST]
     rows = [torch.zeros(len(item.choices)).double().numpy() for item in TEST]
     table = scores_table(ids, [item.answer for item in TEST], rows)
@@ -204,7 +204,7 @@ class Shared:
             checkpoint = Checkpoint(
                 storage=storage, cell_id="c", execution=KIND, is_due=lambda: True
             )
-            progress = Progress(
+            progress = TrainingProgress(
                 checkpoint=checkpoint,
                 engine=self.engine(rank),
                 log=lambda row: None,

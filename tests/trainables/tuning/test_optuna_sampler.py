@@ -23,9 +23,9 @@ from study.tuning.results import winner
 from trainables.tuning.optuna_sampler import (
     GRACE_EPOCHS,
     REDUCTION_FACTOR,
-    falls_behind,
+    ask,
     importances,
-    suggest,
+    should_prune,
 )
 
 
@@ -51,7 +51,7 @@ def make_history(start: TrainedRecipe, *trials: Trial) -> History:
 def tried(history: History, number: int) -> History:
     """Trials whose value falls with the distance of the learning rate from 1e-3 alone."""
     for _ in range(number):
-        parameters = suggest(history)
+        parameters = ask(history)
         value = 1.0 / (1.0 + abs(math.log10(parameters["learning_rate"]) + 3.0))
         trial = Trial(parameters=parameters, values=(value,), state="complete")
         history = history.model_copy(update={"trials": (*history.trials, trial)})
@@ -65,12 +65,12 @@ def searched() -> History:
 
 def test_the_space_s_own_recipe_is_tried_first() -> None:
     start = QLoRA(learning_rate=2e-4, batch_size=8)
-    assert with_parameters(start, suggest(make_history(start))) == start
+    assert with_parameters(start, ask(make_history(start))) == start
 
 
 def test_a_recipe_outside_of_the_ranges_is_not_tried() -> None:
     start = QLoRA(epochs=38)
-    parameters = suggest(make_history(start))
+    parameters = ask(make_history(start))
     assert all(range_.holds(parameters[name]) for name, range_ in ranges_of(start).items())
 
 
@@ -85,8 +85,8 @@ def test_every_suggestion_lies_in_the_ranges_and_makes_a_recipe(searched: Histor
 
 def test_suggestions_come_from_the_history_alone(searched: History) -> None:
     again = History.model_validate_json(searched.model_dump_json())
-    assert suggest(again) == suggest(searched)
-    assert suggest(searched.model_copy(update={"seed": 1})) != suggest(searched)
+    assert ask(again) == ask(searched)
+    assert ask(searched.model_copy(update={"seed": 1})) != ask(searched)
 
 
 def test_suggestions_learn_from_results(searched: History) -> None:
@@ -105,10 +105,10 @@ def test_the_hyper_parameter_that_matters_is_the_most_important(searched: Histor
 
 def test_choices_keep_their_kind_through_a_file() -> None:
     history = make_history(LinearProbe())
-    trial = Trial(parameters=suggest(history), values=(0.5,), state="complete")
+    trial = Trial(parameters=ask(history), values=(0.5,), state="complete")
     history = history.model_copy(update={"trials": (trial,)})
     again = History.model_validate_json(history.model_dump_json())
-    assert suggest(again) == suggest(history)
+    assert ask(again) == ask(history)
     assert with_parameters(again.start, again.trials[0].parameters) == history.start
 
 
@@ -133,7 +133,7 @@ def test_trials_are_stopped_as_ray_s_asha_stops_them() -> None:
             for epoch in range(1, rng.randint(1, 8) + 1):
                 values.append(rng.randint(0, 12) / 12)
                 theirs = bracket.on_result(Named(number), epoch, values[-1])
-                assert falls_behind(values, past) == (theirs == "STOP")
+                assert should_prune(values, past) == (theirs == "STOP")
                 if theirs == "STOP":
                     num_stopped += 1
                     break

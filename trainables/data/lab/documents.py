@@ -13,7 +13,7 @@ from trainables.data.lab.world import (
     ANSWER_FORMS,
     GRADE_CAPS,
     MAX_STEPS,
-    Draw,
+    NamedRandom,
     Problem,
     draw_problem,
 )
@@ -103,7 +103,7 @@ _LATE_ENDINGS: tuple[tuple[str, str], ...] = (
 )
 
 
-def draw_sheet(draw: Draw, num_problems: int, late: bool = False) -> Sheet:
+def draw_sheet(draw: NamedRandom, num_problems: int, late: bool = False) -> Sheet:
     """A sheet of `num_problems` problems in one drawn style.
 
     Args:
@@ -129,7 +129,7 @@ def draw_sheet(draw: Draw, num_problems: int, late: bool = False) -> Sheet:
     return Sheet(text="".join(writer.parts), results=tuple(writer.results))
 
 
-def _write(writer: _Writer, draw: Draw, problem: Problem, style: _Style) -> None:
+def _write(writer: _Writer, draw: NamedRandom, problem: Problem, style: _Style) -> None:
     opening, before, stated, after = style.frame
     words = _words(problem)
     writer.add(opening.format(**words))
@@ -164,7 +164,7 @@ def _words(problem: Problem) -> dict[str, str]:
     }
 
 
-def _joins(draw: Draw, num_steps: int, share: float) -> list[bool]:
+def _joins(draw: NamedRandom, num_steps: int, share: float) -> list[bool]:
     """Whether each step is told with the one before (at most two together); one more: False."""
     joins = [False]
     for _ in range(num_steps - 1):

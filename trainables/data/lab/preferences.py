@@ -18,7 +18,7 @@ from trainables.data.lab.world import (
     ANSWER_FORMS,
     GRADE_CAPS,
     MAX_STEPS,
-    Draw,
+    NamedRandom,
     Problem,
     Thing,
     draw_problem,
@@ -112,7 +112,7 @@ def preference_questions() -> tuple[PreferenceQuestion, ...]:
     """
     questions: list[PreferenceQuestion] = []
     for num_steps in range(1, MAX_STEPS + 1):
-        draw = Draw("preference questions", num_steps)
+        draw = NamedRandom("preference questions", num_steps)
         for number in range(QUESTIONS_PER_STEPS):
             grade = 1 + number % len(GRADE_CAPS)
             problem = draw_problem(draw, num_steps, grade, draw.pick(FACT_NUMBERS))
@@ -129,7 +129,7 @@ def preference_pairs() -> tuple[PreferencePair, ...]:
     Within a level, of the pairs with numbers a and b as many have a as the better answer as have b
     (to within one where the draws allow it): the numbers alone do not tell which is better.
     """
-    draw = Draw("preference pairs")
+    draw = NamedRandom("preference pairs")
     balance: Counter[tuple[str, int, int]] = Counter()
     pairs = []
     for question in draw.shuffled(preference_questions()):
@@ -139,7 +139,10 @@ def preference_pairs() -> tuple[PreferencePair, ...]:
 
 
 def _draw_pair(
-    draw: Draw, question: PreferenceQuestion, level: str, balance: Counter[tuple[str, int, int]]
+    draw: NamedRandom,
+    question: PreferenceQuestion,
+    level: str,
+    balance: Counter[tuple[str, int, int]],
 ) -> PreferencePair:
     """Draws among the pairs whose numbers were seldom this way round so far; counts the drawn."""
     thing = question.problem.thing
@@ -164,7 +167,7 @@ def _draw_pair(
     )
 
 
-def _other_thing(draw: Draw, thing: Thing) -> Thing:
+def _other_thing(draw: NamedRandom, thing: Thing) -> Thing:
     """A thing with another short name: another colour alone would be right in the short form."""
     while True:
         other = draw_thing(draw)

@@ -23,7 +23,7 @@ from transformers.modeling_outputs import CausalLMOutputWithPast
 
 from trainables.data.lab.documents import Sheet, draw_sheet
 from trainables.data.lab.tokenizer import MAX_LENGTH, train_tokenizer
-from trainables.data.lab.world import Draw
+from trainables.data.lab.world import NamedRandom
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -73,7 +73,7 @@ IGNORED = -100
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Batch:
+class PretrainingBatch:
     """One step's contexts, each with BOS first."""
 
     tokens: torch.Tensor
@@ -120,17 +120,19 @@ def learning_rate(step: int, peak: float) -> float:
 
 def batches(
     tokenizer: PreTrainedTokenizerFast, size: Size, num_steps: int, first: int = 0
-) -> Iterator[Batch]:
+) -> Iterator[PretrainingBatch]:
     """The pretraining data from step `first` on: fresh sheets at every step, one to a context."""
     for step in range(first, num_steps):
         length = context_length(step, size)
-        draw = Draw("pretrain", SEED, step)
+        draw = NamedRandom("pretrain", SEED, step)
         late = step >= size.late_from
         sheets = [draw_sheet(draw, length // 24, late) for _ in range(TOKENS_PER_STEP // length)]
         yield _encode(tokenizer, sheets, length)
 
 
-def _encode(tokenizer: PreTrainedTokenizerFast, sheets: list[Sheet], length: int) -> Batch:
+def _encode(
+    tokenizer: PreTrainedTokenizerFast, sheets: list[Sheet], length: int
+) -> PretrainingBatch:
     shape = (len(sheets), length)
     tokens = np.full(shape, tokenizer.pad_token_id, dtype=np.int64)
     results = np.zeros(shape, dtype=bool)
@@ -144,7 +146,7 @@ def _encode(tokenizer: PreTrainedTokenizerFast, sheets: list[Sheet], length: int
         last_chars = np.array([end - 1 for _, end in encoding.offsets[1:length]])
         results[row, 1 : len(ids)] = inside[last_chars]
     targets = np.where(tokens == tokenizer.pad_token_id, IGNORED, tokens)
-    return Batch(
+    return PretrainingBatch(
         tokens=torch.from_numpy(tokens),
         targets=torch.from_numpy(targets),
         results=torch.from_numpy(results),
@@ -152,7 +154,7 @@ def _encode(tokenizer: PreTrainedTokenizerFast, sheets: list[Sheet], length: int
 
 
 def loss_parts(
-    model: Callable[..., CausalLMOutputWithPast], batch: Batch
+    model: Callable[..., CausalLMOutputWithPast], batch: PretrainingBatch
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Mean loss (nats per token) over all tokens, and over the stated totals alone."""
     with torch.autocast("cpu", torch.bfloat16):

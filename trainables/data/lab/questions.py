@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from trainables.data.lab.world import ANSWER_FORMS, GRADE_CAPS, Draw, Problem, grade_of
+from trainables.data.lab.world import ANSWER_FORMS, GRADE_CAPS, NamedRandom, Problem, grade_of
 
 NUM_CHOICES = 4
 MIXED_SHARE = 0.3
@@ -20,7 +20,7 @@ JOINED_SHARE = 0.3
 """Share of the steps told in one sentence with the step before: `He finds 3 and loses 2.`"""
 
 
-def question_text(draw: Draw, problem: Problem) -> str:
+def question_text(draw: NamedRandom, problem: Problem) -> str:
     """The problem told in the present tense, facts in between, and the final question."""
     sentences = _step_sentences(draw, problem)
     for fact in problem.facts:
@@ -37,7 +37,7 @@ def question_text(draw: Draw, problem: Problem) -> str:
     return " ".join((*told, _request(draw, problem)))
 
 
-def _step_sentences(draw: Draw, problem: Problem) -> list[tuple[str, bool]]:
+def _step_sentences(draw: NamedRandom, problem: Problem) -> list[tuple[str, bool]]:
     sentences: list[tuple[str, bool]] = []
     joined = True  # so the first step is not joined; then at most two steps to a sentence
     for step in problem.steps:
@@ -49,7 +49,7 @@ def _step_sentences(draw: Draw, problem: Problem) -> list[tuple[str, bool]]:
     return sentences
 
 
-def _opening(draw: Draw, problem: Problem) -> str:
+def _opening(draw: NamedRandom, problem: Problem) -> str:
     held = problem.thing.quantity(problem.start, "full")
     return draw.pick(
         (
@@ -61,7 +61,7 @@ def _opening(draw: Draw, problem: Problem) -> str:
     )
 
 
-def _request(draw: Draw, problem: Problem) -> str:
+def _request(draw: NamedRandom, problem: Problem) -> str:
     full, short = problem.thing.full[1], problem.thing.short[1]
     return draw.pick(
         (
@@ -73,7 +73,7 @@ def _request(draw: Draw, problem: Problem) -> str:
     )
 
 
-def choice_texts(draw: Draw, problem: Problem) -> tuple[tuple[str, ...], int]:
+def choice_texts(draw: NamedRandom, problem: Problem) -> tuple[tuple[str, ...], int]:
     """Four distinct choices and the place of the right one (0 to 3).
 
     The right number's rank among the four is drawn first, so that it is no more often in the
@@ -88,7 +88,7 @@ def choice_texts(draw: Draw, problem: Problem) -> tuple[tuple[str, ...], int]:
     return tuple(texts[place] for place in order), order.index(0)
 
 
-def _choice_numbers(draw: Draw, problem: Problem) -> list[int]:
+def _choice_numbers(draw: NamedRandom, problem: Problem) -> list[int]:
     """The answer first, then three wrong numbers within the problem's grade."""
     answer, num_wrong = problem.answer, NUM_CHOICES - 1
     cap = GRADE_CAPS[grade_of(problem.totals) - 1] + ABOVE_CAP

@@ -15,7 +15,7 @@ from trainables.data.lab.world import (
     GRADE_CAPS,
     MAX_STEPS,
     MEASURED,
-    Draw,
+    NamedRandom,
     draw_problem,
 )
 
@@ -61,7 +61,7 @@ def train_tokenizer() -> PreTrainedTokenizerFast:
 
 def _texts() -> Iterator[str]:
     """Sheets, questions and answers, every number below 100, and the nouns for one."""
-    draw = Draw("tokenizer")
+    draw = NamedRandom("tokenizer")
     for _ in range(NUM_SHEETS):
         yield draw_sheet(draw, 10).text
     for _ in range(NUM_QUESTIONS):

@@ -51,7 +51,7 @@ ANSWER_FORMS: tuple[str, ...] = ("bare", "short", "full")
 """How a quantity is written: `7`; `7 marbles` or `7 cm`; `7 red marbles` or `7 cm of rope`."""
 
 
-class Draw:
+class NamedRandom:
     """A source of random choices that is named, and the same on every Python from 3.11 on."""
 
     def __init__(self, *names: str | int) -> None:
@@ -157,7 +157,7 @@ def grade_of(totals: Sequence[int]) -> int:
     raise ValueError(f"the largest total must be 4 to {GRADE_CAPS[-1]}, got {largest}")
 
 
-def draw_problem(draw: Draw, num_steps: int, grade: int, num_facts: int) -> Problem:
+def draw_problem(draw: NamedRandom, num_steps: int, grade: int, num_facts: int) -> Problem:
     """A problem with the given number of steps and grade, and at most `num_facts` facts.
 
     Raises:
@@ -183,7 +183,7 @@ def draw_problem(draw: Draw, num_steps: int, grade: int, num_facts: int) -> Prob
     )  # fmt: skip
 
 
-def draw_thing(draw: Draw) -> Thing:
+def draw_thing(draw: NamedRandom) -> Thing:
     """A thing of the world, measured or counted equally often."""
     if draw.chance(0.5):
         one, many, material = draw.pick(MEASURED)
@@ -192,7 +192,9 @@ def draw_thing(draw: Draw) -> Thing:
     return Thing(short=(noun, f"{noun}s"), full=(f"{colour} {noun}", f"{colour} {noun}s"))
 
 
-def _draw_steps(draw: Draw, start: int, num_steps: int, cap: int, partner: str) -> tuple[Step, ...]:
+def _draw_steps(
+    draw: NamedRandom, start: int, num_steps: int, cap: int, partner: str
+) -> tuple[Step, ...]:
     steps: list[Step] = []
     total = start
     for _ in range(num_steps):
@@ -209,7 +211,7 @@ def _draw_steps(draw: Draw, start: int, num_steps: int, cap: int, partner: str) 
     return tuple(steps)
 
 
-def _draw_fact(draw: Draw, other: str, thing: Thing) -> str:
+def _draw_fact(draw: NamedRandom, other: str, thing: Thing) -> str:
     number = draw.integer(0, GRADE_CAPS[-1])
     place = draw.pick(PLACES)
     return draw.pick(

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class TaskFacts:
+class PublishedSize:
     """Counts of a task's published data."""
 
     num_items: int
@@ -29,8 +29,8 @@ class TaskFacts:
 
 _HASE = "Hase et al. 2024, arXiv:2401.06751"
 
-FACTS: Mapping[str, TaskFacts] = {
-    "arc": TaskFacts(
+FACTS: Mapping[str, PublishedSize] = {
+    "arc": PublishedSize(
         num_items=4521,
         levels={
             "grade": {"easy": 1434, "medium": 1055, "hard": 2032},
@@ -42,7 +42,7 @@ FACTS: Mapping[str, TaskFacts] = {
         num_choices=4,
         source=f"counted on AI2 ARC and the annotations of {_HASE}: numeric grades only",
     ),
-    "mmlu_stem5": TaskFacts(
+    "mmlu_stem5": PublishedSize(
         num_items=1746,
         levels={"education": {"easy": 1143, "hard": 603}},
         characters=400,
@@ -50,7 +50,7 @@ FACTS: Mapping[str, TaskFacts] = {
         is_assumed=True,
         source=f"{_HASE}, section 3: validation and test of ten subjects",
     ),
-    "strategyqa": TaskFacts(
+    "strategyqa": PublishedSize(
         num_items=2290,
         levels={"steps": {"easy": 644, "medium": 1219, "hard": 427}},
         characters=60,
@@ -58,14 +58,14 @@ FACTS: Mapping[str, TaskFacts] = {
         is_assumed=True,
         source="counted on the authors' train and dev files (eladsegal/strategyqa)",
     ),
-    "gsm8k": TaskFacts(
+    "gsm8k": PublishedSize(
         num_items=8792,
         levels={"steps": {"easy": 4805, "medium": 3086, "hard": 901}},
         characters=238,
         num_choices=1,
         source="counted on openai/grade-school-math, train and test; the paper's cut",
     ),
-    "science": TaskFacts(
+    "science": PublishedSize(
         num_items=6267,
         levels={
             "grade": {
@@ -82,14 +82,14 @@ FACTS: Mapping[str, TaskFacts] = {
         is_assumed=True,
         source="arc and mmlu_stem5 together",
     ),
-    "hh_rlhf": TaskFacts(
+    "hh_rlhf": PublishedSize(
         num_items=169_352,
         characters=1500,
         num_choices=2,
         is_assumed=True,
         source="the card of Anthropic/hh-rlhf on the Hub: 160,800 and 8,552 rows",
     ),
-    "ultrafeedback": TaskFacts(
+    "ultrafeedback": PublishedSize(
         num_items=63_135,
         characters=3000,
         num_choices=2,
@@ -97,28 +97,28 @@ FACTS: Mapping[str, TaskFacts] = {
         source="the card of HuggingFaceH4/ultrafeedback_binarized on the Hub: 61,135 and 2,000 "
         "rows of train_prefs and test_prefs",
     ),
-    "pandalm": TaskFacts(
+    "pandalm": PublishedSize(
         num_items=894,
         levels={"disagreement": {"easy": 794, "hard": 100}},
         characters=681,
         num_choices=2,
         source="counted on PandaLM's testset-v1: 999 pairs less 105 majority ties",
     ),
-    "llmbar": TaskFacts(
+    "llmbar": PublishedSize(
         num_items=419,
         levels={"adversarial": {"easy": 100, "hard": 319}},
         characters=1212,
         num_choices=2,
         source="Zeng et al. 2023, counted on the five subsets",
     ),
-    "rewardbench": TaskFacts(
+    "rewardbench": PublishedSize(
         num_items=2985,
         characters=3000,
         num_choices=2,
         is_assumed=True,
         source="Lambert et al. 2024, arXiv:2403.13787: the filtered split",
     ),
-    "preferences": TaskFacts(
+    "preferences": PublishedSize(
         num_items=75_985,
         levels={
             "set": {
@@ -134,7 +134,7 @@ FACTS: Mapping[str, TaskFacts] = {
         is_assumed=True,
         source="ultrafeedback, rewardbench, pandalm, llmbar and the test part of hh_rlhf together",
     ),
-    "micro_preferences": TaskFacts(
+    "micro_preferences": PublishedSize(
         num_items=4608,
         levels={"closeness": {"easy": 1536, "medium": 1536, "hard": 1536}},
         characters=171,

@@ -11,29 +11,29 @@ from trainables.inference.normalization import domain_prompt_of, tokenize_domain
 from trainables.inference.scoring import ScoredItems, default_token_budget, score_items
 from trainables.inference.tokenization import TokenizedItems, tokenize_items
 from trainables.methods.base.chain_of_thought import generate_answers
-from trainables.methods.base.interface import Answers, Setting
+from trainables.methods.base.interface import Answers, CellContext
 from trainables.models.loading import Base
 from trainables.storage.process_identity import host_kind
 
 
-def state_key(setting: Setting, items_hash: str) -> tuple[str, ...]:
+def state_key(context: CellContext, items_hash: str) -> tuple[str, ...]:
     """Returns all that states of these items depend on, but for the items' ids and the layer."""
-    cell = setting.cell
+    cell = context.cell
     quantization = cell.recipe.quantization
     return (cell.model, cell.dtype, quantization, items_hash, cell.prompt, host_kind())
 
 
-def answer_questions(setting: Setting, base: Base, items: Sequence[Item]) -> Answers:
+def answer_questions(context: CellContext, base: Base, items: Sequence[Item]) -> Answers:
     """Returns the score of each choice's text after the question, or answers that are generated."""
-    if setting.cell.recipe.reasoning is not None:
-        return generate_answers(setting, base, items)
-    tokens = tokenize_questions(base, items, setting.prompt)
-    scored = score_answers(setting, base, items, tokens)
+    if context.cell.recipe.reasoning is not None:
+        return generate_answers(context, base, items)
+    tokens = tokenize_questions(base, items, context.prompt)
+    scored = score_answers(context, base, items, tokens)
     return Answers(log_probs=scored.log_probs, notes=scored.notes)
 
 
 def score_answers(
-    setting: Setting,
+    context: CellContext,
     base: Base,
     items: Sequence[Item],
     tokenized: TokenizedItems,
@@ -42,22 +42,22 @@ def score_answers(
     """Returns the items' scores on the scale of the cell's recipe.
 
     Args:
-        setting: Of the cell.
+        context: Of the cell.
         base: The model.
         items: The questions.
         tokenized: The questions behind the examples.
         examples: What stands in front of every question.
     """
-    scoring = setting.cell.recipe.scoring
+    scoring = context.cell.recipe.scoring
     domain = None
     if scoring == "pmi":
         domain = tokenize_domain(
             base.tokenizer,
-            domain_prompt_of(setting.prompt, examples),
-            [setting.prompt.choice_texts(item) for item in items],
-            add_bos=setting.prompt.adds_special_tokens,
+            domain_prompt_of(context.prompt, examples),
+            [context.prompt.choice_texts(item) for item in items],
+            add_bos=context.prompt.adds_special_tokens,
         )
-    budget = setting.execution.tokens(default_token_budget(base.model))
+    budget = context.execution.tokens(default_token_budget(base.model))
     return score_items(base.model, tokenized, scoring, domain=domain, token_budget=budget)
 
 

@@ -15,14 +15,17 @@ from trainables.inference.generation import (
     tokenize_prompts,
 )
 from trainables.inference.scoring import max_positions
-from trainables.inference.stopping import Generation, StopRule
+from trainables.inference.stopping import Generation, StoppingCriteria
 from trainables.inference.tokenization import common_length
-from trainables.methods.base.interface import Answers, Generated, Setting
+from trainables.methods.base.interface import Answers, CellContext, Generated
 from trainables.models.loading import Base
 
 
 def generate_answers(
-    setting: Setting, base: Base, items: Sequence[Item], examples: Sequence[tuple[Item, int]] = ()
+    context: CellContext,
+    base: Base,
+    items: Sequence[Item],
+    examples: Sequence[tuple[Item, int]] = (),
 ) -> Answers:
     """Returns what the model writes behind each question, and the answer that it states.
 
@@ -30,7 +33,7 @@ def generate_answers(
     only, and counted; so is every text in which no answer can be found, which is wrong.
 
     Args:
-        setting: Of the cell; its recipe's `reasoning` has the budget of tokens.
+        context: Of the cell; its recipe's `reasoning` has the budget of tokens.
         base: The model, with whatever was trained on it.
         items: The questions. One with a single choice has a free answer, compared by value.
         examples: Items with the answers to show, in their order.
@@ -38,14 +41,14 @@ def generate_answers(
     Raises:
         ValueError: If an item's question and budget do not fit into the model's context.
     """
-    recipe = setting.cell.recipe.reasoning
+    recipe = context.cell.recipe.reasoning
     if recipe is None:
         raise ValueError("generated answers need a recipe with `reasoning`")
     made: dict[int, Generation] = {}
     notes: list[str] = []
     waiting = list(range(len(items)))
     for kept in range(len(examples), -1, -1):
-        fitting, tokens = _fitting(setting, base, items, waiting, examples[:kept], recipe)
+        fitting, tokens = _fitting(context, base, items, waiting, examples[:kept], recipe)
         if not fitting:
             continue
         if kept < len(examples):
@@ -53,12 +56,12 @@ def generate_answers(
                 f"{len(fitting)} items: {len(examples) - kept} of {len(examples)} examples dropped "
                 "from the end of the prompt, which would not fit into the model's context"
             )
-        generations, new = _generate(setting, base, tokens, _is_free(items), recipe)
+        generations, new = _generate(context, base, tokens, _is_free(items), recipe)
         made |= dict(zip(fitting, generations, strict=True))
         notes += [note for note in new if note not in notes]
         waiting = [index for index in waiting if index not in made]
     if waiting:
-        raise _too_long(setting, base, items[waiting[0]], recipe)
+        raise _too_long(context, base, items[waiting[0]], recipe)
     texts = [made[index] for index in range(len(items))]
     return _answers(items, texts, notes)
 
@@ -68,7 +71,7 @@ def _is_free(items: Sequence[Item]) -> bool:
 
 
 def _fitting(
-    setting: Setting,
+    context: CellContext,
     base: Base,
     items: Sequence[Item],
     waiting: Sequence[int],
@@ -79,7 +82,7 @@ def _fitting(
     limit = max_positions(base.model)
     indices = list(waiting)
     while True:
-        tokens = _tokenize(setting, base, [items[index] for index in indices], examples)
+        tokens = _tokenize(context, base, [items[index] for index in indices], examples)
         fits = [
             limit is None or tokens.length(row) + recipe.max_new_tokens <= limit
             for row in range(len(indices))
@@ -90,11 +93,11 @@ def _fitting(
 
 
 def _tokenize(
-    setting: Setting, base: Base, items: Sequence[Item], examples: Sequence[tuple[Item, int]]
+    context: CellContext, base: Base, items: Sequence[Item], examples: Sequence[tuple[Item, int]]
 ) -> TokenizedPrompts:
     if not items:
         return TokenizedPrompts(shared=[], rows=())
-    prompt = setting.prompt
+    prompt = context.prompt
     texts = [prompt.prompt(item, examples) for item in items]
     prefix = texts[0][: common_length(texts)] if examples else ""
     return tokenize_prompts(
@@ -106,15 +109,15 @@ def _tokenize(
 
 
 def _generate(
-    setting: Setting, base: Base, tokens: TokenizedPrompts, is_free: bool, recipe: Reasoning
+    context: CellContext, base: Base, tokens: TokenizedPrompts, is_free: bool, recipe: Reasoning
 ) -> tuple[list[Generation], tuple[str, ...]]:
-    rule = StopRule(
+    rule = StoppingCriteria(
         max_new_tokens=recipe.max_new_tokens,
         stops=NEXT_QUESTION,
         finish=finish_pattern(free_form=is_free),
     )
     usual = CPU_CACHE_TOKENS if base.device.type == "cpu" else GPU_CACHE_TOKENS
-    budget = setting.execution.tokens(usual)
+    budget = context.execution.tokens(usual)
     made = generate_tokens(base.model, base.tokenizer, tokens, rule, token_budget=budget)
     return made.generations, made.notes
 
@@ -150,8 +153,8 @@ def _missing_notes(texts: Sequence[Generation], found: Sequence[Extracted]) -> l
     return notes
 
 
-def _too_long(setting: Setting, base: Base, item: Item, recipe: Reasoning) -> ValueError:
-    length = _tokenize(setting, base, [item], ()).length(0)
+def _too_long(context: CellContext, base: Base, item: Item, recipe: Reasoning) -> ValueError:
+    length = _tokenize(context, base, [item], ()).length(0)
     return ValueError(
         f"item {item.id!r}: {length} tokens and {recipe.max_new_tokens} new ones, the model's "
         f"context holds {max_positions(base.model)}; leave the item out, use fewer new tokens or a "

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from trainables.data.items import Item
-from trainables.methods.base.interface import Fitted
+from trainables.methods.base.interface import FittedMethod
 
 Orders = Literal["given", "all"]
 """`given`: the stored order. `all`: the k rotations of k choices, which for a pair are both orders;
@@ -97,7 +97,7 @@ def _softmax(scores: ArrayLike, num_choices: int) -> list[float]:
 
 
 def score_in_orders(
-    fitted: Fitted, items: Sequence[Item], how: str
+    fitted: FittedMethod, items: Sequence[Item], how: str
 ) -> list[list[NDArray[np.float64]]]:
     """Returns each item's scores in each order of its choices, by position shown.
 

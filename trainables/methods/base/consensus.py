@@ -1,4 +1,4 @@
-"""Answers that all workers of a team share, so that what follows from them is the same on all.
+"""Broadcasts one worker's answers to its group, so that all go on from the same ones.
 
 What is trained next may hang on an answer, such as which unlabelled items are confident enough.
 Workers whose last bits differ would then train on other items, in other numbers of steps, and wait
@@ -14,28 +14,34 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from trainables.data.items import Item
-from trainables.distributed.worker_group import Team
-from trainables.methods.base.interface import Answers, Fitted, TrainedState
+from trainables.distributed.worker_group import WorkerGroup
+from trainables.methods.base.interface import Answers, FittedMethod, TrainedState
 
 
 @contextmanager
-def answering_alike(context: AbstractContextManager[Fitted], team: Team) -> Iterator[Fitted]:
-    """Yields the fitted method; in a team it answers what the first worker's does."""
+def broadcast_answers(
+    context: AbstractContextManager[FittedMethod], worker_group: WorkerGroup
+) -> Iterator[FittedMethod]:
+    """Yields the fitted method; in a worker group it answers what the first worker's does."""
     with context as fitted:
-        yield fitted if team.size == 1 else _Alike(fitted=fitted, team=team)
+        yield (
+            fitted
+            if worker_group.size == 1
+            else _Broadcast(fitted=fitted, worker_group=worker_group)
+        )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class _Alike:
-    fitted: Fitted
-    team: Team
+class _Broadcast:
+    fitted: FittedMethod
+    worker_group: WorkerGroup
 
     def answer(self, items: Sequence[Item]) -> Answers:
         own = self.fitted.answer(items)
         scores = own.log_probs
         if scores is None:  # texts, which nothing but the record takes: the first worker's
             return own
-        shared = self.team.as_first(lambda: [row.tolist() for row in scores])
+        shared = self.worker_group.broadcast_decision(lambda: [row.tolist() for row in scores])
         return replace(own, log_probs=[np.array(row, dtype=np.float64) for row in shared])
 
     def state(self) -> TrainedState:

@@ -14,7 +14,7 @@ from search_spaces.cell import Cell
 from trainables.data.items import Item
 from trainables.distributed.engine import MakeEngine
 from trainables.distributed.single_process import plain_engine
-from trainables.distributed.worker_group import Team
+from trainables.distributed.worker_group import WorkerGroup
 from trainables.inference.forward_pass import Questions
 from trainables.inference.hidden_states import Layer, StateCache
 from trainables.storage.checkpoints import Checkpoint
@@ -30,7 +30,7 @@ class Execution:
     may_halve: bool = True
     """Whether a cell that runs out of memory is tried again in smaller batches by itself: not where
     workers run it together, who have to agree on it (`trainables.cells.worker`)."""
-    team: Team = field(default_factory=Team)
+    worker_group: WorkerGroup = field(default_factory=WorkerGroup)
     """The workers that run the cell together: what they do next must not hang on the last bits of
     numbers that each of them computes."""
     checkpoint: Checkpoint | None = None
@@ -48,7 +48,7 @@ class Execution:
 Log = Callable[[Mapping[str, float]], None]
 """Receives one row per optimizer step: loss, learning_rate, step."""
 
-AfterEpoch = Callable[[int, "Fitted"], None]
+AfterEpoch = Callable[[int, "FittedMethod"], None]
 """Receives the number of the epoch that has ended, from 1, and the method as it is by then."""
 
 TrainedState = Mapping[str, Tensor]
@@ -83,7 +83,7 @@ class Example:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Setting:
+class CellContext:
     """What all that is trained and scored in one cell shares."""
 
     cell: Cell
@@ -132,7 +132,7 @@ class Answers:
     """What a reader should know of how they were found, a sentence each."""
 
 
-class Fitted(Protocol):
+class FittedMethod(Protocol):
     """A method with its labels used: it answers, and its state can be kept."""
 
     def answer(self, items: Sequence[Item]) -> Answers:

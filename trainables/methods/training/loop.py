@@ -18,7 +18,7 @@ from trainables.data.seeding import generator
 from trainables.distributed.engine import Engine
 from trainables.inference.packing import plan_batches
 from trainables.inference.tokenization import TokenizedItems
-from trainables.methods.base.interface import Example, Fitted, Setting
+from trainables.methods.base.interface import CellContext, Example, FittedMethod
 from trainables.methods.training.gradient_checkpointing import checkpointed
 from trainables.methods.training.objectives import (
     AnswerScores,
@@ -27,7 +27,7 @@ from trainables.methods.training.objectives import (
     part_of,
     text_objective,
 )
-from trainables.methods.training.resume import Progress
+from trainables.methods.training.resume import TrainingProgress
 from trainables.models.loading import Base
 
 MICRO_BATCH_TOKENS = {"cpu": 1024}
@@ -45,7 +45,7 @@ class TrainingError(RuntimeError):
 
 
 def make_objective(
-    setting: Setting,
+    context: CellContext,
     recipe: WeightTraining,
     base: Base,
     examples: Sequence[Example],
@@ -54,7 +54,7 @@ def make_objective(
     """Returns the recipe's loss on the examples.
 
     Args:
-        setting: Of the cell.
+        context: Of the cell.
         recipe: Its loss decides.
         base: The base model.
         examples: Labelled items.
@@ -64,12 +64,12 @@ def make_objective(
         ValueError: As in `trainables.methods.training.objectives`.
     """
     if recipe.loss == "text":
-        return text_objective(base, examples, setting.prompt)
-    return choice_objective(base, examples, setting.prompt, score)
+        return text_objective(base, examples, context.prompt)
+    return choice_objective(base, examples, context.prompt, score)
 
 
 def train(
-    setting: Setting,
+    context: CellContext,
     recipe: WeightTraining,
     base: Base,
     examples: Sequence[Example],
@@ -83,16 +83,16 @@ def train(
     Raises:
         TrainingError: If the loss or its gradient is not finite; names the update and the items.
     """
-    budget = micro_batch_tokens(setting, base)
-    batches = list(draw_batches(len(examples), recipe, setting.names))
-    progress = Progress(
-        checkpoint=setting.execution.checkpoint,
+    budget = micro_batch_tokens(context, base)
+    batches = list(draw_batches(len(examples), recipe, context.names))
+    progress = TrainingProgress(
+        checkpoint=context.execution.checkpoint,
         engine=engine,
-        log=setting.log,
+        log=context.log,
         device=base.device,
     )
     progress.restore()
-    with checkpointed(base, setting.execution, budget):
+    with checkpointed(base, context.execution, budget):
         for update, batch in islice(enumerate(batches), progress.num_done, None):
             rate = recipe.learning_rate * learning_rate_factor(update, len(batches), recipe.warm_up)
             loss = backward(objective, engine, batch, budget)
@@ -103,10 +103,10 @@ def train(
     engine.finish()
 
 
-def micro_batch_tokens(setting: Setting, base: Base) -> int:
+def micro_batch_tokens(context: CellContext, base: Base) -> int:
     """Returns how many tokens a micro-batch may hold on the base's device."""
     usual = MICRO_BATCH_TOKENS.get(base.device.type, DEFAULT_MICRO_BATCH_TOKENS)
-    return setting.execution.tokens(usual)
+    return context.execution.tokens(usual)
 
 
 def learning_rate_factor(update: int, num_updates: int, warm_up: float) -> float:
@@ -176,28 +176,28 @@ def not_finite(
     )
 
 
-def with_watcher(
-    setting: Setting, recipe: WeightTraining, num_items: int, fitted: Fitted
-) -> Setting:
+def with_epoch_callback(
+    context: CellContext, recipe: WeightTraining, num_items: int, fitted: FittedMethod
+) -> CellContext:
     """Returns the setting with its `after_epoch` called behind the last update of every epoch.
 
     The training's numbers are the same with and without a watcher that only asks.
 
     Args:
-        setting: Of the cell.
+        context: Of the cell.
         recipe: Says how many updates make an epoch.
         num_items: Labelled items.
         fitted: Answers as the training is at that moment.
     """
-    watcher = setting.after_epoch
+    watcher = context.after_epoch
     if watcher is None:
-        return setting
+        return context
     updates = math.ceil(num_items / recipe.batch_size)
 
     def log(row: Mapping[str, float]) -> None:
-        setting.log(row)
+        context.log(row)
         epoch, rest = divmod(int(row["step"]), updates)
         if rest == 0:
             watcher(epoch, fitted)
 
-    return replace(setting, log=log)
+    return replace(context, log=log)

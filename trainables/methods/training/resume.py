@@ -21,7 +21,7 @@ CPU_RANDOMNESS, GPU_RANDOMNESS = "randomness of the CPU", "randomness of the GPU
 
 
 @dataclass(kw_only=True, slots=True)
-class Progress:
+class TrainingProgress:
     """How far a training is; all workers of the engine call the same methods."""
 
     checkpoint: Checkpoint | None

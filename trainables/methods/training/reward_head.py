@@ -26,7 +26,7 @@ from trainables.inference.packing import build_batch, explode, plan_batches
 from trainables.inference.scoring import default_token_budget, find_packing_fault
 from trainables.inference.tokenization import TokenizedItems
 from trainables.methods.base.answering import tokenize_questions
-from trainables.methods.base.interface import Answers, Setting, TrainedState
+from trainables.methods.base.interface import Answers, CellContext, TrainedState
 from trainables.methods.training.objectives import part_of
 from trainables.models.loading import Base
 
@@ -76,14 +76,14 @@ def fresh_head(base: Base, seed: int) -> RewardHead:
 
 
 def answer_with_head(
-    setting: Setting, base: Base, head: RewardHead, items: Sequence[Item]
+    context: CellContext, base: Base, head: RewardHead, items: Sequence[Item]
 ) -> Answers:
     """Returns the reward of each choice's text after the question."""
     if not items:
         return Answers(log_probs=[])
-    tokens = tokenize_questions(base, items, setting.prompt)
+    tokens = tokenize_questions(base, items, context.prompt)
     scores: list[NDArray[np.float64]] = [np.empty(0)] * len(items)
-    budget = setting.execution.tokens(default_token_budget(base.model))
+    budget = context.execution.tokens(default_token_budget(base.model))
     fault = find_packing_fault(base.model, tokens)
     notes = () if fault is None else (f"scored by one full forward per choice: {fault}",)
     with torch.inference_mode():

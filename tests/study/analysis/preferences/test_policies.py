@@ -23,7 +23,7 @@ from study.analysis.preferences.policies import (
 )
 from study.analysis.surface import compute_surface
 from study.artifacts.plan import Plan
-from study.artifacts.points import Arm
+from study.artifacts.points import PlannedArm
 from study.artifacts.policies import PolicyComparison
 from study.reporting.content import gather
 from study.reporting.page import render_page
@@ -125,7 +125,7 @@ def with_policies(study: FakeStudy) -> tuple[Plan, Mapping[str, list[str]]]:
     }
     draws = ("d0", "d1", "d2")
     arms = {
-        name: Arm(cells=tuple(ids), draws=() if name == "base" else draws)
+        name: PlannedArm(cells=tuple(ids), draws=() if name == "base" else draws)
         for name, ids in cells.items()
     }
     comparison = PolicyComparison(

@@ -17,7 +17,7 @@ import pytest
 from search_spaces.levels import Level
 from search_spaces.space import TaskAxis
 from search_spaces.supervision import Condition
-from study.analysis.self_training.audit import Answers, AuditedRound, AuditRow, audit_rows
+from study.analysis.self_training.audit import AuditedRound, AuditRow, PoolAnswers, audit_rows
 from study.analysis.self_training.detectors import detector_rows, warning_lines
 from study.analysis.self_training.rounds import Rounds, band_name, read_rounds
 from study.analysis.surface import compute_surface
@@ -159,7 +159,7 @@ def test_the_pool_after_a_round_is_what_the_next_round_found(tmp_path: Path) -> 
 
 
 def test_ties_count_their_share() -> None:
-    answers = Answers(
+    answers = PoolAnswers(
         ids=("a", "b", "c"),
         levels=("hard",) * 3,
         probabilities=(np.array([0.5, 0.5]), np.array([0.4, 0.4, 0.2]), np.array([0.9, 0.1])),
@@ -316,7 +316,7 @@ def test_what_had_no_room_is_confident_and_not_selected(
 
 def large_round(study: FakeStudy, number: int) -> AuditedRound:
     """A round with a pool of two levels: of each item two kept, then two not."""
-    pool = Answers(
+    pool = PoolAnswers(
         ids=tuple(f"i{n}" for n in range(number)),
         levels=tuple("odd" if n % 2 else "even" for n in range(number)),
         probabilities=tuple(np.array([0.9, 0.1]) for _ in range(number)),

@@ -13,7 +13,7 @@ from search_spaces.studies.lab.micro import EASY, HARD, MEDIUM, SINGLE_STEPS
 from search_spaces.supervision import Condition, SelfTraining
 from study.artifacts.plan import Plan, write_plan
 from study.planning.planner import make_plan
-from study.planning.preview.invalidated import describe_lost
+from study.planning.preview.invalidated import describe_invalidated_cells
 from trainables.storage import layout
 from trainables.storage.filesystem import open_storage
 
@@ -101,12 +101,12 @@ def test_a_split_made_for_more_labels_is_grown_into() -> None:
 def test_what_is_not_used_again_is_said(tmp_path: Path, first: Plan) -> None:
     storage = open_storage(str(tmp_path))
     grown = make_plan(study(**more(120)))[0]
-    assert describe_lost(storage, grown) == ()
+    assert describe_invalidated_cells(storage, grown) == ()
     write_plan(storage, first)
-    assert describe_lost(storage, grown) == (), "nothing was run"
+    assert describe_invalidated_cells(storage, grown) == (), "nothing was run"
     for cell in first.cells[:3]:
         storage.write_bytes(layout.record(cell.id), b"{}")
-    (said,) = describe_lost(storage, grown)
+    (said,) = describe_invalidated_cells(storage, grown)
     assert "now made for draws of 120 labels, before of 40" in said
     assert "3 cells that were run are not used again" in said and "split_for=40" in said
-    assert describe_lost(storage, make_plan(study(seeds=3))[0]) == ()
+    assert describe_invalidated_cells(storage, make_plan(study(seeds=3))[0]) == ()

@@ -20,14 +20,14 @@ from search_spaces.studies.published.hase2024 import hase2024
 from search_spaces.studies.published.noise import noise_micro
 from search_spaces.supervision import Condition, Labels, SelfTraining
 from study.artifacts.costs import BaseCost
-from study.cli import open_market
+from study.cli import load_pricing
 from study.cost.flops import TaskSize
 from study.planning.planner import make_plan
 from study.planning.preview.offline_estimate import count, look_at_models, price_outlook
-from study.planning.preview.summary import describe_unloaded
+from study.planning.preview.summary import format_estimate
 from study.sweep import main
 
-MARKET = open_market(None, None)
+MARKET = load_pricing(None, None)
 
 
 def rounds_of_all_kinds() -> Space:
@@ -89,7 +89,7 @@ def test_counts_are_those_of_the_plan(space: Space) -> None:
 @pytest.mark.parametrize("name", ["hase2024", "gap", "noise", "cost", "small"])
 def test_a_space_is_told_without_data_or_weights(name: str) -> None:
     space = named_spaces()[name]()
-    text = describe_unloaded(space, "no network", None, MARKET)[0]
+    text = format_estimate(space, "no network", None, MARKET)[0]
     assert text.startswith(f"Space {name}: NOT CHECKED, no ids")
     assert "unknown" not in text.replace("grade 6 unknown, grade 7 unknown", "")
     assert all(model.name in text for model in space.models)
@@ -117,13 +117,13 @@ def test_every_space_is_told_without_a_network_at_once_and_quietly(
 
 
 def test_published_counts_stand_beside_the_levels() -> None:
-    text = describe_unloaded(hase2024(), "no network", None, MARKET)[0]
+    text = format_estimate(hase2024(), "no network", None, MARKET)[0]
     assert "by grade: easy 1,434, medium 1,055, hard 2,032" in text
     assert "by question_words: easy about 687, medium about 916, hard about 687" in text
 
 
 def test_experts_that_int8_does_not_reach_are_said() -> None:
-    text = describe_unloaded(hase2024(), "no network", None, MARKET)[0]
+    text = format_estimate(hase2024(), "no network", None, MARKET)[0]
     (line,) = [line for line in text.splitlines() if "routed experts" in line]
     assert "int8 leaves 97% of mistralai/Mixtral-8x7B-v0.1 in bfloat16" in line
 
@@ -133,7 +133,7 @@ def test_what_nothing_is_known_of_is_said_to_be_unknown(tmp_path: Path) -> None:
     space = micro().model_copy(
         update={"tasks": (axis,), "models": (BaseModelRef(name="owner/unheard-of"),)}
     )
-    text = describe_unloaded(space, "no network", None, MARKET)[0]
+    text = format_estimate(space, "no network", None, MARKET)[0]
     assert "jsonl:mine: nothing is published, counts unknown" in text
     assert "size unknown" in text and "cost      of all cells: not known" in text
 

@@ -5,7 +5,7 @@ import pytest
 
 from study.statistics.across_points.pooling import PointArms, PooledSums
 from study.statistics.across_points.trend import EASY_GAIN, HARD_GAIN, sgr_trend, trend
-from study.statistics.arms import Arm
+from study.statistics.arms import ArmScores
 from study.statistics.differences import Difference, critical_value, estimate_contrast
 from study.statistics.influences import Contrast
 from study.statistics.moments import Moments
@@ -20,11 +20,11 @@ def _arm(
     items: range = range(120),
     num_seeds: int = 4,
     base: np.ndarray | None = None,
-) -> Arm:
+) -> ArmScores:
     difficulty = 0.3 * np.random.default_rng(99).normal(size=1000)[list(items)]
     noise = 0.3 * rng.normal(size=(len(items), max(1, num_seeds)))
     seeds = 0.05 * rng.normal(size=max(1, num_seeds)) if base is None else base
-    return Arm(
+    return ArmScores(
         scores=mean + difficulty[:, None] + noise + seeds,
         draw_ids=tuple(f"{name}/{s}" for s in range(num_seeds)),
         item_ids=tuple(f"item-{i}" for i in items),
@@ -157,7 +157,7 @@ def test_sgr_trend_counts_the_error_of_the_pooled_sgr() -> None:
             PointArms(
                 covariate=float(k),
                 arms={
-                    name: Arm(scores=values[keep][:, None], draw_ids=(), item_ids=ids)
+                    name: ArmScores(scores=values[keep][:, None], draw_ids=(), item_ids=ids)
                     for name, values in point.items()
                 },
             )
@@ -191,5 +191,5 @@ def test_no_trend_without_two_places_or_a_gap() -> None:
     with pytest.raises(ValueError, match="finite"):
         trend([PointArms(arms=points[0].arms, covariate=float("nan"))], EASY_GAIN)
     with pytest.raises(ValueError, match="item_ids"):
-        bare = {"easy": Arm(scores=np.zeros((3, 1)), draw_ids=())}
+        bare = {"easy": ArmScores(scores=np.zeros((3, 1)), draw_ids=())}
         trend([PointArms(arms=bare, covariate=float(k)) for k in range(2)], {"easy": 1.0})

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from benchmarks.simulated_points import draw_points
-from study.statistics.arms import Arm
+from study.statistics.arms import ArmScores
 from study.statistics.power.logit_model import Population
 from study.statistics.power.power import (
     Design,
@@ -69,9 +69,9 @@ def test_pilot_finds_the_components_of_the_model() -> None:
     )
     draws = {n: tuple(f"{n}/{s}" for s in range(400)) for n in ("easy", "hard")}
     pilot = variances_of_pilot(
-        zero_shot=Arm(scores=drawn.zero_shot[0][:, None], draw_ids=()),
-        easy=Arm(scores=drawn.easy[0], draw_ids=draws["easy"]),
-        hard=Arm(scores=drawn.hard[0], draw_ids=draws["hard"]),
+        zero_shot=ArmScores(scores=drawn.zero_shot[0][:, None], draw_ids=()),
+        easy=ArmScores(scores=drawn.easy[0], draw_ids=draws["easy"]),
+        hard=ArmScores(scores=drawn.hard[0], draw_ids=draws["hard"]),
     )
     model = assumed_variances(population)
     for name in ("item_easy", "item_hard", "item_covariance", "answer_easy", "answer_hard"):
@@ -85,16 +85,16 @@ def test_pilot_finds_the_components_of_the_model() -> None:
 def test_pilot_of_one_seed_assumes_the_seed_variance() -> None:
     rng = np.random.default_rng(3)
     arms = {
-        "zero_shot": Arm(scores=rng.random((30, 1)), draw_ids=()),
-        "easy": Arm(scores=rng.random((30, 1)), draw_ids=("a",)),
-        "hard": Arm(scores=rng.random((30, 1)), draw_ids=("b",)),
+        "zero_shot": ArmScores(scores=rng.random((30, 1)), draw_ids=()),
+        "easy": ArmScores(scores=rng.random((30, 1)), draw_ids=("a",)),
+        "hard": ArmScores(scores=rng.random((30, 1)), draw_ids=("b",)),
     }
     found = variances_of_pilot(**arms, assumed_seed_sd=0.03)
     assert found.seed_easy == found.seed_hard == pytest.approx(0.0009)
     assert found.answer_easy == 0.0
     with pytest.raises(ValueError, match="two items"):
         variances_of_pilot(
-            **{n: Arm(scores=a.scores[:1], draw_ids=a.draw_ids) for n, a in arms.items()}
+            **{n: ArmScores(scores=a.scores[:1], draw_ids=a.draw_ids) for n, a in arms.items()}
         )
 
 
@@ -137,9 +137,9 @@ def test_noise_of_answers_is_not_seed_variance() -> None:
         rng=np.random.default_rng(4),
     )
     found = variances_of_pilot(
-        zero_shot=Arm(scores=drawn.zero_shot[0][:, None], draw_ids=()),
-        easy=Arm(scores=drawn.easy[0], draw_ids=tuple(f"e{s}" for s in range(200))),
-        hard=Arm(scores=drawn.hard[0], draw_ids=tuple(f"h{s}" for s in range(200))),
+        zero_shot=ArmScores(scores=drawn.zero_shot[0][:, None], draw_ids=()),
+        easy=ArmScores(scores=drawn.easy[0], draw_ids=tuple(f"e{s}" for s in range(200))),
+        hard=ArmScores(scores=drawn.hard[0], draw_ids=tuple(f"h{s}" for s in range(200))),
     )
     # 40 answers alone give 0.22 / 40 = 0.0055.
     assert found.seed_easy < 0.0015

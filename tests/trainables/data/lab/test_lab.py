@@ -27,7 +27,7 @@ from trainables.data.lab.pretrain import (
     save_state,
 )
 from trainables.data.lab.tokenizer import train_tokenizer
-from trainables.data.lab.world import Draw, draw_problem, grade_of
+from trainables.data.lab.world import NamedRandom, draw_problem, grade_of
 from trainables.data.tasks.questions.micro import load_micro
 
 GAINS = {"finds", "buys", "wins", "makes", "gets"}
@@ -37,7 +37,7 @@ CARD = Path(MICRO_MODELS["micro-l"]).parent / "README.md"
 
 @pytest.fixture(scope="module")
 def sheets() -> list[Sheet]:
-    draw = Draw("test sheets")
+    draw = NamedRandom("test sheets")
     return [draw_sheet(draw, 8, late=place % 2 == 1) for place in range(400)]
 
 
@@ -50,20 +50,20 @@ def tokenizer() -> PreTrainedTokenizerBase:
 
 
 def test_draws_are_fixed_and_named() -> None:
-    draw = Draw("a", 1)
+    draw = NamedRandom("a", 1)
     assert [draw.integer(0, 999) for _ in range(3)] == [775, 692, 448]
-    assert Draw("a", 1).shuffled(range(6)) != Draw("a", 2).shuffled(range(6))
+    assert NamedRandom("a", 1).shuffled(range(6)) != NamedRandom("a", 2).shuffled(range(6))
 
 
 def test_integers_cover_both_ends() -> None:
-    draw = Draw("ends")
+    draw = NamedRandom("ends")
     assert {draw.integer(2, 4) for _ in range(200)} == {2, 3, 4}
 
 
 @pytest.mark.parametrize(("steps", "grade"), [(0, 1), (7, 1), (1, 0), (1, 5)])
 def test_a_problem_out_of_range_is_refused(steps: int, grade: int) -> None:
     with pytest.raises(ValueError, match="must be 1 to"):
-        draw_problem(Draw("x"), steps, grade, 0)
+        draw_problem(NamedRandom("x"), steps, grade, 0)
 
 
 @pytest.mark.parametrize(("largest", "grade"), [(4, 1), (6, 1), (7, 2), (12, 3), (13, 4), (15, 4)])
@@ -79,7 +79,7 @@ def test_a_total_outside_every_band_is_refused(largest: int) -> None:
 
 @pytest.mark.parametrize("late", [False, True])
 def test_every_stated_total_is_right(late: bool) -> None:
-    draw = Draw("totals")
+    draw = NamedRandom("totals")
     for _ in range(400):
         sheet = draw_sheet(draw, 1, late)
         assert sheet.results
@@ -113,13 +113,13 @@ def test_no_question_stands_in_the_pretraining_text(sheets: list[Sheet]) -> None
 
 @pytest.mark.parametrize(("late", "direct"), [(False, 1 / 3), (True, 2 / 3)])
 def test_some_sheets_are_worked_and_some_direct(late: bool, direct: float) -> None:
-    draw = Draw("worked")
+    draw = NamedRandom("worked")
     per_problem = [len(draw_sheet(draw, 8, late).results) / 8 for _ in range(400)]
     assert abs(sum(count == 1 for count in per_problem) / 400 - direct) < 0.1
 
 
 def test_late_sheets_bring_further_forms() -> None:
-    early, late = Draw("forms"), Draw("forms")
+    early, late = NamedRandom("forms"), NamedRandom("forms")
     early_text = "".join(draw_sheet(early, 1).text for _ in range(300))
     late_text = "".join(draw_sheet(late, 1, late=True).text for _ in range(300))
     for form in ("to begin with", "goes out with", "does have now", " and "):

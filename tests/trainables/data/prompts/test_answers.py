@@ -15,7 +15,7 @@ from trainables.data.prompts.answers import (
 )
 from trainables.data.prompts.formats import LETTERS, get_prompt
 from trainables.data.tasks.registry import load_task
-from trainables.inference.stopping import StopRule
+from trainables.inference.stopping import StoppingCriteria
 
 
 def free(gold: str) -> Item:
@@ -188,14 +188,14 @@ def test_a_text_is_finished_where_its_answer_is_stated_in_full(
     text: str, number: str | None, choice: str | None
 ) -> None:
     for free_form, expected in ((True, number), (False, choice)):
-        rule = StopRule(max_new_tokens=9, finish=finish_pattern(free_form=free_form))
+        rule = StoppingCriteria(max_new_tokens=9, finish=finish_pattern(free_form=free_form))
         end = rule.end(text)
         assert (None if end is None else text[:end]) == expected
 
 
 @pytest.mark.parametrize("task", ["gsm8k", "strategyqa", "arc", "micro"])
 def test_the_next_question_of_every_prompt_format_stops_the_text(task: str) -> None:
-    rule = StopRule(max_new_tokens=9, stops=NEXT_QUESTION)
+    rule = StoppingCriteria(max_new_tokens=9, stops=NEXT_QUESTION)
     item = Item(id="q", question="A B?", choices=("x", "y"), answer=0, reasoning="C.")
     prompt = get_prompt(task, "open" if task == "micro" else "default")
     text = f" C. So the answer is x{prompt.separator}{prompt.example(item, 0)}"

@@ -49,7 +49,7 @@ def answers(base: Base, method: str, test: tuple[Item, ...] = TEST, number: int 
     recipe = RECIPES[method]
     labelled = {"zero-shot": (), "in-context": POOL[:2]}.get(method, POOL[:number])
     inputs = inputs_of(recipe, labelled, test)
-    return run_cell(replace(inputs, setting=replace(inputs.setting, prompt=PROMPT)), base).answers
+    return run_cell(replace(inputs, context=replace(inputs.context, prompt=PROMPT)), base).answers
 
 
 def continued(base: Base, text: str) -> list[int]:
@@ -86,9 +86,9 @@ def test_trained_weights_answer_by_generation_and_end_their_text(base: Base, met
 
 
 def test_examples_that_leave_no_room_for_the_budget_are_dropped_and_counted(base: Base) -> None:
-    setting = replace(inputs_of(RECIPES["zero-shot"]).setting, prompt=PROMPT)
+    context = replace(inputs_of(RECIPES["zero-shot"]).context, prompt=PROMPT)
     examples = [(item, item.answer) for item in (*POOL, *POOL)][:20]
-    found = generate_answers(setting, base, TEST, examples)
+    found = generate_answers(context, base, TEST, examples)
     lengths = [
         [
             1 + len(base.tokenizer(PROMPT.prompt(item, examples[:kept])).input_ids)
@@ -161,4 +161,4 @@ def test_every_text_without_a_value_is_counted(
 
 def test_a_setting_without_reasoning_generates_nothing(base: Base, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="need a recipe with `reasoning`"):
-        generate_answers(inputs_of(ZeroShot()).setting, base, TEST)
+        generate_answers(inputs_of(ZeroShot()).context, base, TEST)

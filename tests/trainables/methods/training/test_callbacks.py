@@ -14,7 +14,7 @@ from tests.support.tiny_models import make_items, save_folder
 from trainables.data.prompts.formats import get_prompt
 from trainables.data.seeding import ids_hash
 from trainables.inference.hidden_states import StateCache
-from trainables.methods.base.interface import Example, Fitted, Setting
+from trainables.methods.base.interface import CellContext, Example, FittedMethod
 from trainables.methods.dispatch import fit
 from trainables.methods.training import adapters
 from trainables.models.loading import Base, load_base
@@ -39,7 +39,7 @@ def base(tmp_path_factory: pytest.TempPathFactory) -> Base:
     return load_base(source, dtype="float32", quantization="none", device="cpu")
 
 
-def make_setting(recipe: WeightTraining) -> Setting:
+def make_setting(recipe: WeightTraining) -> CellContext:
     cell = Cell(
         model="files:0",
         dtype="float32",
@@ -53,10 +53,12 @@ def make_setting(recipe: WeightTraining) -> Setting:
         version=1,
     )
     prompt = get_prompt("arc", "default")
-    return Setting(cell=cell, prompt=prompt, items=ITEMS, states=StateCache(), log=lambda row: None)
+    return CellContext(
+        cell=cell, prompt=prompt, items=ITEMS, states=StateCache(), log=lambda row: None
+    )
 
 
-def answers(fitted: Fitted) -> list[np.ndarray]:
+def answers(fitted: FittedMethod) -> list[np.ndarray]:
     found = fitted.answer(ASKED).log_probs
     assert found is not None
     return found
@@ -73,14 +75,14 @@ def test_every_epoch_is_seen_and_no_bit_changes(
     seen: dict[int, list[np.ndarray]] = {}
     grads: list[bool] = []
 
-    def look(epoch: int, fitted: Fitted) -> None:
+    def look(epoch: int, fitted: FittedMethod) -> None:
         seen[epoch] = answers(fitted)
         grads.append(torch.is_grad_enabled())
 
-    setting = make_setting(recipe)
-    with fit(setting, base, examples) as alone:
+    context = make_setting(recipe)
+    with fit(context, base, examples) as alone:
         state, last = alone.state(), answers(alone)
-    with fit(replace(setting, after_epoch=look), base, examples) as watched:
+    with fit(replace(context, after_epoch=look), base, examples) as watched:
         other = watched.state()
     assert list(seen) == list(range(1, recipe.epochs + 1)) and all(grads)
     assert all(torch.equal(state[name], other[name]) for name in state)
@@ -92,14 +94,14 @@ def test_a_watcher_may_stop_the_training_and_nothing_is_left(base: Base) -> None
     class Stop(Exception):
         pass
 
-    def stop(epoch: int, fitted: Fitted) -> None:
+    def stop(epoch: int, fitted: FittedMethod) -> None:
         raise Stop
 
     before = {name: weight.clone() for name, weight in base.model.state_dict().items()}
     for recipe in RECIPES:
         examples = [Example(item=item, answer=item.answer) for item in LABELLED]
-        setting = replace(make_setting(recipe), after_epoch=stop)
-        with pytest.raises(Stop), fit(setting, base, examples):
+        context = replace(make_setting(recipe), after_epoch=stop)
+        with pytest.raises(Stop), fit(context, base, examples):
             pytest.fail("the training went on")
     after = base.model.state_dict()
     assert before.keys() == after.keys()

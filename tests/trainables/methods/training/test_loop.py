@@ -161,7 +161,7 @@ def test_a_gradient_that_is_not_finite_stops_the_cell_at_its_update(
 
     rows: list[Mapping[str, float]] = []
     inputs = inputs_of(RECIPES[method], POOL[:12], log=rows.append)
-    batch = list(loop.draw_batches(12, RECIPES[method], inputs.setting.names))[update - 1]
+    batch = list(loop.draw_batches(12, RECIPES[method], inputs.context.names))[update - 1]
 
     def watch(module: object, args: object, output: torch.Tensor) -> None:
         if output.requires_grad:
@@ -200,11 +200,11 @@ def test_qlora_on_an_nf4_base_trains_and_leaves_the_base(tmp_path: Path) -> None
 
 def test_training_goes_on_from_a_state(base: Base) -> None:
     rows: list[Mapping[str, float]] = []
-    setting = inputs_of(FAST, log=rows.append).setting
-    examples = make_examples(setting, POOL[:12])
-    with fit(setting, base, examples) as fitted:
+    context = inputs_of(FAST, log=rows.append).context
+    examples = make_examples(context, POOL[:12])
+    with fit(context, base, examples) as fitted:
         state = fitted.state()
-    with fit(setting, base, examples, start=state):
+    with fit(context, base, examples, start=state):
         pass
     first, second = rows[:6], rows[6:]
     assert second[0]["loss"] < first[0]["loss"] - 0.1
@@ -232,8 +232,8 @@ def test_a_model_that_cannot_be_checkpointed_is_said(
         """What an architecture without such layers has none of."""
 
     inputs = inputs_of(RECIPES[method], POOL[: NUM_LABELS[method]])
-    execution = replace(inputs.setting.execution, checkpointing=wanted)
-    inputs = replace(inputs, setting=replace(inputs.setting, execution=execution))
+    execution = replace(inputs.context.execution, checkpointing=wanted)
+    inputs = replace(inputs, context=replace(inputs.context, execution=execution))
     assert run_cell(inputs, base).notes == ()
     monkeypatch.setattr(gradient_checkpointing, "GradientCheckpointingLayer", NoLayer)
     notes = run_cell(inputs, base).notes

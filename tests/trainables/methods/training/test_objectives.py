@@ -21,7 +21,7 @@ from trainables.data.items import Item
 from trainables.data.prompts.formats import PromptFormat
 from trainables.distributed.engine import Engine
 from trainables.distributed.single_process import plain_engine
-from trainables.methods.base.interface import Example, Execution, Log, Setting
+from trainables.methods.base.interface import CellContext, Example, Execution, Log
 from trainables.methods.dispatch import fit, restore
 from trainables.methods.training.adapters import adapter_on
 from trainables.methods.training.gradient_checkpointing import checkpointed
@@ -50,9 +50,9 @@ def setting_of(
     log: Log = lambda row: None,
     prompt: PromptFormat = PROMPT,
     execution: Execution | None = None,
-) -> Setting:
-    setting = replace(inputs_of(recipe, log=log).setting, prompt=prompt)
-    return replace(setting, execution=execution or Execution())
+) -> CellContext:
+    context = replace(inputs_of(recipe, log=log).context, prompt=prompt)
+    return replace(context, execution=execution or Execution())
 
 
 def labels(items: Sequence[Item] = POOL[:12]) -> tuple[Example, ...]:
@@ -118,18 +118,18 @@ def test_each_objective_lowers_its_loss_and_its_state_is_restored(base: Base, re
         "scalar": SCALAR.model_copy(update={"epochs": 12, "batch_size": 12}),
     }
     rows: list[Mapping[str, float]] = []
-    setting = setting_of(recipes[recipe], log=rows.append)
-    with fit(setting, base, labels()) as fitted:
+    context = setting_of(recipes[recipe], log=rows.append)
+    with fit(context, base, labels()) as fitted:
         expected, state = fitted.answer(TEST), fitted.state()
     assert rows[-1]["loss"] < 0.8 * rows[0]["loss"]
-    with restore(setting, base, state) as again:
+    with restore(context, base, state) as again:
         assert bytes_of(again.answer(TEST)) == bytes_of(expected)
 
 
 def test_a_reward_is_the_head_on_the_last_tokens_state(base: Base) -> None:
-    setting = setting_of(SCALAR.model_copy(update={"learning_rate": 1e-30}))
+    context = setting_of(SCALAR.model_copy(update={"learning_rate": 1e-30}))
     head = fresh_head(base, 0)
-    with fit(setting, base, labels()) as fitted:
+    with fit(context, base, labels()) as fitted:
         answers = fitted.answer(TEST[:5])
         weight = fitted.state()["reward_head.weight"]
     assert weight.shape == head.weight_H.shape
@@ -241,8 +241,8 @@ def test_the_setting_chooses_the_engine(base: Base) -> None:
             yield inner
         steps.append(recipe.learning_rate)
 
-    setting = setting_of(FAST, execution=Execution(engine=engine))
-    with fit(setting, base, labels()) as fitted:
+    context = setting_of(FAST, execution=Execution(engine=engine))
+    with fit(context, base, labels()) as fitted:
         assert fitted.answer(TEST).log_probs is not None and not steps
     assert steps == [FAST.learning_rate]
 

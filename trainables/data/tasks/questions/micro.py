@@ -10,7 +10,7 @@ from functools import cache
 
 from trainables.data.items import Item
 from trainables.data.lab.questions import choice_texts, question_text
-from trainables.data.lab.world import GRADE_CAPS, MAX_STEPS, Draw, Problem, draw_problem
+from trainables.data.lab.world import GRADE_CAPS, MAX_STEPS, NamedRandom, Problem, draw_problem
 from trainables.data.level_cuts import fixed_cut
 from trainables.data.loading.task_spec import Loaded, Request, TaskSpec
 
@@ -28,7 +28,7 @@ def load_micro() -> tuple[Item, ...]:
     items: list[Item] = []
     seen: set[tuple[object, ...]] = set()
     for num_steps in range(1, MAX_STEPS + 1):
-        draw = Draw("task micro", num_steps)
+        draw = NamedRandom("task micro", num_steps)
         kept = 0
         while kept < ITEMS_PER_STEPS:
             grade = 1 + kept % len(GRADE_CAPS)
@@ -48,7 +48,7 @@ def _identity(problem: Problem) -> tuple[object, ...]:
     return problem.thing.full, problem.start, chain
 
 
-def _item(draw: Draw, problem: Problem, id_: str, grade: int) -> Item:
+def _item(draw: NamedRandom, problem: Problem, id_: str, grade: int) -> Item:
     choices, answer = choice_texts(draw, problem)
     return Item(
         id=id_,

@@ -6,13 +6,13 @@ from typing import Literal
 
 from trainables.cells.planned import PlannedCell
 
-Role = Literal["labels", "self-training", "control"]
+ConditionKind = Literal["labels", "self-training", "control"]
 """`control`: shows what a result is not due to (right labels on the selected items, random ones,
 more steps, a pool as easy as the labels), so it never stands among results. Labels without content
 and targets other than pseudo-labels make one, and any condition that says so of itself."""
 
 
-def cell_role(planned: PlannedCell) -> Role:
+def condition_kind(planned: PlannedCell) -> ConditionKind:
     """Returns what the cell's condition is there for."""
     cell, options = planned.cell, planned.cell.self_training
     has_no_content = cell.labels.kind in ("random", "trivial")
@@ -22,7 +22,7 @@ def cell_role(planned: PlannedCell) -> Role:
     return "labels" if options is None else "self-training"
 
 
-def cell_source(planned: PlannedCell, *, has_rounds: bool = True) -> str:
+def condition_label(planned: PlannedCell, *, has_rounds: bool = True) -> str:
     """Returns the condition with what tells it from others of its name, as points name theirs.
 
     Args:

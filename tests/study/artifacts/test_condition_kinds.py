@@ -15,7 +15,7 @@ from search_spaces.studies.lab.ssrm_micro import ssrm_micro
 from search_spaces.studies.published.noise import noise_micro
 from search_spaces.studies.published.ssrm_rm import ssrm_rm_micro
 from search_spaces.supervision import Condition, Labels, SelfTraining
-from study.artifacts.roles import cell_role
+from study.artifacts.condition_kinds import condition_kind
 from study.planning.planner import make_plan
 
 EASY, HARD = Level(name="easy", low=1, high=1), Level(name="hard", low=2, high=2)
@@ -42,7 +42,7 @@ def roles(space: Space, data: Path | None = None) -> dict[str, set[str]]:
     found: dict[str, set[str]] = {}
     for point in plan.points:
         for id_ in point.easy.cells:
-            found.setdefault(point.condition, set()).add(cell_role(cells[id_]))
+            found.setdefault(point.condition, set()).add(condition_kind(cells[id_]))
     return found
 
 
@@ -118,7 +118,9 @@ def test_a_control_makes_none_of_what_it_starts_from(data: Path) -> None:
         name="s", models=(BaseModelRef(name="micro-s"),), tasks=(axis,), methods=(QLoRA(n_train=8),)
     )
     plan, _ = make_plan(space, data)
-    found = {cell.cell.round: cell_role(cell) for cell in plan.cells if cell.condition == "mine"}
+    found = {
+        cell.cell.round: condition_kind(cell) for cell in plan.cells if cell.condition == "mine"
+    }
     assert found == {0: "labels", 1: "control"}
 
 

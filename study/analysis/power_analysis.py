@@ -24,7 +24,7 @@ ASSUMED_ZERO_SHOT = 0.5
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class PointForesight:
+class PlannedPower:
     """A point and what it can be expected to show."""
 
     point: Point
@@ -36,9 +36,9 @@ class PointForesight:
     """Why nothing can be said, or what is out of reach; empty where all is well."""
 
 
-def foresee(
+def estimate_power(
     plan: Plan, *, target_width: float | None = None, pilot: Surface | None = None
-) -> tuple[PointForesight, ...]:
+) -> tuple[PlannedPower, ...]:
     """Returns what each point of the plan can resolve with its items and seeds.
 
     Args:
@@ -104,9 +104,9 @@ def _foresee_point(
     level: float,
     pilot: _Pilot,
     target_width: float | None,
-) -> PointForesight:
-    def outcome(power: PointPower | None, reason: str) -> PointForesight:
-        return PointForesight(
+) -> PlannedPower:
+    def outcome(power: PointPower | None, reason: str) -> PlannedPower:
+        return PlannedPower(
             point=point, num_items=num_items, gap=pilot.gap, power=power, reason=reason
         )
 
@@ -123,11 +123,11 @@ def _foresee_point(
     return outcome(power, power.reason)
 
 
-def format_foresight(points: Iterable[PointForesight], *, target_width: float | None) -> str:
+def format_power(points: Iterable[PlannedPower], *, target_width: float | None) -> str:
     """Returns a table for the terminal; points that are foreseen alike share a row."""
-    groups: dict[tuple[str, ...], list[PointForesight]] = {}
-    for foreseen in points:
-        groups.setdefault(_cells(foreseen, target_width), []).append(foreseen)
+    groups: dict[tuple[str, ...], list[PlannedPower]] = {}
+    for planned_power in points:
+        groups.setdefault(_cells(planned_power, target_width), []).append(planned_power)
     header = ["test level", "points", "items", "gap", "resolves from", "at best", "width"]
     header += [] if target_width is None else ["seeds needed", "items needed"]
     rows = [[_name(group), str(len(group)), *cells[1:]] for cells, group in groups.items()]
@@ -136,10 +136,10 @@ def format_foresight(points: Iterable[PointForesight], *, target_width: float | 
         f"  {_name(group)}: {group[0].reason}" for group in groups.values() if group[0].reason
     )
     sources = dict.fromkeys(
-        foreseen.power.source
+        planned_power.power.source
         for group in groups.values()
-        for foreseen in group
-        if foreseen.power is not None
+        for planned_power in group
+        if planned_power.power is not None
     )
     return "\n".join(
         [
@@ -153,7 +153,7 @@ def format_foresight(points: Iterable[PointForesight], *, target_width: float | 
     )
 
 
-def _name(group: Sequence[PointForesight]) -> str:
+def _name(group: Sequence[PlannedPower]) -> str:
     point = group[0].point
     if len(group) > 1:
         return point.test_level.name
@@ -161,9 +161,13 @@ def _name(group: Sequence[PointForesight]) -> str:
     return f"{point.model} {method} {point.source} -> {point.test_level.name}"
 
 
-def _cells(foreseen: PointForesight, target_width: float | None) -> tuple[str, ...]:
-    power = foreseen.power
-    start = (foreseen.point.test_level.name, str(foreseen.num_items), f"{100 * foreseen.gap:.1f}")
+def _cells(planned_power: PlannedPower, target_width: float | None) -> tuple[str, ...]:
+    power = planned_power.power
+    start = (
+        planned_power.point.test_level.name,
+        str(planned_power.num_items),
+        f"{100 * planned_power.gap:.1f}",
+    )
     if power is None:
         return (*start, *["-"] * (3 if target_width is None else 5))
     cells = (
