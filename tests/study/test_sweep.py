@@ -303,7 +303,7 @@ def test_the_flags_are_few_and_frozen() -> None:
     """A new flag has to be argued for: what changes a number belongs into the space."""
     flags = {option for action in _parser()._actions for option in action.option_strings}
     assert flags == {
-        *("-h", "--help", "--out", "--data-root", "--address", "--dry-run"),
+        *("-h", "--help", "--out", "--data-root", "--skip-bad-rows", "--address", "--dry-run"),
         *("--max-cost", "--prices", "--instance"),
     }
 
