@@ -103,7 +103,7 @@ def test_a_space_is_refused_in_one_line_of_its_own_words(
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("import sys\nsys.exit()\n", "own.py' ends with sys.exit(None); drop it"),
+        ("import sys\nsys.exit(1)\n", "own.py' ends with sys.exit(1); drop it"),
         ("def f():\n    f()\nf()\n", "fails with RecursionError"),
         ("def mine(\n", "fails with SyntaxError"),
         (f"{HEAD}def mine(size, *more, seeds=3): ...\n", "it wants size: give each argument a de"),
