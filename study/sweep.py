@@ -173,7 +173,7 @@ def _parser() -> argparse.ArgumentParser:
         nargs="?",
         default="micro",
         metavar="SPACE",
-        help="name of a function in search_spaces/, or path/to/file.py:function (default: micro)",
+        help="name of a shipped study, or path/to/file.py:function (default: micro)",
     )
     parser.add_argument(
         "--out",

@@ -233,7 +233,7 @@ def test_nothing_new_means_nothing_logged(tmp_path: Path) -> None:
     assert not (tmp_path / "fake" / "wandb").exists()
 
 
-@pytest.mark.parametrize("setting", [{"WANDB_MODE": "disabled"}, {"WANDB_DISABLED": "true"}])
+@pytest.mark.parametrize("context", [{"WANDB_MODE": "disabled"}, {"WANDB_DISABLED": "true"}])
 def test_tracking_can_be_switched_off(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, context: dict[str, str]
 ) -> None:
