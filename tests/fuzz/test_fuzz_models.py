@@ -13,10 +13,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from safetensors.numpy import load_file, save_file
-from tests.support.tiny_models import save_folder
 
 from study import sweep
 from tests.fuzz.harness import Outcome, Tally, accepted, examples, refused, run
+from tests.support.tiny_models import save_folder
 
 SPACE = """
 from search_spaces.recipes import InContext
