@@ -27,9 +27,11 @@ STEP_VERSIONS: Mapping[str, int] = {
     "full fine-tuning": 2,
     "dpo": 2,
     "self-training": 2,
+    "self-training, noisy validation": 3,
 }
 """Version of each step's code (the methods, and what a round of self-training does beside its
-method): raised when the same cell would give other numbers."""
+method): raised when the same cell would give other numbers. Rounds that calibrate on noisy labels
+have a version of their own: 3 gave the validation labels the noise of the cell's labels."""
 
 CELL_ID_LENGTH = 16
 """Hex digits of a cell id: 64 bits, so 100,000 cells collide with a probability below 1e-9."""

@@ -58,7 +58,8 @@ class SelfTraining(FrozenModel):
     """Orders of the choices that the confidence is averaged over: both of a pair, the k rotations
     of k choices."""
     calibration: Literal["none", "temperature"] = "none"
-    """`temperature`: one temperature fitted on validation labels of the labelled levels."""
+    """`temperature`: one temperature fitted on validation labels of the labelled levels, which are
+    as noisy as the labels that are trained on."""
     n_validation: NonNegativeInt = 0
     """Labelled items that only calibrate; they are counted as labels."""
     label_smoothing: float = Field(default=0.0, ge=0.0, lt=1.0)

@@ -38,7 +38,8 @@ class Point(FrozenModel):
     difficulty_gap: float | None
     """Mean hardness of the test level minus that of the labelled levels, over the pools."""
     num_labels: int
-    """Labelled items of one seed of the source, those that only calibrate counted."""
+    """Labelled items of one seed of the source, those that only calibrate counted; trivial examples
+    are none."""
     label_cost: float = 1.0
     """Price of one label, in labels of the easiest level."""
     noise_rate: float | None = None

@@ -147,7 +147,7 @@ class Arms:
                 "unlabelled_hash": ids_hash(pool),
                 "validation_hash": ids_hash(ids.validation) if ids.validation else None,
                 "answer_classes": classes,
-                "round_version": STEP_VERSIONS["self-training"],
+                "round_version": STEP_VERSIONS[_round_step(condition, draws)],
             }
         )
         check_round(Cell.model_validate(dict(cell)), self._axis.task, condition, draws, ids)
@@ -219,6 +219,12 @@ class Arms:
             training_flop=expected_training_flop(cell, draws, self._source, self._axis.size),
         )
         return self._cells.planned.setdefault(planned.id, planned)
+
+
+def _round_step(condition: Condition, draws: CellDraws) -> str:
+    """Returns the step of `STEP_VERSIONS` that a round of self-training is."""
+    is_noisy = condition.labels.kind in ("noise", "paper noise", "random")
+    return "self-training, noisy validation" if is_noisy and draws.validation else "self-training"
 
 
 def _measured_by(axis: PreparedAxis, draws: CellDraws | None) -> str | None:

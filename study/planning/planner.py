@@ -147,7 +147,7 @@ class _Builder:
                         test_level=test,
                         hard_level=ceiling,
                         difficulty_gap=hardness.gap(condition, test),
-                        num_labels=num_labels(used),
+                        num_labels=_num_labels(condition, used),
                         label_cost=condition.label_cost,
                         noise_rate=_noise_rate(condition.labels, num_labels(used)),
                         pool_overlap=self._overlap(axis, recipe, condition, ceiling),
@@ -206,6 +206,11 @@ def _rounds(shared: Point, arms: Arms, condition: Condition) -> Iterator[Point]:
                 "start": shared.easy,
             }
         )
+
+
+def _num_labels(condition: Condition, recipe: TrainedRecipe) -> int:
+    """Returns how many labels one seed pays for: trivial examples copy the form of items alone."""
+    return 0 if condition.labels.kind == "trivial" else num_labels(recipe)
 
 
 def _noise_rate(labels: Labels, number: int) -> float | None:

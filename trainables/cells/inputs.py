@@ -13,12 +13,12 @@ from search_spaces.recipes import LinearProbe, PolicyDPO
 from trainables.cells.parent_state import read_teacher
 from trainables.cells.planned import PlannedCell, Unit
 from trainables.cells.policy import RewardModel, read_reward_model
-from trainables.cells.run import CellInputs
+from trainables.cells.run import CellInputs, label_items
 from trainables.data.draws import DrawnIds
 from trainables.data.splits import untrained_ids
 from trainables.data.task import SplitTask
 from trainables.inference.hidden_states import Layer, StateCache
-from trainables.methods.base.interface import CellContext, Example, Execution
+from trainables.methods.base.interface import CellContext, Execution
 from trainables.models.chat import find_any_prompt
 from trainables.models.loading import Base
 from trainables.self_training.rounds import Teacher, UnlabelledPool
@@ -75,7 +75,7 @@ def make_inputs(
         context=context,
         labelled=task.by_id(drawn.labelled),
         test=task.by_id(untrained_ids(task.split, drawn.labelled)),
-        pool=_pool(planned, task, drawn, storage) if cell.self_training is not None else None,
+        pool=None if cell.self_training is None else _pool(planned, task, drawn, storage, context),
         reward_model=_reward_model(context, base, storage),
         keeps_state=planned.is_parent,
         restart=curve.clear,
@@ -83,7 +83,7 @@ def make_inputs(
 
 
 def _pool(
-    planned: PlannedCell, task: SplitTask, drawn: DrawnIds, storage: Storage
+    planned: PlannedCell, task: SplitTask, drawn: DrawnIds, storage: Storage, context: CellContext
 ) -> UnlabelledPool:
     """Returns the unlabelled items without their gold: it goes no further than here."""
     cell = planned.cell
@@ -94,9 +94,7 @@ def _pool(
     names = (cell.study_seed, cell.task, cell.seed or 0)
     return UnlabelledPool(
         unlabelled=tuple(strip_label(item, *names) for item in task.by_id(ids)),
-        validation=tuple(
-            Example(item=item, answer=item.answer) for item in task.by_id(drawn.validation)
-        ),
+        validation=label_items(context, task.by_id(drawn.validation)),
         test=task.by_id(task.split.test),
         teacher=_teacher(cell, storage),
         gold_of=_gold_of(cell, task),

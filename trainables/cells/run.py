@@ -109,10 +109,14 @@ def _run(inputs: CellInputs, base: Base) -> CellResult:
 
 def make_examples(context: CellContext, items: Sequence[Item]) -> tuple[Example, ...]:
     """Returns the labelled items with the labels that the cell's supervision gives them."""
-    labels = context.cell.labels
-    if labels.kind == "trivial":
+    if context.cell.labels.kind == "trivial":
         items = trivial_items(items, *context.names)
-        return tuple(Example(item=item, answer=item.answer) for item in items)
+    return label_items(context, items)
+
+
+def label_items(context: CellContext, items: Sequence[Item]) -> tuple[Example, ...]:
+    """Returns items, to train on or to calibrate on, with labels as noisy as the cell's."""
+    labels = context.cell.labels
     answers = {item.id: item.answer for item in items}
     if labels.kind == "random":
         answers = random_answers(items, *context.names)

@@ -13,10 +13,11 @@ import torch
 from pydantic import ValidationError
 
 from search_spaces.base_models import BaseModelRef
+from search_spaces.cell import STEP_VERSIONS
 from search_spaces.levels import Level
 from search_spaces.recipes import FullFineTuning, InContext, LinearProbe, QLoRA, TrainedRecipe
 from search_spaces.space import Space, TaskAxis
-from search_spaces.supervision import Condition, SelfTraining
+from search_spaces.supervision import Condition, Labels, SelfTraining
 from study.artifacts.plan import Plan
 from study.planning.planner import Inputs, make_plan
 from tests.support.tiny_models import save_folder
@@ -359,6 +360,39 @@ def test_a_temperature_from_easy_labels_is_recorded_and_its_labels_counted(
     out = run(cells, inputs, tmp_path)
     record = read_record(open_storage(str(out)), cells[-1].id)
     assert record.selection is not None and record.selection["temperature"]["num_labels"] == 5
+
+
+@pytest.mark.parametrize(
+    ("labels", "num_wrong"), [(Labels(kind="noise", rate=0.4), 4), (Labels(kind="trivial"), 0)]
+)
+def test_validation_labels_are_as_noisy_as_the_labels_that_are_trained_on(
+    model: str, data: Path, tmp_path: Path, labels: Labels, num_wrong: int
+) -> None:
+    calibrated = ssrm(rounds=1, calibration="temperature", n_validation=10)
+    noisy = Condition.model_validate({**calibrated.model_dump(), "labels": labels})
+    plan, inputs = make_plan(space_of(model, RECIPES["linear probe"], noisy), data)
+    cells = chain(plan)
+    seen: list[UnlabelledPool] = []
+
+    def look(given: CellInputs, base: Base) -> CellResult:
+        seen.extend([given.pool] if given.pool is not None else [])
+        return run_cell(given, base)
+
+    run_context = RunContext(out=str(tmp_path), models=inputs.models)
+    Worker(tasks=inputs.tasks, run_context=run_context, run_one=look).run([tuple(cells)], [0])
+    (pool,) = seen
+    wrong = [example.answer != example.item.answer for example in pool.validation]
+    assert (len(wrong), sum(wrong)) == (10, num_wrong)
+    versions = {cell.cell.round_version for cell in cells if cell.cell.round}
+    step = "self-training, noisy validation" if num_wrong else "self-training"
+    assert versions == {STEP_VERSIONS[step]}
+
+
+def test_trivial_examples_cost_no_label(model: str, data: Path) -> None:
+    trivial = Condition(name="trivial", labels=Labels(kind="trivial"))
+    plan, _ = make_plan(space_of(model, RECIPES["linear probe"], trivial), data)
+    found = {point.condition: point.num_labels for point in plan.points}
+    assert found == {"easy": 4, "trivial": 0}
 
 
 def test_levels_are_admitted_one_after_the_other(model: str, data: Path) -> None:
