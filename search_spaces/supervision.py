@@ -16,10 +16,13 @@ ALL = "all"
 """Name of the condition that draws from every level's pool; no level may have it."""
 
 
+LabelKind = Literal["gold", "noise", "paper noise", "random", "trivial"]
+
+
 class Labels(FrozenModel):
     """How the labels of a cell's labelled items are made."""
 
-    kind: Literal["gold", "noise", "paper noise", "random", "trivial"] = "gold"
+    kind: LabelKind = "gold"
     """`noise`: the stated share of labels is wrong. `paper noise`: each label is redrawn with that
     probability, the right one included (arXiv:2401.06751's code). `random`: every label is drawn
     uniformly. `trivial`: examples of the task's form without its content."""

@@ -163,9 +163,11 @@ class _Estimator:
         cells = {id_ for arm in arms.values() for id_ in arm.cells}
         finished = cells & self._scores.records.keys()
         seconds = [self._scores.records[id_].seconds["total"] for id_ in finished]
+        source = self._cells[point.easy.cells[0]]
         row = SurfaceRow(
             point=point,
-            role=condition_kind(self._cells[point.easy.cells[0]]),
+            role=condition_kind(source),
+            label_kind=source.cell.labels.kind,
             num_cells=len(cells),
             cell_seconds=sum(seconds) if seconds else None,
             reason=point.reason or missing_reason(arms, self._scores),

@@ -11,7 +11,7 @@ from typing import Any
 import pyarrow as pa
 
 from search_spaces.recipes import Recipe
-from search_spaces.supervision import SelfTraining
+from search_spaces.supervision import LabelKind, SelfTraining
 from study.artifacts.condition_kinds import ConditionKind
 from study.artifacts.points import Point
 from study.statistics.recovery import Verdict
@@ -50,6 +50,7 @@ COLUMN_TYPES: Mapping[str, pa.DataType] = {
     "num_labels": pa.int64(),
     "search_labels": pa.int64(),
     "label_cost": pa.float64(),
+    "label_kind": pa.string(),
     "noise_rate": pa.float64(),
     "threshold": pa.float64(),
     "ssrm_round": pa.int64(),
@@ -123,6 +124,8 @@ class SurfaceRow:
 
     point: Point
     role: ConditionKind = "labels"
+    label_kind: LabelKind = "gold"
+    """How the source's labels are made."""
     zero_shot: float | None = None
     """Accuracy on the test level; there as soon as all cells of the arm are."""
     easy: float | None = None

@@ -63,6 +63,7 @@ def log_probs(rng: np.random.Generator, planned: PlannedCell, item: Item) -> np.
     """Returns log-probabilities of an item's choices: the more skilled, the more often right."""
     size = {"small": 0.0, "large": 0.8, "huge": 1.6}.get(planned.model_name, 0.4)
     skill = SKILL.get(planned.condition, 0.8) + size * (planned.condition != "zero-shot")
+    skill -= 1.5 * planned.cell.labels.rate
     is_right = rng.random() < 1.0 / (1.0 + np.exp(-(skill + _ease(item.id))))
     values = rng.normal(0.0, 0.3, size=len(item.choices))
     answer = item.answer if is_right else (item.answer + 1 + rng.integers(3)) % 4

@@ -18,11 +18,11 @@ from search_spaces.cell import STEP_VERSIONS, Cell, cell_id
 from search_spaces.levels import Level
 from search_spaces.recipes import InContext, QLoRA, Recipe, ZeroShot, num_labels
 from search_spaces.space import Contrast, Space, TaskAxis
-from search_spaces.supervision import Condition
+from search_spaces.supervision import Condition, Labels
 from study.artifacts.items import write_items
 from study.artifacts.plan import LevelSize, ModelFacts, Plan, PlannedTask, write_plan
 from study.artifacts.points import PlannedArm, Point
-from study.planning.conditions import cell_draws
+from study.planning.conditions import cell_draws, condition_recipe
 from study.planning.levels import Hardness, hard_level, sources
 from study.planning.variants import disambiguate_conditions, variant_label
 from tests.support.fake_tasks import fake_task, log_probs, pool_rows
@@ -173,22 +173,25 @@ class FakeStudy:
         for test in axis.test_levels:
             ceiling = hard_level(axis, test)
             for condition in sources(axis, test):
+                used = condition_recipe(recipe, condition)
                 shared = Point(
                     model=model,
                     num_params=PARAMS.get(model, OTHER_PARAMS),
                     task=axis.task,
                     measure=axis.measure,
-                    recipe=recipe,
+                    recipe=used,
                     condition=condition.name,
                     variant=variant_label(condition, disambiguate_conditions(axis.conditions)),
                     train_level=_level(axis, condition),
                     test_level=test,
                     hard_level=ceiling,
                     difficulty_gap=hardness.gap(condition, test),
-                    num_labels=num_labels(recipe),
+                    num_labels=num_labels(used),
+                    label_cost=condition.label_cost,
+                    noise_rate=condition.labels.rate or None,
                     pool_overlap=0.25,
                     zero_shot=zero_shot,
-                    easy=self._arm(axis, model, recipe, condition),
+                    easy=self._arm(axis, model, used, condition),
                     hard=None
                     if ceiling is None
                     else self._arm(
@@ -204,7 +207,7 @@ class FakeStudy:
                             "threshold": condition.threshold,
                             "ssrm_round": number,
                             "self_training": condition.self_training,
-                            "easy": self._arm(axis, model, recipe, condition, number),
+                            "easy": self._arm(axis, model, used, condition, number),
                             "start": shared.easy,
                         }
                     )
@@ -260,6 +263,7 @@ class FakeStudy:
             prompt="toy-prompt",
             recipe=recipe,
             training_hash=None if draws is None else ids_hash(task.drawn_ids(draws).labelled),
+            labels=Labels() if condition is None else condition.labels,
             study_seed=self.space.study_seed,
             seed=None if draws is None else draws.labelled[0].seed,
             version=STEP_VERSIONS[recipe.method],

@@ -26,6 +26,8 @@ class PointArms:
     points: the same id is the same item, or the same random draw."""
     covariate: float = 0.0
     """Place on the axis, such as log10 of the number of parameters, or the difficulty gap."""
+    stratum: str = ""
+    """Points are compared within their stratum: one slope, but a level of its own each."""
     clusters: Clusters | None = None
 
 

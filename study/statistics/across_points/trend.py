@@ -35,7 +35,7 @@ class Trend:
 
 
 def trend(points: Sequence[PointArms], contrast: Contrast, *, level: float = 0.95) -> Trend:
-    """Least-squares slope of a contrast over the points' covariates.
+    """Least-squares slope of a contrast over the points' covariates, common to all strata.
 
     Args:
         points: All points, resolved or not; arms with item ids and draw ids.
@@ -111,13 +111,24 @@ def _why_no_slope(points: Sequence[PointArms]) -> str:
     places = {point.covariate for point in points}
     if not all(np.isfinite(place) for place in places):
         raise ValueError(f"covariates must be finite, got {sorted(places)}")
-    if len(places) < 2:
-        return f"a slope needs two different covariates, got {sorted(places)}"
+    if not np.any(_centred(points)):
+        return f"a slope needs two different covariates in one stratum, got {sorted(places)}"
     return ""
 
 
 def _slope_weights(points: Sequence[PointArms]) -> FloatArray:
     """[points] weights whose sum with the contrasts is the least-squares slope."""
-    centred = np.array([point.covariate for point in points])
-    centred = centred - centred.mean()
+    centred = _centred(points)
     return np.asarray(centred / float(centred @ centred), dtype=np.float64)
+
+
+def _centred(points: Sequence[PointArms]) -> FloatArray:
+    """[points] covariates minus the mean of their stratum; exactly 0 where a stratum has one."""
+    places = np.array([point.covariate for point in points])
+    strata = np.array([point.stratum for point in points])
+    centred = np.zeros(len(points))
+    for stratum in np.unique(strata):
+        members = strata == stratum
+        if len(np.unique(places[members])) > 1:
+            centred[members] = places[members] - places[members].mean()
+    return centred

@@ -261,11 +261,18 @@ def test_controls_are_in_no_headline_and_no_trend(surface: Surface) -> None:
         ),
     )
     assert verdict(high) == text
-    points = {(t.method, t.quantity): t.result.num_points for t in trend_rows(surface)
-              if t.axis == "log10 of model size"}  # fmt: skip
-    assert {points[key] for key in points if key[0] == "qlora"} == {2}
-    assert {points[key] for key in points if key[0] == "qlora, self-training"} == {8}
-    assert len(points) == 4
+    trends = [t for t in trend_rows(surface) if t.axis == "log10 of model size"]
+    sources = {(t.method, t.sources) for t in trends}
+    # A self-trained source has its threshold and round, and is compared with itself alone.
+    assert sources == {
+        ("qlora", "8 clean labels of one level"),
+        *(
+            ("qlora, self-training", f"easy_ssrm tau {tau:g} round {number}")
+            for tau in (0.5, 0.7)
+            for number in (1, 2)
+        ),
+    }
+    assert {t.result.num_points for t in trends} == {2}
 
 
 def test_a_cells_row_tells_what_its_round_selected(study: FakeStudy) -> None:
