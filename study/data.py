@@ -12,7 +12,7 @@ from pathlib import Path
 from study.cli import add_data_flags
 from study.console import command
 from study.planning.hardness.files import hardness_means
-from study.reporting.task.describe import DataReport, describe_data
+from study.reporting.task.describe import describe_data
 from study.reporting.task.html import data_html
 from study.reporting.task.text import data_text
 from trainables.data.splits import make_split
@@ -34,7 +34,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         storage = None if options.out is None else open_storage(options.out)
         data = load_task(options.task, options.data_root, options.skip_bad_rows)
-        split = make_split(data, n_train=options.n_train)
+        leading = _leading_measure(data)
+        bands = {leading: data.cuts[leading]} if leading else {}
+        split = make_split(data, n_train=options.n_train, bands=bands)
         if storage is not None:
             made = hardness_means(storage, data)
             data = replace(data, measures={**data.measures, **made})
@@ -47,16 +49,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if options.json:
         print(json.dumps(asdict(report), indent=2))
     else:
-        print(data_text(report, leading=_leading_measure(data, report)))
+        print(data_text(report, leading=leading))
     if options.html is not None:
         print(f"written: {options.html}", file=sys.stderr)
     return 0
 
 
-def _leading_measure(data: TaskData, report: DataReport) -> str:
-    """Returns the measure whose levels get an example: the first that the task cuts by itself."""
-    own = [measure for measure in find_task(data.name).cuts if measure in data.cuts]
-    return (own or [row.measure for row in report.levels] or [""])[0]
+def _leading_measure(data: TaskData) -> str:
+    """Returns the measure whose levels get an example, and on a user's own data their pools.
+
+    The first that the task cuts by itself, else the first that the data brings, else any.
+    """
+    brought = dict.fromkeys(measure for item in data.items for measure in item.hardness)
+    order = (*find_task(data.name).cuts, *brought, *data.cuts)
+    return next((measure for measure in order if measure in data.cuts), "")
 
 
 def _parser() -> argparse.ArgumentParser:

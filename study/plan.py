@@ -14,6 +14,7 @@ from study.cli import add_data_flags, add_pricing_flags, load_pricing
 from study.console import command
 from study.cost.budget import price_plan
 from study.planning.planner import make_plan
+from study.planning.preview.invalidated import describe_invalidated_cells
 from study.planning.preview.summary import format_estimate, format_plan
 from trainables.data.errors import UnavailableError
 from trainables.storage import layout
@@ -44,11 +45,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
             return OK
         pilot = None if options.pilot is None else _read_pilot(options.pilot, plan)
         points = estimate_power(plan, target_width=options.target_width, pilot=pilot)
+        lost = describe_invalidated_cells(storage, plan)
     except (ValueError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return BAD_INPUT
     print(format_plan(plan.model_copy(update={"cost": price_plan(plan, pricing)})))
-    print()
+    print("\n".join((*lost, "")))
     print(format_power(points, target_width=options.target_width))
     return OK
 

@@ -12,7 +12,7 @@ import pytest
 from study.data import main
 from study.reporting.task.describe import describe_data
 from trainables.data.splits import make_split
-from trainables.data.task import SplitTask
+from trainables.data.task import Split, SplitTask, TaskData
 from trainables.data.tasks.registry import load_task
 
 
@@ -36,9 +36,13 @@ def root(tmp_path: Path) -> Path:
     return tmp_path
 
 
+def split_by_steps(data: TaskData) -> Split:
+    return make_split(data, n_train=20, bands={"steps": data.cuts["steps"]})
+
+
 def test_report_counts_what_is_there(root: Path) -> None:
     data = load_task("jsonl", root)
-    task = SplitTask(data=data, split=make_split(data, n_train=20))
+    task = SplitTask(data=data, split=split_by_steps(data))
     report = describe_data(task, n_train=20)
     assert (report.num_items, report.num_duplicates) == (301, 2)
     assert report.num_pool + report.num_test <= 301
@@ -54,7 +58,7 @@ def test_report_counts_what_is_there(root: Path) -> None:
 
 def test_overlap_is_of_the_draws_that_the_cells_make(root: Path) -> None:
     data = load_task("jsonl", root)
-    task = SplitTask(data=data, split=make_split(data, n_train=20))
+    task = SplitTask(data=data, split=split_by_steps(data))
     whole = describe_data(task, n_train=len(task.split.pool))
     assert all(row.overlap is None for row in whole.levels)
     one_pool = next(row for row in whole.levels if row.measure == "steps").num_pool
@@ -71,6 +75,8 @@ def test_text_json_and_html_show_the_same_counts(
     assert main([*arguments, "--html", str(page)]) == 0
     text = capsys.readouterr().out
     assert "Task jsonl: 301 items" in text and "overlap of 20" in text
+    kept = "levels that are trained on (steps easy, steps medium, steps hard)"
+    assert kept in text, "the pools are those of a study by the measure that the data brings"
     assert main([*arguments, "--json"]) == 0
     report = json.loads(capsys.readouterr().out)
     html = page.read_text()

@@ -1,8 +1,10 @@
 """The one frozen split of a task: test items, and the pool that all draws come from.
 
-Made before any model runs, from model-free measures only, and independent of which standard levels
-a space uses, so that a study can grow by one and keep its test items. Only training bands of the
-space's own move items between test and pool. Not here: saving it.
+Made before any model runs, from model-free measures only. That of a shipped task does not depend on
+which standard levels a space uses, so that a study can grow by one and keep its test items; only
+training bands of the space's own move items between test and pool. That of a user's own data keeps
+pools for the levels that the space trains on alone, and leaves the rest to the test. Not here:
+saving it.
 """
 
 from __future__ import annotations
@@ -61,6 +63,8 @@ class _Strata:
     """False for single values of a measure, which a space tests on but rarely trains on."""
     is_easiest: NDArray[np.bool_]
     """The easiest level of its measure, which a space trains on but rarely tests on."""
+    is_guarded: NDArray[np.bool_]
+    """The pool keeps items for it; every other level is only balanced."""
     counts: NDArray[np.int64]
     """Items of each unit in each level: [units, levels]."""
 
@@ -79,7 +83,8 @@ def make_split(
     A standard level's pool holds 2 x n_train items where the level has as many; the easiest level
     of a measure, which may be there for training only, else n_train. A single value's pool holds
     2 x n_train where 200 remain for the test. The pool's share rises only where a level needs it,
-    equally over the joint strata of all measures in that level. Groups are never parted, nor are
+    equally over the joint strata of all measures in that level. Data of a user's own keeps pools
+    for the levels in `bands` only; its other levels are balanced. Groups are never parted, nor are
     items that ask the same and have no group; pool items that ask what a test item of another
     group asks are removed. Letter case and white space make no other question.
 
@@ -107,9 +112,22 @@ def make_split(
     pool_items = [item for i in np.flatnonzero(in_pool) for item in strata.units[i]]
     pool = sorted(item.id for item in pool_items if prompt_key(item) not in test_keys)
     test = sorted(item.id for i in np.flatnonzero(~in_pool) for item in strata.units[i])
-    notes = _notes(strata, in_pool, n_train, len(pool_items) - len(pool))
+    notes = (
+        *_notes(strata, in_pool, n_train, len(pool_items) - len(pool)),
+        *((_own_note(strata),) if task.is_own_data else ()),
+    )
     hashed = digest({"test": test, "pool": pool})
     return Split(test=tuple(test), pool=tuple(pool), split_hash=hashed, notes=notes)
+
+
+def _own_note(strata: _Strata) -> str:
+    guarded = [name for name, held in zip(strata.names, strata.is_guarded, strict=True) if held]
+    return (
+        "Own data: the split keeps pools for the levels that are trained on "
+        f"({', '.join(guarded[1:]) or 'none'}) and balances all others; other training levels, or "
+        "an axis by another measure, make another split, and then every cell of this task runs "
+        "again."
+    )
 
 
 def _refuse_one_question(task: TaskData, strata: _Strata) -> None:
@@ -171,6 +189,7 @@ def _strata(task: TaskData, study_seed: int, bands: Mapping[str, tuple[Level, ..
         names=("all", *(column.name for column in columns)),
         is_band=np.array([True, *(column.is_band for column in columns)]),
         is_easiest=np.array([True, *(column.is_easiest for column in columns)]),
+        is_guarded=np.array([True, *(column.is_guarded for column in columns)]),
         counts=counts.astype(np.int64),
     )
 
@@ -182,7 +201,7 @@ def _pool_minimum(strata: _Strata, n_train: int) -> NDArray[np.int64]:
     one_draw = np.where(strata.is_easiest & (sizes >= n_train), n_train, 0)
     band = np.where(sizes >= wanted, wanted, one_draw)
     single = np.where(sizes >= wanted + MIN_TEST, wanted, 0)
-    return np.where(strata.is_band, band, single)
+    return np.where(strata.is_guarded, np.where(strata.is_band, band, single), 0)
 
 
 def _pool_shares(strata: _Strata, minimum: NDArray[np.int64]) -> NDArray[np.float64]:
@@ -260,6 +279,8 @@ def _notes(
     sizes = strata.counts.sum(axis=0)
     few = []
     for level, (name, size) in enumerate(zip(strata.names, sizes.tolist(), strict=True)):
+        if not strata.is_guarded[level]:
+            continue
         if strata.is_band[level] and size < n_train:
             notes.append(f"{name}: {size} items, fewer than n_train = {n_train}.")
         elif in_test[level] < MIN_TEST and (strata.is_band[level] or size >= MIN_TEST):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from search_spaces.levels import Level
 from trainables.data.level_cuts import single_levels
@@ -20,17 +20,38 @@ class Column:
     level: Level
     is_band: bool
     is_easiest: bool
+    is_guarded: bool = True
+    """The pool keeps items for it; False: test and pool only have the same share of it."""
 
 
 def columns_of(task: TaskData, bands: Mapping[str, tuple[Level, ...]]) -> Iterator[Column]:
     """Yields the standard levels, then the bands of a space's own, in an order that stays.
 
+    All of them are guarded where the task is a shipped one: its split is the same for all spaces
+    that train on standard levels. Data of a user's own is often too small for that, so the split
+    guards the levels that the space trains on and no others.
+
     Args:
         task: The loaded task.
         bands: Measure -> the space's own training levels.
     """
-    yield from _standard_columns(task, bands)
-    yield from _own_columns(task, bands)
+    columns = [*_standard_columns(task, bands), *_own_columns(task, bands)]
+    if not task.is_own_data:
+        yield from columns
+        return
+    guarded = [column for column in columns if _is_trained_on(column, bands)]
+    for column in guarded:
+        lowest = _lowest(bands[column.measure])
+        yield replace(column, is_easiest=column.level.low == lowest)
+    # After the guarded ones, whose pools are then exact: the draw rounds along the last columns.
+    for column in columns:
+        if column not in guarded:
+            yield replace(column, is_guarded=False)
+
+
+def _is_trained_on(column: Column, bands: Mapping[str, tuple[Level, ...]]) -> bool:
+    bounds = _bounds(bands.get(column.measure, ()))
+    return (column.level.low, column.level.high) in bounds
 
 
 def _standard_columns(task: TaskData, bands: Mapping[str, tuple[Level, ...]]) -> Iterable[Column]:

@@ -32,6 +32,9 @@ class TaskData:
     """What loading left out or changed, a sentence each, with counts."""
     cuts: Mapping[str, tuple[Level, ...]] = field(default_factory=dict)
     """Measure -> its standard levels, from easy to hard: what the split is stratified over."""
+    is_own_data: bool = False
+    """The user's own file: its split keeps pools for the levels that the space trains on; that of a
+    shipped task for all standard levels."""
     free_form: bool = False
     """The answer is generated, not chosen: every item has one choice, its gold answer."""
     skipped: tuple[str, ...] = field(default=())

@@ -1,14 +1,16 @@
 """What a study that has grown does not use again, said before it runs.
 
 Cells keep their ids when a study gets more sizes, seeds, levels or thresholds. They do not when the
-split of their task is another one, and a draw with more labels than any before makes another split:
-its pools are larger. `Space.split_for` holds it.
+split of their task is another one. A draw with more labels than any before makes another split: its
+pools are larger. `Space.split_for` holds it. So do training levels that the split keeps no pool for
+yet: levels of a space's own, and on a user's own data every further one.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from pydantic import ValidationError
@@ -44,15 +46,24 @@ def _lost(storage: Storage, old: Mapping[str, Any], plan: Plan) -> Iterator[str]
             continue
         folders = folders or set(storage.list(layout.CELLS))
         gone = [
-            cell["id"]
+            cell
             for cell in old["cells"]
             if cell["cell"]["task"] == name and cell["id"] in folders and cell["id"] not in kept
         ]
         if gone:
             yield (
                 f"The split of {name} is another one, because {_why(old, plan, name)}: {len(gone)} "
-                "cells that were run are not used again."
+                f"cells that were run are not used again ({_by_kind(gone)})."
             )
+
+
+def _by_kind(cells: Iterable[Mapping[str, Any]]) -> str:
+    """Returns how many cells there are of each method and condition, as the old plan names them."""
+    kinds: Counter[str] = Counter()
+    for cell in cells:
+        method, condition = cell["cell"]["recipe"]["method"], cell["condition"]
+        kinds[method if condition == method else f"{method} {condition}"] += 1
+    return ", ".join(f"{number} {kind}" for kind, number in kinds.items())
 
 
 def _why(old: Mapping[str, Any], plan: Plan, task: str) -> str:
@@ -70,4 +81,22 @@ def _why(old: Mapping[str, Any], plan: Plan, task: str) -> str:
             f"its pools are now made for draws of {is_now} labels, before of {was} "
             f"(split_for={was} in the space keeps the old split where its pools are large enough)"
         )
-    return "its training levels, the way or the seed of the split changed"
+    if _trained_on(space, task) != _trained_on(plan.space, task):
+        return (
+            "its pools are now kept for other training levels: for "
+            f"{_listed(plan.space, task)}, before for {_listed(space, task)} "
+            "(an axis in a space of its own leaves the split and the cells of this one as they are)"
+        )
+    return "the way or the seed of the split changed"
+
+
+def _trained_on(space: Space, task: str) -> set[tuple[str, float, float]]:
+    axes = [axis for axis in space.tasks if axis.task == task]
+    return {(a.measure, level.low, level.high) for a in axes for level in a.train_levels}
+
+
+def _listed(space: Space, task: str) -> str:
+    axes = [axis for axis in space.tasks if axis.task == task]
+    return "; ".join(
+        f"{axis.measure}: {', '.join(level.name for level in axis.train_levels)}" for axis in axes
+    )

@@ -260,6 +260,22 @@ def test_the_order_of_bands_does_not_matter() -> None:
             "4bd855355ff416dd931c408b93ce203bea8ea47bc5fa4e9cda86e137f44e49ff",
             marks=needs("arc"),
         ),
+        ("micro_preferences", "02a73c368ab8b6ff9404a2dafa58a9f9506837e474ac0cbbf27c5f546ad3c240"),
+        pytest.param(
+            "gsm8k",
+            "580361ae56ae12a087490423badc9a835108e4263804633e50db2aa3fdf9e3ec",
+            marks=needs("gsm8k"),
+        ),
+        pytest.param(
+            "pandalm",
+            "a45c3bc436380d7417e93f7fa729de190f1c82635d61acc051470ca9e39663ae",
+            marks=needs("pandalm"),
+        ),
+        pytest.param(
+            "llmbar",
+            "4522c56a4f14d9dc646d73f5f91bb9eb3afe321d1653d2684731de0e27147aed",
+            marks=needs("llmbar"),
+        ),
     ],
 )
 def test_splits_of_shipped_tasks_stay_what_they_are(name: str, expected: str) -> None:
@@ -332,3 +348,57 @@ def test_arc_levels_have_their_pools_and_tests() -> None:
             assert counts(data, split.pool, measure, level.low, level.high) >= 320
             assert counts(data, split.test, measure, level.low, level.high) >= 200
     assert 2800 < len(split.test) < 3300
+
+
+def own_file(measure: str, values: tuple[float, ...] = (1.0, 2.0)) -> TaskData:
+    """470 easy and 620 hard items of a user's own, whose lengths have nothing to do with it."""
+    sizes = dict(zip(values, (470, 620), strict=True))
+    hardness = [value for value, size in sizes.items() for _ in range(size)]
+    items = [item(n, hardness={measure: value}) for n, value in enumerate(hardness)]
+    measures = item_measures(items)
+    return replace(task(items), is_own_data=True, cuts=standard_cuts(measures, {}))
+
+
+@pytest.mark.parametrize("measure", ["difficulty", "steps"])  # before and after question_words
+def test_own_data_keeps_pools_for_the_levels_that_are_trained_on_alone(measure: str) -> None:
+    data = own_file(measure)
+    bands = {measure: (own(1, 1, "easy"), own(2, 2, "hard"))}
+    split = make_split(data, n_train=160, bands=bands)
+    of_easy, of_hard = ((counts(data, split.pool, measure, n, n)) for n in (1, 2))
+    assert (of_easy, of_hard) == (320, 320)
+    assert counts(data, split.test, measure, 1, 1) == 150
+    assert counts(data, split.test, measure, 2, 2) == 300
+    shipped = make_split(replace(data, is_own_data=False), n_train=160, bands=bands)
+    assert len(shipped.test) < 250, "every level of question_words has a pool there"
+
+
+def test_own_data_keeps_no_pool_for_a_standard_level_of_the_measure_that_is_not_trained_on() -> (
+    None
+):
+    items = [item(n, hardness={"steps": float(1 + n % 6)}) for n in range(1090)]
+    data = replace(task(items), is_own_data=True, cuts=standard_cuts(item_measures(items), {}))
+    bands = {"steps": (own(1, 3, "easy"), own(4, 6, "hard"))}
+    assert all(level not in data.cuts["steps"] for level in bands["steps"])
+    split = make_split(data, n_train=160, bands=bands)
+    for low, high in ((1, 3), (4, 6)):
+        assert counts(data, split.pool, "steps", low, high) == 320
+        assert counts(data, split.test, "steps", low, high) >= 544 - 320
+
+
+def test_levels_of_own_data_without_a_pool_are_balanced() -> None:
+    data = own_file("steps")
+    split = make_split(data, n_train=160, bands={"steps": (own(1, 1), own(2, 2))})
+    pool = set(split.pool)
+    for value, share in ((1.0, 320 / 470), (2.0, 320 / 620)):
+        of_level = {id_ for id_, steps in data.measures["steps"].items() if steps == value}
+        for length in data.cuts["question_words"]:
+            held = {id_ for id_ in of_level if length.holds(data.measures["question_words"][id_])}
+            assert len(held & pool) == pytest.approx(share * len(held), abs=2)
+
+
+def test_small_easiest_level_of_own_data_has_one_draw() -> None:
+    items = [item(n, hardness={"steps": 1.0 if n < 250 else 2.0}) for n in range(1000)]
+    data = replace(task(items), is_own_data=True, cuts=standard_cuts(item_measures(items), {}))
+    split = make_split(data, n_train=160, bands={"steps": (own(2, 2), own(1, 1))})
+    assert counts(data, split.pool, "steps", 1, 1) == 160
+    assert counts(data, split.pool, "steps", 2, 2) == 320

@@ -57,6 +57,8 @@ class TaskSpec:
     load: Callable[[Request], Loaded]
     cuts: Mapping[str, Mapping[str, tuple[Level, ...]]] = field(default_factory=dict)
     """Measure -> name of a cut -> levels; the first cut of a measure is its standard one."""
+    is_own_data: bool = False
+    """The items are the user's own (`TaskData.is_own_data`)."""
     free_form: bool = False
 
 
@@ -81,6 +83,7 @@ def assemble(spec: TaskSpec, request: Request) -> TaskData:
         licence=spec.licence,
         notes=loaded.notes + _skip_note(request.bad),
         cuts=standard_cuts(measures, fixed),
+        is_own_data=spec.is_own_data,
         free_form=spec.free_form,
         skipped=tuple(request.bad.messages),
         test=loaded.test,

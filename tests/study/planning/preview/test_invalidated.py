@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
 
 from search_spaces.base_models import BaseModelRef
+from search_spaces.levels import Level
 from search_spaces.recipes import InContext, QLoRA
 from search_spaces.space import Space, TaskAxis
 from search_spaces.studies.lab.micro import EASY, HARD, MEDIUM, SINGLE_STEPS
@@ -110,3 +112,53 @@ def test_what_is_not_used_again_is_said(tmp_path: Path, first: Plan) -> None:
     assert "now made for draws of 120 labels, before of 40" in said
     assert "3 cells that were run are not used again" in said and "split_for=40" in said
     assert describe_invalidated_cells(storage, make_plan(study(seeds=3))[0]) == ()
+
+
+LONG = (Level(name="short", low=1, high=4), Level(name="long", low=5, high=12))
+OWN = tuple(Level(name=name, low=n, high=n) for n, name in enumerate(("easy", "hard"), 1))
+
+
+def own_file(folder: Path) -> Path:
+    (folder / "jsonl").mkdir(parents=True)
+    rows = [
+        {
+            "id": f"q{n}",
+            "question": f"{n}" + " word" * (n % 11),
+            "choices": ["a", "b"],
+            "answer": n % 2,
+            "steps": 1 + n // 100,
+        }
+        for n in range(200)
+    ]
+    (folder / "jsonl" / "own.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    return folder
+
+
+def test_an_axis_by_another_measure_of_own_data_says_which_cells_run_again(tmp_path: Path) -> None:
+    root, storage = own_file(tmp_path / "data"), open_storage(str(tmp_path / "runs"))
+
+    def by(measure: str, levels: tuple[Level, ...]) -> TaskAxis:
+        return TaskAxis(
+            task="jsonl:own", measure=measure, train_levels=levels, test_levels=levels[-1:]
+        )
+
+    space = study(
+        tasks=(by("steps", OWN),), methods=(InContext(k=4), QLoRA(n_train=20)), name="own"
+    )
+    before = make_plan(space, root)[0]
+    write_plan(storage, before)
+    for cell in before.cells:
+        storage.write_bytes(layout.record(cell.id), b"{}")
+    axes = (by("steps", OWN), by("question_words", LONG))
+    grown = make_plan(space.model_copy(update={"tasks": axes}), root)[0]
+    assert not ids(before) & ids(grown)
+    (said,) = describe_invalidated_cells(storage, grown)
+    assert (
+        "other training levels: for steps: easy, hard; question_words: short, long, before for "
+        "steps: easy, hard" in said
+    )
+    assert f"{len(before.cells)} cells that were run are not used again (1 zero-shot, " in said
+    assert "2 in-context easy" in said and "2 in-context hard" in said
+    tests = study(tasks=(by("steps", OWN).model_copy(update={"test_levels": OWN}),), name="own")
+    tests = tests.model_copy(update={"methods": space.methods})
+    assert ids(make_plan(tests, root)[0]) == ids(before), "another test level moves no item"

@@ -159,4 +159,5 @@ TASK = TaskSpec(
     licence="your own",
     accepts=ACCEPTS,
     load=load,
+    is_own_data=True,
 )
