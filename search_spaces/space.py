@@ -29,6 +29,14 @@ __all__ = [
 ]
 
 
+Floor = Literal["auto", "choices", "instructed", "as_trained"]
+"""How the zero-shot arm of a recipe with reasoning answers: the zero of its SGR. `choices`: the
+given choices are scored without reasoning (arXiv:2401.06751). `instructed`: the answer is
+generated behind an instruction that says how to end it. `as_trained`: it is generated with the
+recipe's own prompt, whose form an untrained model may not follow. `auto`: `choices` where the task
+has choices, `instructed` where answers are free."""
+
+
 Recipes = tuple[Annotated[TrainedRecipe, Field(discriminator="method")], ...]
 
 
@@ -53,6 +61,8 @@ class TaskAxis(FrozenModel):
     around it."""
     reasoning_prompt: str = "reasoned"
     """Name of the format that recipes with reasoning use."""
+    floor: Floor = "auto"
+    """Zero-shot arm of recipes with reasoning; other recipes have the choices scored in theirs."""
     conditions: tuple[Condition, ...] = ()
     """Sources of supervision beside the training levels and `all`."""
     methods: Recipes = ()

@@ -78,7 +78,8 @@ class Arms:
 
     def zero_shot(self) -> PlannedArm:
         """Returns the arm of the base as it is."""
-        recipe = zero_shot_recipe(self._recipe)
+        free_form = self._axis.task.data.free_form
+        recipe = zero_shot_recipe(self._axis.axis, self._recipe, free_form=free_form)
         return PlannedArm(cells=(self._plan(self._cell(recipe, None, None), "zero-shot", None).id,))
 
     def labelled(self, condition: Condition) -> PlannedArm:

@@ -13,6 +13,7 @@ from search_spaces.supervision import ALL
 from study.artifacts.plan import LevelSize, PlannedTask
 from study.cost.flops import TaskSize, task_size
 from study.planning.conditions import split_draw
+from study.planning.floor_check import check_floor
 from study.planning.hardness.files import with_hardness
 from study.planning.pool_checks import check_pools
 from trainables.data.level_cuts import quantile_cut
@@ -131,6 +132,7 @@ def prepare_axis(space: Space, axis: TaskAxis, task: SplitTask) -> PreparedAxis:
     check_pools(space, axis, task)
     for recipe in recipes:
         _check_prompt(axis, recipe)
+    check_floor(axis, recipes, free_form=task.data.free_form)
     return PreparedAxis(axis=axis, task=task, size=task_size(task))
 
 

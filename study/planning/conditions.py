@@ -6,10 +6,12 @@ from collections.abc import Sequence
 
 from search_spaces.levels import Level
 from search_spaces.recipes import QLoRA, TrainedRecipe, ZeroShot, num_labels, with_num_labels
-from search_spaces.space import Space, TaskAxis
+from search_spaces.space import Floor, Space, TaskAxis
 from search_spaces.supervision import Condition
 from study.planning.levels import labelled_levels
 from trainables.data.draws import CellDraws, Draw, Use
+from trainables.data.prompts.formats import INSTRUCTED
+from trainables.models.chat_templates import CHAT
 
 
 def condition_recipe(recipe: TrainedRecipe, condition: Condition) -> TrainedRecipe:
@@ -19,20 +21,40 @@ def condition_recipe(recipe: TrainedRecipe, condition: Condition) -> TrainedReci
     return with_num_labels(recipe, condition.n_train)
 
 
-def zero_shot_recipe(recipe: TrainedRecipe) -> ZeroShot:
-    """Returns how the base as it is answers, to be held against what the recipe makes of it.
+def zero_shot_recipe(axis: TaskAxis, recipe: TrainedRecipe, *, free_form: bool) -> ZeroShot:
+    """Returns how the untrained base answers: the zero of the recipe's SGR.
 
-    It is scored as the recipe scores. A scalar head is nothing before it is trained: beside it the
-    base compares the choices as the axis asks, in all their orders.
+    It scores as the recipe does, and a recipe with reasoning has the floor that the axis names. An
+    untrained scalar head is random: there the base compares the choices, in all their orders.
+
+    Args:
+        axis: Whose floor and prompts count.
+        recipe: What the base is trained with.
+        free_form: Whether the task's answers are free, so that it has no choices.
     """
     is_scalar = isinstance(recipe, QLoRA) and recipe.head == "scalar"
-    return ZeroShot(
+    shared = ZeroShot(
         quantization=recipe.quantization,
         scoring=recipe.scoring,
         orders="all" if is_scalar else recipe.orders,
-        prompt=None if is_scalar else recipe.prompt,
-        reasoning=recipe.reasoning,
     )
+    floor = floor_of(axis, recipe, free_form=free_form)
+    if floor == "choices":
+        return shared
+    prompt = None if is_scalar else recipe.prompt
+    if floor == "instructed":
+        is_chat = axis.prompt_of(recipe).startswith(CHAT)
+        prompt = f"{CHAT}{INSTRUCTED}" if is_chat else INSTRUCTED
+    return shared.model_copy(update={"prompt": prompt, "reasoning": recipe.reasoning})
+
+
+def floor_of(axis: TaskAxis, recipe: TrainedRecipe, *, free_form: bool) -> Floor:
+    """Returns the floor of a recipe, `auto` resolved."""
+    if recipe.reasoning is None:
+        return "as_trained"
+    if axis.floor == "auto":
+        return "instructed" if free_form else "choices"
+    return axis.floor
 
 
 def serves(condition: Condition, recipe: TrainedRecipe) -> bool:

@@ -108,6 +108,7 @@ def axis(task: str, measure: str, cut: tuple[Level, ...], *controls: Condition) 
         scale="quantiles" if quantiles else "ordinal",
         prompt="default" if task == "gsm8k" else "paper",
         reasoning_prompt="default" if task == "gsm8k" else "reasoned",
+        floor="instructed" if task == "gsm8k" else "choices",
         conditions=controls,
         methods=own.get(task, ()),
     )
@@ -126,9 +127,11 @@ def hase2024() -> Space:
 
     The paper's way of testing: a seed is tested on all that it did not train on. Not in it: the
     1,000 items that the paper holds out of ARC and GSM8k to measure MDL, and the 500 test items a
-    seed that GSM8k is cut down to there. On GSM8k
-    zero-shot has the prompt of the other conditions; the paper's own format for it is the prompt
-    `instructed`.
+    seed that GSM8k is cut down to there.
+
+    The floor of SGR is the paper's: on StrategyQA zero-shot scores yes and no without a chain of
+    thought, also beside methods that have one; on GSM8k it solves the problem behind an
+    instruction that says how to end the answer.
     """
     return Space(
         name="hase2024",

@@ -16,8 +16,6 @@ N_TRAIN: Final = 160
 REASONED: Final = {"strategyqa", "gsm8k"}
 """Tasks whose main results have a chain of thought (in-context and QLoRA)."""
 
-OFF_BY_UNSUP: Final = "; its zero-shot chooses without a chain of thought"
-
 LEVELS: Final = {
     ("arc", "grade"): {
         **{"easy": (3, 5), "medium": (6, 7), "hard": (8, 8)},
@@ -124,5 +122,5 @@ def sgr(
         test=test,
         value=value,
         half_width=half_width,
-        source=source + (OFF_BY_UNSUP if reasoning and task == "strategyqa" else ""),
+        source=source,
     )

@@ -158,7 +158,7 @@ class ArmMatcher:
         """Returns our number, or None where cells or items are missing."""
         if published.quantity == "sgr":
             return self._sgr(published, arm, where)
-        scores = self._scores(arm, where)
+        scores = self._scores(self._planned(arm), where)
         if scores is None:
             return None
         found = estimate_contrast(
@@ -173,11 +173,17 @@ class ArmMatcher:
         self, published: Published, arm: StudyArm, where: tuple[str, str, Level]
     ) -> MatchedResult | None:
         hard_name = published.test if published.test != "all" else "hard"
-        others = {"zero_shot": "zero-shot", "hard": hard_name}
-        arms = {"easy": self._scores(arm, where)}
-        for role, condition in others.items():
-            partner = next((a for a in self._arms if self._is_partner(a, arm, condition)), None)
-            arms[role] = None if partner is None else self._scores(partner, where)
+        easy = self._planned(arm)
+        hard = next((a for a in self._arms if self._is_partner(a, arm, hard_name)), None)
+        parts = {
+            "zero_shot": self._zero_shot_of(easy),
+            "easy": easy,
+            "hard": None if hard is None else self._planned(hard),
+        }
+        arms = {
+            role: None if planned is None else self._scores(planned, where)
+            for role, planned in parts.items()
+        }
         found = {role: scores for role, scores in arms.items() if scores is not None}
         if len(found) < len(arms):
             return None
@@ -189,32 +195,36 @@ class ArmMatcher:
         return self._ours(arm, estimate.value, estimate.low, estimate.high, estimate.verdict)
 
     def _is_partner(self, other: StudyArm, arm: StudyArm, condition: str) -> bool:
-        """Says whether another arm is this one's zero-shot or hard arm."""
-        if (other.task, other.model) != (arm.task, arm.model):
-            return False
-        if condition == "zero-shot":
-            return not other.levels and all(
-                getattr(other.recipe, field) == getattr(arm.recipe, field)
-                for field in ("quantization", "scoring", "orders", "reasoning")
-            )
+        """Says whether another arm is this one's hard arm."""
         return (
-            other.recipe == arm.recipe
+            (other.task, other.model) == (arm.task, arm.model)
+            and other.recipe == arm.recipe
             and other.measure == arm.measure
             and other.labels == arm.labels
             and self._same_levels(other, condition)
         )
 
-    def _scores(self, arm: StudyArm, where: tuple[str, str, Level]) -> sgr.ArmScores | None:
+    def _planned(self, arm: StudyArm) -> points.PlannedArm:
         cells = self._arms[arm]
-        finished = self._surface.scores.records
-        if not len(self._reader.test_level(*where).columns):
-            return None
-        if not all(cell.id in finished for cell in cells):
-            return None
-        planned = points.PlannedArm(
+        return points.PlannedArm(
             cells=tuple(cell.id for cell in cells),
             draws=tuple(cell.draws.id for cell in cells if cell.draws is not None),
         )
+
+    def _zero_shot_of(self, source: points.PlannedArm) -> points.PlannedArm | None:
+        """Returns the zero-shot arm of the points that an arm is the source of."""
+        cells = set(source.cells)
+        rows = (row.point for row in self._surface.rows if set(row.point.easy.cells) == cells)
+        return next((point.zero_shot for point in rows), None)
+
+    def _scores(
+        self, planned: points.PlannedArm, where: tuple[str, str, Level]
+    ) -> sgr.ArmScores | None:
+        finished = self._surface.scores.records
+        if not len(self._reader.test_level(*where).columns):
+            return None
+        if not all(id_ in finished for id_ in planned.cells):
+            return None
         return self._reader.arm(planned, *where)
 
     def _ours(

@@ -27,6 +27,7 @@ from study.planning.levels import hard_level, sources
 from trainables.data.errors import UnavailableError
 from trainables.data.prompts.formats import get_prompt
 from trainables.data.tasks.published_sizes import FACTS
+from trainables.data.tasks.registry import find_task
 from trainables.models.chat_templates import CHAT, plain_name
 from trainables.models.resolve import HUB_NAME, resolve_model
 
@@ -107,7 +108,7 @@ class _Counter:
         return number
 
     def _add_zero_shot(self, axis: TaskAxis, recipe: TrainedRecipe) -> None:
-        base = zero_shot_recipe(recipe)
+        base = zero_shot_recipe(axis, recipe, free_form=find_task(axis.task).free_form)
         self._note((axis.task, _prompt(axis, base), base), axis.task, base, None, 1)
 
     def _add(

@@ -127,12 +127,23 @@ _YES_NO_PAPER = PromptFormat(  # Prompt "0306": examples have a space before the
 _REASONED = PromptFormat(  # Prompt "0305".
     template="Q: {question}\nA:", answer=" {reasoning} So the answer is {choice}"
 )
-_INSTRUCTED = PromptFormat(
+INSTRUCTED = "instructed"
+"""Name of the formats that tell an untrained model how to end a generated answer."""
+
+_SOLVE = PromptFormat(
     # Prompt "5305" in our own words: an instruction with one placeholder solution.
     instruction=(
         "Solve the problem step by step, in numbered lines, and end with the result as below.\n\n"
         "Q: (a problem)\nA: 1. (first step)\n2. (second step)\n"
         "Therefore, the answer is (a number).\n\n"
+    ),
+    template="Q: {question}\nA:",
+    answer=" {reasoning} So the answer is {choice}",
+)
+_DECIDE = PromptFormat(
+    instruction=(
+        "Think about the question step by step, and end with yes or no as below.\n\n"
+        "Q: (a question)\nA: (first fact) (second fact) So the answer is (yes or no)\n\n"
     ),
     template="Q: {question}\nA:",
     answer=" {reasoning} So the answer is {choice}",
@@ -169,8 +180,9 @@ FORMATS: Mapping[str, Mapping[str, PromptFormat]] = {
         "letter": _LETTER,
         "paper": _YES_NO_PAPER,
         "reasoned": _REASONED,
+        INSTRUCTED: _DECIDE,
     },
-    "gsm8k": {"default": _REASONED, "instructed": _INSTRUCTED},
+    "gsm8k": {"default": _REASONED, INSTRUCTED: _SOLVE},
     "hh_rlhf": _PREFERENCE,
     "ultrafeedback": _PREFERENCE,
     "rewardbench": _PREFERENCE,
