@@ -14,7 +14,7 @@ from search_spaces.frozen import FrozenModel
 from search_spaces.hardness import ModelHardness
 from search_spaces.levels import RESERVED_NAMES, Level, check_disjoint
 from search_spaces.policy_check import check_policy
-from search_spaces.recipes import PolicyDPO, Recipe, TrainedRecipe
+from search_spaces.recipes import PolicyDPO, Recipe, TrainedRecipe, with_num_labels
 from search_spaces.supervision import ALL, Condition
 
 __all__ = [
@@ -169,6 +169,13 @@ class Contrast(FrozenModel):
     """None: the contrast is declared for every method of the space."""
     model: str | None = None
     """None: for every model of the space."""
+    task: str | None = None
+    """None: for every task of the space."""
+    measure: str | None = None
+    """None: for every measure that the task is cut by."""
+    recipe: Annotated[TrainedRecipe, Field(discriminator="method")] | None = None
+    """One recipe, where a method has several, with as many labels as the condition has; None: for
+    all of them."""
 
 
 class Space(FrozenModel):
@@ -256,23 +263,25 @@ class Space(FrozenModel):
 
     @model_validator(mode="after")
     def _contrasts_name_what_there_is(self) -> Space:
-        known: dict[str, set[str]] = {
-            "condition": {
-                condition.name
-                for axis in self.tasks
-                for condition in (*axis.plain_conditions, *axis.conditions)
-            },
-            "test_level": {level.name for axis in self.tasks for level in axis.test_levels},
-            "method": {recipe.method for axis in self.tasks for recipe in self.recipes(axis)},
-            "model": {model.name for model in self.models},
-        }
         for contrast in self.contrasts:
+            axes = self._axes_of(contrast)
+            known: dict[str, set[str]] = {
+                "condition": {
+                    condition.name
+                    for axis in axes
+                    for condition in (*axis.plain_conditions, *axis.conditions)
+                },
+                "test_level": {level.name for axis in axes for level in axis.test_levels},
+                "method": {recipe.method for axis in axes for recipe in self.recipes(axis)},
+                "model": {model.name for model in self.models},
+            }
             for field, names in known.items():
-                value = getattr(contrast, field)
-                if value is not None and value not in names:
-                    raise ValueError(
-                        f"contrast with {field}={value!r}: the space has {', '.join(sorted(names))}"
-                    )
+                _check_known(field, getattr(contrast, field), names)
+            if contrast.recipe is not None and contrast.recipe not in self._recipes_of(contrast):
+                raise ValueError(
+                    f"contrast with recipe={contrast.recipe!r}: condition "
+                    f"{contrast.condition!r} has no such recipe"
+                )
         self_trained = {
             condition.name
             for axis in self.tasks
@@ -286,6 +295,30 @@ class Space(FrozenModel):
                     "self-training, so it starts from nothing"
                 )
         return self
+
+    def _axes_of(self, contrast: Contrast) -> list[TaskAxis]:
+        """Returns the axes that a contrast is declared for."""
+        _check_known("task", contrast.task, {axis.task for axis in self.tasks})
+        axes = [axis for axis in self.tasks if contrast.task in (None, axis.task)]
+        _check_known("measure", contrast.measure, {axis.measure for axis in axes})
+        return [axis for axis in axes if contrast.measure in (None, axis.measure)]
+
+    def _recipes_of(self, contrast: Contrast) -> set[TrainedRecipe]:
+        """Returns the recipes that a contrast may name, with its condition's number of labels."""
+        return {
+            recipe if condition.n_train is None else with_num_labels(recipe, condition.n_train)
+            for axis in self._axes_of(contrast)
+            for condition in (*axis.plain_conditions, *axis.conditions)
+            for recipe in self.recipes(axis)
+            if condition.name == contrast.condition and contrast.method in (None, recipe.method)
+        }
+
+
+def _check_known(field: str, value: str | None, names: set[str]) -> None:
+    if value is not None and value not in names:
+        raise ValueError(
+            f"contrast with {field}={value!r}: the space has {', '.join(sorted(names))}"
+        )
 
 
 def _refuse_repeats(what: str, names: Iterable[str]) -> None:

@@ -86,6 +86,9 @@ def _is_named(contrast: Contrast, row: SurfaceRow) -> bool:
         and contrast.test_level == point.test_level.name
         and contrast.method in (None, point.recipe.method)
         and contrast.model in (None, point.model)
+        and contrast.task in (None, point.task)
+        and contrast.measure in (None, point.measure)
+        and contrast.recipe in (None, point.recipe)
     )
 
 

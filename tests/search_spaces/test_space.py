@@ -9,6 +9,7 @@ import pytest
 
 from search_spaces.base_models import BaseModelRef, Footprint
 from search_spaces.levels import Level
+from search_spaces.recipes import InContext
 from search_spaces.registry import find_space, named_spaces
 from search_spaces.space import Contrast, Space, TaskAxis
 from search_spaces.studies.lab.micro import micro
@@ -94,6 +95,26 @@ def changed(**changes: Any) -> Space:
         (
             {"contrasts": [Contrast(null="Z=E", condition="esay", test_level="hard")]},
             "esay.*easy",
+        ),
+        (
+            {"contrasts": [Contrast(null="Z=E", condition="easy", test_level="hard", task="arc")]},
+            "contrast with task='arc': the space has micro",
+        ),
+        (
+            {
+                "contrasts": [
+                    Contrast(null="Z=E", condition="easy", test_level="hard", measure="grade")
+                ]
+            },
+            "contrast with measure='grade': the space has steps",
+        ),
+        (
+            {
+                "contrasts": [
+                    Contrast(null="Z=E", condition="easy", test_level="hard", recipe=InContext(k=3))
+                ]
+            },
+            "condition 'easy' has no such recipe",
         ),
     ],
 )

@@ -207,6 +207,26 @@ class TestTests:
         assert row.hard_minus_easy.low is not None
         assert low < row.hard_minus_easy.low  # simultaneous intervals are wider
 
+    def test_a_contrast_is_tested_at_the_points_of_its_task_and_recipe(
+        self, tmp_path: Path
+    ) -> None:
+        (axis,) = fake_space().tasks
+        named = {"null": "E=H", "condition": "easy", "test_level": "hard"}
+        study = fake_study(
+            tmp_path,
+            tasks=(axis, axis.model_copy(update={"task": "other"})),
+            methods=(InContext(k=4), InContext(k=2)),
+            contrasts=(
+                Contrast(**named, task="toy", measure="steps", recipe=InContext(k=2)),
+                Contrast(**named, task="other", model="small"),
+            ),
+        )
+        surface = compute_surface(study.storage, study.plan)
+        found = [result.where for result in declared_contrasts(study.plan, surface)]
+        assert len(found) == 2 + 2  # one recipe on two models; two recipes on one model
+        assert sum("k=2" in where for where in found) == 3
+        assert sum("large" in where for where in found) == 1
+
     def test_trends_use_all_points_of_one_level(self, surface: Surface) -> None:
         rows = trend_rows(surface)
         assert {row.axis for row in rows} == {"log10 of model size", "difficulty gap"}

@@ -160,6 +160,27 @@ def test_a_budget_buys_twice_as_many_easy_labels(space: Space) -> None:
             assert price == number * {"easy": 1, "hard": 2}[level]
 
 
+def test_the_contrasts_of_table_2_are_its_six_rows() -> None:
+    space = hase2024()
+    named = [
+        (axis.task, axis.measure, recipe.reasoning is not None, num_labels(recipe))
+        for contrast in space.contrasts
+        for axis in space.tasks
+        for recipe in space.recipes(axis)
+        if (axis.task, axis.measure) == (contrast.task, contrast.measure)
+        and contrast.method == recipe.method
+        and contrast.recipe in (None, recipe)
+    ]
+    assert named == [
+        ("arc", "grade", False, 10),
+        ("arc", "difficulty", False, 10),
+        ("arc", "bloom", False, 10),
+        ("mmlu_stem5", "education", False, 10),
+        ("strategyqa", "steps", True, 8),
+        ("gsm8k", "steps", True, 8),
+    ]
+
+
 def test_gap_is_tested_on_college_only() -> None:
     (axis,) = gap().tasks
     assert [level.name for level in axis.test_levels] == ["college"]
