@@ -32,7 +32,7 @@ from benchmarks.lora_block import (
     train_plainly,
 )
 from search_spaces.base_models import BaseModelRef
-from search_spaces.recipes import QLoRA
+from search_spaces.recipes import AdapterTraining, LoRA, QLoRA
 from trainables.data.items import Item
 from trainables.data.lab.base_models import MICRO_MODELS
 from trainables.inference.scoring import score_choices
@@ -126,7 +126,9 @@ def count_tokens(base: Base, items: Sequence[Item]) -> tuple[int, int]:
     return packed, texts
 
 
-def compare(title: str, base: Base, recipe: QLoRA, items: Sequence[Item], peak: float) -> None:
+def compare(
+    title: str, base: Base, recipe: AdapterTraining, items: Sequence[Item], peak: float
+) -> None:
     """Prints the speed of training and scoring, ours and the plain way."""
     num_parameters = base.model.num_parameters()
     packed, texts = count_tokens(base, items)
@@ -177,10 +179,11 @@ def main() -> int:
         items = make_items(arguments.items, words)
         peak = peak_flops(device, torch.bfloat16)
         print(f"{name}: {peak / 1e12:.1f} TFLOP/s in bfloat16, {len(items)} items, 3 epochs")
-        for title, quantization in (("LoRA bf16", "none"), ("QLoRA nf4", "nf4")):
+        for title, recipe in (("LoRA bf16", LoRA), ("QLoRA nf4", QLoRA)):
             source = resolve_model(BaseModelRef(name=folder))
-            base = load_base(source, "bfloat16", quantization, device)
-            compare(title, base, QLoRA(n_train=len(items), quantization=quantization), items, peak)
+            adapter = recipe(n_train=len(items))
+            base = load_base(source, "bfloat16", adapter.quantization, device)
+            compare(title, base, adapter, items, peak)
             del base
             if device.type == "cuda":
                 torch.cuda.empty_cache()

@@ -28,7 +28,7 @@ from torch import Tensor
 
 from search_spaces.base_models import BaseModelRef
 from search_spaces.cell import Cell
-from search_spaces.recipes import QLoRA
+from search_spaces.recipes import LoRA
 from trainables.data.items import Item
 from trainables.data.lab.base_models import MICRO_MODELS
 from trainables.data.prompts.formats import get_prompt
@@ -41,7 +41,7 @@ from trainables.models.loading import Base, load_base
 from trainables.models.resolve import resolve_model
 
 PROMPT = get_prompt("micro")
-RECIPE = QLoRA(learning_rate=1e-3)
+RECIPE = LoRA(learning_rate=1e-3)
 Losses = list[float]
 
 
@@ -58,14 +58,14 @@ def items_of(items: Sequence[Item], seed: int) -> list[Item]:
     return [by_id[id_] for id_ in draw_ids(by_id, RECIPE.n_train, "benchmark", seed)]
 
 
-def train_ours(base: Base, labelled: Sequence[Item], seed: int, recipe: QLoRA = RECIPE) -> Losses:
+def train_ours(base: Base, labelled: Sequence[Item], seed: int, recipe: LoRA = RECIPE) -> Losses:
     """Trains a cell as a study does and returns the loss of every update."""
     losses: Losses = []
     with fit(setting_of(labelled, seed, recipe, losses), base, examples_of(labelled)):
         return losses
 
 
-def setting_of(labelled: Sequence[Item], seed: int, recipe: QLoRA, losses: Losses) -> CellContext:
+def setting_of(labelled: Sequence[Item], seed: int, recipe: LoRA, losses: Losses) -> CellContext:
     """Returns the setting of a cell that adds its losses to a list."""
     cell = Cell(
         model="benchmark",
@@ -139,9 +139,7 @@ def choice_scores(model: Any, inputs: dict[str, Tensor]) -> Tensor:
     return -losses.sum(dim=1).view(len(inputs["answers"]), -1)
 
 
-def train_plainly(
-    base: Base, labelled: Sequence[Item], seed: int, recipe: QLoRA = RECIPE
-) -> Losses:
+def train_plainly(base: Base, labelled: Sequence[Item], seed: int, recipe: LoRA = RECIPE) -> Losses:
     """Trains a cell with peft and a `Trainer` and returns the loss of every update."""
     from peft import LoraConfig, get_peft_model
     from transformers import Trainer, TrainingArguments

@@ -186,11 +186,11 @@ def scale() -> Space:
 
 _MANY = """
 from search_spaces.studies.lab.micro import micro
-from search_spaces.recipes import QLoRA
+from search_spaces.recipes import LoRA
 from search_spaces.space import Space
 
 def many() -> Space:
-    methods = tuple(QLoRA(rank=r, epochs=e) for r in (2, 4, 8, 16) for e in (1, 2, 3, 4, 5))
+    methods = tuple(LoRA(rank=r, epochs=e) for r in (2, 4, 8, 16) for e in (1, 2, 3, 4, 5))
     changes = {{"name": "many", "methods": methods, "seeds": {seeds}, "contrasts": ()}}
     return Space.model_validate(dict(micro()) | changes)
 """

@@ -19,7 +19,7 @@ from tests.study.fakes import FakeStudy
 
 from search_spaces.base_models import BaseModelRef
 from search_spaces.levels import Level
-from search_spaces.recipes import QLoRA
+from search_spaces.recipes import LoRA
 from search_spaces.space import Space, TaskAxis
 from trainables.storage.filesystem import open_storage
 
@@ -103,7 +103,7 @@ def _space(name: str, *, num_models: int) -> Space:
         name=name,
         models=tuple(BaseModelRef(name=f"model-{i}") for i in range(num_models)),
         tasks=(axis,),
-        methods=tuple(QLoRA(n_train=8, rank=rank) for rank in RANKS),
+        methods=tuple(LoRA(n_train=8, rank=rank) for rank in RANKS),
         seeds=SEEDS,
     )
 

@@ -23,6 +23,7 @@ STEP_VERSIONS: Mapping[str, int] = {
     "zero-shot": 3,
     "in-context": 2,
     "linear probe": 3,
+    "lora": 3,
     "qlora": 3,
     "full fine-tuning": 2,
     "dpo": 2,

@@ -42,7 +42,7 @@ def check_policy(
         if not isinstance(recipe, WeightTraining) or recipe.quantization != "none":
             raise ValueError(
                 "policy: reward model and policy share one base, so a reward model is trained by "
-                "qlora or full fine-tuning with quantization='none'; got "
+                "lora or full fine-tuning with quantization='none'; got "
                 f"{recipe.method} with quantization={recipe.quantization!r}"
             )
     if not trains_itself:

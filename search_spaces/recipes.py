@@ -117,10 +117,9 @@ class _Trained(_Labelled):
         return self
 
 
-class QLoRA(_Trained):
-    """Low-rank adapters on a frozen, mostly quantized base."""
+class _Adapter(_Trained):
+    """Low-rank adapters on a frozen base (arXiv:2106.09685)."""
 
-    method: Literal["qlora"] = "qlora"
     rank: PositiveInt = 16
     alpha: PositiveFloat = 32.0
     """LoRA scale: the update is multiplied by alpha / rank."""
@@ -144,6 +143,20 @@ class QLoRA(_Trained):
                 f"'sum', got {self.scoring!r}"
             )
         return self
+
+
+class LoRA(_Adapter):
+    """Low-rank adapters on a base as loaded, or in LLM.int8 (arXiv:2208.07339)."""
+
+    method: Literal["lora"] = "lora"
+    quantization: Literal["none", "int8"] = "none"
+
+
+class QLoRA(_Adapter):
+    """Low-rank adapters on a base in NF4 with double quantization (arXiv:2305.14314)."""
+
+    method: Literal["qlora"] = "qlora"
+    quantization: Literal["nf4"] = "nf4"
 
 
 class FullFineTuning(_Trained):
@@ -189,7 +202,7 @@ class PolicyDPO(_Recipe):
     reasoning: None = None
 
 
-PAPER_QLORA = QLoRA(
+PAPER_LORA = LoRA(
     quantization="int8",
     rank=16,
     alpha=32.0,
@@ -201,15 +214,19 @@ PAPER_QLORA = QLoRA(
     batch_size=50,
     weight_decay=1e-5,
 )
-"""The paper's fine-tuning (arXiv:2401.06751, section 4 and appendix D): 12 updates at 160 labels,
-3 of 50 items and one of 10 an epoch. The released code drops what is left of an accumulation and
-makes 9 or 10; nothing is dropped here. Adam's moments are held in 32 bits here, there in 8."""
+"""The paper's fine-tuning (arXiv:2401.06751, section 4 and appendix D), which it calls QLoRA: its
+base is in LLM.int8. 12 updates at 160 labels, 3 of 50 items and one of 10 an epoch. The released
+code drops what is left of an accumulation and makes 9 or 10; nothing is dropped here. Adam's
+moments are held in 32 bits here, there in 8."""
 
 
-WeightTraining = QLoRA | FullFineTuning
+AdapterTraining = LoRA | QLoRA
+"""A recipe that trains an adapter and leaves the base as it is."""
+
+WeightTraining = AdapterTraining | FullFineTuning
 """A recipe that trains weights by gradient steps."""
 
-TrainedRecipe = InContext | LinearProbe | QLoRA | FullFineTuning
+TrainedRecipe = InContext | LinearProbe | LoRA | QLoRA | FullFineTuning
 """A recipe that uses labelled training items."""
 
 Recipe = Annotated[ZeroShot | TrainedRecipe | PolicyDPO, Field(discriminator="method")]

@@ -65,14 +65,17 @@ Range = Annotated[LogUniform | IntRange | Choice, Field(discriminator="kind")]
 
 EPOCHS = IntRange(low=1, high=8)
 
+ADAPTER_RANGES: Mapping[str, Range] = {
+    "learning_rate": LogUniform(low=1e-5, high=5e-3),
+    "rank": Choice(values=(4, 8, 16, 32, 64)),
+    "epochs": EPOCHS,
+    "batch_size": Choice(values=(8, 16, 32, 64)),
+    "warm_up": Choice(values=(0.0, 0.1, 0.2)),
+}
+
 RANGES: Mapping[str, Mapping[str, Range]] = {
-    "qlora": {
-        "learning_rate": LogUniform(low=1e-5, high=5e-3),
-        "rank": Choice(values=(4, 8, 16, 32, 64)),
-        "epochs": EPOCHS,
-        "batch_size": Choice(values=(8, 16, 32, 64)),
-        "warm_up": Choice(values=(0.0, 0.1, 0.2)),
-    },
+    "lora": ADAPTER_RANGES,
+    "qlora": ADAPTER_RANGES,
     "full fine-tuning": {
         "learning_rate": LogUniform(low=1e-6, high=1e-3),
         "epochs": EPOCHS,

@@ -97,7 +97,7 @@ def _parser() -> argparse.ArgumentParser:
         action="append",
         default=[],
         metavar="AXIS=CATEGORY",
-        help="keep one category of an axis only, such as method=qlora (may be repeated)",
+        help="keep one category of an axis only, such as method=lora (may be repeated)",
     )
     parser.add_argument(
         "--legacy-bootstrap",

@@ -1,4 +1,4 @@
-"""`python -m study.tune SPACE --method qlora`: searches a method's recipe on easy labels alone."""
+"""`python -m study.tune SPACE --method lora`: searches a method's recipe on easy labels alone."""
 
 from __future__ import annotations
 

@@ -274,7 +274,7 @@ def test_a_mistyped_address_is_refused_before_any_work(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    extra = ["--method", "qlora"] if command is tune else []
+    extra = ["--method", "lora"] if command is tune else []
     name = "arc" if command is data else "micro"
     assert command.main([name, "--out", "s3:/bucket/x", *extra]) == BAD_INPUT
     assert "did you mean 's3://bucket/x'?" in capsys.readouterr().err

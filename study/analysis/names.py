@@ -20,7 +20,7 @@ def recipe_labels(
         without: Factors that are not named, because an axis shows them.
 
     Returns:
-        Recipe text -> label, such as `qlora` or, beside others, `qlora rank=4`.
+        Recipe text -> label, such as `lora` or, beside others, `lora rank=4`.
     """
     by_method: dict[str, dict[str, Recipe]] = {}
     for recipe in recipes:
@@ -42,7 +42,7 @@ def recipe_labels(
 
 
 def point_label(row: SurfaceRow, labels: Mapping[str, str]) -> str:
-    """Returns how a sentence names a point: `micro-l qlora, easy -> hard`."""
+    """Returns how a sentence names a point: `micro-l lora, easy -> hard`."""
     point = row.point
     method = labels[recipe_text(point.recipe)]
     return f"{point.model} {method}, {point.source} -> {point.test_level.name}"

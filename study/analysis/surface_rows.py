@@ -209,7 +209,7 @@ def recipe_factors(recipe: Recipe) -> Mapping[str, Scalar]:
 
 @lru_cache(maxsize=_CACHED_RECIPES)
 def recipe_text(recipe: Recipe) -> str:
-    """Returns the one readable text of a recipe: `qlora(n_train=160, rank=16, ...)`."""
+    """Returns the one readable text of a recipe: `lora(n_train=160, rank=16, ...)`."""
     parts = ", ".join(f"{name}={_text(value)}" for name, value in recipe_factors(recipe).items())
     return f"{recipe.method}({parts})"
 

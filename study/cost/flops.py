@@ -5,7 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from search_spaces.cell import Cell
-from search_spaces.recipes import InContext, LinearProbe, PolicyDPO, QLoRA, Recipe, WeightTraining
+from search_spaces.recipes import (
+    AdapterTraining,
+    InContext,
+    LinearProbe,
+    PolicyDPO,
+    Recipe,
+    WeightTraining,
+)
 from search_spaces.supervision import SelfTraining
 from trainables.data.draws import CellDraws
 from trainables.data.task import SplitTask
@@ -87,7 +94,7 @@ def training_flop(
     """
     if not isinstance(recipe, WeightTraining):
         return 0.0
-    factor = LORA_FACTOR if isinstance(recipe, QLoRA) else FULL_FACTOR
+    factor = LORA_FACTOR if isinstance(recipe, AdapterTraining) else FULL_FACTOR
     num_pool, _ = _labelling(options, size)
     seen = (recipe.n_train + num_pool) * recipe.epochs
     return factor * seen * _pass_over_item(recipe, num_params, size)

@@ -5,7 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from search_spaces.levels import Level
-from search_spaces.recipes import QLoRA, TrainedRecipe, ZeroShot, num_labels, with_num_labels
+from search_spaces.recipes import (
+    AdapterTraining,
+    TrainedRecipe,
+    ZeroShot,
+    num_labels,
+    with_num_labels,
+)
 from search_spaces.space import Floor, Space, TaskAxis
 from search_spaces.supervision import Condition
 from study.planning.levels import labelled_levels
@@ -32,7 +38,7 @@ def zero_shot_recipe(axis: TaskAxis, recipe: TrainedRecipe, *, free_form: bool) 
         recipe: What the base is trained with.
         free_form: Whether the task's answers are free, so that it has no choices.
     """
-    is_scalar = isinstance(recipe, QLoRA) and recipe.head == "scalar"
+    is_scalar = isinstance(recipe, AdapterTraining) and recipe.head == "scalar"
     shared = ZeroShot(
         quantization=recipe.quantization,
         scoring=recipe.scoring,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from search_spaces.base_models import BaseModelRef, Footprint
-from search_spaces.recipes import FullFineTuning, QLoRA, TrainedRecipe
+from search_spaces.recipes import AdapterTraining, FullFineTuning, TrainedRecipe
 from search_spaces.space import Space
 
 
@@ -46,12 +46,16 @@ def _faults(footprint: Footprint, model: BaseModelRef, recipe: TrainedRecipe) ->
             "is nf4: bitsandbytes' 4-bit weights cannot be cut into ZeRO-3's pieces; use zero-2 "
             "(every worker holds the 4-bit base whole), or quantization none"
         )
-    if isinstance(recipe, QLoRA) and recipe.dropout > 0 and footprint.workers != 1:
+    if isinstance(recipe, AdapterTraining) and recipe.dropout > 0 and footprint.workers != 1:
         yield (
             "has dropout: several workers draw other masks than one, and the same cell would have "
             "other numbers; set dropout 0 or workers 1"
         )
-    if isinstance(recipe, QLoRA) and recipe.head == "scalar" and footprint.engine == "zero-3":
+    if (
+        isinstance(recipe, AdapterTraining)
+        and recipe.head == "scalar"
+        and footprint.engine == "zero-3"
+    ):
         yield (
             "has a scalar head, which stands beside the model, where ZeRO-3 gathers no weights; "
             "use zero-2"

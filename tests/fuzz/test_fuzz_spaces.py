@@ -38,6 +38,7 @@ CLASSES = {
     "reasoning": "Reasoning",
     "examples": "InContext",
     "probe": "LinearProbe",
+    "lora": "LoRA",
     "qlora": "QLoRA",
     "full": "FullFineTuning",
     "axis": "TaskAxis",
@@ -66,6 +67,7 @@ BASE: Parts = {
     "reasoning": {},
     "examples": {"k": "1"},
     "probe": {"n_train": "2"},
+    "lora": {"n_train": "2"},
     "qlora": {"n_train": "2"},
     "full": {"n_train": "2"},
     "axis": {
@@ -81,7 +83,7 @@ BASE: Parts = {
         "name": "'own'",
         "models": "(model,)",
         "tasks": "(axis,)",
-        "methods": "(examples, probe, qlora, full)",
+        "methods": "(examples, probe, lora, qlora, full)",
         "seeds": "1",
         "contrasts": "(contrast,)",
         "footprint": "footprint",
@@ -133,6 +135,14 @@ TRAINED = RECIPE | {
     "batch_size": (COUNTS, NO_COUNT),
     "weight_decay": (["0", *POSITIVE], ["-1", *NO_NUMBER]),
     "max_grad_norm": (POSITIVE, NO_POSITIVE),
+}
+
+ADAPTER = TRAINED | {
+    "rank": (COUNTS, NO_COUNT),
+    "alpha": (POSITIVE, NO_POSITIVE),
+    "dropout": (["0"], NO_SHARE_BELOW_1),
+    "target_modules": (["'all-linear'", "'attention'"], NO_CHOICE),
+    "head": (["'language model'"], NO_CHOICE),
 }
 
 CONDITION: dict[str, tuple[Values, Values]] = {
@@ -221,15 +231,8 @@ FIELDS: Mapping[str, Mapping[str, tuple[Values, Values]]] = {
         "solver": (["'newton'", "'paper'"], NO_CHOICE),
         "l2": (POSITIVE, NO_POSITIVE),
     },
-    "qlora": TRAINED
-    | {
-        "quantization": (["'none'"], NO_CHOICE),
-        "rank": (COUNTS, NO_COUNT),
-        "alpha": (POSITIVE, NO_POSITIVE),
-        "dropout": (["0"], NO_SHARE_BELOW_1),
-        "target_modules": (["'all-linear'", "'attention'"], NO_CHOICE),
-        "head": (["'language model'"], NO_CHOICE),
-    },
+    "lora": ADAPTER | {"quantization": (["'none'"], [*NO_CHOICE, "'nf4'"])},
+    "qlora": ADAPTER | {"quantization": (["'nf4'"], [*NO_CHOICE, "'none'", "'int8'"])},
     "full": TRAINED | {"quantization": (["'none'"], [*NO_CHOICE, "'nf4'", "'int8'"])},
     "axis": {
         "task": ([], [*NO_TEXT, "'unheard of'", "'arc:x'", "'jsonl:other'", "'jsonl'"]),
@@ -242,19 +245,19 @@ FIELDS: Mapping[str, Mapping[str, tuple[Values, Values]]] = {
         "prompt": (["'default'"], [*NO_TEXT, "'unheard of'", "'chat:default'"]),
         "reasoning_prompt": (["'reasoned'"], [*NO_OPTIONAL_TEXT, "None"]),
         "conditions": (["(ssrm,)", "(noisy,)", "()"], [*NO_PARTS, "(noisy, noisy)", "noisy"]),
-        "methods": (["()", "(examples,)", "(probe, qlora)"], [*NO_PARTS, "qlora", "('qlora',)"]),
+        "methods": (["()", "(examples,)", "(probe, lora)"], [*NO_PARTS, "lora", "('lora',)"]),
     },
     "contrast": {
         "null": (["'Z=E'", "'E=H'", "'SGR=1'"], [*NO_CHOICE, "'START=SSRM'"]),
         "condition": (["'hard'", "'all'"], [*NO_TEXT, "'unheard of'"]),
         "test_level": (["'hard'", "'hardest'"], [*NO_TEXT, "'easy'"]),
-        "method": (["None", "'qlora'", "'linear probe'"], [*NO_OPTIONAL_TEXT, "'dpo'"]),
+        "method": (["None", "'lora'", "'linear probe'"], [*NO_OPTIONAL_TEXT, "'dpo'"]),
         "model": (["None", "'micro-s'"], [*NO_OPTIONAL_TEXT, "'micro-l'"]),
     },
     "hardness": {
         "name": (["'mdl'", "'own-2'"], [*NO_TEXT, "'Mdl'", "'a b'", "'2'", "'ä'"]),
         "models": (["()", "(model,)"], [*NO_PARTS, "model", "(model, model)"]),
-        "method": (["ZeroShot()"], [*NO_PART, "None", "qlora"]),
+        "method": (["ZeroShot()"], [*NO_PART, "None", "lora"]),
         "sizes": (["()"], ["None", "5", "(0,)", "(5,)", "('x',)"]),
         "seeds": (COUNTS, NO_COUNT),
     },
@@ -269,8 +272,8 @@ FIELDS: Mapping[str, Mapping[str, tuple[Values, Values]]] = {
         ),
         "tasks": (["[axis]"], [*NO_PARTS, "()", "axis", "(axis, axis)", "('jsonl',)"]),
         "methods": (
-            ["(qlora, full)", "[probe]"],
-            [*NO_PARTS, "()", "qlora", "(full, full)", "('qlora',)", "(ZeroShot(),)"],
+            ["(lora, full)", "[probe]"],
+            [*NO_PARTS, "()", "lora", "(full, full)", "('lora',)", "(ZeroShot(),)"],
         ),
         "seeds": (["1", "3"], NO_COUNT),
         "study_seed": (["0", "1", "10**12"], NO_WHOLE),
@@ -352,7 +355,7 @@ TOGETHER: Mapping[str, tuple[Edits, str]] = {
         },
         "flat",
     ),
-    "labels of more items than there are": ({"qlora": {"n_train": "1000"}}, "1000"),
+    "labels of more items than there are": ({"lora": {"n_train": "1000"}}, "1000"),
     "examples of more items than there are": ({"examples": {"k": "1000"}}, "1000"),
     "a condition of more items than there are": ({"noisy": {"n_train": "1000"}}, "1000"),
     "a split that leaves no test": ({"space": {"split_for": "12"}}, "test level 'hard'"),
@@ -364,7 +367,7 @@ TOGETHER: Mapping[str, tuple[Edits, str]] = {
     "a raw confidence of unlike items": ({"axis": {"task": "'jsonl:mixed'"}}, "'raw'"),
     "policies over workers": (
         {
-            "space": {"policy": "PolicyDPO()", "methods": "(qlora,)"},
+            "space": {"policy": "PolicyDPO()", "methods": "(lora,)"},
             "axis": {"task": "'micro_preferences'", "test_levels": "(hard,)"},
             "training": {"threshold": "0.6"},
             "footprint": {"engine": "'zero-1'"},
@@ -409,8 +412,8 @@ TOGETHER: Mapping[str, tuple[Edits, str]] = {
     "smoothed labels of texts": (
         {
             "training": {"label_smoothing": "0.1"},
-            "space": {"methods": "(qlora,)"},
-            "qlora": {"loss": "'text'"},
+            "space": {"methods": "(lora,)"},
+            "lora": {"loss": "'text'"},
         },
         "loss='text'",
     ),
@@ -441,30 +444,30 @@ TOGETHER: Mapping[str, tuple[Edits, str]] = {
         },
         "answer_chars",
     ),
-    "reasoning that chooses": ({"qlora": {"reasoning": "reasoning"}}, "loss='text'"),
+    "reasoning that chooses": ({"lora": {"reasoning": "reasoning"}}, "loss='text'"),
     "a prompt without reasoning": (
         {
-            "qlora": {"reasoning": "reasoning", "loss": "'text'"},
+            "lora": {"reasoning": "reasoning", "loss": "'text'"},
             "axis": {"reasoning_prompt": "'default'"},
         },
         "reasoning_prompt",
     ),
-    "rewards of texts": ({"qlora": {"head": "'scalar'", "loss": "'text'"}}, "scalar"),
-    "rewards scored otherwise": ({"qlora": {"head": "'scalar'", "scoring": "'pmi'"}}, "scalar"),
+    "rewards of texts": ({"lora": {"head": "'scalar'", "loss": "'text'"}}, "scalar"),
+    "rewards scored otherwise": ({"lora": {"head": "'scalar'", "scoring": "'pmi'"}}, "scalar"),
     "int8 over workers": (
-        {"footprint": {"engine": "'zero-1'"}, "qlora": {"quantization": "'int8'"}},
+        {"footprint": {"engine": "'zero-1'"}, "lora": {"quantization": "'int8'"}},
         "int8",
     ),
     "nf4 in pieces": (
-        {"footprint": {"engine": "'zero-3'"}, "qlora": {"quantization": "'nf4'"}},
+        {"footprint": {"engine": "'zero-3'"}, "space": {"methods": "(qlora,)"}},
         "nf4",
     ),
     "dropout over workers": (
-        {"footprint": {"engine": "'zero-2'", "workers": "2"}, "qlora": {"dropout": "0.1"}},
+        {"footprint": {"engine": "'zero-2'", "workers": "2"}, "lora": {"dropout": "0.1"}},
         "dropout",
     ),
     "scalar head in pieces": (
-        {"footprint": {"engine": "'zero-3'"}, "qlora": {"head": "'scalar'"}},
+        {"footprint": {"engine": "'zero-3'"}, "lora": {"head": "'scalar'"}},
         "scalar",
     ),
     "half precision over workers": (
@@ -485,13 +488,13 @@ TOGETHER: Mapping[str, tuple[Edits, str]] = {
     "hardness that makes no such measure": ({"axis": {"measure": "'mdl:odd'"}}, "mdl:odd"),
     "policy of no self-training": (
         {
-            "space": {"policy": "PolicyDPO()", "methods": "(qlora,)"},
+            "space": {"policy": "PolicyDPO()", "methods": "(lora,)"},
             "axis": {"task": "'micro_preferences'", "conditions": "()"},
         },
         "policy",
     ),
     "policy of another task": (
-        {"space": {"policy": "PolicyDPO()", "methods": "(qlora,)"}},
+        {"space": {"policy": "PolicyDPO()", "methods": "(lora,)"}},
         "micro_preferences",
     ),
     "policy of another method": (
@@ -500,7 +503,7 @@ TOGETHER: Mapping[str, tuple[Edits, str]] = {
     ),
     "policy of its own labels": (
         {
-            "space": {"policy": "PolicyDPO(labels='gold')", "methods": "(qlora,)"},
+            "space": {"policy": "PolicyDPO(labels='gold')", "methods": "(lora,)"},
             "axis": {"task": "'micro_preferences'"},
         },
         "labels",
@@ -511,21 +514,21 @@ TOGETHER: Mapping[str, tuple[Edits, str]] = {
 ALSO_GOOD: Mapping[str, Edits] = {
     "as it is": {},
     "half precision": {"model": {"dtype": "'bfloat16'"}},
-    "quantized": {"qlora": {"quantization": "'nf4'", "dropout": "0.1"}},
+    "quantized": {"lora": {"quantization": "'int8'"}, "qlora": {"dropout": "0.1"}},
     "quantized over workers": {
         "footprint": {"engine": "'zero-2'", "workers": "4", "offload": "True"},
-        "qlora": {"quantization": "'nf4'"},
+        "space": {"methods": "(qlora,)"},
     },
-    "a scalar head": {"qlora": {"head": "'scalar'"}},
-    "texts": {"qlora": {"loss": "'text'"}, "full": {"loss": "'text'"}},
+    "a scalar head": {"lora": {"head": "'scalar'"}},
+    "texts": {"lora": {"loss": "'text'"}, "full": {"loss": "'text'"}},
     "level by level": {"training": {"admission": "'by-level'"}},
     "softmatch": {
         "training": {"rule": "'softmatch'", "threshold": "None"},
-        "space": {"methods": "(probe, qlora)"},
+        "space": {"methods": "(probe, lora)"},
     },
     "smoothed and trained on": {
         "training": {"label_smoothing": "0.1", "start": "'continue'"},
-        "space": {"methods": "(qlora, full)"},
+        "space": {"methods": "(lora, full)"},
     },
     "calibrated": {"training": {"calibration": "'temperature'", "n_validation": "1"}},
     "the contrast of self-training": {"contrast": {"null": "'START=SSRM'", "condition": "'ssrm'"}},
@@ -553,7 +556,7 @@ ALSO_GOOD: Mapping[str, Edits] = {
     },
     "hardness of training": {"hardness": {"method": "probe", "sizes": "(1, 2)"}},
     "policies": {
-        "space": {"policy": "PolicyDPO()", "methods": "(qlora,)"},
+        "space": {"policy": "PolicyDPO()", "methods": "(lora,)"},
         "axis": {"task": "'micro_preferences'", "test_levels": "(hard,)"},
         "training": {"threshold": "0.6"},
     },
@@ -701,13 +704,13 @@ whole = st.integers(max_value=0) | st.floats(allow_infinity=False).filter(lambda
 
 WRONG: Mapping[str, st.SearchStrategy[Any]] = {
     "space.seeds": whole,
-    "qlora.epochs": whole,
+    "lora.epochs": whole,
     "ssrm.rounds": whole,
     "space.study_seed": st.integers(max_value=-1),
     "space.level": st.floats(max_value=0.5) | st.floats(1),
     "labels.rate": st.floats(max_value=-1e-9) | st.floats(1, exclude_min=True),
     "training.threshold": st.floats(max_value=-1e-9) | st.floats(1, exclude_min=True),
-    "qlora.learning_rate": st.floats(max_value=0),
+    "lora.learning_rate": st.floats(max_value=0),
     "easy.low": st.floats(2, exclude_min=True),
     "space.name": st.text(max_size=8).map(lambda text: f"{text}/"),
     "space.split": st.text().filter(lambda text: text not in ("frozen", "paper")),

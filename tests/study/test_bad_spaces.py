@@ -37,22 +37,22 @@ FAULTS = {
     "return space(level=True)": "Space.level: must be a number (got True)",
     "return space(footprint=Footprint(offload=1))": "Footprint.offload: must be True or False",
     "return space(split='frosen')": "Space.split: must be 'frozen' or 'paper' (got 'frosen')",
-    "return space(methods=('qlora',))": "Space.methods[0]: must be InContext(...) or LinearProbe"
-    "(...) or QLoRA(...) or FullFineTuning(...) (got 'qlora')\n",
-    "return space(methods=(QLoRA,))": "Space.methods[0]: must be InContext(...) or LinearProbe"
-    "(...) or QLoRA(...) or FullFineTuning(...) (got the class QLoRA)\n",
+    "return space(methods=('lora',))": "Space.methods[0]: must be InContext(...) or LinearProbe"
+    "(...) or LoRA(...) or FullFineTuning(...) (got 'lora')\n",
+    "return space(methods=(LoRA,))": "Space.methods[0]: must be InContext(...) or LinearProbe"
+    "(...) or LoRA(...) or FullFineTuning(...) (got the class LoRA)\n",
     "return space(methods=({'method': 'qlra'},))": "Space.methods[0]: method must be 'in-context' "
-    "or 'linear probe' or 'qlora' or 'full fine-tuning' (got {'method': 'qlra'})\n",
-    "return space(methods=QLoRA())": "Space.methods: a tuple is wanted: one element needs a comma",
-    "return space(methods={QLoRA()})": "Space.methods: a tuple is wanted: a set has no order",
+    "or 'linear probe' or 'lora' or 'full fine-tuning' (got {'method': 'qlra'})\n",
+    "return space(methods=LoRA())": "Space.methods: a tuple is wanted: one element needs a comma",
+    "return space(methods={LoRA()})": "Space.methods: a tuple is wanted: a set has no order",
     "return space(methods=())": "Space.methods: must have at least 1 element (got ())\n",
     "return space(models=('micro-s',))": "Space.models[0]: must be BaseModelRef(...) (got 'micro-s"
     "')\n",
     "return space(methods=(LinearProbe(layers=('mid',)),))": "LinearProbe.layers[0]: must be "
     "'middle' or 'last', or must be a number (got 'mid')\n",
     "return space(sedes=3)": "Space.sedes: there is no such field; did you mean 'seeds'?\n",
-    "return QLoRA(rank=0, alpah=1, dropout=2, epochs=True)": "QLoRA.alpah: there is no such field; "
-    "did you mean 'alpha'?; QLoRA.epochs: must be a number (got True); QLoRA.rank: must be greater "
+    "return LoRA(rank=0, alpah=1, dropout=2, epochs=True)": "LoRA.alpah: there is no such field; "
+    "did you mean 'alpha'?; LoRA.epochs: must be a number (got True); LoRA.rank: must be greater "
     "than 0 (got 0); and 1 more\n",
     "return space(tasks=({'task': 'micro', 'measure': 'steps', 'test_levels': ()},))": "Space."
     "tasks[0].train_levels: is missing; Space.tasks[0].test_levels: must have at least 1 element",
@@ -64,7 +64,7 @@ FAULTS = {
     "return SelfTraining(threshold=True)": "SelfTraining.threshold: must be a number (got True)\n",
     "return Level('easy', 1, 2)": "fields are given by name, as in Level(name='easy', low=1",
     "return micro().model_copy(update={'sedes': 3})": "Space.sedes: there is no such field; did",
-    "r = QLoRA().model_copy(update={'rank': True}); return space(methods=(r,))": "Space.methods[0]"
+    "r = LoRA().model_copy(update={'rank': True}); return space(methods=(r,))": "Space.methods[0]"
     ".rank: must be a number (got True)\n",
     "m = micro(); m.seeds = 3; return m": "Space.seeds: cannot be changed: make another with",
     "return None": "must return a Space, it returned None\n",
@@ -128,7 +128,7 @@ def test_a_space_may_not_have_a_name_of_the_run_folders_own(
     space, out = f"{tmp_path / 'own.py'}:mine", ["--out", str(tmp_path / "runs")]
     assert plan.main([space, *out]) == BAD_INPUT
     assert measure.main([space, *out]) == BAD_INPUT
-    assert tune.main([space, "--method", "qlora", *out]) == BAD_INPUT
+    assert tune.main([space, "--method", "lora", *out]) == BAD_INPUT
     assert capsys.readouterr().err.count("the run folder keeps that name") == 3
     assert not (tmp_path / "runs").exists()
 

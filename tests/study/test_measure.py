@@ -22,7 +22,7 @@ from search_spaces.base_models import BaseModelRef, Footprint
 from search_spaces.frozen import digest
 from search_spaces.hardness import ModelHardness
 from search_spaces.levels import Level
-from search_spaces.recipes import LinearProbe, QLoRA, Reasoning
+from search_spaces.recipes import LinearProbe, LoRA, Reasoning
 from search_spaces.space import Space, TaskAxis
 from search_spaces.studies.published.mdl import mdl
 from study.cli import load_pricing
@@ -405,7 +405,7 @@ def test_measures_that_are_not_there_or_of_another_kind_are_refused(
         ({"method": LinearProbe()}, "every other method has at least one"),
         ({"method": LinearProbe(), "sizes": (5, 5)}, "sizes must rise"),
         (
-            {"method": QLoRA(loss="text", reasoning=Reasoning()), "sizes": (5,)},
+            {"method": LoRA(loss="text", reasoning=Reasoning()), "sizes": (5,)},
             "a generated answer has no probability",
         ),
         ({"models": (BaseModelRef(name="a"), BaseModelRef(name="a"))}, "given twice"),

@@ -159,7 +159,7 @@ def test_a_sweep_makes_a_cell_again_whose_file_is_a_folder(
 ) -> None:
     study, out = SmallStudy(folder=tmp_path / "study"), tmp_path / "runs"
     text = (tmp_path / "study" / "space.py").read_text()
-    for method in ("LinearProbe(n_train=6), ", "QLoRA(n_train=6, epochs=1)"):
+    for method in ("LinearProbe(n_train=6), ", "LoRA(n_train=6, epochs=1)"):
         text = text.replace(method, "")
     (tmp_path / "study" / "space.py").write_text(text)
     arguments = [*study.arguments, "--out", str(out), "--address", "in-process"]

@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from search_spaces.recipes import InContext, QLoRA
+from search_spaces.recipes import InContext, LoRA
 from search_spaces.space import Contrast
 from study import report
 from study.analysis.accuracy_curves import difficulty_panels, factor_panels
@@ -72,12 +72,12 @@ class TestViews:
 
     def test_what_is_on_no_axis_is_faceted(self, surface: Surface) -> None:
         labels = [panel.label for panel in make_view(surface.rows).panels]
-        assert labels == ["in-context", "qlora"]
-        fixed = make_view(surface.rows, x="train_level", y="test_level", fixed={"method": "qlora"})
+        assert labels == ["in-context", "lora"]
+        fixed = make_view(surface.rows, x="train_level", y="test_level", fixed={"method": "lora"})
         assert [panel.label for panel in fixed.panels] == ["small", "large"]
 
     def test_a_factor_can_be_an_axis(self, tmp_path: Path) -> None:
-        methods = tuple(QLoRA(n_train=n, rank=rank) for n in (4, 8) for rank in (2, 4))
+        methods = tuple(LoRA(n_train=n, rank=rank) for n in (4, 8) for rank in (2, 4))
         wide = fake_study(tmp_path, methods=methods, seeds=2)
         rows = compute_surface(wide.storage, wide.plan).rows
         view = make_view(rows, x="n_train", y="rank", fixed={"model_size": "small"})
@@ -95,8 +95,8 @@ class TestViews:
             ({"x": "threshold"}, "no point of this study has one"),
             ({"x": "method", "y": "method"}, "two different axes"),
             ({"value": "speed"}, "value 'speed'"),
-            ({"fixed": {"method": "probe"}}, "this study has in-context, qlora"),
-            ({"x": "k", "fixed": {"method": "qlora"}}, "no point"),
+            ({"fixed": {"method": "probe"}}, "this study has in-context, lora"),
+            ({"x": "k", "fixed": {"method": "lora"}}, "no point"),
         ],
     )
     def test_a_view_that_cannot_be_is_said(
@@ -165,9 +165,7 @@ class TestFigures:
         assert min(contrast(ink_on(grey), grey) for grey in greys) >= 4.5
 
     def test_accuracy_curves_are_the_accuracies(self, study: FakeStudy, surface: Surface) -> None:
-        (panel,) = [
-            p for p in difficulty_panels(surface) if (p.row, p.column) == ("qlora", "small")
-        ]
+        (panel,) = [p for p in difficulty_panels(surface) if (p.row, p.column) == ("lora", "small")]
         assert [curve.name for curve in panel.curves] == ["zero-shot", "easy", "hard", "all"]
         easy = panel.curves[1].points
         assert [point.label for point in easy] == ["1", "2", "3", "4"]
@@ -175,7 +173,7 @@ class TestFigures:
             r
             for r in surface.rows
             if (r.point.model, r.point.recipe.method, r.point.condition, r.point.test_level.name)
-            == ("small", "qlora", "easy", "steps 4")
+            == ("small", "lora", "easy", "steps 4")
         )
         assert easy[3].mean == pytest.approx(row.easy)
         assert easy[3].low is not None
@@ -237,7 +235,7 @@ class TestTests:
             r
             for r in rows
             if (r.method, r.axis, r.quantity)
-            == ("qlora", "log10 of model size", "gain over zero-shot")
+            == ("lora", "log10 of model size", "gain over zero-shot")
         )
         assert gain.result.slope is not None
         assert gain.result.slope.low is not None
@@ -279,8 +277,8 @@ class TestTable:
         assert "38 of 38 cells finished" in lines[-1]
 
     def test_recipes_of_one_method_are_told_apart(self) -> None:
-        labels = recipe_labels([QLoRA(rank=4), QLoRA(rank=8), InContext()])
-        assert sorted(labels.values()) == ["in-context", "qlora rank=4", "qlora rank=8"]
+        labels = recipe_labels([LoRA(rank=4), LoRA(rank=8), InContext()])
+        assert sorted(labels.values()) == ["in-context", "lora rank=4", "lora rank=8"]
 
     def test_statuses_cover_every_verdict(self, surface: Surface) -> None:
         assert {status(row) for row in surface.rows} <= set(Status)

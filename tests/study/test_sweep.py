@@ -76,7 +76,7 @@ def test_surface_has_a_row_for_every_point(finished: tuple[SmallStudy, Path]) ->
     rows = pq.read_table(out / "small" / "surface.parquet").to_pylist()
     assert {(row["method"], row["condition"], row["test_level"]) for row in rows} == {
         (method, condition, level)
-        for method in ("in-context", "linear probe", "qlora")
+        for method in ("in-context", "linear probe", "lora")
         for condition in ("easy", "all")
         for level in ("hard", "steps 4")
     }
@@ -134,13 +134,13 @@ def test_poisoned_cell_fails_alone(tmp_path: Path, capsys: pytest.CaptureFixture
     out = tmp_path / "runs"
     assert main([*study.arguments, "--out", str(out), *TWIN]) == CELLS_FAILED
     said = capsys.readouterr()
-    assert said.err.count("FAILED") == 6 and "qlora" in said.err
+    assert said.err.count("FAILED") == 6 and "lora" in said.err
     assert len(scores_of(out)) == study.num_cells - 6
     failed = list((out / "cells").glob("*/failure.json"))
     assert len(failed) == 6
     assert "Traceback" in json.loads(failed[0].read_text())["details"]
     rows = pq.read_table(out / "small" / "surface.parquet").to_pylist()
-    missing = [row for row in rows if row["method"] == "qlora"]
+    missing = [row for row in rows if row["method"] == "lora"]
     assert missing and all(row["sgr"] is None and row["reason"] for row in missing)
 
 
@@ -375,7 +375,7 @@ def test_zero_shot_and_all_probes_take_one_pass_over_the_items(
 def test_a_cell_whose_machines_are_taken_away_is_not_given_up(tmp_path: Path, kind: str) -> None:
     study, out = SmallStudy(folder=tmp_path / "study"), tmp_path / "runs"
     plan, inputs = make_plan(find_space(study.arguments[0]), study.folder / "data")
-    cell = next(cell for cell in plan.cells if cell.cell.recipe.method == "qlora")
+    cell = next(cell for cell in plan.cells if cell.cell.recipe.method == "lora")
     storage = open_storage(str(out))
     word = {"group": "gone", "attempt": MAX_ATTEMPTS, "update": 5, "was_leaving": False}
     if kind == "announced":

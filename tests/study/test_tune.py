@@ -218,7 +218,7 @@ def test_the_price_of_a_search_is_an_upper_bound_by_hand(study: TuningStudy) -> 
     assert trial_flop(search) == pytest.approx(8 * (4 * 24 + 24) * forward)
     probe = the_search(study, "linear probe")
     assert trial_flop(probe) == pytest.approx(48 * forward)
-    assert largest_recipe(the_search(study, "qlora")).rank == 64  # type: ignore[union-attr]
+    assert largest_recipe(the_search(study, "lora")).rank == 64  # type: ignore[union-attr]
 
 
 def test_a_search_over_its_budget_starts_nothing(
@@ -292,9 +292,9 @@ def test_bad_input_is_refused_before_anything_starts(
     study: TuningStudy, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     paper = TuningStudy(folder=tmp_path / "paper", split="paper")
-    assert main(paper.arguments("runs", "qlora", 2, *HERE)) == BAD_INPUT
+    assert main(paper.arguments("runs", "lora", 2, *HERE)) == BAD_INPUT
     assert "split 'paper'" in capsys.readouterr().err
-    few = study.arguments("bad", "qlora", 2, "--validation", "5")
+    few = study.arguments("bad", "lora", 2, "--validation", "5")
     assert main(few) == BAD_INPUT
     assert "at least 20 others" in capsys.readouterr().err
     assert main(["micro", "--method", "full-fine-tuning", "--out", str(tmp_path)]) == BAD_INPUT

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from search_spaces.base_models import BaseModelRef
-from search_spaces.recipes import QLoRA
+from search_spaces.recipes import LoRA
 from search_spaces.space import Space, TaskAxis
 from search_spaces.supervision import Condition, SelfTraining
 from tests.support.fakes import EASY, HARD, fake_space
@@ -22,7 +22,7 @@ def ssrm_space(*conditions: Condition, **changes: object) -> Space:
     values: dict[str, object] = {
         "tasks": (axis,),
         "models": (BaseModelRef(name="small"),),
-        "methods": (QLoRA(n_train=8),),
+        "methods": (LoRA(n_train=8),),
         "contrasts": (),
     }
     return fake_space(**{**values, **changes})

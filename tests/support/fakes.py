@@ -16,7 +16,7 @@ import pyarrow as pa
 from search_spaces.base_models import BaseModelRef
 from search_spaces.cell import STEP_VERSIONS, Cell, cell_id
 from search_spaces.levels import Level
-from search_spaces.recipes import InContext, QLoRA, Recipe, ZeroShot, num_labels
+from search_spaces.recipes import InContext, LoRA, Recipe, ZeroShot, num_labels
 from search_spaces.space import Contrast, Space, TaskAxis
 from search_spaces.supervision import Condition, Labels
 from study.artifacts.items import write_items
@@ -51,7 +51,7 @@ def fake_space(**changes: object) -> Space:
                 task="toy", measure="steps", train_levels=(EASY, HARD), test_levels=(HARD, ONLY_4)
             ),
         ),
-        "methods": (InContext(k=4), QLoRA(n_train=8)),
+        "methods": (InContext(k=4), LoRA(n_train=8)),
         "seeds": 3,
         "contrasts": (Contrast(null="E=H", condition="easy", test_level="hard"),),
     }
@@ -142,7 +142,7 @@ class FakeStudy:
             seconds={"load": 0.5, "run": 1.5, "total": 2.0},
             execution={"class": "A", "host": "toy CPU", "device": "cpu", "threads": 1},
             curve=[{"step": s, "loss": 2.0 / (s + 1)} for s in range(5)]
-            if planned.cell.recipe.method == "qlora"
+            if planned.cell.recipe.method == "lora"
             else (),
             selection=selection,
             files=files,
@@ -154,7 +154,7 @@ class FakeStudy:
         write_failure(self.storage, planned.id, reason=reason, details="")
 
     def cells(
-        self, condition: str, model: str = "small", method: str = "qlora"
+        self, condition: str, model: str = "small", method: str = "lora"
     ) -> list[PlannedCell]:
         """Returns the planned cells of one arm."""
         return [

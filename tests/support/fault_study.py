@@ -18,7 +18,7 @@ class FaultStudy(SmallStudy):
     def __post_init__(self) -> None:
         super().__post_init__()
         file = self.folder / "space.py"
-        trained = f"QLoRA(n_train=6, epochs={self.epochs})"
+        trained = f"LoRA(n_train=6, epochs={self.epochs})"
         text = file.read_text()
         assert trained in text
         file.write_text(

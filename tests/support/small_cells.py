@@ -9,7 +9,7 @@ import torch
 
 from search_spaces.base_models import BaseModelRef
 from search_spaces.cell import Cell
-from search_spaces.recipes import FullFineTuning, InContext, LinearProbe, QLoRA, ZeroShot
+from search_spaces.recipes import FullFineTuning, InContext, LinearProbe, LoRA, ZeroShot
 from tests.support.tiny_models import make_items, save_folder
 from trainables.cells.run import CellInputs, run_cell
 from trainables.data.items import Item
@@ -23,12 +23,12 @@ from trainables.models.resolve import resolve_model
 ITEMS = make_items(60, seed=4)
 TEST, POOL = ITEMS[:20], ITEMS[20:]
 PROMPT = get_prompt("micro", "open")
-FAST = QLoRA(n_train=12, rank=2, learning_rate=1e-2, epochs=2, batch_size=5)
+FAST = LoRA(n_train=12, rank=2, learning_rate=1e-2, epochs=2, batch_size=5)
 RECIPES = {
     "zero-shot": ZeroShot(),
     "in-context": InContext(k=3),
     "linear probe": LinearProbe(n_train=20),
-    "qlora": FAST,
+    "lora": FAST,
     "dropout": FAST.model_copy(update={"dropout": 0.3}),
     "full fine-tuning": FullFineTuning(n_train=12, learning_rate=1e-3, epochs=2, batch_size=5),
 }
@@ -36,7 +36,7 @@ NUM_LABELS = {
     "zero-shot": 0,
     "in-context": 3,
     "linear probe": 20,
-    "qlora": 12,
+    "lora": 12,
     "dropout": 12,
     "full fine-tuning": 12,
 }
@@ -50,7 +50,7 @@ def load(folder: Path, name: str = "llama", quantization: str = "none") -> Base:
 
 
 def inputs_of(
-    recipe: ZeroShot | InContext | LinearProbe | QLoRA | FullFineTuning,
+    recipe: ZeroShot | InContext | LinearProbe | LoRA | FullFineTuning,
     labelled: tuple[Item, ...] = (),
     test: tuple[Item, ...] = TEST,
     states: StateCache | None = None,

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 SPACE = """
-from search_spaces.recipes import InContext, LinearProbe, QLoRA
+from search_spaces.recipes import InContext, LinearProbe, LoRA
 from search_spaces.space import BaseModelRef, Footprint, Level, Space, TaskAxis
 
 EASY, HARD = Level(name="easy", low=1, high=2), Level(name="hard", low=3, high=4)
@@ -27,7 +27,7 @@ def small() -> Space:
                 test_levels=(HARD, Level(name="steps 4", low=4, high=4)),
             ),
         ),
-        methods=(InContext(k=2), LinearProbe(n_train=6), QLoRA(n_train=6, epochs={epochs})),
+        methods=(InContext(k=2), LinearProbe(n_train=6), LoRA(n_train=6, epochs={epochs})),
         seeds=2,
         footprint=Footprint(workers={workers}),
     )

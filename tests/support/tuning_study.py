@@ -10,7 +10,7 @@ from pathlib import Path
 from tests.support.tiny_models import save_folder
 
 SPACE = """
-from search_spaces.recipes import FullFineTuning, InContext, LinearProbe, QLoRA
+from search_spaces.recipes import FullFineTuning, InContext, LinearProbe, LoRA
 from search_spaces.space import BaseModelRef, Level, Space, TaskAxis
 
 LEVELS = (Level(name="easy", low=1, high=2), Level(name="hard", low=3, high=4))
@@ -27,7 +27,7 @@ def small() -> Space:
         methods=(
             InContext(k=2),
             LinearProbe(n_train=24),
-            QLoRA(n_train=24, learning_rate=1e-3, epochs=2),
+            LoRA(n_train=24, learning_rate=1e-3, epochs=2),
             FullFineTuning(n_train=24, learning_rate=1e-3, epochs=2),
         ),
         seeds=2,

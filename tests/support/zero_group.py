@@ -22,7 +22,15 @@ from safetensors.torch import save_file
 
 from search_spaces.base_models import EngineName
 from search_spaces.cell import STEP_VERSIONS, Cell
-from search_spaces.recipes import FullFineTuning, InContext, LinearProbe, QLoRA, Reasoning, ZeroShot
+from search_spaces.recipes import (
+    FullFineTuning,
+    InContext,
+    LinearProbe,
+    LoRA,
+    QLoRA,
+    Reasoning,
+    ZeroShot,
+)
 from search_spaces.supervision import SelfTraining
 from tests.support.tiny_models import make_items
 from trainables.cells.run import CellInputs, run_cell
@@ -49,7 +57,7 @@ HALVES = ("zero-shot", "in-context", "probe", "lora")
 SMALL_BATCHES = 0.1
 """Of the usual tokens, so that an update has several micro-batches on every worker."""
 
-LORA = QLoRA(n_train=12, rank=2, learning_rate=1e-2, epochs=2, batch_size=5, max_grad_norm=0.5)
+LORA = LoRA(n_train=12, rank=2, learning_rate=1e-2, epochs=2, batch_size=5, max_grad_norm=0.5)
 FULL = FullFineTuning(n_train=12, learning_rate=1e-3, epochs=2, batch_size=5, weight_decay=0.1)
 SELF_TRAINING = {
     "self_training": SelfTraining(threshold=0.4, rule="quantile", confidence="chance-normalised"),
@@ -60,7 +68,7 @@ SELF_TRAINING = {
 }
 RECIPES: dict[str, Any] = {
     "lora": LORA,
-    "nf4": LORA.model_copy(update={"quantization": "nf4"}),
+    "nf4": QLoRA(n_train=12, rank=2, learning_rate=1e-2, epochs=2, batch_size=5, max_grad_norm=0.5),
     "reward": LORA.model_copy(update={"head": "scalar"}),
     "full": FULL,
     "zero-shot": ZeroShot(),

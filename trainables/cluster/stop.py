@@ -77,7 +77,9 @@ def _tell_workers(token: str) -> None:
     from ray.exceptions import RaySystemError, RpcError
     from ray.experimental.internal_kv import _internal_kv_put
 
-    with suppress(RaySystemError, RpcError):  # no head, no cells: `stop_signals.GRACE_S` ends the wait
+    with suppress(
+        RaySystemError, RpcError
+    ):  # no head, no cells: `stop_signals.GRACE_S` ends the wait
         _internal_kv_put(token, b"stop", namespace=NAMESPACE)
 
 

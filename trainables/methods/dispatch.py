@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
 
-from search_spaces.recipes import FullFineTuning, InContext, LinearProbe, QLoRA
+from search_spaces.recipes import AdapterTraining, FullFineTuning, InContext, LinearProbe
 from trainables.methods.base.consensus import broadcast_answers
 from trainables.methods.base.interface import CellContext, Example, FittedMethod, TrainedState
 from trainables.methods.full_fine_tuning import fitted_weights, restored_weights
 from trainables.methods.in_context import fitted_prompt, restored_prompt
 from trainables.methods.linear_probe import fitted_probe, restored_probe
-from trainables.methods.qlora import fitted_adapter, restored_adapter
+from trainables.methods.lora import fitted_adapter, restored_adapter
 from trainables.methods.zero_shot import untrained
 from trainables.models.loading import Base
 
@@ -57,7 +57,7 @@ def _fit(
         return fitted_prompt(context, base, examples)
     if isinstance(recipe, LinearProbe):
         return fitted_probe(context, recipe, base, examples)
-    if isinstance(recipe, QLoRA):
+    if isinstance(recipe, AdapterTraining):
         return fitted_adapter(context, recipe, base, examples, start=start)
     if isinstance(recipe, FullFineTuning):
         return fitted_weights(context, recipe, base, examples, start=start)
@@ -79,7 +79,7 @@ def _restore(
         return restored_prompt(context, base, state)
     if isinstance(recipe, LinearProbe):
         return restored_probe(context, recipe, base, state)
-    if isinstance(recipe, QLoRA):
+    if isinstance(recipe, AdapterTraining):
         return restored_adapter(context, recipe, base, state)
     if isinstance(recipe, FullFineTuning):
         return restored_weights(context, recipe, base, state)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from search_spaces.base_models import BaseModelRef
 from search_spaces.levels import Level
-from search_spaces.recipes import InContext, LinearProbe, QLoRA
+from search_spaces.recipes import InContext, LinearProbe, LoRA
 from search_spaces.space import Contrast, Space, TaskAxis
 
 EASY = Level(name="easy", low=1, high=2)
@@ -29,7 +29,7 @@ def micro() -> Space:
                 test_levels=(EASY, MEDIUM, HARD, *SINGLE_STEPS),
             ),
         ),
-        methods=(InContext(k=8), LinearProbe(), QLoRA(learning_rate=1e-3, batch_size=16)),
+        methods=(InContext(k=8), LinearProbe(), LoRA(learning_rate=1e-3, batch_size=16)),
         seeds=4,
         contrasts=(
             Contrast(null="Z=E", condition="easy", test_level="hard"),

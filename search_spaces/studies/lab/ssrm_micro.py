@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from search_spaces.base_models import BaseModelRef
 from search_spaces.levels import Level
-from search_spaces.recipes import QLoRA
+from search_spaces.recipes import LoRA
 from search_spaces.space import Contrast, Space, TaskAxis
 from search_spaces.studies.lab.micro import EASY, HARD, MEDIUM
 from search_spaces.supervision import Condition, SelfTraining
@@ -29,7 +29,7 @@ def ssrm_micro() -> Space:
                 conditions=with_controls(THRESHOLDS, 0.8),
             ),
         ),
-        methods=(QLoRA(learning_rate=1e-3, batch_size=16),),
+        methods=(LoRA(learning_rate=1e-3, batch_size=16),),
         seeds=5,
         contrasts=(Contrast(null="START=SSRM", condition="easy_ssrm", test_level="hard"),),
     )

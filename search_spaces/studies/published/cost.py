@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from search_spaces.base_models import BaseModelRef
 from search_spaces.levels import Level
-from search_spaces.recipes import QLoRA
+from search_spaces.recipes import LoRA
 from search_spaces.space import Space, TaskAxis
 from search_spaces.studies.lab.micro import EASY, HARD
 from search_spaces.studies.published.hase2024 import (
@@ -96,6 +96,6 @@ def cost_micro() -> Space:
                 conditions=bought(),
             ),
         ),
-        methods=(QLoRA(learning_rate=1e-3, batch_size=16),),
+        methods=(LoRA(learning_rate=1e-3, batch_size=16),),
         seeds=4,
     )

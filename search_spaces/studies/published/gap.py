@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from search_spaces.levels import Level
-from search_spaces.recipes import PAPER_QLORA
+from search_spaces.recipes import PAPER_LORA
 from search_spaces.space import Space, TaskAxis
 from search_spaces.studies.published.hase2024 import IN_CONTEXT, MODELS, PROBE
 
@@ -43,6 +43,6 @@ def gap() -> Space:
                 prompt="paper",
             ),
         ),
-        methods=(IN_CONTEXT, PROBE, PAPER_QLORA),
+        methods=(IN_CONTEXT, PROBE, PAPER_LORA),
         seeds=5,
     )

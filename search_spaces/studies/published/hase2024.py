@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from search_spaces.base_models import BaseModelRef, Footprint
 from search_spaces.levels import Level
-from search_spaces.recipes import PAPER_QLORA, InContext, LinearProbe, QLoRA, Reasoning
+from search_spaces.recipes import PAPER_LORA, InContext, LinearProbe, LoRA, Reasoning
 from search_spaces.space import Contrast, Space, TaskAxis
 from search_spaces.supervision import Condition, Labels
 
@@ -45,15 +45,15 @@ PROBE = LinearProbe(solver="paper", quantization="int8")
 """160 labels, middle and last layer, SGD on a norm penalty (appendix D)."""
 
 
-def reasoned(max_new_tokens: int, *ks: int) -> tuple[InContext | QLoRA, ...]:
-    """Returns the paper's recipes with a chain of thought: in-context for each k, and QLoRA.
+def reasoned(max_new_tokens: int, *ks: int) -> tuple[InContext | LoRA, ...]:
+    """Returns the paper's recipes with a chain of thought: in-context for each k, and LoRA.
 
-    QLoRA learns reasoning and answer as text for 38 epochs: the released code asks for at least
+    LoRA learns reasoning and answer as text for 38 epochs: the released code asks for at least
     150 updates, which the paper does not say.
     """
     reasoning = Reasoning(max_new_tokens=max_new_tokens)
     shown = tuple(InContext(k=k, quantization="int8", reasoning=reasoning) for k in ks)
-    tuned = PAPER_QLORA.model_copy(update={"reasoning": reasoning, "loss": "text", "epochs": 38})
+    tuned = PAPER_LORA.model_copy(update={"reasoning": reasoning, "loss": "text", "epochs": 38})
     return (*shown, tuned)
 
 
@@ -86,7 +86,7 @@ SOLUTION_LINES = levels(easy=(2, 3), medium=(4, 5), hard=(6, 11))
 STRATEGYQA_METHODS = (
     InContext(k=4, quantization="int8"),
     PROBE,
-    PAPER_QLORA,
+    PAPER_LORA,
     *reasoned(100, 8, 4),
 )
 """Without a chain of thought k = 4 (Table 4); with one k = 8, and 4 (Figure 16). Generations end
@@ -175,7 +175,7 @@ def hase2024() -> Space:
             axis("strategyqa", "question_words", QUANTILES),
             axis("gsm8k", "steps", SOLUTION_LINES, MIXED),
         ),
-        methods=(IN_CONTEXT, PROBE, PAPER_QLORA),
+        methods=(IN_CONTEXT, PROBE, PAPER_LORA),
         seeds=5,
         split="paper",
         contrasts=TABLE_2,

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from search_spaces.base_models import BaseModelRef
 from search_spaces.hardness import ModelHardness
-from search_spaces.recipes import PAPER_QLORA, QLoRA, ZeroShot
+from search_spaces.recipes import PAPER_LORA, LoRA, ZeroShot
 from search_spaces.space import Space, TaskAxis
 from search_spaces.studies.published.hase2024 import IN_CONTEXT, MODELS, PROBE, QUANTILES, axis
 
@@ -36,7 +36,7 @@ SIZES = (5, 20, 80, 340, 900)
 
 def mdl() -> Space:
     """Adapters trained on what the lab's bases find easy, tested on what they find harder."""
-    adapter = QLoRA(learning_rate=1e-3, batch_size=16)
+    adapter = LoRA(learning_rate=1e-3, batch_size=16)
     return Space(
         name="mdl",
         models=tuple(BaseModelRef(name=f"micro-{size}") for size in "sm"),
@@ -71,11 +71,11 @@ def hase2024_mdl() -> Space:
         tasks=(
             axis("arc", judged, QUANTILES),
             axis("arc", "mdl-probe:label_probability", QUANTILES),
-            axis("arc", "mdl-qlora:label_probability", QUANTILES),
+            axis("arc", "mdl-lora:label_probability", QUANTILES),
             axis("mmlu_stem5", judged, QUANTILES),
             axis("strategyqa", judged, QUANTILES),
         ),
-        methods=(IN_CONTEXT, PROBE, PAPER_QLORA),
+        methods=(IN_CONTEXT, PROBE, PAPER_LORA),
         seeds=5,
         split="paper",
         hardness=(
@@ -91,9 +91,9 @@ def hase2024_mdl() -> Space:
                 sizes=SIZES,
             ),
             ModelHardness(
-                name="mdl-qlora",
+                name="mdl-lora",
                 models=JUDGES,
-                method=PAPER_QLORA.model_copy(update={"prompt": "paper"}),
+                method=PAPER_LORA.model_copy(update={"prompt": "paper"}),
                 sizes=SIZES,
             ),
         ),

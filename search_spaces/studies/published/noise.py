@@ -7,7 +7,7 @@ of the hard ones (arXiv:2401.06751, section 5.3, Figure 7).
 from __future__ import annotations
 
 from search_spaces.base_models import BaseModelRef
-from search_spaces.recipes import QLoRA
+from search_spaces.recipes import LoRA
 from search_spaces.space import Space, TaskAxis
 from search_spaces.studies.lab.micro import EASY, HARD
 from search_spaces.studies.published.hase2024 import EDUCATION, LLAMA_70B, PROBE
@@ -90,6 +90,6 @@ def noise_micro() -> Space:
                 conditions=(*wrong(), RANDOM),
             ),
         ),
-        methods=(QLoRA(learning_rate=1e-3, batch_size=16),),
+        methods=(LoRA(learning_rate=1e-3, batch_size=16),),
         seeds=4,
     )

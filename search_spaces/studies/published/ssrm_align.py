@@ -5,7 +5,7 @@ from __future__ import annotations
 from fractions import Fraction
 
 from search_spaces.base_models import BaseModelRef
-from search_spaces.recipes import PolicyDPO
+from search_spaces.recipes import LoRA, PolicyDPO
 from search_spaces.space import Space
 from search_spaces.studies.published.ssrm_rm import LAB_TRAINING, generative, lab_axis
 
@@ -19,7 +19,7 @@ def ssrm_align() -> Space:
         name="ssrm_align",
         models=(BaseModelRef(name="micro-s"),),
         tasks=(lab_axis(fractions=(Fraction(1, 4),)),),
-        methods=(generative(**LAB_TRAINING),),
+        methods=(generative(LoRA, **LAB_TRAINING),),
         policy=PolicyDPO(),
         seeds=3,
     )

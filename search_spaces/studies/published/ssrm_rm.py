@@ -11,7 +11,7 @@ from fractions import Fraction
 
 from search_spaces.base_models import BaseModelRef
 from search_spaces.levels import Level
-from search_spaces.recipes import QLoRA
+from search_spaces.recipes import AdapterTraining, LoRA, QLoRA
 from search_spaces.space import Space, TaskAxis
 from search_spaces.supervision import Condition, SelfTraining
 
@@ -94,19 +94,22 @@ def lab_axis(*, fractions: tuple[Fraction, ...] = FRACTIONS, rounds: int = ROUND
     )
 
 
-def generative(**training: object) -> QLoRA:
+def generative(adapter: type[AdapterTraining], **training: object) -> AdapterTraining:
     """Returns a preference model that names the better answer, averaged over both orders."""
-    return QLoRA.model_validate({"orders": "all", **training})
+    return adapter.model_validate({"orders": "all", **training})
 
 
-def bradley_terry(prompt: str, **training: object) -> QLoRA:
+def bradley_terry(
+    adapter: type[AdapterTraining], prompt: str, **training: object
+) -> AdapterTraining:
     """Returns a reward model: a scalar of each answer alone, which no order can change.
 
     Args:
+        adapter: LoRA or QLoRA.
         prompt: Format of one answer to a question, without the other one.
         training: Fields of the recipe.
     """
-    return QLoRA.model_validate({"head": "scalar", "prompt": prompt, **training})
+    return adapter.model_validate({"head": "scalar", "prompt": prompt, **training})
 
 
 def ssrm_rm_micro() -> Space:
@@ -115,7 +118,7 @@ def ssrm_rm_micro() -> Space:
         name="ssrm_rm_micro",
         models=(BaseModelRef(name="micro-s"),),
         tasks=(lab_axis(),),
-        methods=(generative(**LAB_TRAINING), bradley_terry("text", **LAB_SCALAR)),
+        methods=(generative(LoRA, **LAB_TRAINING), bradley_terry(LoRA, "text", **LAB_SCALAR)),
         seeds=3,
     )
 
@@ -126,7 +129,7 @@ def ssrm_verdict_micro() -> Space:
         name="ssrm_verdict_micro",
         models=(BaseModelRef(name="micro-l"),),
         tasks=(lab_axis(fractions=(Fraction(1, 4),), rounds=1),),
-        methods=(generative(prompt="letter", **LAB_VERDICT),),
+        methods=(generative(LoRA, prompt="letter", **LAB_VERDICT),),
         seeds=3,
     )
 
@@ -137,7 +140,7 @@ def ssrm_rm() -> Space:
     Full supervision is VOLUME pairs. Hyper-parameters follow the released code where an adapter
     has them too (one epoch, cosine replaced by a linear decay); rank and rate are an adapter's.
     """
-    training = {"n_train": VOLUME, "quantization": "nf4", "epochs": 1, "batch_size": 128}
+    training = {"n_train": VOLUME, "epochs": 1, "batch_size": 128}
     return Space(
         name="ssrm_rm",
         models=tuple(
@@ -165,8 +168,8 @@ def ssrm_rm() -> Space:
             ),
         ),
         methods=(
-            generative(**training),
-            bradley_terry("chat:text", **training),
+            generative(QLoRA, **training),
+            bradley_terry(QLoRA, "chat:text", **training),
         ),
         seeds=3,
     )

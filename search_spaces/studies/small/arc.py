@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from search_spaces.base_models import BaseModelRef
 from search_spaces.levels import Level
-from search_spaces.recipes import InContext, LinearProbe, QLoRA
+from search_spaces.recipes import InContext, LinearProbe, LoRA
 from search_spaces.space import Space, TaskAxis
 
 GRADES = (
@@ -25,6 +25,6 @@ def arc() -> Space:
         name="arc",
         models=(BaseModelRef(name="micro-s"),),
         tasks=(TaskAxis(task="arc", measure="grade", train_levels=GRADES, test_levels=GRADES),),
-        methods=(InContext(k=8), LinearProbe(), QLoRA(epochs=1)),
+        methods=(InContext(k=8), LinearProbe(), LoRA(epochs=1)),
         seeds=2,
     )

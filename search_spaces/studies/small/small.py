@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from search_spaces.base_models import BaseModelRef
 from search_spaces.levels import Level
-from search_spaces.recipes import InContext, LinearProbe, QLoRA
+from search_spaces.recipes import InContext, LinearProbe, LoRA
 from search_spaces.space import Space, TaskAxis
 from search_spaces.studies.published.hase2024 import DIFFICULTY, GRADES
 
@@ -43,6 +43,6 @@ def small() -> Space:
                 task="arc", measure="difficulty", train_levels=DIFFICULTY, test_levels=DIFFICULTY
             ),
         ),
-        methods=(InContext(k=10), LinearProbe(), QLoRA()),
+        methods=(InContext(k=10), LinearProbe(), LoRA()),
         seeds=5,
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from search_spaces.base_models import BaseModelRef
-from search_spaces.recipes import QLoRA
+from search_spaces.recipes import LoRA
 from search_spaces.space import Contrast, Space, TaskAxis
 from search_spaces.studies.lab.ssrm_micro import easy_ssrm, with_controls
 from search_spaces.studies.small.arc import GRADES
@@ -43,7 +43,7 @@ def ssrm_arc() -> Space:
                 conditions=with_controls(THRESHOLDS, 0.73, confidence="chance-normalised"),
             ),
         ),
-        methods=(QLoRA(),),
+        methods=(LoRA(),),
         seeds=5,
         contrasts=(Contrast(null="START=SSRM", condition="easy_ssrm", test_level="hard"),),
     )
@@ -69,6 +69,6 @@ def ssrm_arc_micro() -> Space:
                 ),
             ),
         ),
-        methods=(QLoRA(epochs=1),),
+        methods=(LoRA(epochs=1),),
         seeds=2,
     )

@@ -106,7 +106,7 @@ _BY_HARDNESS: Mapping[str, tuple[Sequence[str], Sequence[float], Sequence[float]
     "MMLU": (("easy", "hard"), (58.3, 54.0), (54.1, 50.0)),
 }
 """Axis -> its values, and accuracies after training on all levels: in-context (Figure 4)
-and QLoRA (Figure 12)."""
+and LoRA (Figure 12)."""
 
 _HALF_WIDTHS: Mapping[tuple[str, str], float] = {
     ("ARC grade", "grade 3"): 3.8,

@@ -130,7 +130,7 @@ def _other_measures() -> Iterator[Published]:
     rows = {
         ("arc", "answer_chars"): (85.4, 89.9, 91.7),
         ("arc", "mdl-zero-shot:label_probability"): (71.9, 83.7, 86.4),
-        ("arc", "mdl-qlora:label_probability"): (65.9, 77.1, 79.2),
+        ("arc", "mdl-lora:label_probability"): (65.9, 77.1, 79.2),
         ("arc", "mdl-probe:label_probability"): (68.9, 78.1, 80.5),
         ("arc", "question_words"): (82.7, 87.3, 89.6),
         ("mmlu_stem5", "answer_chars"): (59.7, 64.5, 66.4),

@@ -14,7 +14,7 @@ ICL, PROBE, QLORA = "in-context", "linear probe", "qlora"
 N_TRAIN: Final = 160
 
 REASONED: Final = {"strategyqa", "gsm8k"}
-"""Tasks whose main results have a chain of thought (in-context and QLoRA)."""
+"""Tasks whose main results have a chain of thought (in-context and LoRA)."""
 
 LEVELS: Final = {
     ("arc", "grade"): {

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from search_spaces.levels import Level
-from search_spaces.recipes import Recipe, num_labels
+from search_spaces.recipes import AdapterTraining, Recipe, num_labels
 from search_spaces.supervision import Labels
 from study.analysis.names import recipe_labels
 from study.analysis.published.result import Bounds, Paper, Published
@@ -110,7 +110,7 @@ class ArmMatcher:
         return (
             arm.task == published.task
             and arm.model == _last_part(published.model)
-            and recipe.method == ("zero-shot" if is_zero_shot else published.method)
+            and is_of_method(recipe, "zero-shot" if is_zero_shot else published.method)
             and (recipe.reasoning is not None) == published.reasoning
             and (is_zero_shot or num_labels(recipe) == published.num_labels)
             and (is_zero_shot or published.measure in (None, arm.measure))
@@ -253,6 +253,13 @@ def _our_arm(planned: PlannedCell) -> StudyArm:
         labels=planned.cell.labels,
         levels=() if planned.draws is None else tuple(d.level for d in planned.draws.labelled),
     )
+
+
+def is_of_method(recipe: Recipe, method: str) -> bool:
+    """Says whether a paper means the recipe: by QLoRA an adapter on a base in 4 or in 8 bits."""
+    if method == "qlora":
+        return isinstance(recipe, AdapterTraining) and recipe.quantization != "none"
+    return recipe.method == method
 
 
 def _same_labels(labels: Labels, published: Published, condition: str) -> bool:

@@ -20,7 +20,8 @@ class Published:
     model: str
     """Last part of the model's name on the Hub."""
     method: str
-    """As recipes name it; `zero-shot` where nothing was trained."""
+    """As the paper names it, `qlora` for adapters on a quantized base, of 8 bits too; `zero-shot`
+    where nothing was trained."""
     reasoning: bool = False
     """The answer was generated after a chain of thought."""
     num_labels: int | None = None

@@ -7,7 +7,7 @@ import math
 import pytest
 
 from search_spaces.base_models import BaseModelRef
-from search_spaces.recipes import PAPER_QLORA, InContext, LinearProbe, QLoRA, num_labels
+from search_spaces.recipes import PAPER_LORA, InContext, LinearProbe, LoRA, num_labels
 from search_spaces.registry import named_spaces
 from search_spaces.space import Space
 from search_spaces.studies.published.cost import BUDGETS, cost, cost_micro
@@ -71,7 +71,7 @@ PAPERS_FINE_TUNING_WITH_REASONING = PAPERS_FINE_TUNING | {"loss": "text", "epoch
 def test_fine_tuning_is_the_papers_in_every_hyper_parameter(space: Space) -> None:
     recipes = [recipe for axis in space.tasks for recipe in space.recipes(axis)]
     recipes += [judge.method for judge in space.hardness]
-    tuned = [recipe for recipe in recipes if isinstance(recipe, QLoRA)]
+    tuned = [recipe for recipe in recipes if isinstance(recipe, LoRA)]
     assert tuned
     for recipe in tuned:
         found = recipe.model_dump(exclude={"method", "prompt", "reasoning"}, exclude_none=True)
@@ -80,16 +80,16 @@ def test_fine_tuning_is_the_papers_in_every_hyper_parameter(space: Space) -> Non
 
 
 def test_fine_tuning_is_twelve_updates_and_with_reasoning_150() -> None:
-    def updates(recipe: QLoRA) -> int:
+    def updates(recipe: LoRA) -> int:
         return math.ceil(recipe.n_train / recipe.batch_size) * recipe.epochs
 
-    assert updates(PAPER_QLORA) == 12
+    assert updates(PAPER_LORA) == 12
     space = hase2024()
     reasoned = [
         recipe
         for axis in space.tasks
         for recipe in space.recipes(axis)
-        if isinstance(recipe, QLoRA) and recipe.reasoning is not None
+        if isinstance(recipe, LoRA) and recipe.reasoning is not None
     ]
     assert {(updates(recipe), recipe.loss) for recipe in reasoned} == {(152, "text")}
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from search_spaces.base_models import BaseModelRef
-from search_spaces.recipes import QLoRA, num_labels
+from search_spaces.recipes import LoRA, num_labels
 from search_spaces.studies.published.ssrm_align import ssrm_align
 from search_spaces.studies.published.ssrm_rm import (
     LAB_VOLUME,
@@ -78,7 +78,7 @@ def test_a_scalar_head_is_held_against_the_base_asked_as_the_axis_asks() -> None
     generative, scalar = ssrm_rm_micro().methods
     assert zero_shot_recipe(scalar) == zero_shot_recipe(generative)
     assert zero_shot_recipe(scalar).prompt is None
-    own = QLoRA(prompt="letter")
+    own = LoRA(prompt="letter")
     assert zero_shot_recipe(own).prompt == "letter"
 
 

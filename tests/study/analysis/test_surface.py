@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 
-from search_spaces.recipes import QLoRA
+from search_spaces.recipes import LoRA
 from study.analysis.scores import UNSEEN, collect_scores
 from study.analysis.surface import Surface, compute_surface, write_surface
 from study.analysis.surface_rows import COLUMN_TYPES, SurfaceRow, recipe_text, surface_table
@@ -43,12 +43,12 @@ def accuracy(study: FakeStudy, cells: tuple[str, ...], prefix: str) -> np.ndarra
     return np.stack(columns, axis=1)
 
 
-QLORA_HARD = {"model": "small", "method": "qlora", "condition": "easy", "test_level": "steps 4"}
+LORA_HARD = {"model": "small", "method": "lora", "condition": "easy", "test_level": "steps 4"}
 
 
 def test_a_row_is_the_estimate_of_its_arms(tmp_path: Path) -> None:
     study = fake_study(tmp_path)
-    row = row_of(compute_surface(study.storage, study.plan), **QLORA_HARD)
+    row = row_of(compute_surface(study.storage, study.plan), **LORA_HARD)
     assert row.point.hard is not None
     expected = estimate_sgr(
         accuracy(study, row.point.zero_shot.cells, "toy-4")[:, 0],
@@ -86,7 +86,7 @@ def test_missing_cells_give_the_reason_and_no_estimate(tmp_path: Path) -> None:
         study.storage.delete(f"cells/{planned.id}")
     study.fail_cell(hard[2])
     surface = compute_surface(study.storage, study.plan)
-    row = row_of(surface, **QLORA_HARD)
+    row = row_of(surface, **LORA_HARD)
     assert row.reason == "3 of 3 hard cells missing: 2 not run, 1 failed: out of memory"
     assert row.verdict is None
     assert row.sgr.estimate is None
@@ -104,7 +104,7 @@ def test_a_corrupt_record_is_missing_with_its_reason(tmp_path: Path) -> None:
     study.storage.write_bytes(layout.scores(broken), b"not parquet")
     surface = compute_surface(study.storage, study.plan)
     assert surface.counts.not_valid == 1
-    reason = row_of(surface, **QLORA_HARD).reason
+    reason = row_of(surface, **LORA_HARD).reason
     assert reason is not None
     assert "1 of 3 easy cells missing: record not valid" in reason
 
@@ -112,7 +112,7 @@ def test_a_corrupt_record_is_missing_with_its_reason(tmp_path: Path) -> None:
 def test_records_of_other_plans_are_counted_and_change_nothing(tmp_path: Path) -> None:
     study = fake_study(tmp_path)
     before = surface_table(compute_surface(study.storage, study.plan).rows)
-    fake_study(tmp_path, name="other", methods=(QLoRA(n_train=4),))
+    fake_study(tmp_path, name="other", methods=(LoRA(n_train=4),))
     surface = compute_surface(study.storage, study.plan)
     assert surface.counts.ignored == 18  # 2 models x 3 conditions x 3 seeds; zero-shot is shared
     assert surface_table(surface.rows).equals(before)
@@ -161,7 +161,7 @@ def test_a_record_of_other_items_than_the_tests_is_not_valid(
     assert list(surface.reasons) == [planned.id]
     assert surface.reasons[planned.id].startswith("record not valid: its record must score each")
     assert reason in surface.reasons[planned.id]
-    row = row_of(surface, **QLORA_HARD)
+    row = row_of(surface, **LORA_HARD)
     assert row.reason is not None and "1 of 3 easy cells missing: record not valid" in row.reason
     assert row.easy is None and row.hard is not None
     assert (surface.counts.not_valid, surface.counts.finished) == (1, len(study.plan.cells) - 1)
@@ -179,9 +179,9 @@ def test_missing_scores_are_left_out_not_counted_wrong_and_their_share_is_said(
     matrices = collected.tasks["toy"]
     position = study.tasks["toy"].split.test.index("toy-4-0003")
     matrices.correct[matrices.row[zero_shot], position] = UNSEEN
-    whole = row_of(compute_surface(study.storage, study.plan), **QLORA_HARD)
+    whole = row_of(compute_surface(study.storage, study.plan), **LORA_HARD)
     monkeypatch.setattr("study.analysis.surface.collect_scores", lambda *_: collected)
-    ragged = row_of(compute_surface(study.storage, study.plan), **QLORA_HARD)
+    ragged = row_of(compute_surface(study.storage, study.plan), **LORA_HARD)
     assert (whole.num_items, ragged.num_items, ragged.reason) == (30, 29, None)
     assert (whole.missing_share, "missing" in whole.verdict_note) == (0.0, False)
     assert ragged.missing_share == pytest.approx(1 / (30 * 7))
@@ -203,7 +203,7 @@ def test_overlapping_draws_are_labelled_given_this_pool(tmp_path: Path) -> None:
 def test_items_of_one_group_are_clusters(tmp_path: Path) -> None:
     alone = compute_surface(*_study(tmp_path / "alone", group_size=1))
     grouped = compute_surface(*_study(tmp_path / "grouped", group_size=5))
-    first, second = row_of(alone, **QLORA_HARD), row_of(grouped, **QLORA_HARD)
+    first, second = row_of(alone, **LORA_HARD), row_of(grouped, **LORA_HARD)
     assert second.gap.estimate == first.gap.estimate
     assert second.gap.low != first.gap.low
     assert "only 6 clusters" in second.verdict_note
@@ -236,15 +236,15 @@ def test_every_recipe_factor_is_a_column(tmp_path: Path) -> None:
     assert table.column_names[: len(COLUMN_TYPES)] == list(COLUMN_TYPES)
     by_method = {row["method"]: row for row in table.to_pylist()}
     assert (by_method["in-context"]["k"], by_method["in-context"]["rank"]) == (4, None)
-    assert (by_method["qlora"]["rank"], by_method["qlora"]["learning_rate"]) == (16, 1e-4)
-    assert by_method["qlora"]["quantization"] == "none"
+    assert (by_method["lora"]["rank"], by_method["lora"]["learning_rate"]) == (16, 1e-4)
+    assert by_method["lora"]["quantization"] == "none"
 
 
 def test_a_recipe_reads_well_and_tells_recipes_apart() -> None:
-    assert recipe_text(QLoRA(rank=4)).startswith(
-        "qlora(quantization=none, scoring=sum, orders=given, n_train=160"
+    assert recipe_text(LoRA(rank=4)).startswith(
+        "lora(quantization=none, scoring=sum, orders=given, n_train=160"
     )
-    assert recipe_text(QLoRA(rank=4)) != recipe_text(QLoRA(rank=8))
+    assert recipe_text(LoRA(rank=4)) != recipe_text(LoRA(rank=8))
 
 
 def test_a_level_without_a_hard_arm_says_so(tmp_path: Path) -> None:
@@ -261,12 +261,12 @@ def test_a_level_without_a_hard_arm_says_so(tmp_path: Path) -> None:
 
 def test_a_self_trained_source_has_its_residual_recovery(tmp_path: Path) -> None:
     study = fake_study(tmp_path)
-    easy = row_of(compute_surface(study.storage, study.plan), **QLORA_HARD).point
+    easy = row_of(compute_surface(study.storage, study.plan), **LORA_HARD).point
     source = next(
         p
         for p in study.plan.points
         if (p.model, p.recipe.method, p.condition, p.test_level.name)
-        == ("small", "qlora", "all", "steps 4")
+        == ("small", "lora", "all", "steps 4")
     )
     trained = source.model_copy(update={"start": easy.easy, "threshold": 0.9})
     plan = study.plan.model_copy(update={"points": (trained,)})

@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from search_spaces.recipes import QLoRA
+from search_spaces.recipes import LoRA
 from search_spaces.space import TaskAxis
 from search_spaces.supervision import Condition, Labels
 from study.analysis.surface import Surface, compute_surface
@@ -42,7 +42,7 @@ def make_surface(tmp_path_factory: pytest.TempPathFactory) -> Surface:
         conditions=CONDITIONS,
     )
     study = fake_study(
-        tmp_path_factory.mktemp("trends"), tasks=(axis,), methods=(QLoRA(n_train=8),), contrasts=()
+        tmp_path_factory.mktemp("trends"), tasks=(axis,), methods=(LoRA(n_train=8),), contrasts=()
     )
     return compute_surface(study.storage, study.plan)
 

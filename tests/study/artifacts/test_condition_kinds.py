@@ -9,7 +9,7 @@ import pytest
 
 from search_spaces.base_models import BaseModelRef
 from search_spaces.levels import Level
-from search_spaces.recipes import QLoRA
+from search_spaces.recipes import LoRA
 from search_spaces.space import Space, TaskAxis
 from search_spaces.studies.lab.ssrm_micro import ssrm_micro
 from search_spaces.studies.published.noise import noise_micro
@@ -59,7 +59,7 @@ def of_condition(data: Path, **fields: object) -> str:
         name="s",
         models=(BaseModelRef(name="micro-s"),),
         tasks=(axis,),
-        methods=(QLoRA(n_train=8),),
+        methods=(LoRA(n_train=8),),
     )
     (role,) = roles(space, data)["mine"]
     return role
@@ -115,7 +115,7 @@ def test_a_control_makes_none_of_what_it_starts_from(data: Path) -> None:
         conditions=(condition,),
     )
     space = Space(
-        name="s", models=(BaseModelRef(name="micro-s"),), tasks=(axis,), methods=(QLoRA(n_train=8),)
+        name="s", models=(BaseModelRef(name="micro-s"),), tasks=(axis,), methods=(LoRA(n_train=8),)
     )
     plan, _ = make_plan(space, data)
     found = {

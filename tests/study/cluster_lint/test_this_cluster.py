@@ -162,7 +162,7 @@ def test_no_command_keeps_a_budget_on_machines_that_nobody_knows(
 ) -> None:
     study = SmallStudy(folder=tmp_path / "study")
     asked = [*study.arguments, "--out", str(tmp_path / "runs"), "--address", "192.0.2.7:6379"]
-    method = ["--method", "qlora"] if command is tune_main else []
+    method = ["--method", "lora"] if command is tune_main else []
     assert command([*asked, *method, "--max-cost", "5"]) == BAD_INPUT
     assert "say it with --instance TYPE" in capsys.readouterr().err
     assert not (tmp_path / "runs").exists()

@@ -85,7 +85,7 @@ SEVEN = ModelShape(
     vocab_size=32_000,
 )
 PLAIN = Footprint()
-NF4 = QLoRA(quantization="nf4")
+NF4 = QLoRA()
 
 
 @pytest.fixture
@@ -120,7 +120,7 @@ def job(recipe: object = NF4, flop: float = 1e18, model: str = "a") -> PricedJob
 
 
 def test_memory_of_known_cases() -> None:
-    """QLoRA of a 7B fits a 24 GiB card (arXiv:2305.14314 trains it on 5 GiB of weights), full
+    """LoRA of a 7B fits a 24 GiB card (arXiv:2305.14314 trains it on 5 GiB of weights), full
     fine-tuning takes 16 bytes a weight and activations: no card of 80 GiB."""
     assert 5 < need(NF4) < 10
     assert 13 < need(ZeroShot()) < 20  # 12.6 GiB of weights in 16 bits
@@ -368,7 +368,7 @@ def test_measured_pace_of_the_same_base_and_method_replaces_the_assumption(
     pricing: PricingOptions,
 ) -> None:
     jobs = [job(flop=1e18), job(ZeroShot(quantization="nf4"), flop=2e18)]
-    cost = price(pricing, jobs, rates={("a", "qlora"): 5e-14, ("b", "zero-shot"): 1.0})
+    cost = price(pricing, jobs, rates={("a", "lora"): 5e-14, ("b", "zero-shot"): 1.0})
     assumed = 2e18 / (121e12 * 0.32 * 0.7)
     assert cost.bases[0].gpu_hours == pytest.approx((1e18 * 5e-14 + assumed) / 3600)
     assert cost.bases[0].measured_share == pytest.approx(1 / 3)
@@ -378,7 +378,7 @@ def test_pace_is_taken_from_records_of_that_kind_of_device(tmp_path: Path) -> No
     study = SmallStudy(folder=tmp_path)
     plan, _ = make_plan(fake_of(study), study.folder / "data")
     probes = [c for c in plan.cells if c.cell.recipe.method == "linear probe"]
-    others = [c for c in plan.cells if c.cell.recipe.method == "qlora"]
+    others = [c for c in plan.cells if c.cell.recipe.method == "lora"]
     timings = Timings()
     timings.add(probes[0], record(2.0, device="cuda"))
     timings.add(probes[1], record(6.0, device="cuda", workers=3))
@@ -386,7 +386,7 @@ def test_pace_is_taken_from_records_of_that_kind_of_device(tmp_path: Path) -> No
     # Three workers that ran a cell together did all of it each: nothing of a probe is shared.
     pace = 20.0 / (probes[0].flop + 3 * probes[1].flop)
     assert timings.rates(on_gpus=True) == {("micro-s", "linear probe"): pytest.approx(pace)}
-    assert set(timings.rates(on_gpus=False)) == {("micro-s", "qlora")}
+    assert set(timings.rates(on_gpus=False)) == {("micro-s", "lora")}
 
 
 def test_jobs_hold_every_cell_and_each_state_once(tmp_path: Path, pricing: PricingOptions) -> None:
@@ -396,10 +396,10 @@ def test_jobs_hold_every_cell_and_each_state_once(tmp_path: Path, pricing: Prici
     assert sum(found.num_cells for found in jobs) == len(plan.cells)
     assert sum(found.flop for found in jobs) == pytest.approx(plan.flop)
     trained = {found.recipe.method: found.training_flop / found.flop for found in jobs}
-    assert trained.keys() == {"zero-shot", "in-context", "linear probe", "qlora"}
+    assert trained.keys() == {"zero-shot", "in-context", "linear probe", "lora"}
     # 6 items trained for one epoch in three forward passes each, beside the test's items.
     tests = plan.tasks[0].num_test
-    assert trained.pop("qlora") == pytest.approx(3 * 6 / (3 * 6 + tests))
+    assert trained.pop("lora") == pytest.approx(3 * 6 / (3 * 6 + tests))
     assert set(trained.values()) == {0.0}
     # 160 items of 4 choices, two layers, whatever the number of probes.
     assert sum(found.num_states for found in jobs) == 160 * 4 * 2

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from search_spaces.base_models import BaseModelRef, EngineName, Footprint
-from search_spaces.recipes import FullFineTuning, QLoRA, Recipe, ZeroShot
+from search_spaces.recipes import FullFineTuning, LoRA, QLoRA, Recipe, ZeroShot
 from study.artifacts.costs import StudyCost
 from study.cost.jobs import (
     CostError,
@@ -89,13 +89,13 @@ def test_stages_that_keep_weights_whole_take_more_of_the_machine(engine: EngineN
     whole = Footprint(engine=engine, workers=8, offload=True)
     least = host_bytes(SEVEN, FullFineTuning(), OFFLOADED, workers=8) or 0
     assert (host_bytes(SEVEN, FullFineTuning(), whole, workers=8) or 0) > 2 * least
-    adapter = host_bytes(SEVEN, QLoRA(), whole, workers=8) or 0
+    adapter = host_bytes(SEVEN, LoRA(), whole, workers=8) or 0
     assert adapter < least / 5, "an adapter's state is small, and the base is on the GPUs"
 
 
 def test_price_is_that_of_a_machine_of_the_cluster() -> None:
     """The cheapest L4 of the table is a g6.xlarge; this cluster has none, and no other cloud's."""
-    nf4 = QLoRA(quantization="nf4")
+    nf4 = QLoRA()
     anywhere = price(nf4, SEVEN, Footprint())
     assert anywhere.bases[0].instance == "g6.xlarge"
     here = replace(SHIPPED, types=("g5.2xlarge", "g6.12xlarge"))
@@ -112,7 +112,7 @@ def test_a_base_that_no_machine_of_the_cluster_holds_is_refused() -> None:
     assert "base model base: a block needs 1 x " in said and "g5.2xlarge has 1 x 24 GiB" in said
     assert "g6.12xlarge has 4 x 22 GiB" in said
     with pytest.raises(InsufficientMemoryError, match=r"needs 8 x .*g6.12xlarge has 4 x"):
-        check_memory(price(QLoRA(), SEVEN, Footprint(workers=8), here))
+        check_memory(price(LoRA(), SEVEN, Footprint(workers=8), here))
 
 
 def test_a_type_of_the_cluster_that_is_too_small_is_noted() -> None:
@@ -122,7 +122,7 @@ def test_a_type_of_the_cluster_that_is_too_small_is_noted() -> None:
     check_memory(cost)
     text = "\n".join(describe_cost(cost))
     assert "note: base needs 1 x " in text and "may put its blocks on g6.2xlarge, too small" in text
-    assert not price(QLoRA(quantization="nf4"), SEVEN, Footprint(), here).notes
+    assert not price(QLoRA(), SEVEN, Footprint(), here).notes
 
 
 def test_where_the_machines_are_not_known_the_reason_is_printed_only() -> None:

@@ -6,7 +6,7 @@ import pytest
 
 from search_spaces.base_models import BaseModelRef
 from search_spaces.levels import Level
-from search_spaces.recipes import InContext, QLoRA, Reasoning, TrainedRecipe, ZeroShot
+from search_spaces.recipes import InContext, LoRA, Reasoning, TrainedRecipe, ZeroShot
 from search_spaces.space import Floor, Space, TaskAxis
 from search_spaces.studies.published.hase2024 import hase2024
 from study.planning import axes
@@ -85,7 +85,7 @@ def test_beside_reasoning_the_choices_are_scored_without_it(
 
 def test_free_answers_are_generated_behind_an_instruction(monkeypatch: pytest.MonkeyPatch) -> None:
     instructed = ZeroShot(reasoning=REASONING, prompt="instructed")
-    tuned = QLoRA(n_train=2, loss="text", reasoning=REASONING)
+    tuned = LoRA(n_train=2, loss="text", reasoning=REASONING)
     assert zero_shot_cells(monkeypatch, "gsm8k", CHAIN, tuned) == [(instructed, "instructed")]
 
 

@@ -11,6 +11,7 @@ from search_spaces.recipes import (
     FullFineTuning,
     InContext,
     LinearProbe,
+    LoRA,
     QLoRA,
     Reasoning,
     TrainedRecipe,
@@ -40,7 +41,7 @@ def space(
                 train_on_all=False,
             ),
         ),
-        methods=recipes or (QLoRA(n_train=8), InContext(k=2)),
+        methods=recipes or (LoRA(n_train=8), InContext(k=2)),
         seeds=1,
         **more,
     )
@@ -69,12 +70,12 @@ def test_a_models_footprint_stands_before_the_spaces() -> None:
 WORKS = [
     (engine, recipe)
     for engine in ENGINES
-    for recipe in (QLoRA(), FullFineTuning(), InContext(), LinearProbe())
+    for recipe in (LoRA(), FullFineTuning(), InContext(), LinearProbe())
 ] + [
-    ("zero-1", QLoRA(quantization="nf4")),
-    ("zero-2", QLoRA(quantization="nf4")),
-    ("zero-2", QLoRA(head="scalar")),
-    ("plain", QLoRA(quantization="int8", dropout=0.1)),
+    ("zero-1", QLoRA()),
+    ("zero-2", QLoRA()),
+    ("zero-2", LoRA(head="scalar")),
+    ("plain", LoRA(quantization="int8", dropout=0.1)),
 ]
 
 
@@ -84,12 +85,12 @@ def test_what_works_together_is_let_through(engine: Any, recipe: TrainedRecipe) 
 
 
 REFUSED = [
-    ("zero-1", QLoRA(quantization="int8"), "float32", "rounds by what else is in the batch"),
+    ("zero-1", LoRA(quantization="int8"), "float32", "rounds by what else is in the batch"),
     ("zero-3", InContext(quantization="int8"), "float32", "rounds by what else is in the batch"),
-    ("zero-3", QLoRA(quantization="nf4"), "float32", "cannot be cut into ZeRO-3's pieces"),
+    ("zero-3", QLoRA(), "float32", "cannot be cut into ZeRO-3's pieces"),
     ("zero-3", InContext(quantization="nf4"), "float32", "cannot be cut into ZeRO-3's pieces"),
-    ("zero-2", QLoRA(dropout=0.1), "float32", "other masks than one"),
-    ("zero-3", QLoRA(head="scalar"), "float32", "stands beside the model"),
+    ("zero-2", LoRA(dropout=0.1), "float32", "other masks than one"),
+    ("zero-3", LoRA(head="scalar"), "float32", "stands beside the model"),
     ("zero-2", FullFineTuning(), "bfloat16", "use dtype float32"),
     ("zero-3", FullFineTuning(), "bfloat16", "use dtype float32"),
 ]
@@ -105,7 +106,7 @@ def test_what_cannot_work_together_is_refused_with_the_reason(
     assert engine in str(error.value)
 
 
-FROZEN = [InContext(), InContext(reasoning=Reasoning()), LinearProbe(), QLoRA()]
+FROZEN = [InContext(), InContext(reasoning=Reasoning()), LinearProbe(), LoRA()]
 
 
 @pytest.mark.parametrize("recipe", FROZEN)
@@ -133,7 +134,7 @@ def test_policies_are_trained_by_one_worker(engine: Any) -> None:
 
 
 def test_the_plan_refuses_before_it_loads_anything() -> None:
-    bad = space(QLoRA(quantization="nf4"), of_model=Footprint(engine="zero-3"))
+    bad = space(QLoRA(), of_model=Footprint(engine="zero-3"))
     unknown = bad.tasks[0].model_copy(update={"task": "no such task"})
     with pytest.raises(ValueError, match="cannot be cut"):
         make_plan(bad.model_copy(update={"tasks": (unknown,)}))
@@ -141,7 +142,7 @@ def test_the_plan_refuses_before_it_loads_anything() -> None:
 
 def test_dropout_is_let_through_on_one_worker() -> None:
     footprint = Footprint(engine="zero-2", workers=1)
-    check_footprints(space(QLoRA(dropout=0.1), of_model=footprint))
+    check_footprints(space(LoRA(dropout=0.1), of_model=footprint))
 
 
 def test_offload_without_zero_is_refused() -> None:

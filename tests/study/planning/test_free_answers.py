@@ -8,7 +8,7 @@ import pytest
 
 from search_spaces.base_models import BaseModelRef
 from search_spaces.levels import Level
-from search_spaces.recipes import InContext, QLoRA, Reasoning
+from search_spaces.recipes import InContext, LoRA, Reasoning
 from search_spaces.space import Space, TaskAxis
 from search_spaces.supervision import Condition, Labels
 from study.artifacts.plan import Plan
@@ -43,7 +43,7 @@ def items_of(*choices: str) -> tuple[Item, ...]:
 def plan_of(
     monkeypatch: pytest.MonkeyPatch,
     data: TaskData,
-    *methods: InContext | QLoRA,
+    *methods: InContext | LoRA,
     labels: tuple[Labels, ...] = (),
 ) -> Plan:
     monkeypatch.setattr(axes, "load_task", lambda *_: data)
@@ -90,7 +90,7 @@ def test_the_noise_rate_of_a_point_is_the_share_of_wrong_labels(
 def test_another_worked_solution_of_a_drawn_item_changes_cells_that_learn_from_it(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    methods = (CHAIN, QLoRA(n_train=2, loss="text", reasoning=Reasoning()), InContext(k=2))
+    methods = (CHAIN, LoRA(n_train=2, loss="text", reasoning=Reasoning()), InContext(k=2))
     items = items_of("yes", "no")
     before = plan_of(monkeypatch, data_of(items, free_form=False), *methods)
     other = tuple(replace(item, reasoning="Thus " + str(item.reasoning)) for item in items)

@@ -130,7 +130,7 @@ def test_level_that_no_training_level_contains_has_a_reason(
 
 
 def test_quantized_rows_have_a_zero_shot_cell_of_their_own(study: SmallStudy, space: Space) -> None:
-    methods = (InContext(k=2), QLoRA(n_train=6, quantization="nf4"))
+    methods = (InContext(k=2), QLoRA(n_train=6))
     plan = plan_of(study, space, methods=methods)
     arms = {(p.recipe.method, p.recipe.quantization): p.zero_shot.cells for p in plan.points}
     assert len(set(arms.values())) == 2
@@ -146,7 +146,7 @@ def test_plan_survives_the_disk(plan: Plan, tmp_path: Path) -> None:
 
 
 def test_pool_overlap_is_what_two_draws_share_on_average(plan: Plan) -> None:
-    point = next(p for p in plan.points if p.recipe.method == "qlora" and p.condition == "easy")
+    point = next(p for p in plan.points if p.recipe.method == "lora" and p.condition == "easy")
     level = next(size for size in plan.tasks[0].levels if size.level == "easy")
     assert point.pool_overlap == pytest.approx(6 / level.pool)
 

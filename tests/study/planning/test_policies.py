@@ -17,7 +17,7 @@ from scipy.special import softmax
 
 from search_spaces.base_models import BaseModelRef
 from search_spaces.cell import Cell
-from search_spaces.recipes import LinearProbe, PolicyDPO, QLoRA
+from search_spaces.recipes import LinearProbe, LoRA, PolicyDPO, QLoRA
 from search_spaces.space import Space
 from search_spaces.studies.published.ssrm_align import ssrm_align
 from search_spaces.studies.published.ssrm_rm import fractions_of, lab_axis
@@ -47,7 +47,7 @@ NUM_QUESTIONS, NUM_SAMPLES, NUM_TEST = 12, 2, 12
 POLICY = PolicyDPO(
     num_questions=NUM_QUESTIONS, num_samples=NUM_SAMPLES, epochs=1, batch_size=4, learning_rate=1e-3
 )
-RECIPE = QLoRA(n_train=16, rank=2, epochs=1, learning_rate=1e-2, batch_size=4, orders="all")
+RECIPE = LoRA(n_train=16, rank=2, epochs=1, learning_rate=1e-2, batch_size=4, orders="all")
 
 
 def small_space() -> Space:
@@ -109,7 +109,7 @@ def test_a_policy_runs_behind_its_reward_model(planned: tuple[Plan, Inputs]) -> 
     ("changes", "message"),
     [
         ({"policy": PolicyDPO(labels="gold")}, "planned beside it"),
-        ({"methods": (QLoRA(quantization="nf4"),)}, "share one base"),
+        ({"methods": (QLoRA(),)}, "share one base"),
         ({"methods": (LinearProbe(),)}, "share one base"),
         ({"tasks": (lab_axis().model_copy(update={"task": "ultrafeedback"}),)}, "gold reward"),
         ({"tasks": (lab_axis().model_copy(update={"conditions": ()}),)}, "trains itself"),

@@ -13,7 +13,7 @@ from search_spaces.recipes import (
     FullFineTuning,
     InContext,
     LinearProbe,
-    QLoRA,
+    LoRA,
     Reasoning,
     TrainedRecipe,
 )
@@ -57,7 +57,7 @@ def space_of(condition: Condition, *recipes: TrainedRecipe, levels: tuple[Level,
         name="s",
         models=(BaseModelRef(name="micro-s"),),
         tasks=(axis,),
-        methods=recipes or (QLoRA(n_train=8),),
+        methods=recipes or (LoRA(n_train=8),),
         seeds=3,
     )
 
@@ -105,7 +105,7 @@ TEXT = {"n_train": 8, "loss": "text"}
 @pytest.mark.parametrize(
     ("recipe", "options", "message"),
     [
-        (QLoRA(**TEXT), {"label_smoothing": 0.1}, "label_smoothing=0.1 .* qlora with loss='text'"),
+        (LoRA(**TEXT), {"label_smoothing": 0.1}, "label_smoothing=0.1 .* lora with loss='text'"),
         (FullFineTuning(**TEXT), {"label_smoothing": 0.1}, "full fine-tuning with loss='text'"),
         (InContext(k=4), {"label_smoothing": 0.1}, "label_smoothing says .* in-context has none"),
         (
@@ -126,9 +126,9 @@ def test_options_that_a_method_cannot_follow_are_refused_in_the_plan(
 @pytest.mark.parametrize(
     ("recipe", "options"),
     [
-        (QLoRA(n_train=8), {"label_smoothing": 0.1}),
+        (LoRA(n_train=8), {"label_smoothing": 0.1}),
         (LinearProbe(n_train=8), {"label_smoothing": 0.1}),
-        (QLoRA(**TEXT), {"rule": "softmatch", "threshold": None}),
+        (LoRA(**TEXT), {"rule": "softmatch", "threshold": None}),
     ],
 )
 def test_options_that_a_method_follows_are_planned(
@@ -139,7 +139,7 @@ def test_options_that_a_method_follows_are_planned(
 
 
 def test_what_is_not_planned_for_a_method_is_no_reason_to_refuse(data: Path) -> None:
-    reasoned = QLoRA(**TEXT, reasoning=Reasoning())
+    reasoned = LoRA(**TEXT, reasoning=Reasoning())
     condition = ssrm(label_smoothing=0.1)
     space = space_of(condition, reasoned, levels=(EASY, HARD))
     _, tasks = load_tasks(space, data)

@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from search_spaces.base_models import BaseModelRef
-from search_spaces.recipes import QLoRA
+from search_spaces.recipes import LoRA
 from study.analysis.surface import compute_surface, write_surface
 from study.reporting.content import gather
 from study.reporting.files import write_report
@@ -119,7 +119,7 @@ def test_the_surface_draws_and_hatches_what_is_missing(driver: object, page: Pat
         ".filter(tile => getComputedStyle(tile).fill.startsWith('url(')).length"
     )
     rows = pq.read_table(page.parents[1] / "surface.parquet").to_pylist()
-    second = [row for row in rows if row["method"] == "qlora"]
+    second = [row for row in rows if row["method"] == "lora"]
     unresolved = sum(row["sgr"] is None for row in second)
     assert 0 < unresolved < len(second) == 8
     assert wait_for(driver, hatched) == unresolved
@@ -157,7 +157,7 @@ def test_tables_are_searched_sorted_and_leafed_through(driver: object, page: Pat
     wait_for(driver, TILES)
     driver.execute_script(
         "const box = document.querySelector('[data-table=points] input');"
-        "box.value = 'large qlora'; box.dispatchEvent(new Event('input'))"
+        "box.value = 'large lora'; box.dispatchEvent(new Event('input'))"
     )
     rows = "return document.querySelectorAll('[data-table=points] tr.point').length"
     assert driver.execute_script(rows) == 4
@@ -196,9 +196,7 @@ def test_without_colour_and_for_readers_of_text(driver: object, page: Path) -> N
 def test_ten_thousand_points_stay_usable(driver: object, tmp_path: Path) -> None:
     study = FakeStudy(
         storage=open_storage(str(tmp_path)),
-        space=fake_space(
-            seeds=1, models=(BaseModelRef(name="small"),), methods=(QLoRA(n_train=8),)
-        ),
+        space=fake_space(seeds=1, models=(BaseModelRef(name="small"),), methods=(LoRA(n_train=8),)),
     ).write()
     surface = compute_surface(study.storage, study.finish().plan)
     rows = tuple(
@@ -208,7 +206,7 @@ def test_ten_thousand_points_stay_usable(driver: object, tmp_path: Path) -> None
                 update={
                     "model": f"model {size}",
                     "num_params": 1000 * (size + 1),
-                    "recipe": QLoRA(n_train=8, rank=1 + rank),
+                    "recipe": LoRA(n_train=8, rank=1 + rank),
                 }
             ),
         )

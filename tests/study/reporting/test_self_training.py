@@ -134,7 +134,7 @@ def test_the_terminal_lists_every_threshold_and_round_and_controls_last(surface:
     lines = text[text.index("Self-training against its start") :].splitlines()[2:]
     shown = [tuple(line.split()[:5]) for line in lines]
     wanted = [("0.5", "1"), ("0.5", "2"), ("0.7", "1"), ("0.7", "2")]
-    assert shown[:4] == [("small", "qlora", "easy_ssrm", *pair) for pair in wanted]
+    assert shown[:4] == [("small", "lora", "easy_ssrm", *pair) for pair in wanted]
     assert [line[2] for line in shown] == ["easy_ssrm"] * 8 + ["oracle", "random"] * 2
 
 
@@ -196,13 +196,13 @@ def test_curves_of_thresholds_do_not_hide_each_other(surface: Surface) -> None:
     panels = {p.row: [c.name for c in p.curves] for p in difficulty_panels(surface)
               if p.column == "small"}  # fmt: skip
     assert panels == {
-        "qlora": ["zero-shot", "easy", "hard"],
-        "qlora, self-training": [
+        "lora": ["zero-shot", "easy", "hard"],
+        "lora, self-training": [
             "zero-shot", "easy", "hard",
             "easy_ssrm tau 0.5 round 1", "easy_ssrm tau 0.5 round 2",
             "easy_ssrm tau 0.7 round 1", "easy_ssrm tau 0.7 round 2",
         ],
-        "qlora, controls": [
+        "lora, controls": [
             "zero-shot", "easy", "hard", "oracle tau 0.7 round 1", "random tau 0.7 round 1",
         ],
     }  # fmt: skip
@@ -265,9 +265,9 @@ def test_controls_are_in_no_headline_and_no_trend(surface: Surface) -> None:
     sources = {(t.method, t.sources) for t in trends}
     # A self-trained source has its threshold and round, and is compared with itself alone.
     assert sources == {
-        ("qlora", "8 clean labels of one level"),
+        ("lora", "8 clean labels of one level"),
         *(
-            ("qlora, self-training", f"easy_ssrm tau {tau:g} round {number}")
+            ("lora, self-training", f"easy_ssrm tau {tau:g} round {number}")
             for tau in (0.5, 0.7)
             for number in (1, 2)
         ),

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from search_spaces.cell import Cell
-from search_spaces.recipes import LinearProbe, QLoRA, Recipe, ZeroShot
+from search_spaces.recipes import LinearProbe, LoRA, Recipe, ZeroShot
 from study.planning.units import make_units
 from study.running.blocks import pack_blocks
 from trainables.cells.planned import PlannedCell
@@ -23,7 +23,7 @@ def planned(
         data_hash="d",
         split_hash="s",
         prompt="p",
-        recipe=recipe or QLoRA(),
+        recipe=recipe or LoRA(),
         training_hash=None if isinstance(recipe, ZeroShot) else "h",
         seed=None if isinstance(recipe, ZeroShot) else 0,
         parent=parent or None,

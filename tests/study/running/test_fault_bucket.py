@@ -49,7 +49,7 @@ def local(tmp_path_factory: pytest.TempPathFactory) -> tuple[SmallStudy, Mapping
     folder = tmp_path_factory.mktemp("local")
     study = SmallStudy(folder=folder)
     file = folder / "space.py"
-    text = file.read_text().replace("LinearProbe(n_train=6), QLoRA(n_train=6, epochs=1)", "")
+    text = file.read_text().replace("LinearProbe(n_train=6), LoRA(n_train=6, epochs=1)", "")
     file.write_text(text.replace("seeds=2", "seeds=1"))
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("WANDB_MODE", "disabled")

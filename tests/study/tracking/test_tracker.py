@@ -18,7 +18,7 @@ from fsspec.implementations.memory import MemoryFileSystem
 from pyarrow.fs import FSSpecHandler, PyFileSystem
 
 from search_spaces.base_models import BaseModelRef
-from search_spaces.recipes import QLoRA
+from search_spaces.recipes import LoRA
 from search_spaces.space import Space
 from study import report
 from study.analysis.surface import compute_surface, write_surface
@@ -63,7 +63,7 @@ def small_study(path: Path) -> FakeStudy:
 
 
 def small_space() -> Space:
-    return fake_space(models=(BaseModelRef(name="small"),), methods=(QLoRA(n_train=8),), seeds=2)
+    return fake_space(models=(BaseModelRef(name="small"),), methods=(LoRA(n_train=8),), seeds=2)
 
 
 def track(study: FakeStudy) -> None:
@@ -130,7 +130,7 @@ def test_self_training_is_tracked_with_its_audit_and_its_gains(
     summary = online.summaries[aggregate]
     assert "self-training audit" in summary
     assert "figures/ssrm-gain" in summary
-    assert "gain/small qlora easy_ssrm tau 0.5 round 1 hard/low" in summary
+    assert "gain/small lora easy_ssrm tau 0.5 round 1 hard/low" in summary
     tables = {"failure detectors", "reliability", "selective accuracy"}
     assert tables <= set(summary)
     detectors = pq.read_table(tmp_path / "fake" / "detectors.parquet")["num_warned"].to_pylist()

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from search_spaces.base_models import BaseModelRef
-from search_spaces.recipes import QLoRA
+from search_spaces.recipes import LoRA
 from search_spaces.tuning import FoundRecipe, History, Trial, ranges_of, with_parameters
 from study.analysis.surface import compute_surface
 from study.reporting.figures.sensitivity import TunedRecipe, search_text, tuned_recipes
@@ -17,7 +17,7 @@ from study.reporting.files import write_report
 from tests.support.fakes import EASY, FakeStudy, fake_space
 from trainables.storage.filesystem import open_storage
 
-START = QLoRA(n_train=8, epochs=2)
+START = LoRA(n_train=8, epochs=2)
 
 
 def found_recipe() -> FoundRecipe:
@@ -88,7 +88,7 @@ def test_the_report_shows_the_search_and_its_figure(tmp_path: Path) -> None:
     page = study.storage.read_bytes("fake/report/index.html").decode()
     assert '<section id="searches">' in page and '<a href="#searches">' in page
     assert "Labels that the search counted: 48" in page
-    assert "Recipe search of qlora for small on toy" in page  # the figure's caption
+    assert "Recipe search of lora for small on toy" in page  # the figure's caption
     name = f"fake/report/search-{found.history.hash}.png"
     assert study.storage.read_bytes(name).startswith(b"\x89PNG")
 

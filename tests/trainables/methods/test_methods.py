@@ -125,7 +125,7 @@ def test_a_restored_state_answers_byte_for_byte(base: Base, method: str) -> None
         }
 
 
-@pytest.mark.parametrize("method", ["zero-shot", "in-context", "qlora"])
+@pytest.mark.parametrize("method", ["zero-shot", "in-context", "lora"])
 def test_the_recipe_says_how_answers_are_scored(base: Base, method: str) -> None:
     sums = run(base, method).log_probs
     found = {}
@@ -173,7 +173,7 @@ def _length(base: Base, text: str) -> int:
     return 1 + len(base.tokenizer(text).input_ids)
 
 
-@pytest.mark.parametrize("method", ["zero-shot", "in-context", "linear probe", "qlora"])
+@pytest.mark.parametrize("method", ["zero-shot", "in-context", "linear probe", "lora"])
 def test_an_item_that_does_not_fit_alone_is_named(base: Base, method: str) -> None:
     labelled = POOL[: NUM_LABELS[method]]
     for inputs in (

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 
-from search_spaces.recipes import LinearProbe, QLoRA, ZeroShot
+from search_spaces.recipes import LinearProbe, LoRA, ZeroShot
 from tests.support.small_cells import FAST, POOL, TEST, inputs_of, load
 from trainables.cells.run import CellInputs, run_cell
 from trainables.inference.hidden_state_files import StateFiles
@@ -53,9 +53,9 @@ class Memory:
             raise self.error
 
 
-def inputs_for(recipe: QLoRA | ZeroShot) -> tuple[CellInputs, list[Mapping[str, float]]]:
+def inputs_for(recipe: LoRA | ZeroShot) -> tuple[CellInputs, list[Mapping[str, float]]]:
     rows: list[Mapping[str, float]] = []
-    labelled = POOL[:12] if isinstance(recipe, QLoRA) else ()
+    labelled = POOL[:12] if isinstance(recipe, LoRA) else ()
     inputs = inputs_of(recipe, labelled, POOL, log=rows.append)
     return replace(inputs, restart=rows.clear), rows
 
@@ -63,7 +63,7 @@ def inputs_for(recipe: QLoRA | ZeroShot) -> tuple[CellInputs, list[Mapping[str, 
 @pytest.mark.parametrize("error", [torch.OutOfMemoryError("CUDA out of memory."), FULL_CPU])
 @pytest.mark.parametrize("recipe", [FAST, ZeroShot()], ids=["training", "scoring"])
 def test_the_cell_is_run_again_in_smaller_batches(
-    base: Base, recipe: QLoRA | ZeroShot, error: Exception
+    base: Base, recipe: LoRA | ZeroShot, error: Exception
 ) -> None:
     inputs, rows = inputs_for(recipe)
     usual = run_cell(inputs, base)

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from search_spaces.base_models import BaseModelRef
-from search_spaces.recipes import QLoRA
+from search_spaces.recipes import LoRA
 from search_spaces.space import Space, TaskAxis
 from search_spaces.studies.lab.micro import EASY, HARD
 from search_spaces.supervision import Condition, SelfTraining
@@ -35,7 +35,7 @@ class LostWorkerError(BaseException):
 
 @pytest.fixture(scope="module")
 def study() -> tuple[list[PlannedCell], Inputs]:
-    """Two rounds of QLoRA on the lab's smallest base, and their start; few test items."""
+    """Two rounds of LoRA on the lab's smallest base, and their start; few test items."""
     torch.set_num_threads(1)
     options = SelfTraining(rule="quantile", threshold=0.5, memory="accumulate", max_unlabelled=16)
     learns = Condition(
@@ -49,7 +49,7 @@ def study() -> tuple[list[PlannedCell], Inputs]:
         train_on_all=False,
         conditions=(learns,),
     )
-    recipe = QLoRA(n_train=8, epochs=2, learning_rate=1e-3, batch_size=4)
+    recipe = LoRA(n_train=8, epochs=2, learning_rate=1e-3, batch_size=4)
     space = Space(
         name="stops",
         models=(BaseModelRef(name="micro-s"),),

@@ -15,7 +15,7 @@ from pydantic import ValidationError
 from search_spaces.base_models import BaseModelRef
 from search_spaces.cell import STEP_VERSIONS
 from search_spaces.levels import Level
-from search_spaces.recipes import FullFineTuning, InContext, LinearProbe, QLoRA, TrainedRecipe
+from search_spaces.recipes import FullFineTuning, InContext, LinearProbe, LoRA, TrainedRecipe
 from search_spaces.space import Space, TaskAxis
 from search_spaces.supervision import Condition, Labels, SelfTraining
 from study.artifacts.plan import Plan
@@ -39,7 +39,7 @@ EASY, HARD = Level(name="easy", low=1, high=1), Level(name="hard", low=2, high=2
 HALF = SelfTraining(rule="quantile", threshold=0.5, max_unlabelled=12)
 TRAINING = {"n_train": 4, "epochs": 2, "batch_size": 4}
 RECIPES: Mapping[str, TrainedRecipe] = {
-    "qlora": QLoRA(rank=2, learning_rate=1e-2, **TRAINING),
+    "lora": LoRA(rank=2, learning_rate=1e-2, **TRAINING),
     "full fine-tuning": FullFineTuning(learning_rate=1e-3, **TRAINING),
     "linear probe": LinearProbe(n_train=4),
     "in-context": InContext(k=2),
@@ -152,7 +152,7 @@ def with_turned_pool(inputs: Inputs, cells: list[PlannedCell]) -> Inputs:
 
 @pytest.mark.parametrize(
     ("method", "task", "prompt"),
-    [*((method, "questions", "default") for method in RECIPES), ("qlora", "pairs", "listed")],
+    [*((method, "questions", "default") for method in RECIPES), ("lora", "pairs", "listed")],
 )
 def test_canary_gold_of_the_pool_changes_no_byte(
     model: str, data: Path, tmp_path: Path, method: str, task: str, prompt: str
@@ -171,7 +171,7 @@ def test_canary_gold_of_the_pool_changes_neither_split_nor_draws(
     model: str, data: Path, tmp_path: Path
 ) -> None:
     """From the data on: other gold of the pool, of another length, and the plan made anew."""
-    space = space_of(model, RECIPES["qlora"], ssrm(max_unlabelled=None))
+    space = space_of(model, RECIPES["lora"], ssrm(max_unlabelled=None))
     rows = [
         {
             "id": f"q{number:03}",
@@ -202,7 +202,7 @@ def test_canary_gold_of_the_pool_changes_neither_split_nor_draws(
 
 
 def test_levels_that_are_cut_by_gold_are_refused_for_self_training(model: str, data: Path) -> None:
-    space = space_of(model, RECIPES["qlora"], ssrm(rounds=1))
+    space = space_of(model, RECIPES["lora"], ssrm(rounds=1))
     levels = (Level(name="easy", low=3, high=4), Level(name="hard", low=4, high=4))
     axis = space.tasks[0].model_dump() | {
         "measure": "answer_chars",
@@ -218,7 +218,7 @@ def test_admission_by_level_wants_levels_from_easy_to_hard(unlabelled: tuple[str
     with pytest.raises(ValidationError, match="from easy to hard"):
         space_of(
             "m",
-            RECIPES["qlora"],
+            RECIPES["lora"],
             Condition(
                 name="gradual",
                 levels=("easy",),
@@ -231,7 +231,7 @@ def test_admission_by_level_wants_levels_from_easy_to_hard(unlabelled: tuple[str
 def test_a_method_never_sees_gold_beside_its_labelled_items(
     model: str, data: Path, tmp_path: Path
 ) -> None:
-    plan, inputs = make_plan(space_of(model, RECIPES["qlora"], ssrm(rounds=1)), data)
+    plan, inputs = make_plan(space_of(model, RECIPES["lora"], ssrm(rounds=1)), data)
     task = inputs.tasks["jsonl:questions"]
     assert {item.answer for item in task.data.items} == {0, 1, 2, 3}
     assert {item.answer for item in task.questions} == {0}
@@ -270,7 +270,7 @@ def test_the_prompt_control_shows_as_many_examples_as_the_round(
 
 
 def test_only_the_oracle_sees_the_gold_of_the_pool(model: str, data: Path, tmp_path: Path) -> None:
-    space = space_of(model, RECIPES["qlora"], ssrm(rounds=1, targets="oracle"))
+    space = space_of(model, RECIPES["lora"], ssrm(rounds=1, targets="oracle"))
     plan, inputs = make_plan(space, data)
     cells = chain(plan)
     first = run(cells, inputs, tmp_path / "a")
@@ -296,7 +296,7 @@ def selection(out: Path, cell: PlannedCell) -> list[dict[str, object]]:
 def test_a_stopped_loop_goes_on_with_equal_bytes(
     model: str, data: Path, tmp_path: Path, stopped_after: int
 ) -> None:
-    space = space_of(model, RECIPES["qlora"], ssrm(memory="accumulate"))
+    space = space_of(model, RECIPES["lora"], ssrm(memory="accumulate"))
     plan, inputs = make_plan(space, data)
     cells = chain(plan)
     whole = files_of(cells, run(cells, inputs, tmp_path / "whole"))
@@ -307,7 +307,7 @@ def test_a_stopped_loop_goes_on_with_equal_bytes(
 def test_accumulated_labels_stay_and_relabelled_ones_follow_the_model(
     model: str, data: Path, tmp_path: Path
 ) -> None:
-    space = space_of(model, RECIPES["qlora"], ssrm(memory="accumulate"))
+    space = space_of(model, RECIPES["lora"], ssrm(memory="accumulate"))
     plan, inputs = make_plan(space, data)
     cells = chain(plan)
     out = run(cells, inputs, tmp_path)
@@ -322,7 +322,7 @@ def test_accumulated_labels_stay_and_relabelled_ones_follow_the_model(
 def test_nothing_above_the_threshold_is_a_valid_cell_that_equals_its_parent(
     model: str, data: Path, tmp_path: Path
 ) -> None:
-    space = space_of(model, RECIPES["qlora"], ssrm(rounds=1, rule="fixed", threshold=1.0))
+    space = space_of(model, RECIPES["lora"], ssrm(rounds=1, rule="fixed", threshold=1.0))
     plan, inputs = make_plan(space, data)
     cells = chain(plan)
     files = files_of(cells, run(cells, inputs, tmp_path))
@@ -336,7 +336,7 @@ def test_the_control_of_equal_steps_takes_as_many_steps_on_labels_alone(
     model: str, data: Path, tmp_path: Path
 ) -> None:
     both = (ssrm(rounds=1), ssrm(rounds=1, targets="none").model_copy(update={"name": "steps"}))
-    plan, inputs = make_plan(space_of(model, RECIPES["qlora"], *both), data)
+    plan, inputs = make_plan(space_of(model, RECIPES["lora"], *both), data)
     cells = chain(plan)
     assert len({cell.cell.parent for cell in cells[1:]}) == 1
     out = run(cells, inputs, tmp_path)
@@ -351,7 +351,7 @@ def test_a_temperature_from_easy_labels_is_recorded_and_its_labels_counted(
 ) -> None:
     calibrated = ssrm(rounds=1, calibration="temperature", n_validation=5)
     calibrated = Condition.model_validate(calibrated.model_dump())
-    plan, inputs = make_plan(space_of(model, RECIPES["qlora"], calibrated), data)
+    plan, inputs = make_plan(space_of(model, RECIPES["lora"], calibrated), data)
     cells = chain(plan)
     point = next(point for point in plan.points if point.ssrm_round == 1)
     assert point.num_labels == 4 + 5
@@ -403,7 +403,7 @@ def test_levels_are_admitted_one_after_the_other(model: str, data: Path) -> None
         rounds=3,
         self_training=HALF.model_copy(update={"admission": "by-level"}),
     )
-    plan, inputs = make_plan(space_of(model, RECIPES["qlora"], gradual), data)
+    plan, inputs = make_plan(space_of(model, RECIPES["lora"], gradual), data)
     task = inputs.tasks["jsonl:questions"]
     rounds = [cell for cell in chain(plan) if cell.cell.round]
     pools = [task.drawn_ids(cell.draws).unlabelled for cell in rounds]  # type: ignore[arg-type]
@@ -415,7 +415,7 @@ def test_levels_are_admitted_one_after_the_other(model: str, data: Path) -> None
 def test_labelled_items_their_copies_and_groups_are_not_in_the_unlabelled_pool(
     model: str, data: Path
 ) -> None:
-    space = space_of(model, RECIPES["qlora"], ssrm(rounds=1, max_unlabelled=None))
+    space = space_of(model, RECIPES["lora"], ssrm(rounds=1, max_unlabelled=None))
     space = Space.model_validate(
         space.model_dump()
         | {
@@ -466,7 +466,7 @@ def test_what_cannot_be_run_is_refused_before_anything_starts(
 
 @pytest.mark.parametrize("use", ["labelled", "test"])
 def test_what_is_asked_elsewhere_is_left_out_of_the_pool(model: str, data: Path, use: str) -> None:
-    plan, inputs = make_plan(space_of(model, RECIPES["qlora"], ssrm(rounds=1)), data)
+    plan, inputs = make_plan(space_of(model, RECIPES["lora"], ssrm(rounds=1)), data)
     draws = chain(plan)[1].draws
     assert draws is not None
     task = inputs.tasks["jsonl:questions"]
@@ -486,7 +486,7 @@ def test_what_is_asked_elsewhere_is_left_out_of_the_pool(model: str, data: Path,
 def test_a_pool_that_overlaps_is_refused_at_run_time(
     model: str, data: Path, use: str, change: dict[str, object]
 ) -> None:
-    plan, inputs = make_plan(space_of(model, RECIPES["qlora"], ssrm(rounds=1)), data)
+    plan, inputs = make_plan(space_of(model, RECIPES["lora"], ssrm(rounds=1)), data)
     cell = chain(plan)[1]
     task = inputs.tasks["jsonl:questions"]
     drawn = task.drawn_ids(cell.draws)  # type: ignore[arg-type]
@@ -521,7 +521,7 @@ def test_softmatch_weights_everything_and_has_no_threshold(
     with pytest.raises(ValidationError, match="softmatch"):
         SelfTraining(rule="softmatch")
     soft = ssrm(rule="softmatch", threshold=None)
-    plan, inputs = make_plan(space_of(model, RECIPES["qlora"], soft), data)
+    plan, inputs = make_plan(space_of(model, RECIPES["lora"], soft), data)
     cells = chain(plan)
     out = run(cells, inputs, tmp_path)
     weights = [row["weight"] for row in selection(out, cells[1])]
@@ -534,7 +534,7 @@ def test_rounds_are_children_in_one_unit_and_share_draws_with_their_start(
     model: str, data: Path
 ) -> None:
     both = (ssrm(), ssrm(threshold=0.75))
-    plan, _ = make_plan(space_of(model, RECIPES["qlora"], *both), data)
+    plan, _ = make_plan(space_of(model, RECIPES["lora"], *both), data)
     cells = {cell.id: cell for cell in plan.cells}
     for unit in plan.units:
         for index, id_ in enumerate(unit):
@@ -554,7 +554,7 @@ def test_rounds_are_children_in_one_unit_and_share_draws_with_their_start(
 
 
 def test_a_parent_without_its_state_is_run_again(model: str, data: Path, tmp_path: Path) -> None:
-    plan, inputs = make_plan(space_of(model, RECIPES["qlora"], ssrm(rounds=1)), data)
+    plan, inputs = make_plan(space_of(model, RECIPES["lora"], ssrm(rounds=1)), data)
     cells = chain(plan)
     alone = cells[0].model_copy(update={"is_parent": False})
     run([alone], inputs, tmp_path)

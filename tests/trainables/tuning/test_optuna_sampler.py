@@ -9,7 +9,7 @@ from statistics import mean
 import pytest
 
 from search_spaces.levels import Level
-from search_spaces.recipes import LinearProbe, QLoRA, TrainedRecipe
+from search_spaces.recipes import LinearProbe, LoRA, TrainedRecipe
 from search_spaces.tuning import (
     Choice,
     History,
@@ -60,16 +60,16 @@ def tried(history: History, number: int) -> History:
 
 @pytest.fixture(scope="module")
 def searched() -> History:
-    return tried(make_history(QLoRA(learning_rate=2e-5)), 30)
+    return tried(make_history(LoRA(learning_rate=2e-5)), 30)
 
 
 def test_the_space_s_own_recipe_is_tried_first() -> None:
-    start = QLoRA(learning_rate=2e-4, batch_size=8)
+    start = LoRA(learning_rate=2e-4, batch_size=8)
     assert with_parameters(start, ask(make_history(start))) == start
 
 
 def test_a_recipe_outside_of_the_ranges_is_not_tried() -> None:
-    start = QLoRA(epochs=38)
+    start = LoRA(epochs=38)
     parameters = ask(make_history(start))
     assert all(range_.holds(parameters[name]) for name, range_ in ranges_of(start).items())
 
@@ -147,8 +147,8 @@ def test_the_winner_went_to_its_end_and_is_the_first_of_equals() -> None:
         Trial(parameters={"epochs": number + 1}, values=(0.1, value), state=state)  # type: ignore[arg-type]
         for number, (state, value) in enumerate(states)
     ]
-    assert winner(make_history(QLoRA(), *trials)) == trials[2]
-    assert winner(make_history(QLoRA(), trials[0])) is None
+    assert winner(make_history(LoRA(), *trials)) == trials[2]
+    assert winner(make_history(LoRA(), trials[0])) is None
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from search_spaces.recipes import QLoRA
+from search_spaces.recipes import AdapterTraining
 from trainables.distributed.sharded_model import is_shard
 from trainables.models.loading import Base, quiet_bitsandbytes
 
@@ -98,7 +98,7 @@ class Adapter:
 
 
 @contextmanager
-def adapter_on(base: Base, recipe: QLoRA, seed: int) -> Iterator[Adapter]:
+def adapter_on(base: Base, recipe: AdapterTraining, seed: int) -> Iterator[Adapter]:
     """Puts a fresh adapter on the base model, in place; takes it off at the end, come what may.
 
     Args:

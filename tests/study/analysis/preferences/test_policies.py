@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 from scipy import stats
 
-from search_spaces.recipes import QLoRA
+from search_spaces.recipes import LoRA
 from study.analysis.preferences.policies import (
     WinRate,
     label_accuracy_of,
@@ -131,7 +131,7 @@ def with_policies(study: FakeStudy) -> tuple[Plan, Mapping[str, list[str]]]:
     comparison = PolicyComparison(
         model="small",
         task="toy",
-        recipe=QLoRA(),
+        recipe=LoRA(),
         condition="1/4 + SSRM",
         threshold=0.8,
         ssrm_round=2,

@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from search_spaces.base_models import BaseModelRef
-from search_spaces.recipes import QLoRA
+from search_spaces.recipes import LoRA
 from search_spaces.space import TaskAxis
 from study.analysis.preferences.reward_models import (
     RewardRow,
@@ -43,7 +43,7 @@ def reward_study(root: Path, *tasks: str, topics: list[str] | None = None) -> Fa
             for t in tasks
         ),
         models=(BaseModelRef(name="small"),),
-        methods=(QLoRA(n_train=8, orders="all"),),
+        methods=(LoRA(n_train=8, orders="all"),),
         contrasts=(),
     )
     study = FakeStudy(storage=open_storage(str(root)), space=space)
@@ -94,7 +94,7 @@ def composed(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def answer(study: FakeStudy, condition: str, log_probs: list[list[float]]) -> None:
     """Makes every cell of a condition answer its test items so, in turn: relative to gold."""
-    for planned in study.cells(condition, method="any" if condition == "zero-shot" else "qlora"):
+    for planned in study.cells(condition, method="any" if condition == "zero-shot" else "lora"):
         task = study.tasks[planned.cell.task]
         items = task.by_id(task.split.test)
         rows = [np.roll(log_probs[i % len(log_probs)], item.answer) for i, item in enumerate(items)]

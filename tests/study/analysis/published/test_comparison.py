@@ -12,7 +12,16 @@ import pytest
 from benchmarks.hase_2024_hard_test import HARD_TEST
 from search_spaces.base_models import BaseModelRef
 from search_spaces.levels import Level
-from search_spaces.recipes import InContext, LinearProbe, TrainedRecipe, num_labels
+from search_spaces.recipes import (
+    PAPER_LORA,
+    FullFineTuning,
+    InContext,
+    LinearProbe,
+    LoRA,
+    QLoRA,
+    TrainedRecipe,
+    num_labels,
+)
 from search_spaces.space import Space, TaskAxis
 from search_spaces.studies.published.cost import cost
 from search_spaces.studies.published.gap import gap
@@ -22,6 +31,7 @@ from search_spaces.studies.published.noise import noise
 from search_spaces.supervision import Labels
 from study import report
 from study.analysis.published.comparison import PAPERS, Comparison, compare, format_comparison
+from study.analysis.published.matching import is_of_method
 from study.analysis.published.result import Published
 from study.analysis.surface import Surface, compute_surface
 from tests.support.fakes import FakeStudy, fake_space, fake_study
@@ -247,6 +257,22 @@ def test_the_effect_of_a_chain_of_thought_is_among_the_facts() -> None:
         assert found[method, reasoning, "hard"] == hard
 
 
+@pytest.mark.parametrize(
+    ("recipe", "is_meant"),
+    [
+        (PAPER_LORA, True),
+        (LoRA(quantization="int8"), True),
+        (QLoRA(), True),
+        (LoRA(), False),
+        (FullFineTuning(), False),
+    ],
+)
+def test_the_paper_means_adapters_on_a_quantized_base_by_qlora(
+    recipe: TrainedRecipe, is_meant: bool
+) -> None:
+    assert is_of_method(recipe, "qlora") == is_meant
+
+
 PAPERS_SPACES = (hase2024(), hase2024_mdl(), gap(), noise(), cost())
 
 
@@ -279,7 +305,7 @@ def has_recipe(published: Published, axis: TaskAxis, recipe: TrainedRecipe) -> b
             else Labels()
         )
     }
-    return recipe.method == published.method and published.num_labels in numbers
+    return is_of_method(recipe, published.method) and published.num_labels in numbers
 
 
 def test_every_number_of_the_paper_has_an_arm_in_a_space_that_states_it() -> None:

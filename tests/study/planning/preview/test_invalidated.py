@@ -9,7 +9,7 @@ import pytest
 
 from search_spaces.base_models import BaseModelRef
 from search_spaces.levels import Level
-from search_spaces.recipes import InContext, QLoRA
+from search_spaces.recipes import InContext, LoRA
 from search_spaces.space import Space, TaskAxis
 from search_spaces.studies.lab.micro import EASY, HARD, MEDIUM, SINGLE_STEPS
 from search_spaces.supervision import Condition, SelfTraining
@@ -34,7 +34,7 @@ def study(**changes: object) -> Space:
         "name": "growing",
         "models": (BaseModelRef(name="micro-s"),),
         "tasks": (axis(),),
-        "methods": (InContext(k=4), QLoRA(n_train=40)),
+        "methods": (InContext(k=4), LoRA(n_train=40)),
         "seeds": 2,
     }
     return Space.model_validate(values | changes)
@@ -66,7 +66,7 @@ GROWN: dict[str, dict[str, object]] = {
     "a training level": {"tasks": (axis(train_levels=(EASY, MEDIUM, HARD)),)},
     "a test level": {"tasks": (axis(test_levels=(HARD, *SINGLE_STEPS[-2:])),)},
     "a threshold": {"tasks": (axis(conditions=(tau(0.8), tau(0.9))),)},
-    "a method": {"methods": (InContext(k=4), QLoRA(n_train=40), QLoRA(n_train=40, epochs=5))},
+    "a method": {"methods": (InContext(k=4), LoRA(n_train=40), LoRA(n_train=40, epochs=5))},
     "a smaller draw": {
         "tasks": (axis(conditions=(tau(0.8), Condition(name="ten", levels=("easy",), n_train=10))),)
     },
@@ -142,9 +142,7 @@ def test_an_axis_by_another_measure_of_own_data_says_which_cells_run_again(tmp_p
             task="jsonl:own", measure=measure, train_levels=levels, test_levels=levels[-1:]
         )
 
-    space = study(
-        tasks=(by("steps", OWN),), methods=(InContext(k=4), QLoRA(n_train=20)), name="own"
-    )
+    space = study(tasks=(by("steps", OWN),), methods=(InContext(k=4), LoRA(n_train=20)), name="own")
     before = make_plan(space, root)[0]
     write_plan(storage, before)
     for cell in before.cells:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from search_spaces.base_models import BaseModelRef
-from search_spaces.recipes import InContext, QLoRA, Reasoning
+from search_spaces.recipes import InContext, LoRA, Reasoning
 from search_spaces.registry import named_spaces
 from search_spaces.space import Space, TaskAxis
 from search_spaces.studies.lab.micro import EASY, HARD, MEDIUM, SINGLE_STEPS, micro
@@ -63,10 +63,10 @@ def rounds_of_all_kinds() -> Space:
                 measure="grade",
                 train_levels=SINGLE_STEPS[:1],
                 test_levels=SINGLE_STEPS[:1],
-                methods=(InContext(k=2), QLoRA(n_train=4)),
+                methods=(InContext(k=2), LoRA(n_train=4)),
             ),
         ),
-        methods=(QLoRA(n_train=8), QLoRA(n_train=4), InContext(k=4, quantization="nf4")),
+        methods=(LoRA(n_train=8), LoRA(n_train=4), InContext(k=4, quantization="nf4")),
         seeds=3,
     )
 

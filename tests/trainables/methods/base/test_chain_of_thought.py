@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from search_spaces.recipes import FullFineTuning, InContext, QLoRA, Reasoning, ZeroShot
+from search_spaces.recipes import FullFineTuning, InContext, LoRA, Reasoning, ZeroShot
 from tests.support.small_cells import inputs_of, load
 from tests.support.tiny_models import make_items
 from trainables.cells.run import run_cell
@@ -32,7 +32,7 @@ TUNED = {"n_train": 3, "reasoning": REASONING, "loss": "text", "batch_size": 3}
 RECIPES = {
     "zero-shot": ZeroShot(reasoning=REASONING),
     "in-context": InContext(k=2, reasoning=REASONING),
-    "qlora": QLoRA(**TUNED, rank=8, learning_rate=1e-2, epochs=80),
+    "lora": LoRA(**TUNED, rank=8, learning_rate=1e-2, epochs=80),
     "full fine-tuning": FullFineTuning(**TUNED, learning_rate=3e-3, epochs=80),
 }
 
@@ -76,7 +76,7 @@ def test_the_text_continues_the_prompt(base: Base, method: str) -> None:
     assert found.notes[-1].startswith("8 of 8 generated texts state no answer and count as wrong")
 
 
-@pytest.mark.parametrize("method", ["qlora", "full fine-tuning"])
+@pytest.mark.parametrize("method", ["lora", "full fine-tuning"])
 def test_trained_weights_answer_by_generation_and_end_their_text(base: Base, method: str) -> None:
     found = answers(base, method, test=POOL[:3])
     assert found.generated is not None and found.notes == ()

@@ -11,13 +11,13 @@ from peft.tuners.lora import LoraLayer
 from torch import Tensor
 
 from search_spaces.base_models import BaseModelRef
-from search_spaces.recipes import QLoRA
+from search_spaces.recipes import LoRA
 from tests.support.tiny_models import save_folder
 from trainables.methods.training.adapters import adapter_on, add_low_rank
 from trainables.models.loading import Base, load_base
 from trainables.models.resolve import resolve_model
 
-RECIPE = QLoRA(rank=3, alpha=12)
+RECIPE = LoRA(rank=3, alpha=12)
 TOKENS = torch.tensor([[5, 9, 2, 11, 7, 3]])
 
 
@@ -26,7 +26,7 @@ def load(folder: Path, name: str, dtype: str = "float32") -> Base:
     return load_base(source, dtype, "none", "cpu")
 
 
-def logits_and_gradients(base: Base, recipe: QLoRA, *, by_peft: bool) -> list[Tensor]:
+def logits_and_gradients(base: Base, recipe: LoRA, *, by_peft: bool) -> list[Tensor]:
     """Returns the logits and the gradient of every factor, both factors random."""
     with adapter_on(base, recipe, seed=1) as adapter:
         layers: list[Any] = [part for part in base.model.modules() if isinstance(part, LoraLayer)]

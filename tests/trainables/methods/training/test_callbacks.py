@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from search_spaces.cell import Cell
-from search_spaces.recipes import FullFineTuning, QLoRA, WeightTraining
+from search_spaces.recipes import FullFineTuning, LoRA, WeightTraining
 from tests.support.tiny_models import make_items, save_folder
 from trainables.data.prompts.formats import get_prompt
 from trainables.data.seeding import ids_hash
@@ -24,8 +24,8 @@ ITEMS = make_items(18)
 LABELLED, ASKED = ITEMS[:10], ITEMS[10:]
 
 RECIPES = [
-    QLoRA(learning_rate=1e-2, epochs=3, batch_size=4, dropout=0.3, rank=4, n_train=10),
-    QLoRA(learning_rate=1e-2, epochs=2, batch_size=16, dropout=0.3, head="scalar", n_train=10),
+    LoRA(learning_rate=1e-2, epochs=3, batch_size=4, dropout=0.3, rank=4, n_train=10),
+    LoRA(learning_rate=1e-2, epochs=2, batch_size=16, dropout=0.3, head="scalar", n_train=10),
     FullFineTuning(learning_rate=1e-3, epochs=2, batch_size=4, n_train=10),
 ]
 
@@ -64,7 +64,7 @@ def answers(fitted: FittedMethod) -> list[np.ndarray]:
     return found
 
 
-@pytest.mark.parametrize("recipe", RECIPES, ids=["qlora", "reward head", "full"])
+@pytest.mark.parametrize("recipe", RECIPES, ids=["lora", "reward head", "full"])
 @pytest.mark.parametrize("is_merged", [True, False], ids=["merged", "beside"])
 def test_every_epoch_is_seen_and_no_bit_changes(
     is_merged: bool, recipe: WeightTraining, base: Base, monkeypatch: pytest.MonkeyPatch

@@ -12,6 +12,7 @@ import pytest
 import torch
 
 from search_spaces.base_models import BaseModelRef
+from search_spaces.recipes import QLoRA
 from tests.support.small_cells import (
     FAST,
     NUM_LABELS,
@@ -108,7 +109,7 @@ def test_micro_batches_add_up_to_the_batch(tmp_path: Path, name: str) -> None:
     assert loss == pytest.approx(expected, abs=1e-3)
 
 
-@pytest.mark.parametrize("method", ["qlora", "full fine-tuning"])
+@pytest.mark.parametrize("method", ["lora", "full fine-tuning"])
 @pytest.mark.parametrize("name", ["llama", "gpt2"])
 def test_the_base_is_as_it_was_after_training(tmp_path: Path, name: str, method: str) -> None:
     base = load(tmp_path, name)
@@ -132,9 +133,9 @@ def test_the_base_is_as_it_was_after_training(tmp_path: Path, name: str, method:
 def test_merged_and_unmerged_adapters_score_alike(
     base: Base, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    merged = run(base, "qlora")
+    merged = run(base, "lora")
     monkeypatch.setattr("trainables.methods.training.adapters.MAX_MERGED_BYTES", 0)
-    for got, wanted in zip(run(base, "qlora").log_probs, merged.log_probs, strict=True):
+    for got, wanted in zip(run(base, "lora").log_probs, merged.log_probs, strict=True):
         np.testing.assert_allclose(got, wanted, atol=1e-4)
 
 
@@ -147,7 +148,7 @@ def test_a_loss_that_is_not_finite_stops_the_cell_and_leaves_the_base(base: Base
     assert not any(module.training for module in base.model.modules())
 
 
-@pytest.mark.parametrize("method", ["qlora", "full fine-tuning"])
+@pytest.mark.parametrize("method", ["lora", "full fine-tuning"])
 @pytest.mark.parametrize("update", [2, 6])
 def test_a_gradient_that_is_not_finite_stops_the_cell_at_its_update(
     base: Base, method: str, update: int
@@ -182,14 +183,14 @@ def test_a_gradient_that_is_not_finite_stops_the_cell_at_its_update(
 
 def test_seed_and_draw_change_the_adapter(base: Base) -> None:
     cells = [{"seed": 0}, {"seed": 1}, {"study_seed": 1}, {"training_hash": ids_hash("cd")}]
-    scores = {tuple(bytes_of(run(base, "qlora", **cell))) for cell in cells}
+    scores = {tuple(bytes_of(run(base, "lora", **cell))) for cell in cells}
     assert len(scores) == len(cells)
 
 
-def test_qlora_on_an_nf4_base_trains_and_leaves_the_base(tmp_path: Path) -> None:
+def test_qlora_on_its_nf4_base_trains_and_leaves_the_base(tmp_path: Path) -> None:
     base = load(tmp_path, quantization="nf4")
     before = logits_of(base)
-    recipe = FAST.model_copy(update={"quantization": "nf4", "epochs": 15, "batch_size": 12})
+    recipe = QLoRA(n_train=12, rank=2, learning_rate=1e-2, epochs=15, batch_size=12)
     rows: list[Mapping[str, float]] = []
     inputs = inputs_of(recipe, POOL[:12], POOL[:12], log=rows.append)
     first = answers_of(inputs, base)
@@ -224,7 +225,7 @@ def test_an_adapter_is_held_in_32_bits_on_a_base_in_16(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("wanted", [None, False, True])
-@pytest.mark.parametrize("method", ["zero-shot", "qlora", "full fine-tuning"])
+@pytest.mark.parametrize("method", ["zero-shot", "lora", "full fine-tuning"])
 def test_a_model_that_cannot_be_checkpointed_is_said(
     base: Base, monkeypatch: pytest.MonkeyPatch, method: str, wanted: bool | None
 ) -> None:

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 from transformers.modeling_layers import GradientCheckpointingLayer
 
-from search_spaces.recipes import PAPER_QLORA, FullFineTuning, QLoRA, Reasoning, WeightTraining
+from search_spaces.recipes import PAPER_LORA, FullFineTuning, LoRA, QLoRA, Reasoning, WeightTraining
 from tests.support.small_cells import FAST, POOL, PROMPT, TEST, bytes_of, inputs_of, load
 from tests.support.tiny_models import naive_scores
 from trainables.data.items import Item
@@ -248,9 +248,9 @@ def test_the_setting_chooses_the_engine(base: Base) -> None:
 
 
 def test_the_papers_recipe_makes_twelve_updates() -> None:
-    assert PAPER_QLORA.quantization == "int8"
-    assert (PAPER_QLORA.rank, PAPER_QLORA.alpha, PAPER_QLORA.dropout) == (16, 32, 0.1)
-    batches = list(draw_batches(PAPER_QLORA.n_train, PAPER_QLORA, (0, 0, "x")))
+    assert PAPER_LORA.quantization == "int8"
+    assert (PAPER_LORA.rank, PAPER_LORA.alpha, PAPER_LORA.dropout) == (16, 32, 0.1)
+    batches = list(draw_batches(PAPER_LORA.n_train, PAPER_LORA, (0, 0, "x")))
     assert [len(batch) for batch in batches] == [50, 50, 50, 10] * 3
 
 
@@ -266,14 +266,16 @@ def test_recipes_that_contradict_themselves_are_refused(
     fields: dict[str, object], message: str
 ) -> None:
     with pytest.raises(ValueError, match=message):
-        QLoRA(**fields)
+        LoRA(**fields)
 
 
 @pytest.mark.parametrize("quantization", ["none", "nf4", "int8"])
 def test_training_learns_on_a_base_in_each_quantization(tmp_path: Path, quantization: str) -> None:
     base = load(tmp_path, quantization=quantization)
     rows: list[Mapping[str, float]] = []
-    recipe = FAST.model_copy(update={"quantization": quantization, "epochs": 12, "batch_size": 12})
+    fields = {"quantization": quantization, "epochs": 12, "batch_size": 12}
+    adapter = QLoRA if quantization == "nf4" else LoRA
+    recipe = adapter.model_validate(FAST.model_dump(exclude={"method"}) | fields)
     with fit(setting_of(recipe, log=rows.append), base, labels()):
         pass
     assert rows[-1]["loss"] < 0.6 * rows[0]["loss"]

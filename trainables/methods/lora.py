@@ -1,4 +1,4 @@
-"""QLoRA: a low-rank adapter on the frozen base, with the base's own head or a scalar one."""
+"""LoRA and QLoRA: a low-rank adapter on the frozen base, with the base's head or a scalar one."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from torch import nn
 
-from search_spaces.recipes import QLoRA
+from search_spaces.recipes import AdapterTraining
 from trainables.data.items import Item
 from trainables.data.seeding import seed_of
 from trainables.methods.base.answering import answer_questions
@@ -46,7 +46,7 @@ class _Adapted:
 @contextmanager
 def fitted_adapter(
     context: CellContext,
-    recipe: QLoRA,
+    recipe: AdapterTraining,
     base: Base,
     examples: Sequence[Example],
     *,
@@ -73,7 +73,7 @@ def fitted_adapter(
 
 @contextmanager
 def restored_adapter(
-    context: CellContext, recipe: QLoRA, base: Base, state: TrainedState
+    context: CellContext, recipe: AdapterTraining, base: Base, state: TrainedState
 ) -> Iterator[FittedMethod]:
     """Yields the base with the adapter of an earlier fit."""
     with adapter_on(base, recipe, 0) as adapter:
@@ -82,7 +82,7 @@ def restored_adapter(
         yield _Adapted(context=context, base=base, adapter=adapter, head=head)
 
 
-def _head(context: CellContext, recipe: QLoRA, base: Base) -> RewardHead | None:
+def _head(context: CellContext, recipe: AdapterTraining, base: Base) -> RewardHead | None:
     if recipe.head == "language model":
         return None
     return fresh_head(base, seed_of("reward head", *context.names))
