@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -15,6 +15,7 @@ from tests.support.small_cells import (
     ITEMS,
     LONG,
     POOL,
+    PROMPT,
     RECIPES,
     TEST,
     answers_of,
@@ -56,6 +57,66 @@ def test_the_probe_learns_what_the_states_hold(base: Base) -> None:
     assert all(int(row.argmax()) == 0 for row in scores.log_probs)
     assert all(np.exp(row).sum() == pytest.approx(1.0) for row in scores.log_probs)
     assert rows[-1]["loss"] < 0.3
+
+
+@pytest.mark.parametrize(
+    ("layers", "numbers", "l2"),
+    [
+        ((2,), (2,), 1.0),
+        ((2,), (2,), 50.0),
+        (("middle", "last"), (2, 3), 1.0),
+        ((0, 1), (0, 1), 4.0),
+    ],
+)
+def test_a_probe_is_the_ridge_logit_of_the_hidden_states_that_its_recipe_names(
+    base: Base, layers: tuple[Any, ...], numbers: tuple[int, ...], l2: float
+) -> None:
+    labelled, test = POOL[:20], TEST[:6]
+
+    def rows(items: Sequence[Item]) -> list[torch.Tensor]:
+        return [
+            torch.stack([state(item, text) for text in PROMPT.choice_texts(item)]) for item in items
+        ]
+
+    def state(item: Item, text: str) -> torch.Tensor:
+        encoded = base.tokenizer(PROMPT.question(item) + text, add_special_tokens=False)[
+            "input_ids"
+        ]
+        ids = torch.tensor([[base.tokenizer.bos_token_id, *encoded]])
+        states = base.model(ids, output_hidden_states=True).hidden_states
+        return torch.cat([states[number][0, -1] for number in numbers]).double()
+
+    with torch.no_grad():
+        train, asked = rows(labelled), rows(test)
+    every = torch.cat(train)
+    mean, std = every.mean(dim=0), every.std(dim=0, correction=0)
+    weight = torch.zeros(len(mean), dtype=torch.float64, requires_grad=True)
+    optimizer = torch.optim.LBFGS(
+        [weight], max_iter=500, tolerance_grad=1e-9, line_search_fn="strong_wolfe"
+    )
+
+    def loss() -> torch.Tensor:
+        optimizer.zero_grad()
+        scores = [(row - mean) / std @ weight for row in train]
+        wrong = [s.logsumexp(dim=0) - s[i.answer] for s, i in zip(scores, labelled, strict=True)]
+        total = torch.stack(wrong).sum() + l2 / 2 * weight.square().sum()
+        total.backward()
+        return total
+
+    optimizer.step(loss)
+    recipe = LinearProbe(n_train=20, layers=layers, l2=l2)
+    found = answers_of(inputs_of(recipe, labelled, test), base).log_probs
+    for row, given in zip(asked, found, strict=True):
+        expected = ((row - mean) / std @ weight.detach()).log_softmax(dim=0)
+        np.testing.assert_allclose(given, expected.numpy(), atol=5e-3)
+
+
+def test_the_solver_of_the_paper_takes_its_hundred_steps(base: Base) -> None:
+    rows: list[Mapping[str, float]] = []
+    for solver in ("paper", "newton"):
+        recipe = LinearProbe.model_validate({"n_train": 20, "solver": solver})
+        answers_of(inputs_of(recipe, POOL[:20], log=rows.append), base)
+    assert rows[0]["step"] == 100 and rows[1]["step"] < 50
 
 
 def test_probes_of_one_draw_are_solved_together_and_alike(

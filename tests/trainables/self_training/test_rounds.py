@@ -15,6 +15,7 @@ from typing import Literal
 
 import numpy as np
 import pytest
+import torch
 from numpy.typing import NDArray
 
 from search_spaces.cell import Cell
@@ -82,7 +83,7 @@ def ridge(examples: Sequence[Example]) -> Ridge:
 class Toy:
     """A task in its uses, and its round."""
 
-    with_label: list[Example]
+    labelled: list[Example]
     pool: tuple[Item, ...]
     blanked: tuple[UnlabelledItem, ...]
     test: tuple[Item, ...]
@@ -300,6 +301,101 @@ class TestPrompts:
         assert trained.items() >= {id_: text for id_, (text, _) in kept.items()}.items()
         assert len(trained) == second.facts["num_selected"] == 2 * NUM_LABELLED
         assert {e.item.id for e in shown[NUM_LABELLED : 2 * NUM_LABELLED]} == set(kept)
+
+
+class TestOptions:
+    """Each option of self-training, against the selection worked out from the plain scores."""
+
+    @pytest.mark.parametrize(
+        ("options", "cut"),
+        [
+            ({"threshold": 0.7}, 0.7),
+            ({"threshold": 0.9}, 0.9),
+            ({"threshold": 0.4, "confidence": "chance-normalised"}, 0.7),
+        ],
+    )
+    def test_what_is_more_confident_than_the_threshold_is_trained_on_as_predicted(
+        self, options: dict[str, object], cut: float
+    ) -> None:
+        made = toy(4)
+        _, _, trained = made.run(unlabelled(made), a_cell(SelfTraining.model_validate(options)))
+        expected = {}
+        for item in made.blanked:
+            score = float(numbers(with_label(item, 0)) @ made.start.weights)
+            if 1.0 / (1.0 + np.exp(-2.0 * abs(score))) > cut:
+                expected[item.id] = "right" if score > 0 else "left"
+        assert 0 < len(expected) < NUM_POOL
+        assert pseudo_labels(trained) == expected
+
+    @pytest.mark.parametrize("share", [0.9, 0.75])
+    def test_a_quantile_leaves_its_share_out(self, share: float) -> None:
+        made = toy(4)
+        options = SelfTraining(rule="quantile", threshold=share)
+        _, _, trained = made.run(unlabelled(made), a_cell(options))
+        sizes = {i.id: abs(numbers(with_label(i, 0)) @ made.start.weights) for i in made.blanked}
+        most = sorted(sizes, key=sizes.__getitem__)[round(share * NUM_POOL) :]
+        assert pseudo_labels(trained).keys() == set(most)
+
+    def test_pseudo_labels_alone_are_smoothed(self) -> None:
+        made = toy(4)
+        options = SelfTraining(threshold=0.7, label_smoothing=0.3)
+        _, _, trained = made.run(unlabelled(made), a_cell(options))
+        assert [e.smoothing for e in trained[:NUM_LABELLED]] == [0.0] * NUM_LABELLED
+        assert len(trained) > NUM_LABELLED
+        assert {e.smoothing for e in trained[NUM_LABELLED:]} == {0.3}
+
+    @pytest.mark.parametrize("start", ["restart", "continue"])
+    def test_a_round_starts_from_the_base_or_from_the_round_before(
+        self, start: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        made, given = toy(4), []
+        state = {"weights": torch.zeros(1)}
+
+        @contextmanager
+        def fit(*arguments: object, start: object) -> Iterator[Ridge]:
+            given.append(start)
+            yield made.start
+
+        monkeypatch.setattr(rounds, "restore", fixed(made.start))
+        monkeypatch.setattr(rounds, "fit", fit)
+        options = SelfTraining.model_validate({"threshold": 0.7, "start": start})
+        context = SimpleNamespace(cell=a_cell(options), names=("toy", 4))
+        teacher = Teacher(state=state, kept={}, confidence=None)
+        pool = UnlabelledPool(unlabelled=made.blanked, teacher=teacher)
+        with run_round(context, None, made.labelled, pool):  # type: ignore[arg-type]
+            pass
+        assert given == [state if start == "continue" else None]
+
+    @pytest.mark.parametrize("orders", ["given", "all"])
+    def test_confidence_is_that_of_one_order_or_the_mean_over_both(self, orders: str) -> None:
+        made = toy(4)
+        leaning = Leaning(weights=made.start.weights)
+        options = SelfTraining.model_validate({"threshold": 0.5, "orders": orders})
+        _, found, _ = made.run(unlabelled(made), a_cell(options), start=leaning)
+        rows = {row.item_id: row for row in found.rows}
+        for item in made.blanked:
+            score = float(numbers(with_label(item, 0)) @ made.start.weights)
+            own = score if item.choices[0].startswith("right") else -score
+            first, last = (1.0 / (1.0 + np.exp(-2.0 * own - lean)) for lean in (1.0, -1.0))
+            expected = first if orders == "given" else (first + last) / 2
+            assert rows[item.id].probabilities[0] == pytest.approx(expected)
+
+
+class Leaning(Ridge):
+    """A model to which the choice shown first seems likelier than it is."""
+
+    def answer(self, items: Sequence[Item]) -> Answers:
+        log_probs = super().answer(items).log_probs or []
+        return Answers(log_probs=[row + np.array([1.0, 0.0]) for row in log_probs])
+
+
+def unlabelled(made: Toy) -> UnlabelledPool:
+    return UnlabelledPool(unlabelled=made.blanked, teacher=NOTHING_KEPT)
+
+
+def pseudo_labels(trained: Sequence[Example]) -> dict[str, str]:
+    """Returns what the items beside the labelled ones were trained on: id -> side."""
+    return {e.item.id: e.item.choices[e.answer].split()[0] for e in trained[NUM_LABELLED:]}
 
 
 class TestAfter:

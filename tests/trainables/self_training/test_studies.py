@@ -292,6 +292,30 @@ def selection(out: Path, cell: PlannedCell) -> list[dict[str, object]]:
     return rows
 
 
+@pytest.mark.parametrize("number", [3, 8])
+def test_a_level_gives_at_most_so_many_unlabelled_items(
+    model: str, data: Path, number: int
+) -> None:
+    space = space_of(model, RECIPES["linear probe"], ssrm(rounds=1, max_unlabelled=number))
+    plan, inputs = make_plan(space, data)
+    drawn = inputs.tasks["jsonl:questions"].drawn_ids(chain(plan)[-1].draws)  # type: ignore[arg-type]
+    assert [len(level) for level in drawn.unlabelled] == [number]
+
+
+@pytest.mark.parametrize("number", [3, 7])
+@pytest.mark.parametrize("method", RECIPES)
+def test_a_cell_draws_as_many_labels_as_its_recipe_says(
+    model: str, data: Path, method: str, number: int
+) -> None:
+    field = "k" if method == "in-context" else "n_train"
+    recipe = RECIPES[method].model_copy(update={field: number})
+    plan, inputs = make_plan(space_of(model, recipe), data)
+    cells = [cell for cell in plan.cells if cell.draws is not None]
+    task = inputs.tasks["jsonl:questions"]
+    assert cells
+    assert {len(task.drawn_ids(cell.draws).labelled) for cell in cells} == {number}  # type: ignore[arg-type]
+
+
 @pytest.mark.parametrize("stopped_after", [1, 2])
 def test_a_stopped_loop_goes_on_with_equal_bytes(
     model: str, data: Path, tmp_path: Path, stopped_after: int
