@@ -14,37 +14,12 @@ from hypothesis import strategies as st
 
 from study import data, plan, sweep
 from tests.fuzz.harness import Outcome, Tally, accepted, examples, fresh, refused, run
+from tests.fuzz.own_study import ROWS, encoded, write_study
 from trainables.data.tasks.questions.jsonl import OWN_FIELDS
-
-SPACE = """
-from search_spaces.recipes import InContext
-from search_spaces.space import BaseModelRef, Level, Space, TaskAxis
-
-EASY, HARD = Level(name="easy", low=1, high=2), Level(name="hard", low=3, high=4)
-
-def own() -> Space:
-    axis = TaskAxis(
-        task="jsonl", measure="steps", train_levels=(EASY, HARD), test_levels=(HARD,)
-    )
-    return Space(
-        name="own", models=(BaseModelRef(name="micro-s"),), tasks=(axis,),
-        methods=(InContext(k=1),), seeds=1,
-    )
-"""
 
 Row = dict[str, Any]
 
-PLAIN = [
-    {
-        "id": f"plain-{number}",
-        "question": f"What is {number} + {number}?",
-        "choices": [str(2 * number), str(2 * number + 1), "none of these"],
-        "answer": number % 3,
-        "steps": number % 4 + 1,
-        "difficulty": "low" if number % 2 else "high",
-    }
-    for number in range(16)
-]
+PLAIN = [row | {"difficulty": "low" if row["steps"] < 3 else "high"} for row in ROWS]
 """Enough of each level for the space to be planned, whatever else is in the file."""
 
 ORDERS = {"difficulty": ["low", "high"]}
@@ -74,10 +49,6 @@ def good_rows(draw: st.DrawFn, number: int = 0) -> Row:
     for name in ("group", "topic", "reasoning"):
         row |= draw(st.just({}) | st.fixed_dictionaries({name: st.none() | words}))
     return {name: row[name] for name in draw(st.permutations(sorted(row)))}
-
-
-def encoded(row: Row) -> bytes:
-    return json.dumps(row).encode()
 
 
 def changed(name: str, values: st.SearchStrategy[Any]) -> Callable[[st.DrawFn, Row], bytes]:
@@ -201,21 +172,19 @@ class Folder:
 
     def __init__(self, root: Path) -> None:
         self.root = root
-        (root / "jsonl").mkdir()
-        (root / "space.py").write_text(SPACE)
+        self.study = write_study(root, rows=PLAIN)
         self.file = root / "jsonl" / "own.jsonl"
         self.orders = root / "jsonl" / "own.measures.json"
         self.orders.write_text(json.dumps(ORDERS))
 
     def run(self, command: str, *extra: str) -> Outcome:
-        root = ["--data-root", str(self.root)]
-        study = [f"{self.root}/space.py:own", *root, "--out", f"{self.root}/runs"]
+        root, out = ["--data-root", str(self.root)], ["--out", f"{self.root}/runs"]
         match command:
             case "data":
                 return run(data.main, "jsonl", *root, *extra, keeps=self.root)
             case "plan":
-                return run(plan.main, *study, *extra, keeps=self.root)
-        return run(sweep.main, *study, "--dry-run", *extra, keeps=self.root)
+                return run(plan.main, *self.study, *out, *extra, keeps=self.root)
+        return run(sweep.main, *self.study, *out, "--dry-run", *extra, keeps=self.root)
 
 
 commands = st.sampled_from(["data", "data", "plan", "sweep"])
@@ -285,6 +254,7 @@ def check_good_file(root: Path, case: tuple[bytes, int], command: str, is_zipped
     with fresh(root):
         folder = Folder(root)
         if is_zipped:
+            folder.file.unlink()
             folder.file.with_suffix(".jsonl.gz").write_bytes(gzip.compress(content, mtime=0))
         else:
             folder.file.write_bytes(content)
@@ -380,6 +350,7 @@ def test_a_folder_holds_one_file_and_it_is_whole(command: str, way: str, root: P
     with fresh(root):
         folder = Folder(root)
         zipped = folder.file.with_suffix(".jsonl.gz")
+        folder.file.unlink()
         match way:
             case "two":
                 folder.file.write_bytes(content)

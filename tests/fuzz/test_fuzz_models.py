@@ -16,34 +16,8 @@ from safetensors.numpy import load_file, save_file
 
 from study import sweep
 from tests.fuzz.harness import Outcome, Tally, accepted, examples, refused, run
+from tests.fuzz.own_study import write_study
 from tests.support.tiny_models import save_folder
-
-SPACE = """
-from search_spaces.recipes import InContext
-from search_spaces.space import BaseModelRef, Level, Space, TaskAxis
-
-EASY, HARD = Level(name="easy", low=1, high=2), Level(name="hard", low=3, high=4)
-
-def own() -> Space:
-    axis = TaskAxis(
-        task="jsonl", measure="steps", train_levels=(EASY, HARD), test_levels=(HARD,)
-    )
-    return Space(
-        name="own", models=(BaseModelRef(name={model!r}),), tasks=(axis,),
-        methods=(InContext(k=1),), seeds=1,
-    )
-"""
-
-ROWS = [
-    {
-        "id": f"own-{number}",
-        "question": f"What is {number} + {number}?",
-        "choices": [str(2 * number), str(2 * number + 1)],
-        "answer": number % 2,
-        "steps": number % 4 + 1,
-    }
-    for number in range(24)
-]
 
 CONFIG, WEIGHTS = "config.json", "model.safetensors"
 INDEX = "model.safetensors.index.json"
@@ -307,14 +281,11 @@ class Study:
 
     def __init__(self, root: Path, model: Path) -> None:
         self.root, self.model = root, model
-        (root / "jsonl").mkdir(exist_ok=True)
-        rows = "".join(json.dumps(row) + "\n" for row in ROWS)
-        (root / "jsonl" / "own.jsonl").write_text(rows)
-        (root / "space.py").write_text(SPACE.format(model=str(model)))
+        self.arguments = write_study(root, model=str(model))
 
     def plan(self) -> Outcome:
-        arguments = [f"{self.root}/space.py:own", "--data-root", str(self.root), "--dry-run"]
-        return run(sweep.main, *arguments, "--out", str(self.root / "runs"), keeps=self.root)
+        out = ["--dry-run", "--out", str(self.root / "runs")]
+        return run(sweep.main, *self.arguments, *out, keeps=self.root)
 
 
 @pytest.fixture(scope="module")

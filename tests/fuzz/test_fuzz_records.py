@@ -22,59 +22,28 @@ from study.artifacts.items import write_items
 from study.artifacts.plan import write_plan
 from study.planning.planner import make_plan
 from tests.fuzz.harness import Outcome, Tally, accepted, examples, refused, run
+from tests.fuzz.own_study import write_study
 from trainables.storage.filesystem import open_storage
 from trainables.storage.records import parquet_bytes, scores_table, write_record
 
-SPACE = """
-from search_spaces.recipes import InContext
-from search_spaces.space import BaseModelRef, Level, Space, TaskAxis
-
-EASY, HARD = Level(name="easy", low=1, high=2), Level(name="hard", low=3, high=4)
-
-def own() -> Space:
-    axis = TaskAxis(
-        task="jsonl", measure="steps", train_levels=(EASY, HARD), test_levels=(HARD,),
-        train_on_all=False,
-    )
-    return Space(
-        name="own", models=(BaseModelRef(name="micro-s"),), tasks=(axis,),
-        methods=(InContext(k=1),), seeds=1,
-    )
-"""
-
-ROWS = [
-    {
-        "id": f"own-{number}",
-        "question": f"What is {number} + {number}?",
-        "choices": [str(2 * number), str(2 * number + 1)],
-        "answer": number % 2,
-        "steps": number % 4 + 1,
-    }
-    for number in range(24)
-]
-
 
 class Study:
-    """A planned study of three cells, of which one has finished, in a folder to be damaged."""
+    """A planned study of four cells, of which one has finished, in a folder to be damaged."""
 
     def __init__(self, root: Path) -> None:
         self.root = root
         self.runs = root / "runs"
-        self.arguments = [f"{root / 'space.py'}:own", "--data-root", str(root / "data")]
+        self.arguments = write_study(root)
 
     def make(self) -> Study:
         """Writes plan, items and one record, as a sweep does."""
-        (self.root / "data" / "jsonl").mkdir(parents=True)
-        rows = "".join(json.dumps(row) + "\n" for row in ROWS)
-        (self.root / "data" / "jsonl" / "own.jsonl").write_text(rows)
-        (self.root / "space.py").write_text(SPACE)
         storage = open_storage(str(self.runs))
-        made, inputs = make_plan(find_space(self.arguments[0]), self.root / "data")
+        made, inputs = make_plan(find_space(self.arguments[0]), self.root)
         write_plan(storage, made)
         write_items(storage, made, inputs.tasks)
         task = inputs.tasks["jsonl"]
         items = task.by_id(task.split.test)
-        values = [np.log([0.25, 0.75]) for _ in items]
+        values = [np.log([0.5, 0.25, 0.25]) for _ in items]
         for planned in made.cells[:2]:
             scores = scores_table([item.id for item in items], [0] * len(items), values)
             execution = {"class": "A", "device": "cpu"}
