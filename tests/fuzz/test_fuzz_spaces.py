@@ -244,6 +244,7 @@ FIELDS: Mapping[str, Mapping[str, tuple[Values, Values]]] = {
         "bounds": (["'values'"], [*NO_CHOICE, "'quantiles'"]),
         "prompt": (["'default'"], [*NO_TEXT, "'unheard of'", "'chat:default'"]),
         "reasoning_prompt": (["'reasoned'"], [*NO_OPTIONAL_TEXT, "None"]),
+        "floor": (["'auto'"], NO_CHOICE),
         "conditions": (["(ssrm,)", "(noisy,)", "()"], [*NO_PARTS, "(noisy, noisy)", "noisy"]),
         "methods": (["()", "(examples,)", "(probe, lora)"], [*NO_PARTS, "lora", "('lora',)"]),
     },
@@ -253,6 +254,9 @@ FIELDS: Mapping[str, Mapping[str, tuple[Values, Values]]] = {
         "test_level": (["'hard'", "'hardest'"], [*NO_TEXT, "'easy'"]),
         "method": (["None", "'lora'", "'linear probe'"], [*NO_OPTIONAL_TEXT, "'dpo'"]),
         "model": (["None", "'micro-s'"], [*NO_OPTIONAL_TEXT, "'micro-l'"]),
+        "task": (["None", "'jsonl:own'"], [*NO_OPTIONAL_TEXT, "'arc'"]),
+        "measure": (["None"], [*NO_OPTIONAL_TEXT, "'unheard of'"]),
+        "recipe": (["None"], [*NO_PART, "model", "InContext(k=3)"]),
     },
     "hardness": {
         "name": (["'mdl'", "'own-2'"], [*NO_TEXT, "'Mdl'", "'a b'", "'2'", "'ä'"]),
