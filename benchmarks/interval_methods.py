@@ -82,10 +82,7 @@ def estimate_batch(drawn: DrawnPoints) -> Batch:
     item_xx, item_xy, item_yy = (
         np.einsum("ri,ri->r", a, b) * scale for a, b in ((dx, dx), (dx, dy), (dy, dy))
     )
-    seed_x, seed_y = (
-        arm.mean(axis=1, dtype=np.float64).var(axis=1, ddof=1) / num_seeds
-        for arm in (drawn.easy, drawn.hard)
-    )
+    seed_x, seed_y = (_seed_variance(arm) for arm in (drawn.easy, drawn.hard))
     ratio = np.divide(x, y, out=np.zeros_like(x), where=y != 0)
     item_ratio = item_xx - 2 * ratio * item_xy + ratio**2 * item_yy
     nu_ratio = _satterthwaite([item_ratio, seed_x, ratio**2 * seed_y], num_items, num_seeds)
@@ -101,12 +98,22 @@ def estimate_batch(drawn: DrawnPoints) -> Batch:
     )
 
 
+def _seed_variance(arm: NDArray[np.float32]) -> FloatArray:
+    """Variance [draws] of an arm's mean over its seeds; one seed has none."""
+    num_seeds = arm.shape[2]
+    if num_seeds == 1:
+        return np.zeros(len(arm))
+    means = arm.mean(axis=1, dtype=np.float64)
+    return np.asarray(means.var(axis=1, ddof=1) / num_seeds, dtype=np.float64)
+
+
 def _satterthwaite(parts: Sequence[FloatArray], num_items: int, num_seeds: int) -> FloatArray:
     """Degrees of freedom [draws]; the first part is the items', the others are seeds'."""
     total = np.sum(parts, axis=0)
     item, *seeds = parts
     squares = np.sum([part**2 for part in seeds], axis=0)
-    return np.asarray(total**2 / (item**2 / (num_items - 1) + squares / (num_seeds - 1)))
+    df_seeds = max(num_seeds - 1, 1)
+    return np.asarray(total**2 / (item**2 / (num_items - 1) + squares / df_seeds))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)

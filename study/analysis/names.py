@@ -71,6 +71,8 @@ def hidden_rounds(rows: Iterable[SurfaceRow]) -> frozenset[str]:
 
 def outcome(row: SurfaceRow) -> str:
     """Returns what is known of a point in a few words: its SGR, its verdict, or the reason."""
-    if row.sgr.estimate is not None:
-        return f"{number(row.sgr.estimate)} {span(row.sgr.low, row.sgr.high)}"
-    return row.verdict or f"no estimate: {row.reason}"
+    if row.verdict is None:
+        return f"no estimate: {row.reason}"
+    share = row.sgr.estimate
+    told = row.verdict if share is None else f"{number(share)} {span(row.sgr.low, row.sgr.high)}"
+    return "; ".join(filter(None, (told, row.draw_note)))

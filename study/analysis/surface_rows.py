@@ -14,7 +14,7 @@ from search_spaces.recipes import Recipe
 from search_spaces.supervision import LabelKind, SelfTraining
 from study.artifacts.condition_kinds import ConditionKind
 from study.artifacts.points import Point
-from study.statistics.recovery import Verdict
+from study.statistics.recovery import ONE_SEED, Verdict
 
 Scalar = str | int | float | None
 
@@ -154,6 +154,11 @@ class SurfaceRow:
     """Wall-clock seconds of its finished cells together; they serve other points too."""
     reason: str | None = None
     """Why there is no estimate."""
+
+    @property
+    def draw_note(self) -> str:
+        """Says that the point has one seed; empty where it has more."""
+        return ONE_SEED if len(self.point.easy.cells) == 1 else ""
 
     @property
     def factors(self) -> Mapping[str, Scalar]:

@@ -118,9 +118,10 @@ def gain_sentence(row: SurfaceRow) -> str:
 
 
 def _evidence(row: SurfaceRow) -> str:
-    seeds = f"{row.num_seeds} seed{'s' if row.num_seeds != 1 else ''}"
     note = "" if status(row) is not Status.RESOLVED else row.verdict_note
-    return ", ".join(filter(None, (f"{row.num_items} items", seeds, note)))
+    seeds = row.draw_note or f"{row.num_seeds} seeds"
+    known = (f"{row.num_items} items", "" if seeds in note else seeds, note)
+    return ", ".join(filter(None, known))
 
 
 def _points(gap: Interval) -> str:

@@ -190,7 +190,7 @@ def _point_values(row: SurfaceRow, labels: Mapping[str, str], q_value: float | N
         _rounded(row.hard_minus_easy.estimate),
         None if q_value is None else float(f"{q_value:.2g}"),
         row.num_items,
-        row.num_seeds,
+        row.draw_note or row.num_seeds,
         None if row.cell_seconds is None else round(row.cell_seconds, 1),
     ]
 

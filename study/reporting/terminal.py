@@ -10,6 +10,7 @@ from study.analysis.surface_rows import SurfaceRow, recipe_text
 from study.formatting import DASH, percent, points_span, span
 from study.reporting.content import Content
 from study.reporting.policy_table import format_win_rates
+from study.statistics.recovery import ONE_SEED
 
 MAX_WIDTH = 118
 """Columns of the widest line; longer reasons are cut, the report has them in full."""
@@ -45,9 +46,21 @@ def format_table(surface: Surface) -> str:
             f"gap: difficulty gap; SGR: with its {100 * surface.level:g} % interval where the gap "
             "hard - zero is resolved",
             summary(surface.rows, surface.counts),
+            *draws(surface.rows),
             *_self_training(surface, labels),
         ]
     )
+
+
+def draws(rows: Sequence[SurfaceRow]) -> list[str]:
+    """Returns a line that says which intervals are about one draw; none where all have more."""
+    count = sum(bool(row.draw_note) for row in rows)
+    if not count:
+        return []
+    return [
+        f"{ONE_SEED}: {count} of {len(rows)} points; their intervals are about new items, not "
+        "about new draws of labels"
+    ]
 
 
 def _self_training(surface: Surface, labels: Mapping[str, str]) -> list[str]:

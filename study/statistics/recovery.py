@@ -19,6 +19,10 @@ RESOLVED: Final = "resolved"
 GAP_NOT_RESOLVABLE: Final = "gap not resolvable"
 HARD_LABELS_HURT: Final = "hard labels hurt"
 
+ONE_SEED: Final = "one seed: this draw only"
+"""Note of an estimate without seed variance: its interval is about new items, not about new draws
+of labels."""
+
 _FEW_CLUSTERS = 20
 """Below this the cluster-robust variance is itself too uncertain; statistics.md asks to warn."""
 
@@ -140,7 +144,7 @@ def _labels(ratio: RatioEstimate, *, num_clusters: int | None) -> list[str]:
     one_seed = ratio.sample.one_seed_arms
     if one_seed:
         if len(one_seed) == ratio.sample.num_seeded_arms:
-            labels.append("item-only interval: one seed, so no seed variance")
+            labels.append(ONE_SEED)
         else:
             names = ", ".join(one_seed)
             labels.append(f"interval without the seed variance of {names} (one seed)")

@@ -15,6 +15,7 @@ from study.analysis.surface_rows import surface_table
 from study.artifacts.plan import Plan
 from study.reporting.surface_views.plotly import panel_figure
 from study.reporting.surface_views.views import make_view
+from study.statistics.recovery import ONE_SEED
 from study.tracking.rows import cell_factors, cell_row, results_summary, zip_records
 from study.tracking.wandb_runs import WandbRuns
 from trainables.storage import layout
@@ -60,7 +61,7 @@ def log_aggregation(runs: WandbRuns, storage: Storage, plan: Plan, surface: Surf
     if found:
         run.log({name: _wandb_table(wandb, table) for name, table in found.items()})
     run.log(_figures(wandb, storage, plan, surface))
-    run.summary.update(_summary(plan, surface))
+    run.summary.update(summarize(plan, surface))
     run.summary.update(results_summary(found))
     artifact = wandb.Artifact(f"study-{space}", type="study")
     files = {
@@ -154,7 +155,8 @@ def _image(wandb: Any, content: bytes) -> Any:
     return wandb.Image(Image.open(io.BytesIO(content)))
 
 
-def _summary(plan: Plan, surface: Surface) -> dict[str, Any]:
+def summarize(plan: Plan, surface: Surface) -> dict[str, Any]:
+    """Returns the summary of the aggregation run: counts, gains and declared contrasts."""
     counts = surface.counts
     summary: dict[str, Any] = {
         "num_resolved": sum(row.verdict == "resolved" for row in surface.rows),
@@ -163,6 +165,9 @@ def _summary(plan: Plan, surface: Surface) -> dict[str, Any]:
         "cells_failed": counts.failed,
         "cells_missing": counts.planned - counts.finished,
     }
+    one_seed = sum(bool(row.draw_note) for row in surface.rows)
+    if one_seed:
+        summary["note"] = f"{ONE_SEED} ({one_seed} of {len(surface.rows)} points)"
     gains = [row for row in surface.rows if row.ssrm_gain.estimate is not None]
     for row in gains[:MAX_GAINS]:
         point = row.point

@@ -16,7 +16,14 @@ from matplotlib.patches import Patch, Rectangle
 from study.analysis.surface_rows import SurfaceRow
 from study.reporting.figures.drawing import LETTER, MAX_PANELS, STYLE, Drawing, finish
 from study.reporting.surface_views.places import AXES
-from study.reporting.surface_views.tiles import Status, ink_on, is_share, shown_status, tile_text
+from study.reporting.surface_views.tiles import (
+    Status,
+    draw_key,
+    ink_on,
+    is_share,
+    shown_status,
+    tile_text,
+)
 from study.reporting.surface_views.views import VALUES, SurfacePanel, View
 
 MAX_TILES = 600
@@ -54,7 +61,8 @@ def draw_view(name: str, rows: Sequence[SurfaceRow], view: View) -> Drawing:
             _draw_panel(place, rows, view, panel, norm)
         for place in axes[len(panels) :]:
             place.set_visible(False)
-        figure.suptitle(view.title, fontweight="bold")
+        key = draw_key(rows[tile.row] for panel in panels for tile in panel.tiles)
+        figure.suptitle("\n".join(filter(None, (view.title, key))), fontweight="bold")
         figure.colorbar(
             ScalarMappable(norm, _scale(view)),
             ax=axes.tolist(),

@@ -15,6 +15,7 @@ from study.analysis.surface_rows import SurfaceRow
 from study.reporting.surface_views.places import AXES
 from study.reporting.surface_views.tiles import (
     Status,
+    draw_key,
     hover_text,
     ink_on,
     is_share,
@@ -62,7 +63,7 @@ def panel_figure(
         _trace(rows, view, groups[kind], kind, len(panel.tiles), with_hover=with_hover)
         for kind in order
     ]
-    return {"data": traces, "layout": _layout(view, panel)}
+    return {"data": traces, "layout": _layout(rows, view, panel)}
 
 
 def _trace(
@@ -136,7 +137,7 @@ def _inks(marker: Figure) -> list[str]:
     return [ink_on(scale((value - low) / (high - low))) for value in marker["color"]]
 
 
-def _layout(view: View, panel: SurfacePanel) -> Figure:
+def _layout(rows: Sequence[SurfaceRow], view: View, panel: SurfacePanel) -> Figure:
     def axis(name: str, labels: Sequence[str]) -> Figure:
         return {
             "title": {"text": AXES[name], "standoff": 8},
@@ -149,6 +150,8 @@ def _layout(view: View, panel: SurfacePanel) -> Figure:
         }
 
     title = f"{VALUES[view.value]}: {panel.label}" if panel.label else VALUES[view.value]
+    key = draw_key(rows[tile.row] for tile in panel.tiles)
+    title = f"{title} ({key})" if key else title
     return {
         "title": {"text": title, "x": 0, "xref": "paper", "font": {"size": 15}},
         "barmode": "overlay",

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from enum import Enum
 
 from study.analysis.surface_rows import SurfaceRow, recipe_text
 from study.formatting import duration, number, percent, span
-from study.statistics.recovery import HARD_LABELS_HURT, RESOLVED
+from study.statistics.recovery import HARD_LABELS_HURT, ONE_SEED, RESOLVED
 
 
 class Status(Enum):
@@ -42,12 +42,23 @@ def is_share(value: str) -> bool:
 
 
 def tile_text(row: SurfaceRow, value: str) -> str:
-    """Returns what is written on a tile: the number, or in a word why there is none."""
+    """Returns what is written on a tile: the number, or in a word why there is none.
+
+    A star stands for `ONE_SEED`, which `draw_key` says in full.
+    """
     estimate = getattr(row, value).estimate
     if estimate is not None:
-        return f"{estimate:.2f}" if is_share(value) else percent(estimate, sign=True)
-    words = {Status.MISSING: "missing", Status.HARD_LABELS_HURT: "hurt"}
-    return words.get(status(row), "?")
+        text = f"{estimate:.2f}" if is_share(value) else percent(estimate, sign=True)
+    elif row.verdict is None:
+        return "missing"
+    else:
+        text = "hurt" if status(row) is Status.HARD_LABELS_HURT else "?"
+    return f"{text} *" if row.draw_note else text
+
+
+def draw_key(rows: Iterable[SurfaceRow]) -> str:
+    """Returns what the star on a tile means; empty where no point of these has one seed."""
+    return f"* {ONE_SEED}" if any(row.draw_note for row in rows) else ""
 
 
 def ink_on(colour: Sequence[float]) -> str:
@@ -76,8 +87,10 @@ def hover_text(row: SurfaceRow) -> str:
         ends = f"[{percent(row.gap.low, sign=True)}, {percent(row.gap.high, sign=True)}]"
         lines.append(f"hard - zero-shot {percent(row.gap.estimate, sign=True)} points {ends}")
     if row.num_items is not None:
-        seeds = "" if row.num_seeds is None else f", {row.num_seeds} seeds"
+        seeds = "" if row.num_seeds is None or row.draw_note else f", {row.num_seeds} seeds"
         lines.append(f"{row.num_items} items{seeds}")
+    if row.draw_note:
+        lines.append(f"<b>{row.draw_note}</b>")
     lines.append(f"cost: {duration(row.cell_seconds)} in {row.num_cells} cells")
     lines += [note for note in (row.verdict_note, row.reason) if note]
     return "<br>".join([*lines, _wrapped(recipe_text(point.recipe))])

@@ -155,7 +155,7 @@ def test_one_seed_gives_an_item_only_interval() -> None:
     zero_shot, easy, hard = scores(np.random.default_rng(1), 400, (5, 5), (1.0, 1.5))
     one = estimate_sgr(zero_shot, easy[:, :1], hard[:, :1])
     assert one.verdict == "resolved"
-    assert "item-only" in one.verdict_note
+    assert "one seed: this draw only" in one.verdict_note
     assert one.ratio.nu == pytest.approx(399)
     half = estimate_sgr(zero_shot, easy, hard[:, :1])
     assert "seed variance of hard" in half.verdict_note
