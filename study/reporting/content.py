@@ -21,6 +21,7 @@ from study.analysis.published.comparison import Comparison
 from study.analysis.surface import Surface
 from study.analysis.surface_rows import SurfaceRow
 from study.analysis.trends import TrendRow, trend_rows
+from study.analysis.tuned_recipes import RecipePair, recipe_pairs
 from study.artifacts.plan import Plan
 from study.reporting.figures.drawing import (
     MAX_PANELS,
@@ -85,6 +86,8 @@ class Content:
     """Policies side by side; empty where the study trains none."""
     searches: tuple[TunedRecipe, ...]
     """Recipes that a search found; empty where all were chosen by hand."""
+    recipe_pairs: tuple[RecipePair, ...]
+    """Points that have a found recipe and one chosen by hand."""
     legacy: tuple[LegacyRow, ...]
     """The paper's bootstrap beside ours, where it was asked for."""
     against: Comparison | None
@@ -141,6 +144,7 @@ def gather(
         self_training=gather_self_training(storage, plan, surface),
         alignment=win_rates(storage, plan, surface),
         searches=tuned_recipes(storage, plan),
+        recipe_pairs=recipe_pairs(surface.rows),
         legacy=legacy,
         against=against,
         provenance=provenance(plan, surface),

@@ -9,15 +9,17 @@ from pathlib import Path
 import pytest
 
 from search_spaces.base_models import BaseModelRef
-from search_spaces.recipes import LoRA
+from search_spaces.recipes import InContext, QLoRA
 from search_spaces.tuning import FoundRecipe, History, Trial, ranges_of, with_parameters
+from study.analysis.names import outcome
 from study.analysis.surface import compute_surface
+from study.analysis.tuned_recipes import recipe_pairs
 from study.reporting.figures.sensitivity import TunedRecipe, search_text, tuned_recipes
 from study.reporting.files import write_report
 from tests.support.fakes import EASY, FakeStudy, fake_space
 from trainables.storage.filesystem import open_storage
 
-START = LoRA(n_train=8, epochs=2)
+START = QLoRA(n_train=8, epochs=2)
 
 
 def found_recipe() -> FoundRecipe:
@@ -88,7 +90,7 @@ def test_the_report_shows_the_search_and_its_figure(tmp_path: Path) -> None:
     page = study.storage.read_bytes("fake/report/index.html").decode()
     assert '<section id="searches">' in page and '<a href="#searches">' in page
     assert "Labels that the search counted: 48" in page
-    assert "Recipe search of lora for small on toy" in page  # the figure's caption
+    assert "Recipe search of qlora for small on toy" in page  # the figure's caption
     name = f"fake/report/search-{found.history.hash}.png"
     assert study.storage.read_bytes(name).startswith(b"\x89PNG")
 
@@ -105,6 +107,45 @@ def test_recipes_chosen_by_hand_have_none(tmp_path: Path) -> None:
     found = found_recipe()
     study.storage.write_bytes("fake/tune/c.json", found.model_dump_json().encode())
     assert searches_of(study) == ()
+
+
+def test_sgr_with_the_default_stands_beside_sgr_with_the_found_recipe(tmp_path: Path) -> None:
+    found = found_recipe()
+    space = fake_space(
+        models=(BaseModelRef(name="small"),),
+        methods=(START, found.recipe, InContext(k=4)),
+        contrasts=(),
+    )
+    study = FakeStudy(storage=open_storage(str(tmp_path)), space=space).write().finish()
+    surface = compute_surface(study.storage, study.plan)
+    pairs = recipe_pairs(surface.rows)
+    # The default and the found recipe share sources and test levels; in-context was not searched.
+    assert len(pairs) == sum(row.point.recipe == START for row in surface.rows) == 4
+    for pair in pairs:
+        assert pair.default.point.recipe == START and pair.found.point.recipe == found.recipe
+        same = ("condition", "test_level", "num_labels")
+        assert all(getattr(pair.default.point, n) == getattr(pair.found.point, n) for n in same)
+        assert "learning_rate 0.0001 -> 0.00031" in pair.changes
+        assert "search" not in pair.changes
+    write_report(study.storage, study.plan, surface)
+    page = study.storage.read_bytes("fake/report/index.html").decode()
+    _, _, table = page.partition(
+        "<caption>SGR with the default and with the found recipe</caption>"
+    )
+    table, _, _ = table.partition("</table>")
+    assert table.count("learning_rate 0.0001 -&gt; 0.00031") == 4
+    for pair in pairs:
+        for row in (pair.default, pair.found):
+            assert f"<td>{outcome(row)}</td>" in table
+
+
+def test_a_found_recipe_without_its_default_has_no_table(tmp_path: Path) -> None:
+    study = study_with(tmp_path, found_recipe().recipe)
+    surface = compute_surface(study.storage, study.plan)
+    assert recipe_pairs(surface.rows) == ()
+    write_report(study.storage, study.plan, surface)
+    page = study.storage.read_bytes("fake/report/index.html").decode()
+    assert '<section id="searches">' in page and "SGR with the default and" not in page
 
 
 def test_a_report_needs_no_torch() -> None:
