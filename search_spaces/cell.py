@@ -16,7 +16,7 @@ from pydantic import Field, NonNegativeInt, ValidationError, model_validator
 
 from search_spaces.explain import explain
 from search_spaces.frozen import FrozenModel, canonical_json, without_unset
-from search_spaces.recipes import PolicyDPO, Recipe, ZeroShot
+from search_spaces.recipes import FullFineTuning, LoRA, PolicyDPO, QLoRA, Recipe, ZeroShot
 from search_spaces.supervision import Labels, SelfTraining
 
 STEP_VERSIONS: Mapping[str, int] = {
@@ -36,6 +36,20 @@ have a version of their own: 3 gave the validation labels the noise of the cell'
 
 CELL_ID_LENGTH = 16
 """Hex digits of a cell id: 64 bits, so 100,000 cells collide with a probability below 1e-9."""
+
+
+def step_version(recipe: Recipe, dtype: str) -> int:
+    """Returns the version of a method's code for a base in the dtype.
+
+    Training in 16 bits has one version more behind it than training in float32, whose numbers did
+    not change: it steps fp32 masters, and scales the loss of float16.
+    """
+    trains_base = isinstance(recipe, FullFineTuning) or (
+        isinstance(recipe, PolicyDPO) and recipe.labels != "none"
+    )
+    is_scaled = isinstance(recipe, LoRA | QLoRA) and dtype == "float16"
+    has_masters = trains_base and dtype != "float32"
+    return STEP_VERSIONS[recipe.method] + int(is_scaled or has_masters)
 
 
 class Cell(FrozenModel):
@@ -75,7 +89,7 @@ class Cell(FrozenModel):
     measured_by: str | None = None
     """Hash of the ids of the cells whose answers cut the levels that this cell draws from."""
     version: int = Field(ge=1)
-    """`STEP_VERSIONS` of the method when the cell was planned."""
+    """`step_version` of the method when the cell was planned."""
 
     @model_validator(mode="after")
     def _draw_matches_method(self) -> Cell:

@@ -15,6 +15,7 @@ from search_spaces.recipes import (
     FullFineTuning,
     InContext,
     LinearProbe,
+    PolicyDPO,
     Recipe,
     WeightTraining,
     ZeroShot,
@@ -64,6 +65,10 @@ WIDTH_PER_LAYER = 128
 the squared hidden size as a layer's weights."""
 
 USUAL_VOCABULARY = 64_000
+
+MASTER_BYTES = 4
+"""Of a trained weight, of its gradient and of each of Adam's two moments: 32 bits, whatever is
+the base's dtype (`trainables.distributed.mixed_precision`)."""
 
 STEPPED_BYTES = 4
 """Of a trained value: DeepSpeed steps a copy of it in 32 bits (stages 1 and 2 always, stage 3 where
@@ -145,9 +150,10 @@ def worker_bytes(
     trained = _trained(shape, recipe)
     share = 0.0 if footprint.offload else 1.0 / workers
     gradients, moments = trained.gradients, trained.moments
+    copies = trained.stepped if footprint.engine in ("zero-1", "zero-2") else trained.masters
+    moments += copies
     if footprint.engine != "plain" and isinstance(recipe, WeightTraining):
-        stepped = trained.stepped if footprint.engine != "zero-3" else 0.0
-        moments = (moments + stepped) * share
+        moments *= share
         gradients *= share if footprint.engine in ("zero-2", "zero-3") else 1.0
     if footprint.engine == "zero-3":
         weights *= share
@@ -201,24 +207,33 @@ class _TrainedWeights:
     """With an adapter's own weights."""
     stepped: float = 0.0
     """DeepSpeed's copy in 32 bits."""
+    masters: float = 0.0
+    """Without DeepSpeed: the trained weights in 32 bits, where the base holds them otherwise. Of a
+    policy also those of its reference: it is trained beside the base, not in its place."""
 
 
 def _trained(shape: ModelShape, recipe: Recipe) -> _TrainedWeights:
     if isinstance(recipe, UNTRAINED):
         return _TrainedWeights()
-    rank = None if isinstance(recipe, FullFineTuning) else recipe.rank
-    if rank is None:
-        number = shape.num_params or 0
-        whole = float(DTYPE_BYTES[shape.dtype] * number)
+    number = shape.num_params or 0
+    is_policy = isinstance(recipe, PolicyDPO)
+    if isinstance(recipe, FullFineTuning) or recipe.rank is None:
+        in_16_bits = DTYPE_BYTES[shape.dtype] < MASTER_BYTES
+        copies = 2 if is_policy else int(in_16_bits)
         return _TrainedWeights(
-            weights=whole, gradients=whole, moments=2 * whole, stepped=float(STEPPED_BYTES * number)
+            weights=float(DTYPE_BYTES[shape.dtype] * number),
+            gradients=float(MASTER_BYTES * number),
+            moments=2.0 * MASTER_BYTES * number,
+            stepped=float(STEPPED_BYTES * number),
+            masters=float(copies * MASTER_BYTES * number),
         )
-    values = ADAPTER_VALUES * rank * shape.width * shape.depth
+    values = ADAPTER_VALUES * recipe.rank * shape.width * shape.depth
     return _TrainedWeights(
         weights=4.0 * values,
         gradients=4.0 * values,
         moments=ADAPTER_BYTES * values,
         stepped=float(STEPPED_BYTES * values),
+        masters=float(MASTER_BYTES * number) if is_policy else 0.0,
     )
 
 

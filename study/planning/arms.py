@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Literal
 
 from search_spaces.base_models import BaseModelRef
-from search_spaces.cell import STEP_VERSIONS, Cell, cell_id
+from search_spaces.cell import STEP_VERSIONS, Cell, cell_id, step_version
 from search_spaces.frozen import digest
 from search_spaces.levels import Level
 from search_spaces.recipes import PolicyDPO, Recipe, TrainedRecipe
@@ -191,7 +191,7 @@ class Arms:
             seed=None if draws is None else draws.labelled[0].seed,
             parent=parent,
             measured_by=_measured_by(self._axis, draws),
-            version=STEP_VERSIONS[recipe.method],
+            version=step_version(recipe, self._model.dtype),
         )
 
     def _plan(

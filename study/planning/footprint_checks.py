@@ -1,4 +1,4 @@
-"""Footprints that cannot work are refused before anything runs, with the reason."""
+"""Footprints and dtypes that cannot work are refused before anything runs, with the reason."""
 
 from __future__ import annotations
 
@@ -22,6 +22,11 @@ def check_footprints(space: Space) -> None:
                 f"model {model.name!r} has a footprint with engine {footprint.engine}, and the "
                 "space trains policies, whose texts are sampled and whose DPO steps one worker "
                 "makes; use engine plain, or leave out the policy"
+            )
+        if space.policy is not None and model.dtype == "float16":
+            raise ValueError(
+                f"model {model.name!r} has dtype float16, and the space trains policies, whose few "
+                "updates float16's loss scale would skip in part; use dtype bfloat16 or float32"
             )
         for axis in space.tasks:
             for recipe in space.recipes(axis):
@@ -62,6 +67,6 @@ def _faults(footprint: Footprint, model: BaseModelRef, recipe: TrainedRecipe) ->
         )
     if isinstance(recipe, FullFineTuning) and model.dtype != "float32":
         yield (
-            f"trains weights in {model.dtype}: DeepSpeed steps a copy of them in float32, one "
-            "worker alone does not, and the same cell would have other numbers; use dtype float32"
+            f"trains weights in {model.dtype}: their float32 masters are stepped by one worker "
+            "only; use dtype float32, or engine plain"
         )

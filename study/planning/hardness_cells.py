@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from search_spaces.base_models import BaseModelRef
-from search_spaces.cell import STEP_VERSIONS, Cell, cell_id
+from search_spaces.cell import Cell, cell_id, step_version
 from search_spaces.frozen import digest
 from search_spaces.hardness import ModelHardness
 from search_spaces.recipes import ZeroShot
@@ -209,7 +209,7 @@ def _cell(
         training_hash=None if draws is None else ids_hash(task.drawn_ids(draws).labelled),
         study_seed=0 if draws is None else draws.labelled[0].study_seed,
         seed=None if draws is None else draws.labelled[0].seed,
-        version=STEP_VERSIONS[recipe.method],
+        version=step_version(recipe, model.dtype),
     )
     return PlannedCell(
         id=cell_id(cell),

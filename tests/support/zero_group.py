@@ -322,7 +322,7 @@ def scenarios(folder: Path, out: Path, worker_group: WorkerGroup) -> dict[str, A
         base = bases["zero-3" if name.startswith("zero-3") else "zero-2"]
         found[f"resumed {name}"] = resumed(base, name.split()[0], method, out)
     found |= failed_on_all(bases["zero-3"], worker_group)
-    found["base afterwards"] = {"state": whole_weights(base.model)}
+    found["base afterwards"] = {"state": whole_weights(dict(base.model.named_parameters()))}
     found["left"] = sorted(left_on(bases["zero-3"]) - before)
     return found
 

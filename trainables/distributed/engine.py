@@ -38,6 +38,13 @@ class Engine(Protocol):
             is_last: Whether it is this worker's last one before `step`.
         """
 
+    def overflows(self) -> bool:
+        """Returns whether the gradient is not finite and fp16's loss scale may be the reason.
+
+        The gradient is then forgotten and the scale halved: the caller makes the batch's backward
+        passes again. So no update is skipped, however few a training makes.
+        """
+
     def step(self, learning_rate: float) -> bool:
         """Clips the gradient's norm (over all parameters of all workers), updates, forgets it.
 
@@ -75,7 +82,11 @@ class MakeEngine(Protocol):
     """
 
     def __call__(
-        self, model: PreTrainedModel, parameters: Sequence[nn.Parameter], recipe: WeightTraining
+        self,
+        model: PreTrainedModel,
+        parameters: Sequence[nn.Parameter],
+        recipe: WeightTraining,
+        masters: Sequence[nn.Parameter] | None = None,
     ) -> AbstractContextManager[Engine]:
         """Returns the context of an engine that trains `parameters` of `model`.
 
@@ -84,4 +95,6 @@ class MakeEngine(Protocol):
             parameters: Those that are trained; all others are frozen.
             recipe: Weight decay and the largest norm of a gradient; the learning rate comes with
                 every step.
+            masters: What is stepped and then cast into the parameters, in their order
+                (`trainables.distributed.mixed_precision`); None: the parameters themselves.
         """

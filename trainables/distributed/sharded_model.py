@@ -71,7 +71,7 @@ def held(parameter: Any) -> Tensor:
 
 
 @contextmanager
-def gathered(parameters: Iterable[nn.Parameter], *, to_write: bool = False) -> Iterator[None]:
+def gathered(parameters: Iterable[Tensor], *, to_write: bool = False) -> Iterator[None]:
     """Holds parameters whole on every worker for a while; all workers enter together.
 
     Args:
@@ -88,18 +88,18 @@ def gathered(parameters: Iterable[nn.Parameter], *, to_write: bool = False) -> I
         yield
 
 
-def whole_weights(model: nn.Module) -> dict[str, Tensor]:
-    """Returns copies of all weights on the CPU, gathered one after the other."""
+def whole_weights(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Returns copies of named weights on the CPU, gathered one after the other."""
     copies = {}
-    for name, parameter in model.named_parameters():
-        with gathered([parameter]):
-            copies[name] = parameter.detach().to("cpu", copy=True)
+    for name, weight in weights.items():
+        with gathered([weight]):
+            copies[name] = weight.detach().to("cpu", copy=True)
     return copies
 
 
-def write_weights(model: nn.Module, state: Mapping[str, Tensor]) -> None:
-    """Puts whole weights into the model, in pieces where it is in pieces."""
-    for name, parameter in model.named_parameters():
+def write_weights(parameters: Mapping[str, nn.Parameter], state: Mapping[str, Tensor]) -> None:
+    """Puts whole weights into named ones: in their dtype, and in pieces where they are so."""
+    for name, parameter in parameters.items():
         with torch.no_grad(), gathered([parameter], to_write=True):
             parameter.copy_(state[name])
 

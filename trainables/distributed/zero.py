@@ -25,6 +25,7 @@ from transformers import PreTrainedModel
 from search_spaces.recipes import WeightTraining
 from trainables.distributed.deepspeed_config import prepare_process, zero_config
 from trainables.distributed.engine import Engine
+from trainables.distributed.mixed_precision import master_pairs
 from trainables.distributed.optimizer_state import load_optimizer_state, optimizer_state
 from trainables.distributed.sharded_model import held, is_shard
 
@@ -39,9 +40,20 @@ class Zero:
     """Whether what is shared lies in the memory of the CPU."""
 
     def __call__(
-        self, model: PreTrainedModel, parameters: Sequence[nn.Parameter], recipe: WeightTraining
+        self,
+        model: PreTrainedModel,
+        parameters: Sequence[nn.Parameter],
+        recipe: WeightTraining,
+        masters: Sequence[nn.Parameter] | None = None,
     ) -> AbstractContextManager[Engine]:
-        """Returns the context of an engine that trains the parameters."""
+        """Returns the context of an engine that trains the parameters.
+
+        Raises:
+            ValueError: If they are held in 16 bits; the plan refuses that before
+                (`study.planning.footprint_checks`).
+        """
+        if masters is not None and master_pairs(parameters, masters):
+            raise ValueError("ZeRO trains weights in float32: load the base with dtype float32")
         if self.stage == 3:
             return _sharded_engine(model, parameters, recipe, offload=self.offload)
         return _whole_engine(parameters, recipe, stage=self.stage, offload=self.offload)
@@ -69,6 +81,9 @@ class _Zero:
         self.engine.optimizer.clear_backward_seen_flag()
         self.engine.set_gradient_accumulation_boundary(is_last)
         self.engine.backward(loss)
+
+    def overflows(self) -> bool:
+        return False  # what is trained here is in fp32, and its loss is not scaled
 
     def step(self, learning_rate: float) -> bool:
         for group in self.engine.optimizer.param_groups:

@@ -1,16 +1,21 @@
-"""Full fine-tuning: every weight of the base is trained, and put back when the cell ends."""
+"""Full fine-tuning: every weight of the base is trained, and put back when the cell ends.
+
+Weights that the base holds in 16 bits are trained as fp32 masters: these are what a cell leaves to
+the cells that start from it, and their casts are what scores.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from search_spaces.recipes import FullFineTuning
 from trainables.data.items import Item
+from trainables.distributed.mixed_precision import cast_masters, master_pairs, master_weights
 from trainables.distributed.sharded_model import held, whole_weights, write_weights
 from trainables.methods.base.answering import answer_questions
 from trainables.methods.base.interface import (
@@ -28,12 +33,14 @@ from trainables.models.loading import Base
 class _Tuned:
     context: CellContext
     base: Base
+    weights: Mapping[str, Tensor]
+    """By name, in fp32 where they were trained."""
 
     def answer(self, items: Sequence[Item]) -> Answers:
         return answer_questions(self.context, self.base, items)
 
     def state(self) -> TrainedState:
-        return whole_weights(self.base.model)
+        return whole_weights(self.weights)
 
 
 @contextmanager
@@ -47,15 +54,18 @@ def fitted_weights(
 ) -> Iterator[FittedMethod]:
     """Yields the base with all its weights trained on the examples."""
     with _own_weights(base):
-        if start is not None:
-            write_weights(base.model, start)
         parameters = list(base.model.parameters())
+        weights = master_weights(base.model)
+        masters = list(weights.values())
+        if start is not None:
+            write_weights(weights, start)
+            cast_masters(master_pairs(parameters, masters))
         objective = make_objective(context, recipe, base, examples)
-        fitted = _Tuned(context=context, base=base)
+        fitted = _Tuned(context=context, base=base, weights=weights)
         watched = with_epoch_callback(context, recipe, len(examples), fitted)
         with (
             _trainable(parameters),
-            context.execution.engine(base.model, parameters, recipe) as engine,
+            context.execution.engine(base.model, parameters, recipe, masters) as engine,
         ):
             train(watched, recipe, base, examples, objective, engine)
             yield fitted
@@ -68,8 +78,8 @@ def restored_weights(
     """Yields the base with the weights of an earlier fit."""
     del recipe  # the weights say it all; the signature is that of every method
     with _own_weights(base):
-        write_weights(base.model, state)
-        yield _Tuned(context=context, base=base)
+        write_weights(dict(base.model.named_parameters()), state)
+        yield _Tuned(context=context, base=base, weights=state)
 
 
 @contextmanager

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from search_spaces.cell import STEP_VERSIONS, Cell
+from search_spaces.cell import Cell, step_version
 from search_spaces.recipes import TrainedRecipe, WeightTraining, num_labels
 from search_spaces.tuning import History
 from trainables.data.items import Item, data_hash
@@ -122,5 +122,5 @@ def _cell(search: Search, recipe: TrainedRecipe, labelled: Sequence[Item]) -> Ce
         training_hash=ids_hash(item.id for item in labelled),
         study_seed=history.study_seed,
         seed=history.seed,
-        version=STEP_VERSIONS[recipe.method],
+        version=step_version(recipe, history.dtype),
     )

@@ -91,8 +91,8 @@ REFUSED = [
     ("zero-3", InContext(quantization="nf4"), "float32", "cannot be cut into ZeRO-3's pieces"),
     ("zero-2", LoRA(dropout=0.1), "float32", "other masks than one"),
     ("zero-3", LoRA(head="scalar"), "float32", "stands beside the model"),
-    ("zero-2", FullFineTuning(), "bfloat16", "use dtype float32"),
-    ("zero-3", FullFineTuning(), "bfloat16", "use dtype float32"),
+    ("zero-2", FullFineTuning(), "bfloat16", "use dtype float32, or engine plain"),
+    ("zero-3", FullFineTuning(), "bfloat16", "use dtype float32, or engine plain"),
 ]
 
 
@@ -131,6 +131,17 @@ def test_policies_are_trained_by_one_worker(engine: Any) -> None:
     with pytest.raises(ValueError, match="trains policies") as error:
         check_footprints(with_policy)
     assert name in str(error.value) and engine in str(error.value)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16", "float16"])
+def test_policies_are_not_trained_in_float16(dtype: Any) -> None:
+    model = BaseModelRef(name="micro-s", dtype=dtype)
+    with_policy = ssrm_align().model_copy(update={"models": (model,)})
+    if dtype != "float16":
+        check_footprints(with_policy)
+        return
+    with pytest.raises(ValueError, match=r"model 'micro-s' has dtype float16.* use dtype bfloat16"):
+        check_footprints(with_policy)
 
 
 def test_the_plan_refuses_before_it_loads_anything() -> None:

@@ -66,7 +66,7 @@ def train_policy(
     """Returns a policy trained on the pairs; the base is its start and its reference.
 
     Args:
-        base: Stays as it is.
+        base: Stays as it is; in float32 or bfloat16, the format of the policy that is returned.
         pairs: Answers in the order of a preference; their order in the sequence is no matter.
         prompt: How a question becomes the text that an answer follows.
         settings: Hyper-parameters.
@@ -118,10 +118,12 @@ def _trained(
 
     is_adapter = settings.rank is not None
     trainer = DPOTrainer(
-        model=copy.deepcopy(base.model).requires_grad_(True),
+        # Weights are stepped in fp32; passes over a bf16 base's copies are cast, operation by
+        # operation. The reference takes the same passes: before the first update the two agree.
+        model=copy.deepcopy(base.model).float().requires_grad_(True),
         # An adapter is switched off to get the reference.
-        ref_model=None if is_adapter else copy.deepcopy(base.model),
-        args=_config(settings, seed, folder, base.device),
+        ref_model=None if is_adapter else copy.deepcopy(base.model).float(),
+        args=_config(settings, seed, folder, base),
         train_dataset=rows,
         processing_class=copy.deepcopy(base.tokenizer),
         peft_config=_adapter(settings) if is_adapter else None,
@@ -135,7 +137,7 @@ def _trained(
     return model.merge_and_unload() if is_adapter else model
 
 
-def _config(settings: DPOSettings, seed: int, folder: str, device: torch.device) -> Any:
+def _config(settings: DPOSettings, seed: int, folder: str, base: Base) -> Any:
     from trl import DPOConfig
 
     return DPOConfig(
@@ -149,8 +151,8 @@ def _config(settings: DPOSettings, seed: int, folder: str, device: torch.device)
         per_device_train_batch_size=settings.batch_size,
         max_grad_norm=settings.max_grad_norm,
         max_length=None,
-        use_cpu=device.type == "cpu",
-        bf16=False,
+        use_cpu=base.device.type == "cpu",
+        bf16=base.model.dtype == torch.bfloat16,
         gradient_checkpointing=False,
         report_to="none",
         save_strategy="no",

@@ -96,6 +96,8 @@ def train(
         for update, batch in islice(enumerate(batches), progress.num_done, None):
             rate = recipe.learning_rate * learning_rate_factor(update, len(batches), recipe.warm_up)
             loss = backward(objective, engine, batch, budget)
+            while math.isfinite(loss) and engine.overflows():
+                loss = backward(objective, engine, batch, budget)
             if not math.isfinite(loss) or not engine.step(rate):
                 ids = [examples[index].item.id for index in batch]
                 raise not_finite(loss, update, len(batches), rate, ids)

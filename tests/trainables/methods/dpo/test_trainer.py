@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import os
 import random
 from collections.abc import Mapping
@@ -136,3 +137,19 @@ def random_states() -> tuple[object, ...]:
 def test_no_pairs_are_refused(base: Base) -> None:
     with pytest.raises(ValueError, match="no pairs to train a policy on"):
         train_policy(base, [], PROMPT, SETTINGS, 0)
+
+
+def test_a_policy_in_bf16_is_trained_as_far_as_one_in_fp32(base: Base, policy: Base) -> None:
+    """Its weights are stepped in fp32 and cast once, at the end."""
+    half = replace(base, model=copy.deepcopy(base.model).bfloat16())
+    trained = train_policy(half, PAIRS, PROMPT, SETTINGS, 0, 1)
+    assert {weight.dtype for weight in trained.model.parameters()} == {torch.bfloat16}
+    size = wanted = 0.0
+    start, exact, exact_start = weights(half), weights(policy), weights(base)
+    for name, weight in weights(trained).items():
+        update = exact[name] - exact_start[name]
+        cast = (start[name].float() + update).bfloat16()
+        size += float((weight.float() - start[name].float()).abs().sum())
+        wanted += float((cast.float() - start[name].float()).abs().sum())
+    assert wanted > 0
+    assert size == pytest.approx(wanted, rel=0.05)
