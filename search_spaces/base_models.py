@@ -68,7 +68,9 @@ class BaseModelRef(FrozenModel):
     """`micro-s`, a path to a folder with a config.json, or `owner/name` on the Hub."""
     revision: str | None = None
     """Commit on the Hub; without it the current one is looked up and pinned in the plan."""
-    dtype: Literal["float32", "bfloat16", "float16"] = "float32"
+    dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
+    """Number format of unquantized weights. `auto`: the checkpoint's own, which of the lab's bases
+    is float32. The plan resolves it, and the resolved format is part of a cell's identity."""
     footprint: Footprint | None = None
     """Of blocks of this base model; None: the space's."""
 

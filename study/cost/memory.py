@@ -120,6 +120,11 @@ def weight_bytes(shape: ModelShape, quantization: str) -> float:
     return 2 * kept + QUANTIZED_BYTES[quantization] * (number - kept)
 
 
+NF4_CPU_FACTOR = 1.6
+"""Of the seconds of an adapter's cells on the lab's smallest base, beside those of LoRA in float32:
+1.5 to 1.7, measured side by side, one thread each."""
+
+
 def quantization_notes(
     shapes: Mapping[str, ModelShape], quantizations: Iterable[str]
 ) -> tuple[str, ...]:
@@ -131,6 +136,24 @@ def quantization_notes(
         for name, shape in shapes.items()
         if (share := shape.num_expert_params / (shape.num_params or 1)) > MOST_UNQUANTIZED and asked
     )
+
+
+def cpu_notes(shapes: Mapping[str, ModelShape], quantizations: Iterable[str]) -> tuple[str, ...]:
+    """Returns a sentence for each format of the weights that costs more on a CPU than float32."""
+    notes = []
+    for dtype in ("bfloat16", "float16"):
+        if names := [name for name, shape in shapes.items() if shape.dtype == dtype]:
+            notes.append(
+                f"on a CPU, {dtype} ({', '.join(names)}) halves the memory of the weights, but is "
+                "slower than float32 unless the CPU multiplies 16-bit numbers (AMX, AVX-512 BF16): "
+                "give BaseModelRef(dtype='float32') there"
+            )
+    if "nf4" in quantizations:
+        notes.append(
+            "on a CPU, NF4 weights are unpacked for every product, and a cell takes about "
+            f"{NF4_CPU_FACTOR:g} times as long as in float32: give LoRA() and dtype='float32' there"
+        )
+    return tuple(notes)
 
 
 def worker_bytes(

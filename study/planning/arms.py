@@ -179,7 +179,7 @@ class Arms:
             hashed = self._cells.labelled_hash(axis, draws, reasoned=reasoned)
         return Cell(
             model=self._source.content,
-            dtype=self._model.dtype,
+            dtype=self._source.dtype,
             task=axis.axis.task,
             data_hash=axis.task.data.data_hash,
             split_hash=axis.task.split.split_hash,

@@ -65,7 +65,7 @@ def _faults(footprint: Footprint, model: BaseModelRef, recipe: TrainedRecipe) ->
             "has a scalar head, which stands beside the model, where ZeRO-3 gathers no weights; "
             "use zero-2"
         )
-    if isinstance(recipe, FullFineTuning) and model.dtype != "float32":
+    if isinstance(recipe, FullFineTuning) and model.dtype in ("bfloat16", "float16"):
         yield (
             f"trains weights in {model.dtype}: their float32 masters are stepped by one worker "
             "only; use dtype float32, or engine plain"

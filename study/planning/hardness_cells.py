@@ -132,7 +132,7 @@ def _plan(
             ModelFacts(
                 name=model.name,
                 content=source.content,
-                dtype=model.dtype,
+                dtype=source.dtype,
                 num_params=source.num_params,
             )
             for model, source in models.items()
@@ -200,7 +200,7 @@ def _cell(
     recipe = hardness.recipe(size)
     cell = Cell(
         model=source.content,
-        dtype=model.dtype,
+        dtype=source.dtype,
         task=task.data.name,
         data_hash=task.data.data_hash,
         split_hash=task.split.split_hash,

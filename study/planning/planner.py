@@ -80,6 +80,7 @@ def make_plan(
     check_footprints(space)
     space, tasks = load_tasks(space, data_root, storage, skip_bad_rows=skip_bad_rows)
     models = {model.name: resolve_model(model) for model in space.models}
+    _check_dtypes(space, models)
     axes = [prepare_axis(space, axis, tasks[axis.task]) for axis in space.tasks]
     builder = _Builder(space)
     points = [
@@ -108,6 +109,14 @@ def make_plan(
         models={source.content: source for source in models.values()},
     )
     return plan, inputs
+
+
+def _check_dtypes(space: Space, models: Mapping[str, ModelSource]) -> None:
+    """Checks footprints again, now that the dtype of every `auto` is known."""
+    resolved = tuple(
+        model.model_copy(update={"dtype": models[model.name].dtype}) for model in space.models
+    )
+    check_footprints(space.model_copy(update={"models": resolved}))
 
 
 class _Builder:
@@ -256,7 +265,7 @@ def _model_facts(model: BaseModelRef, source: ModelSource) -> ModelFacts:
     return ModelFacts(
         name=model.name,
         content=source.content,
-        dtype=model.dtype,
+        dtype=source.dtype,
         num_params=source.num_params,
         num_layers=source.num_layers,
         hidden_size=source.hidden_size,

@@ -66,7 +66,7 @@ class SearchBudget:
         alone = tuple(_alone(space, model) for model in models)
         self._space = space.model_copy(update={"models": alone})
         self._shapes: Mapping[str, ModelShape] = {
-            model.name: _shape(model, search) for model, search, _ in searches
+            model.name: _shape(search) for model, search, _ in searches
         }
         self._jobs = tuple(
             PricedJob(
@@ -123,11 +123,11 @@ def _alone(space: Space, model: BaseModelRef) -> BaseModelRef:
     return model.model_copy(update={"footprint": footprint})
 
 
-def _shape(model: BaseModelRef, search: Search) -> ModelShape:
+def _shape(search: Search) -> ModelShape:
     source = search.source
     return ModelShape(
         num_params=source.num_params,
-        dtype=model.dtype,
+        dtype=source.dtype,
         num_layers=source.num_layers,
         hidden_size=source.hidden_size,
         vocab_size=source.vocab_size,

@@ -73,14 +73,13 @@ def make_searches(
             axis = axes[named.task, named.measure]
             seeds = (space.study_seed, seed)
             items = easy_items(axis, tasks[axis.task], start, num_validation, seeds)
-            history = _history(axis, model, source, start, items, seeds)
+            history = _history(axis, source, start, items, seeds)
             notes = tasks[axis.task].data.loading_notes
             yield model, Search(history=history, items=items, source=source, notes=notes)
 
 
 def _history(
     axis: TaskAxis,
-    model: BaseModelRef,
     source: ModelSource,
     start: TrainedRecipe,
     items: EasyItems,
@@ -88,7 +87,7 @@ def _history(
 ) -> History:
     return History(
         model=source.content,
-        dtype=model.dtype,
+        dtype=source.dtype,
         task=axis.task,
         measure=axis.measure,
         level=axis.train_levels[0],

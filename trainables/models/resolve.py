@@ -11,11 +11,12 @@ import functools
 import hashlib
 import json
 import re
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from math import prod
 from pathlib import Path
-from typing import Any
+from typing import Any, cast, get_args
 
 from huggingface_hub import HfApi, hf_hub_download, try_to_load_from_cache
 from huggingface_hub.errors import HfHubHTTPError, HFValidationError
@@ -23,7 +24,7 @@ from huggingface_hub.errors import HfHubHTTPError, HFValidationError
 from search_spaces.base_models import BaseModelRef
 from trainables.data.errors import UnavailableError
 from trainables.models.safetensors_header import read_header
-from trainables.models.source import ADAPTER_CONFIG, ModelSource
+from trainables.models.source import ADAPTER_CONFIG, DType, ModelSource
 
 NUM_EXPERTS = ("num_local_experts", "num_experts", "n_routed_experts")
 """As Mixtral, Qwen's mixtures and DeepSeek's spell it."""
@@ -83,6 +84,12 @@ SIZE_KEYS = {
 }
 """Fact -> what config.json calls it; GPT-2 says n_layer, n_embd and n_positions."""
 
+DTYPE_KEYS = ("dtype", "torch_dtype")
+"""As transformers 5 and earlier versions write it."""
+
+STORED_AS: Mapping[DType, str] = {"float32": "F32", "bfloat16": "BF16", "float16": "F16"}
+"""Dtype -> safetensors' name of it."""
+
 CORRECT_CONFIG = "correct it, or copy config.json from the model again"
 
 CONTENT_PATTERNS = (
@@ -140,7 +147,7 @@ def _resolve_folder(ref: BaseModelRef, folder: Path) -> ModelSource:
         raise ValueError(
             f"model {ref.name!r}: a folder has no revision, got {ref.revision!r}; leave it out"
         )
-    facts = _inspect(ref.name, folder)
+    facts = _inspect(ref, folder)
     source = ModelSource(
         name=ref.name,
         source=str(folder.resolve()),
@@ -152,8 +159,9 @@ def _resolve_folder(ref: BaseModelRef, folder: Path) -> ModelSource:
     return source
 
 
-def _inspect(name: str, folder: Path) -> dict[str, Any]:
-    """Returns a model's sizes; refuses a folder that lacks a file, or has one that is not whole."""
+def _inspect(ref: BaseModelRef, folder: Path) -> dict[str, Any]:
+    """Returns a model's sizes and dtype; refuses a folder with a file missing or cut short."""
+    name = ref.name
     config = _read_config(name, folder / "config.json")
     weights = sorted(folder.glob("*.safetensors"))
     if not weights:
@@ -179,7 +187,41 @@ def _inspect(name: str, folder: Path) -> dict[str, Any]:
             f"the *.safetensors beside it hold {num_tensors} tensors in all: give both of one "
             "checkpoint"
         )
-    return {**facts, "num_params": _count_params(config, headers.values())}
+    stored: Counter[str] = Counter()
+    for header in headers.values():
+        for tensor, entry in header.items():
+            if tensor != "__metadata__":
+                stored[str(entry["dtype"])] += prod(entry["shape"])
+    return {
+        **facts,
+        "num_params": _count_params(config, headers.values()),
+        "dtype": _dtype(ref, config, stored),
+    }
+
+
+def _dtype(ref: BaseModelRef, config: Mapping[str, Any], stored: Mapping[str, int]) -> DType:
+    """Returns the model's dtype: of `auto` the one in config.json, else that of most weights.
+
+    Args:
+        ref: What is asked for.
+        config: The content of config.json.
+        stored: Number of weights by safetensors' name of their format.
+
+    Raises:
+        ValueError: If `auto` finds no format that a base can be held in.
+    """
+    if ref.dtype != "auto":
+        return ref.dtype
+    named = [part.get(key) for part in (config, _text_config(config)) for key in DTYPE_KEYS]
+    most = max(stored, key=lambda name: stored[name], default=None)
+    known = next((name for name in named if name), most)
+    for dtype in get_args(DType):
+        if known in (dtype, STORED_AS[dtype]):
+            return cast(DType, dtype)
+    raise ValueError(
+        f"model {ref.name!r}: dtype 'auto' is the checkpoint's own, which is {known!r} by its "
+        f"config.json and weights; give one of {', '.join(get_args(DType))}"
+    )
 
 
 def _check_shards(name: str, folder: Path, headers: Mapping[str, Mapping[str, Any]]) -> None:
@@ -292,7 +334,7 @@ def _resolve_hub(ref: BaseModelRef) -> ModelSource:
         cached = try_to_load_from_cache(ref.name, "config.json", revision=ref.revision)
         folder = Path(cached).parent if isinstance(cached, str) else None
         if folder is not None and _is_whole(ref.name, folder):
-            source = _hub_source(ref.name, ref.revision, _inspect(ref.name, folder))
+            source = _hub_source(ref.name, ref.revision, _inspect(ref, folder))
             _check_files(source, folder)
             return source
     try:
@@ -315,7 +357,12 @@ def _resolve_hub(ref: BaseModelRef) -> ModelSource:
         )
     total = info.safetensors.total if info.safetensors else None
     is_packed = "quantization_config" in config
-    facts = {**_facts(config), "num_params": None if is_packed else total}
+    stored = info.safetensors.parameters if info.safetensors else {}
+    facts = {
+        **_facts(config),
+        "num_params": None if is_packed else total,
+        "dtype": _dtype(ref, config, stored),
+    }
     source = _hub_source(ref.name, str(info.sha), facts)
     from trainables.models.check import build_config  # with torch
 

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 ADAPTER_CONFIG = "adapter_config.json"
+
+
+DType = Literal["float32", "bfloat16", "float16"]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -19,6 +23,8 @@ class ModelSource:
     """Commit on the Hub; None for a folder."""
     content: str
     """`files:<sha256>` of a folder's files, or `hub:<name>@<commit>`."""
+    dtype: DType = "float32"
+    """Number format of unquantized weights, `auto` resolved."""
     num_params: int | None = None
     """Weights, tied ones once; None where the headers do not tell."""
     num_layers: int | None = None

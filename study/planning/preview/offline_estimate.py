@@ -214,34 +214,38 @@ def look_at_models(space: Space) -> Iterator[ModelOutlook]:
         ValueError: If a model that is here cannot be used.
     """
     for model in space.models:
-        size, is_here = _weights(model)
+        size, dtype = _weights(model)
         num_params = None if size is None else size.num_params
         yield ModelOutlook(
             name=model.name,
             num_params=num_params,
             num_active=None if size is None else size.num_active,
-            is_here=is_here,
+            is_here=dtype is not None,
             shape=ModelShape(
                 num_params=num_params,
-                dtype=model.dtype,
+                dtype=dtype or (UNKNOWN_DTYPE if model.dtype == "auto" else model.dtype),
                 num_expert_params=0 if size is None else size.num_expert,
             ),
         )
 
 
-def _weights(model: BaseModelRef) -> tuple[ModelSize | None, bool]:
-    """Returns the model's weights as far as they are known, and whether it is here."""
+UNKNOWN_DTYPE = "bfloat16"
+"""Counted for `auto` where the weights are not here: what most models are published in."""
+
+
+def _weights(model: BaseModelRef) -> tuple[ModelSize | None, str | None]:
+    """Returns the model's weights as far as they are known, and its dtype where it is here."""
     if HUB_NAME.fullmatch(model.name) and not Path(model.name).expanduser().exists():
-        return MODELS.get(model.name), False
+        return MODELS.get(model.name), None
     found = resolve_model(model)
     if found.num_params is None:
-        return None, True
+        return None, found.dtype
     size = ModelSize(
         num_params=found.num_params,
         num_active=found.num_params,
         num_expert=found.num_expert_params,
     )
-    return size, True
+    return size, found.dtype
 
 
 def price_outlook(

@@ -13,7 +13,7 @@ from study.artifacts.costs import StudyCost
 from study.artifacts.plan import LevelSize, Plan, PlannedTask
 from study.cost.flops import CPU_FLOP_PER_SECOND
 from study.cost.jobs import PricingOptions
-from study.cost.memory import ModelShape, quantization_notes
+from study.cost.memory import ModelShape, cpu_notes, quantization_notes
 from study.cost.pricer import shapes_of
 from study.cost.text import describe_cost
 from study.formatting import aligned, clock
@@ -33,7 +33,9 @@ def format_plan(plan: Plan, *, num_finished: int | None = None) -> str:
     lines = [f"Space {plan.space.name}"]
     for task in plan.tasks:
         lines += _task_lines(task, plan.space)
-    sizes = ", ".join(f"{model.name} ({_count(model.num_params)})" for model in plan.models)
+    sizes = ", ".join(
+        f"{model.name} ({_count(model.num_params)}, {model.dtype})" for model in plan.models
+    )
     methods = Counter(cell.cell.recipe.method for cell in plan.cells)
     lines += [
         f"  models    {sizes}",
@@ -104,7 +106,7 @@ def format_estimate(
             "  models",
             *aligned(
                 [
-                    ("name", "weights", "cells", ""),
+                    ("name", "weights", "dtype", "cells", ""),
                     *(_model_row(model, each) for model in models),
                 ],
                 indent=12,
@@ -158,6 +160,7 @@ def _model_row(model: ModelOutlook, num_cells: int) -> tuple[str, ...]:
     return (
         model.name,
         _count(model.num_params),
+        model.shape.dtype,
         f"{num_cells:,}",
         "here and checked" if model.is_here else "not checked",
     )
@@ -166,7 +169,9 @@ def _model_row(model: ModelOutlook, num_cells: int) -> tuple[str, ...]:
 def _quantization_lines(
     shapes: Mapping[str, ModelShape], quantizations: Iterable[str]
 ) -> list[str]:
-    return [f"            note: {note}" for note in quantization_notes(shapes, quantizations)]
+    asked = frozenset(quantizations)
+    notes = (*quantization_notes(shapes, asked), *cpu_notes(shapes, asked))
+    return [f"            note: {note}" for note in notes]
 
 
 def _task_lines(task: PlannedTask, space: Space) -> list[str]:

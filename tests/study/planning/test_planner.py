@@ -85,6 +85,18 @@ def test_what_changes_no_number_changes_no_id(
     assert ids(plan_of(study, space, **execution)) == ids(plan)
 
 
+def test_auto_is_the_checkpoints_dtype_in_the_cells(
+    study: SmallStudy, space: Space, plan: Plan
+) -> None:
+    def of(dtype: str) -> set[str]:
+        (model,) = space.models
+        return ids(plan_of(study, space, models=(model.model_copy(update={"dtype": dtype}),)))
+
+    assert {cell.cell.dtype for cell in plan.cells} == {"float32"}
+    assert of("auto") == of("float32") == ids(plan)
+    assert not of("bfloat16") & ids(plan)
+
+
 def test_renamed_levels_are_the_same_cells(study: SmallStudy, space: Space, plan: Plan) -> None:
     axis = space.tasks[0].model_copy(
         update={
