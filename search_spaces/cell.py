@@ -53,7 +53,7 @@ def step_version(recipe: Recipe, dtype: str) -> int:
 
 
 class Cell(FrozenModel):
-    """The unit of work; its result holds a score for every frozen test item."""
+    """The unit of work; its result holds a score for every test item that it is scored on."""
 
     model: str
     """Content of the base model: `files:<sha256>` for a local folder, `hub:<name>@<commit>`."""
@@ -82,6 +82,8 @@ class Cell(FrozenModel):
     """`STEP_VERSIONS` of self-training when a round was planned; other cells have none."""
     validation_hash: str | None = None
     """Hash of the ids of the labelled items that only calibrate."""
+    tested_hash: str | None = None
+    """Hash of the ids of the test items that the cell is scored on; None: all of the split."""
     study_seed: int = 0
     seed: int | None = None
     parent: str | None = None

@@ -56,6 +56,10 @@ class TaskAxis(FrozenModel):
     bounds: Literal["values", "quantiles"] = "values"
     """What the levels' bounds are: values of the measure, or quantiles of it over all items, in
     [0, 1] and without gaps, which the plan turns into values."""
+    test_items: int | None = Field(default=None, ge=2)
+    """Most test items of each test level that the cells of this axis are scored on: the first of a
+    seeded order, so 300 contain the 100. Bounds the cost of a large test set, and widens the
+    intervals. None: every test item of the task. Cells of another number are other cells."""
     prompt: str = "default"
     """Name of the task's prompt format; `chat:` in front puts the base model's own chat template
     around it."""

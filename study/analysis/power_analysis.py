@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from study.analysis.surface import ArmReader, Surface
-from study.artifacts.plan import Plan
+from study.artifacts.plan import LevelSize, Plan
 from study.artifacts.points import Point
 from study.formatting import aligned
 from study.statistics.power.logit_model import Population
@@ -29,11 +29,16 @@ class PlannedPower:
 
     point: Point
     num_items: int
+    """Test items that are scored."""
+    whole_test: int
+    """Test items of the level, scored or not."""
     gap: float
     """Assumed or seen in the pilot."""
     power: PointPower | None
     reason: str
     """Why nothing can be said, or what is out of reach; empty where all is well."""
+    with_whole_test: PointPower | None = None
+    """What the point could show if every test item were scored; None where that is so."""
 
 
 def estimate_power(
@@ -51,7 +56,7 @@ def estimate_power(
         ValueError: If the target width is not above 0.
     """
     sizes = {
-        (task.task, task.measure, level.level): level.test
+        (task.task, task.measure, level.level): level
         for task in plan.tasks
         for level in task.levels
     }
@@ -60,7 +65,7 @@ def estimate_power(
     return tuple(
         _foresee_point(
             point,
-            num_items=sizes[point.task, point.measure, point.test_level.name],
+            size=sizes[point.task, point.measure, point.test_level.name],
             num_seeds=plan.space.seeds,
             level=plan.space.level,
             pilot=seen.get(point, _Pilot(gap=ASSUMED_GAP, variances=default)),
@@ -99,7 +104,7 @@ def _pilot_designs(surface: Surface) -> Mapping[Point, _Pilot]:
 def _foresee_point(
     point: Point,
     *,
-    num_items: int,
+    size: LevelSize,
     num_seeds: int,
     level: float,
     pilot: _Pilot,
@@ -107,20 +112,29 @@ def _foresee_point(
 ) -> PlannedPower:
     def outcome(power: PointPower | None, reason: str) -> PlannedPower:
         return PlannedPower(
-            point=point, num_items=num_items, gap=pilot.gap, power=power, reason=reason
+            point=point,
+            num_items=size.test,
+            whole_test=size.whole_test,
+            gap=pilot.gap,
+            power=power,
+            reason=reason,
         )
 
     if point.reason is not None:
         return outcome(None, point.reason)
-    if num_items < 2:
-        return outcome(None, f"{num_items} test items: an interval needs at least two")
+    if size.test < 2:
+        return outcome(None, f"{size.test} test items: an interval needs at least two")
     if pilot.gap <= 0:
         return outcome(None, f"the pilot's gap is {100 * pilot.gap:.1f} points: nothing to recover")
     design = Design(
-        variances=pilot.variances, num_items=num_items, num_seeds=num_seeds, level=level
+        variances=pilot.variances, num_items=size.test, num_seeds=num_seeds, level=level
     )
     power = point_power(design, gap=pilot.gap, target_width=target_width)
-    return outcome(power, power.reason)
+    found = outcome(power, power.reason)
+    if size.test == size.whole_test:
+        return found
+    whole = point_power(replace(design, num_items=size.whole_test), gap=pilot.gap)
+    return replace(found, with_whole_test=whole)
 
 
 def format_power(points: Iterable[PlannedPower], *, target_width: float | None) -> str:
@@ -146,11 +160,33 @@ def format_power(points: Iterable[PlannedPower], *, target_width: float | None) 
             "What the points can resolve (gaps in points of accuracy, 80 % power)",
             *lines,
             *(["Out of reach:", *reasons] if reasons else []),
+            *_test_item_lines(groups.values()),
             "gap: hard - zero-shot, seen in the pilot or assumed; resolves from: smallest gap with "
             "these items and seeds; at best: with any number of seeds; width: of the SGR interval",
             "Variances: " + "; ".join(sources),
         ]
     )
+
+
+def _test_item_lines(groups: Iterable[Sequence[PlannedPower]]) -> list[str]:
+    """Returns what `TaskAxis.test_items` does to the intervals, a line a row of the table."""
+    lines = []
+    for group in groups:
+        first = group[0]
+        if first.power is None or first.with_whole_test is None:
+            continue
+        few, all_ = first.power, first.with_whole_test
+        lines.append(
+            f"  {_name(group)}: half-width of the SGR interval {_half(few.width)} with "
+            f"{first.num_items:,} of {first.whole_test:,} test items, {_half(all_.width)} with "
+            f"all; resolves gaps from {100 * few.smallest_gap:.1f} points, from "
+            f"{100 * all_.smallest_gap:.1f} with all"
+        )
+    return ["test_items leaves test items out:", *lines] if lines else []
+
+
+def _half(width: float | None) -> str:
+    return "unbounded" if width is None else f"{width / 2:.2f}"
 
 
 def _name(group: Sequence[PlannedPower]) -> str:
@@ -165,7 +201,9 @@ def _cells(planned_power: PlannedPower, target_width: float | None) -> tuple[str
     power = planned_power.power
     start = (
         planned_power.point.test_level.name,
-        str(planned_power.num_items),
+        str(planned_power.num_items)
+        if planned_power.num_items == planned_power.whole_test
+        else f"{planned_power.num_items} of {planned_power.whole_test}",
         f"{100 * planned_power.gap:.1f}",
     )
     if power is None:

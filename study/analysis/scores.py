@@ -16,10 +16,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from study.artifacts.items import ItemsTable, TaskItems
+from study.artifacts.items import ItemsTable
 from study.artifacts.plan import Plan
 from trainables.cells.planned import PlannedCell
-from trainables.data.draws import CellDraws
+from trainables.data.draws import CellDraws, TestDraw
 from trainables.data.seeding import draw_ids
 from trainables.storage import layout
 from trainables.storage.failures import read_failure
@@ -27,7 +27,7 @@ from trainables.storage.filesystem import Storage
 from trainables.storage.records import InvalidRecordError, Record, read_record, read_scores
 
 UNSEEN = -1
-"""In a matrix of scores: the cell was trained on the item (split `paper`)."""
+"""In a matrix of scores: the cell is not scored on the item (`_UnscoredIds`)."""
 
 _LOCAL_READERS = 4
 _REMOTE_READERS = 32
@@ -116,11 +116,11 @@ def collect_scores(storage: Storage, plan: Plan, items: ItemsTable) -> StudyScor
             found = [id_ for id_ in ids if id_ in folders]
             missing |= {i: MissingCell(kind="not run", reason="") for i in ids if i not in folders}
             filling = _ScoreMatrixBuilder(items.test[task].ids, num_cells=len(found))
-            trained = _TrainedIds(plan, items.pool[task])
+            unscored = _UnscoredIds(plan, items, task)
             results = pool.map(lambda id_: _read_cell(storage, id_), found)
             for id_, result in zip(found, results, strict=True):
                 if not isinstance(result, MissingCell):
-                    result = filling.add(id_, result, trained.of(id_)) or result
+                    result = filling.add(id_, result, unscored.of(id_)) or result
                 if isinstance(result, MissingCell):
                     missing[id_] = result
                 else:
@@ -169,31 +169,48 @@ def _read_cell(storage: Storage, id_: str) -> _CellScores | MissingCell:
     )
 
 
-class _TrainedIds:
-    """The items that cells of the split `paper` were trained on, and so not tested on."""
+_What = tuple[CellDraws | None, TestDraw | None]
 
-    def __init__(self, plan: Plan, pool: TaskItems) -> None:
+
+class _UnscoredIds:
+    """The test items that a cell is not scored on.
+
+    Those that its axis does not ask for, and in the split `paper` those that it was trained on.
+    """
+
+    def __init__(self, plan: Plan, items: ItemsTable, task: str) -> None:
         is_paper = plan.space.split == "paper"
-        self._draws = {cell.id: cell.draws for cell in plan.cells} if is_paper else {}
-        self._pool = pool
-        self._known: dict[CellDraws, frozenset[str]] = {}
+        self._what: dict[str, _What] = {
+            cell.id: (cell.draws if is_paper else None, cell.test_draw) for cell in plan.cells
+        }
+        self._test, self._pool = items.test[task], items.pool[task]
+        self._known: dict[_What, frozenset[str]] = {(None, None): frozenset()}
 
     def of(self, id_: str) -> frozenset[str]:
-        """Returns the ids that a cell has no score for; none in a frozen split."""
-        draws = self._draws.get(id_)
-        if draws is None:
-            return frozenset()
-        if draws not in self._known:
-            self._known[draws] = frozenset(
-                drawn
-                for draw in draws.labelled
-                for drawn in draw_ids(
-                    self._pool.ids.take(self._pool.rows_of(draw.measure, draw.level)).to_pylist(),
-                    draw.n or 0,
-                    *draw.names,
-                )
+        """Returns the ids that a cell has no score for; none where all of the test is scored."""
+        what = self._what[id_]
+        if what not in self._known:
+            draws, test_draw = what
+            self._known[what] = self._trained(draws) | self._untested(test_draw)
+        return self._known[what]
+
+    def _trained(self, draws: CellDraws | None) -> frozenset[str]:
+        return frozenset(
+            drawn
+            for draw in (() if draws is None else draws.labelled)
+            for drawn in draw_ids(
+                self._pool.ids.take(self._pool.rows_of(draw.measure, draw.level)).to_pylist(),
+                draw.n or 0,
+                *draw.names,
             )
-        return self._known[draws]
+        )
+
+    def _untested(self, draw: TestDraw | None) -> frozenset[str]:
+        if draw is None:
+            return frozenset()
+        is_tested = np.zeros(len(self._test.ids), bool)
+        is_tested[self._test.tested_rows(draw)] = True
+        return frozenset(self._test.ids.filter(pa.array(~is_tested)).to_pylist())
 
 
 class _ScoreMatrixBuilder:
@@ -206,10 +223,10 @@ class _ScoreMatrixBuilder:
         self._row: dict[str, int] = {}
         self._last: tuple[pa.Array, frozenset[str], NDArray[np.int64]] | None = None
 
-    def add(self, id_: str, scores: _CellScores, trained: frozenset[str]) -> MissingCell | None:
+    def add(self, id_: str, scores: _CellScores, unscored: frozenset[str]) -> MissingCell | None:
         """Writes the scores of one cell into the next row, or says why they have no place there."""
         try:
-            positions = self._positions(scores.item_ids, trained)
+            positions = self._positions(scores.item_ids, unscored)
         except InvalidRecordError as error:
             return MissingCell(kind="record not valid", reason=str(error))
         row = self._row[id_] = len(self._row)
@@ -224,15 +241,15 @@ class _ScoreMatrixBuilder:
             row=self._row, correct=self._correct[:count], confidence=self._confidence[:count]
         )
 
-    def _positions(self, item_ids: pa.Array, trained: frozenset[str]) -> NDArray[np.int64]:
+    def _positions(self, item_ids: pa.Array, unscored: frozenset[str]) -> NDArray[np.int64]:
         """Returns the column of each item.
 
         Raises:
-            InvalidRecordError: If they are not the test items that were not trained on, each once.
+            InvalidRecordError: If they are not the test items of the cell, each once.
         """
         # Nearly all cells list the items in one order, and comparing is far cheaper than joining.
         last = self._last
-        if last is not None and last[1] == trained and last[0].equals(item_ids):
+        if last is not None and last[1] == unscored and last[0].equals(item_ids):
             return last[2]
         found = pc.index_in(item_ids, value_set=self._item_ids)
         if found.null_count:
@@ -241,15 +258,15 @@ class _ScoreMatrixBuilder:
         positions = np.asarray(found.to_numpy(zero_copy_only=False), dtype=np.int64)
         if len(np.unique(positions)) != len(positions):
             raise _other_items("has two scores of one item")
-        if trained:
-            seen = item_ids.filter(pc.is_in(item_ids, value_set=pa.array(sorted(trained))))
+        if unscored:
+            seen = item_ids.filter(pc.is_in(item_ids, value_set=pa.array(sorted(unscored))))
             if len(seen):
-                raise _other_items(f"has {_examples(seen)} that it was trained on")
-        if len(positions) + len(trained) < len(self._item_ids):
-            known = pa.concat_arrays([item_ids, pa.array(sorted(trained), item_ids.type)])
+                raise _other_items(f"has {_examples(seen)} that it is not tested on")
+        if len(positions) + len(unscored) < len(self._item_ids):
+            known = pa.concat_arrays([item_ids, pa.array(sorted(unscored), item_ids.type)])
             unseen = self._item_ids.filter(pc.invert(pc.is_in(self._item_ids, value_set=known)))
             raise _other_items(f"lacks {_examples(unseen)}")
-        self._last = (item_ids, trained, positions)
+        self._last = (item_ids, unscored, positions)
         return positions
 
 

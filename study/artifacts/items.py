@@ -11,7 +11,7 @@ import hashlib
 import io
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -24,6 +24,7 @@ from pydantic import TypeAdapter, ValidationError
 from search_spaces.levels import Level
 from search_spaces.space import TaskAxis
 from study.artifacts.plan import Plan
+from trainables.data.draws import TestDraw, axis_test_draw
 from trainables.storage import layout
 from trainables.storage.filesystem import Storage
 
@@ -39,7 +40,11 @@ LEVELS = "levels."
 _HASHES = b"hashes"
 """Key of the schema's metadata: task -> [data hash, split hash] as JSON."""
 
+_TEST_DRAWS = b"test_draws"
+"""Key of the schema's metadata: the draws of axes that do not score every test item, as JSON."""
+
 _HASHES_TYPE = TypeAdapter(dict[str, tuple[str, str]])
+_DRAWS_TYPE = TypeAdapter(list[TestDraw])
 
 HASH_LENGTH = 16
 """Hex digits of a choice's hash: an item has a handful of choices to tell apart."""
@@ -72,6 +77,9 @@ class TaskItems:
     data_hash: str
     split_hash: str
     table: pa.Table
+    test_draws: Mapping[str, TestDraw] = field(default_factory=dict)
+    """Measure -> which of the test items the cells of its axis are scored on; a measure that is not
+    there, and every one of the pool: all."""
 
     @property
     def ids(self) -> pa.Array:
@@ -87,9 +95,30 @@ class TaskItems:
     def rows_of(self, measure: str | None, level: Level | None) -> NDArray[np.intp]:
         """Returns the row numbers of the items of a level (None: all that have the measure).
 
+        Of test items only those that the cells of the measure's axis are scored on.
+
         Raises:
             ValueError: If the items have no such measure.
         """
+        draw = self.test_draws.get(measure or "")
+        rows = self._rows_in(measure, level)
+        if draw is None:
+            return rows
+        if draw.draws_from(level):
+            return self._drawn(draw, rows)
+        return np.intersect1d(rows, self.tested_rows(draw))
+
+    def tested_rows(self, draw: TestDraw) -> NDArray[np.intp]:
+        """Returns the row numbers of all items that the cells of an axis are scored on."""
+        levels = [self._drawn(draw, self._rows_in(draw.measure, level)) for level in draw.levels]
+        return np.unique(np.concatenate(levels))
+
+    def _drawn(self, draw: TestDraw, rows: NDArray[np.intp]) -> NDArray[np.intp]:
+        ids = self.ids.take(pa.array(rows)).to_pylist()
+        drawn = draw.of_level(ids)
+        return np.array([row for row, id_ in zip(rows, ids, strict=True) if id_ in drawn], np.intp)
+
+    def _rows_in(self, measure: str | None, level: Level | None) -> NDArray[np.intp]:
         if measure is None:
             return np.arange(self.table.num_rows)
         values = self._column(measure)
@@ -146,7 +175,9 @@ def write_items(storage: Storage, plan: Plan, tasks: Mapping[str, SplitTask]) ->
     hashes = {
         name: [task.data.data_hash, task.split.split_hash] for name, task in sorted(tasks.items())
     }
-    table = table.replace_schema_metadata({_HASHES: json.dumps(hashes).encode()})
+    draws = [draw for axis in axes if (draw := axis_test_draw(plan.space, axis)) is not None]
+    metadata = {_HASHES: json.dumps(hashes).encode(), _TEST_DRAWS: _DRAWS_TYPE.dump_json(draws)}
+    table = table.replace_schema_metadata(metadata)
     buffer = io.BytesIO()
     pq.write_table(table, buffer, compression="zstd")
     storage.write_bytes(layout.items(plan.space.name), buffer.getvalue())
@@ -162,6 +193,7 @@ def read_items(storage: Storage, space: str) -> ItemsTable:
     try:
         table = pq.read_table(io.BytesIO(storage.read_bytes(layout.items(space))))
         hashes = _HASHES_TYPE.validate_json(table.schema.metadata[_HASHES])
+        draws = _DRAWS_TYPE.validate_json(table.schema.metadata[_TEST_DRAWS])
     except FileNotFoundError as error:
         raise ValueError(f"{path} does not exist: run `python -m study.sweep` first") from error
     except (pa.ArrowException, KeyError, TypeError, ValidationError) as error:
@@ -174,7 +206,9 @@ def read_items(storage: Storage, space: str) -> ItemsTable:
             f"{path} is of another version of this program: it lacks {', '.join(faults)}, or they "
             f"are of another type. {_AGAIN}"
         )
-    return ItemsTable(test=_parts(table, hashes, "test"), pool=_parts(table, hashes, "pool"))
+    return ItemsTable(
+        test=_parts(table, hashes, "test", draws), pool=_parts(table, hashes, "pool", [])
+    )
 
 
 def _has(table: pa.Table, field: pa.Field) -> bool:
@@ -183,7 +217,10 @@ def _has(table: pa.Table, field: pa.Field) -> bool:
 
 
 def _parts(
-    table: pa.Table, hashes: Mapping[str, tuple[str, str]], part: Part
+    table: pa.Table,
+    hashes: Mapping[str, tuple[str, str]],
+    part: Part,
+    draws: Iterable[TestDraw],
 ) -> dict[str, TaskItems]:
     in_part = table.filter(pc.equal(table["split"], part))
     return {
@@ -192,6 +229,7 @@ def _parts(
             data_hash=data_hash,
             split_hash=split_hash,
             table=in_part.filter(pc.equal(in_part["task"], task)),
+            test_draws={draw.measure: draw for draw in draws if draw.task == task},
         )
         for task, (data_hash, split_hash) in hashes.items()
     }

@@ -35,6 +35,9 @@ class LevelSize(FrozenModel):
     high: float | None
     pool: int
     test: int
+    """Test items that the cells are scored on."""
+    whole_test: int
+    """Test items of the level, scored or not (`TaskAxis.test_items`)."""
 
 
 class PlannedTask(FrozenModel):

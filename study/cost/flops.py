@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from search_spaces.cell import Cell
@@ -54,13 +55,19 @@ class TaskSize:
     """Mean over the items."""
 
 
-def task_size(task: SplitTask) -> TaskSize:
-    """Returns the size of a task; tokens are estimated from characters."""
+def task_size(task: SplitTask, tested: Sequence[str] | None = None) -> TaskSize:
+    """Returns the size of a task; tokens are estimated from characters.
+
+    Args:
+        task: The task with its split.
+        tested: Ids of the test items that cells are scored on; None: all.
+    """
+    num_test = len(task.split.test if tested is None else tested)
     items = task.data.items
     characters = sum(len(item.question) + sum(map(len, item.choices)) for item in items)
     return TaskSize(
-        num_test=len(task.split.test),
-        num_items=len(task.split.test) + len(task.split.pool),
+        num_test=num_test,
+        num_items=num_test + len(task.split.pool),
         tokens_per_item=characters / CHARS_PER_TOKEN / max(len(items), 1),
         num_choices=sum(len(item.choices) for item in items) / max(len(items), 1),
     )

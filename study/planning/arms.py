@@ -186,6 +186,7 @@ class Arms:
             prompt=prompt_hash(axis.axis.task, prompt, self._source),
             recipe=recipe,
             training_hash=hashed,
+            tested_hash=None if axis.test_draw is None else ids_hash(axis.tested),
             labels=Labels() if condition is None else condition.labels,
             study_seed=self._cells.space.study_seed,
             seed=None if draws is None else draws.labelled[0].seed,
@@ -216,6 +217,7 @@ class Arms:
             measure=None if draws is None else axis.measure,
             train_level=None if condition is None else only_level(axis, condition),
             draws=draws,
+            test_draw=self._axis.test_draw,
             flop=expected_flop(cell, draws, self._source, self._axis.size),
             training_flop=expected_training_flop(cell, draws, self._source, self._axis.size),
         )

@@ -16,6 +16,7 @@ from study.planning.conditions import split_draw
 from study.planning.floor_check import check_floor
 from study.planning.hardness.files import with_hardness
 from study.planning.pool_checks import check_pools
+from trainables.data.draws import TestDraw, axis_test_draw
 from trainables.data.level_cuts import quantile_cut
 from trainables.data.measures import check_axis, find_measure
 from trainables.data.prompts.formats import get_prompt
@@ -33,6 +34,13 @@ class PreparedAxis:
     axis: TaskAxis
     task: SplitTask
     size: TaskSize
+    test_draw: TestDraw | None = None
+    """None: the cells are scored on every test item."""
+
+    @property
+    def tested(self) -> tuple[str, ...]:
+        """Ids of the test items that the cells are scored on."""
+        return self.task.tested_ids(self.test_draw)
 
 
 def load_tasks(
@@ -133,7 +141,12 @@ def prepare_axis(space: Space, axis: TaskAxis, task: SplitTask) -> PreparedAxis:
     for recipe in recipes:
         _check_prompt(axis, recipe)
     check_floor(axis, recipes, free_form=task.data.free_form)
-    return PreparedAxis(axis=axis, task=task, size=task_size(task))
+    drawn = axis_test_draw(space, axis)
+    if drawn is not None and len(task.tested_ids(drawn)) == len(task.split.test):
+        drawn = None  # it is the whole test: the same cells as without it
+    return PreparedAxis(
+        axis=axis, task=task, size=task_size(task, task.tested_ids(drawn)), test_draw=drawn
+    )
 
 
 def _check_prompt(axis: TaskAxis, recipe: TrainedRecipe) -> None:
@@ -175,14 +188,15 @@ def task_facts(axis: PreparedAxis, notes: tuple[str, ...]) -> PlannedTask:
         licence=axis.task.data.licence,
         data_hash=axis.task.data.data_hash,
         split_hash=axis.task.split.split_hash,
-        num_test=len(axis.task.split.test),
+        num_test=len(axis.tested),
         levels=tuple(
             LevelSize(
                 level=name,
                 low=None if level is None else level.low,
                 high=None if level is None else level.high,
                 pool=len(axis.task.pool_ids(measure, level)),
-                test=len(axis.task.test_ids(measure, level)),
+                test=len(axis.task.test_ids(measure, level, axis.test_draw)),
+                whole_test=len(axis.task.test_ids(measure, level)),
             )
             for name, level in named.items()
         ),

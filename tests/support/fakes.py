@@ -309,6 +309,7 @@ class FakeStudy:
                     high=level.high,
                     pool=len(task.pool_ids(axis.measure, level)),
                     test=len(task.test_ids(axis.measure, level)),
+                    whole_test=len(task.test_ids(axis.measure, level)),
                 )
                 for name, level in levels.items()
             ),

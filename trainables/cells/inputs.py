@@ -15,6 +15,7 @@ from trainables.cells.planned import PlannedCell, Unit
 from trainables.cells.policy import RewardModel, read_reward_model
 from trainables.cells.run import CellInputs, label_items
 from trainables.data.draws import DrawnIds
+from trainables.data.items import Item
 from trainables.data.splits import untrained_ids
 from trainables.data.task import SplitTask
 from trainables.inference.hidden_states import Layer, StateCache
@@ -59,14 +60,13 @@ def make_inputs(
     """
     cell = planned.cell
     drawn = DrawnIds(labelled=()) if planned.draws is None else task.drawn_ids(planned.draws)
-    items = task.questions
     context = CellContext(
         cell=cell,
-        prompt=find_any_prompt(cell.task, cell.prompt, base.tokenizer, items[0]),
-        items=items,
+        prompt=find_any_prompt(cell.task, cell.prompt, base.tokenizer, task.questions[0]),
+        items=_questions(planned, task),
         states=states,
         log=curve.append,
-        test=task.by_id(task.split.test),
+        test=task.by_id(task.tested_ids(planned.test_draw)),
         probe_layers=_probe_layers(unit),
         probe_l2=_probe_l2(unit, cell),
         execution=execution,
@@ -74,12 +74,20 @@ def make_inputs(
     return CellInputs(
         context=context,
         labelled=task.by_id(drawn.labelled),
-        test=task.by_id(untrained_ids(task.split, drawn.labelled)),
+        test=task.by_id(untrained_ids(task.tested_ids(planned.test_draw), drawn.labelled)),
         pool=None if cell.self_training is None else _pool(planned, task, drawn, storage, context),
         reward_model=_reward_model(context, base, storage),
         keeps_state=planned.is_parent,
         restart=curve.clear,
     )
+
+
+def _questions(planned: PlannedCell, task: SplitTask) -> tuple[Item, ...]:
+    """Returns the task's questions but for test items that are not scored."""
+    if planned.test_draw is None:
+        return task.questions
+    used = {*task.split.pool, *task.tested_ids(planned.test_draw)}
+    return tuple(item for item in task.questions if item.id in used)
 
 
 def _pool(
@@ -95,7 +103,7 @@ def _pool(
     return UnlabelledPool(
         unlabelled=tuple(strip_label(item, *names) for item in task.by_id(ids)),
         validation=label_items(context, task.by_id(drawn.validation)),
-        test=task.by_id(task.split.test),
+        test=context.test,
         teacher=_teacher(cell, storage),
         gold_of=_gold_of(cell, task),
         hardness={id_: values[id_] for id_ in ids if id_ in values},

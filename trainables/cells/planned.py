@@ -10,7 +10,7 @@ from search_spaces.base_models import EngineName
 from search_spaces.cell import Cell
 from search_spaces.frozen import FrozenModel
 from search_spaces.levels import Level
-from trainables.data.draws import CellDraws
+from trainables.data.draws import CellDraws, TestDraw
 
 if TYPE_CHECKING:  # reading a plan must not pay for importing the Hub's client
     from trainables.models.source import ModelSource
@@ -33,6 +33,8 @@ class PlannedCell(FrozenModel):
     train_level: Level | None = None
     """None where the labels are not of exactly one level."""
     draws: CellDraws | None = None
+    test_draw: TestDraw | None = None
+    """Which test items it is scored on; None: all of the split."""
     is_parent: bool = False
     """Another cell starts from this one's trained state, so the state is kept: execution."""
     flop: float

@@ -1,7 +1,8 @@
-"""What a cell draws from a task: labels, validation items and the unlabelled pool."""
+"""What a cell draws from a task: labels, validation items, the unlabelled pool, test items."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -9,7 +10,8 @@ from pydantic import model_validator
 
 from search_spaces.frozen import FrozenModel
 from search_spaces.levels import Level
-from trainables.data.seeding import draw_id
+from search_spaces.space import Space, TaskAxis
+from trainables.data.seeding import draw_id, draw_ids
 
 Use = Literal["train", "validation", "unlabelled", "policy"]
 """What drawn items are for."""
@@ -79,3 +81,41 @@ class DrawnIds:
     validation: tuple[str, ...] = ()
     unlabelled: tuple[tuple[str, ...], ...] = ()
     """Level after level."""
+
+
+class TestDraw(FrozenModel):
+    """Which test items the cells of an axis are scored on: at most `n` of each test level.
+
+    One order of all test items serves every level and measure. So the items of a larger `n` contain
+    those of a smaller one, levels that overlap share items, and of each single value the tested
+    items are a random sample.
+    """
+
+    task: str
+    measure: str
+    levels: tuple[Level, ...]
+    n: int
+    study_seed: int
+
+    def of_level(self, ids: Sequence[str]) -> frozenset[str]:
+        """Returns those of a level's test items that are scored."""
+        number = min(self.n, len(ids))
+        return frozenset(draw_ids(ids, number, self.study_seed, "test", self.task))
+
+    def draws_from(self, level: Level | None) -> bool:
+        """Says whether a level is one that items are drawn from, whatever its name."""
+        bounds = {(each.low, each.high) for each in self.levels}
+        return level is not None and (level.low, level.high) in bounds
+
+
+def axis_test_draw(space: Space, axis: TaskAxis) -> TestDraw | None:
+    """Returns the draw of an axis's test items; None where all of them are scored."""
+    if axis.test_items is None:
+        return None
+    return TestDraw(
+        task=axis.task,
+        measure=axis.measure,
+        levels=axis.test_levels,
+        n=axis.test_items,
+        study_seed=space.study_seed,
+    )

@@ -154,13 +154,13 @@ def paper_split(task: TaskData) -> Split:
     )
 
 
-def untrained_ids(split: Split, labelled: Iterable[str]) -> tuple[str, ...]:
-    """Returns the ids that a cell is tested on: all of the test but its labelled items.
+def untrained_ids(test: Iterable[str], labelled: Iterable[str]) -> tuple[str, ...]:
+    """Returns the ids that a cell is tested on: all of its test items but the labelled ones.
 
     Only in the paper's way are there labelled items in the test.
     """
     trained = set(labelled)
-    return tuple(id_ for id_ in split.test if id_ not in trained)
+    return tuple(id_ for id_ in test if id_ not in trained)
 
 
 def _strata(task: TaskData, study_seed: int, bands: Mapping[str, tuple[Level, ...]]) -> _Strata:

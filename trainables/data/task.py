@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from itertools import zip_longest
 
 from search_spaces.levels import Level
-from trainables.data.draws import CellDraws, Draw, DrawnIds
+from trainables.data.draws import CellDraws, Draw, DrawnIds, TestDraw
 from trainables.data.items import Item, duplicate_key, prompt_key, without_gold
 from trainables.data.seeding import draw_ids
 
@@ -97,9 +97,28 @@ class SplitTask:
             self._pools[key] = self._of_level(self.split.pool, measure, level)
         return self._pools[key]
 
-    def test_ids(self, measure: str, level: Level | None) -> tuple[str, ...]:
-        """Returns the ids of the test items of this level (None: all that have the measure)."""
-        return self._of_level(self.split.test, measure, level)
+    def test_ids(
+        self, measure: str, level: Level | None, draw: TestDraw | None = None
+    ) -> tuple[str, ...]:
+        """Returns the ids of the test items of a level that are scored.
+
+        Args:
+            measure: Of the level.
+            level: None: all that have the measure.
+            draw: Of the axis; None: every test item is scored.
+        """
+        ids = self._of_level(self.split.test, measure, level)
+        if draw is None:
+            return ids
+        drawn = draw.of_level(ids) if draw.draws_from(level) else set(self.tested_ids(draw))
+        return tuple(id_ for id_ in ids if id_ in drawn)
+
+    def tested_ids(self, draw: TestDraw | None) -> tuple[str, ...]:
+        """Returns the ids of all test items that a cell is scored on, sorted."""
+        if draw is None:
+            return self.split.test
+        levels = (self._of_level(self.split.test, draw.measure, level) for level in draw.levels)
+        return tuple(sorted(frozenset().union(*map(draw.of_level, levels))))
 
     def drawn_ids(self, draws: CellDraws) -> DrawnIds:
         """Returns the ids of a cell's items, each use in draw order.

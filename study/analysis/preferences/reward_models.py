@@ -191,12 +191,16 @@ def _arm_rows(surface: Surface, arm: points.PlannedArm, empty: RewardRow) -> lis
     matrices = surface.scores.tasks[empty.task]
     right = matrices.correct[[matrices.row[id_] for id_ in arm.cells]].astype(np.float64)
     right[right == UNSEEN] = np.nan
+    is_scored = np.asarray(np.isfinite(right).any(axis=0))
     ids = items.ids.to_pylist()
     topics = _topics(items)
-    return [
-        _scored(row, [ids[place] for place in columns], right[:, columns], topics)
-        for row, columns in named.values()
-    ]
+    rows = []
+    for row, columns in named.values():
+        scored = columns[is_scored[columns]]
+        if len(scored):
+            row = replace(row, num_pairs=len(scored))
+            rows.append(_scored(row, [ids[place] for place in scored], right[:, scored], topics))
+    return rows
 
 
 def _topics(items: TaskItems) -> Mapping[str, str]:

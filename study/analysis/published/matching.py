@@ -149,6 +149,8 @@ class ArmMatcher:
             return None
         if published.test != "all":
             return self._level(published.task, measure, published.test)
+        if measure in items.test_draws:
+            return None  # levels were sampled: together they are no sample of all items
         values = items.values(measure)
         return Level(name="every level", low=float(values.min()), high=float(values.max()))
 

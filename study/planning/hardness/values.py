@@ -171,7 +171,7 @@ class _AnswerReader:
         table = read_scores(self._storage, cell.id, record, ("item_id", "log_probs"))
         trained, relatives = self._trained(cell.draws)
         ids = table["item_id"].to_pylist()
-        tested = sorted(untrained_ids(self._task.split, trained))
+        tested = sorted(untrained_ids(self._task.split.test, trained))
         if sorted(ids) != tested:
             raise InvalidRecordError(
                 f"scored {len(ids)} items, which are not the {len(tested)} that it was not trained "

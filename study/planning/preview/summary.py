@@ -194,7 +194,10 @@ def _task_lines(task: PlannedTask, space: Space) -> list[str]:
 def _level_row(level: LevelSize, n: int) -> tuple[str, ...]:
     band = "" if level.low is None else f"{level.low:g} to {level.high:g}"
     overlap = f"{n / level.pool:.0%}" if level.pool >= n else "pool too small to draw from"
-    return (level.level, band, str(level.pool), str(level.test), overlap)
+    test = str(level.test)
+    if level.test < level.whole_test:
+        test += f" of {level.whole_test}"
+    return (level.level, band, str(level.pool), test, overlap)
 
 
 def _count(number: int | None) -> str:

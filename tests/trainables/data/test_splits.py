@@ -198,7 +198,7 @@ def test_paper_mode_tests_on_all_that_a_seed_did_not_train_on() -> None:
     split = paper_split(LAB)
     assert split.test == split.pool and len(split.test) == 3600
     labelled = split.pool[10:170]
-    assert set(untrained_ids(split, labelled)) == set(split.test) - set(labelled)
+    assert set(untrained_ids(split.test, labelled)) == set(split.test) - set(labelled)
     assert split.split_hash != make_split(LAB, n_train=160).split_hash
 
 

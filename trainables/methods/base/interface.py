@@ -89,12 +89,14 @@ class CellContext:
     cell: Cell
     prompt: Prompt
     items: tuple[Item, ...]
-    """All items of the task: the probe's states are extracted over them."""
+    """All items of the task but test items that are not scored. The probe's states are extracted
+    over them."""
     states: StateCache
     """The states that the cells of this base model share."""
     log: Log
     test: tuple[Item, ...] = ()
-    """Every frozen test item: they are the first pass of the states, which scores them too."""
+    """Every test item that is scored. They are the first pass of the states, which scores them
+    too."""
     probe_layers: tuple[Layer, ...] = ()
     """Hidden states that other cells will ask for: execution, no score depends on them."""
     probe_l2: tuple[float, ...] = ()
