@@ -76,7 +76,7 @@ def run_block(
     from ray import tune
 
     block = blocks[config["cells"]["block"]]
-    given = {"block": block, "tasks": tasks, "site": run_context, "run_one": run_one}
+    given = {"block": block, "tasks": tasks, "run_context": run_context, "run_one": run_one}
     fault = run_to_the_end(
         block, open_storage(run_context.out), lambda: _run_group(block, given, config["scratch"])
     )
@@ -170,10 +170,10 @@ def run_worker(config: Mapping[str, Any]) -> str | None:
     Returns why it stopped early, where the run folder takes nothing any more: if that were raised,
     Ray Train would start the group again and again. All workers of a worker group stop so together.
     """
-    hidden = first_fault(check_reachable(config["site"]))
+    hidden = first_fault(check_reachable(config["run_context"]))
     if hidden is not None:
         return hidden
-    with told_to_stop(config["site"].token) as must_stop:
+    with told_to_stop(config["run_context"].token) as must_stop:
         return _run_units(config, must_stop)
 
 
@@ -189,7 +189,7 @@ def _run_units(config: Mapping[str, Any], must_stop: Callable[[], bool]) -> str 
     limit_gpu_memory(block.gpus_per_worker)
     worker = Worker(
         tasks=config["tasks"],
-        run_context=config["site"],
+        run_context=config["run_context"],
         device="cuda" if block.gpus_per_worker else "cpu",
         gpus=block.gpus_per_worker,
         threads=block.cpus_per_worker,
