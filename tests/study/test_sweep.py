@@ -359,7 +359,7 @@ def test_zero_shot_and_all_probes_take_one_pass_over_the_items(
         passes.append(len(items))
         return real(base, items, *args, **options)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(hidden_states, "run_task_pass", counted)
+    monkeypatch.setattr(hidden_states, "run_forward", counted)
     worker = Worker(tasks=inputs.tasks, run_context=RunContext(out=str(out), models=inputs.models))
     worker.run([tuple(cells[id_] for id_ in unit)], [0])
     task = inputs.tasks["jsonl:sums"]

@@ -155,8 +155,14 @@ def run_blocks(
     """
     from ray import tune
 
-    given = {"blocks": tuple(blocks), "tasks": dict(tasks), "run_context": run_context, "run_one": run_one}
-    trainable = tune.with_resources(tune.with_parameters(run_block, **given), DRIVER_RESOURCE)
+    trainable = tune.with_parameters(
+        run_block,
+        blocks=tuple(blocks),
+        tasks=dict(tasks),
+        run_context=run_context,
+        run_one=run_one,
+    )
+    trainable = tune.with_resources(trainable, DRIVER_RESOURCE)
     configs = [{"block": block.index, **row} for block, row in zip(blocks, factors, strict=True)]
     tuner = tune.Tuner(
         trainable,

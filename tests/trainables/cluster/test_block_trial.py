@@ -130,7 +130,8 @@ def test_a_worker_is_limited_to_its_fraction_and_records_it(
     monkeypatch.setattr("trainables.cells.worker.Worker", make)
     block = Block(index=0, units=(), workers=1, cpus_per_worker=1, gpus_per_worker=0.5)
     run_context = RunContext(out=str(tmp_path), models={})
-    assert run_worker({"block": block, "tasks": {}, "run_context": run_context, "run_one": None}) is None
+    config = {"block": block, "tasks": {}, "run_context": run_context, "run_one": None}
+    assert run_worker(config) is None
     assert limits == [0.5]
     assert (made[0]["device"], made[0]["gpus"]) == ("cuda", 0.5)
 

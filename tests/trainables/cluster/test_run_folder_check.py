@@ -127,7 +127,7 @@ def test_the_sweep_refuses_it_before_anything_is_written(
         check_shared(storage, GROWING)
 
     monkeypatch.setenv("WANDB_MODE", "disabled")
-    monkeypatch.setattr(executor.ray_seam, "cluster", lambda address: nullcontext())
+    monkeypatch.setattr(executor.tuner, "connect", lambda address: nullcontext())
     monkeypatch.setattr(executor.ray_seam, "check_run_folder", check)
     on_file_system("ext4", tmp_path, monkeypatch)
     study, out = SmallStudy(folder=tmp_path / "study"), tmp_path / "runs"

@@ -287,7 +287,7 @@ class Pair:
             with lock:  # one model
                 return real(*given, **options)
 
-        monkeypatch.setattr(hidden_states, "run_task_pass", counted)
+        monkeypatch.setattr(hidden_states, "run_forward", counted)
 
     def get(self, folder: Path) -> list[TaskStates]:
         store = dist.HashStore()
