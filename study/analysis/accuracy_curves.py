@@ -13,6 +13,7 @@ from study.analysis.surface import ArmReader, Surface
 from study.analysis.surface_rows import SurfaceRow, recipe_factors, recipe_text
 from study.artifacts import points
 from study.artifacts.condition_kinds import ConditionKind
+from study.statistics.across_points.crossing import Crossing
 from study.statistics.differences import estimate_contrast
 
 MAX_VALUES = 12
@@ -21,8 +22,8 @@ MAX_VALUES = 12
 MIN_ITEMS = 5
 """Test items that a value needs to be shown: fewer say nothing."""
 
-CURVE_FACTORS = ("n_train", "k", "label_noise", "threshold", "ssrm_round")
-"""Axes along which learning and noise curves run."""
+CURVE_FACTORS = ("threshold", "ssrm_round")
+"""Axes of self-training along which curves run; those of labels are in `label_curves`."""
 
 _PANELS: Mapping[ConditionKind, str] = {"self-training": "self-training", "control": "controls"}
 
@@ -55,6 +56,10 @@ class CurvePanel:
     column: str
     x_title: str
     curves: tuple[Curve, ...]
+    is_log: bool = False
+    """Places are drawn at equal ratios."""
+    crossing: Crossing | None = None
+    """Where the curves of easy and of hard labels cross, in the unit of the axis."""
 
 
 def difficulty_panels(surface: Surface, *, max_panels: int | None = None) -> tuple[CurvePanel, ...]:
@@ -63,7 +68,7 @@ def difficulty_panels(surface: Surface, *, max_panels: int | None = None) -> tup
     Self-training and its controls have panels of their own, each with zero-shot, the labels that
     it starts from, and hard labels beside it.
     """
-    meter = _Meter(surface)
+    meter = ArmMeter(surface)
     labels = recipe_labels(row.point.recipe for row in surface.rows)
     several_tasks = len({(row.point.task, row.point.measure) for row in surface.rows}) > 1
     hidden = hidden_rounds(surface.rows)
@@ -94,8 +99,8 @@ def difficulty_panels(surface: Surface, *, max_panels: int | None = None) -> tup
 
 
 def factor_panels(surface: Surface, *, max_panels: int | None = None) -> tuple[CurvePanel, ...]:
-    """Returns learning and noise curves: accuracy against each factor that the study varies."""
-    meter = _Meter(surface)
+    """Returns accuracy against each option of self-training that the study varies."""
+    meter = ArmMeter(surface)
     several_tasks = len({(row.point.task, row.point.measure) for row in surface.rows}) > 1
     found: dict[tuple[str, ...], dict[str, list[CurvePoint]]] = {}
     for factor in CURVE_FACTORS:
@@ -174,7 +179,7 @@ def condition_order(surface: Surface) -> dict[str, int]:
     return {name: number for number, name in enumerate(names)}
 
 
-class _Meter:
+class ArmMeter:
     """Measures the accuracy of arms on levels, with intervals."""
 
     def __init__(self, surface: Surface) -> None:

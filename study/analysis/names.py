@@ -9,6 +9,9 @@ from study.analysis.surface_rows import SurfaceRow, recipe_factors, recipe_text
 from study.artifacts.points import Point
 from study.formatting import number, span
 
+LABEL_COUNTS = frozenset({"n_train", "k"})
+"""Factors of a recipe that say how many labels it has."""
+
 
 def recipe_labels(
     recipes: Iterable[Recipe], *, without: frozenset[str] = frozenset()

@@ -16,6 +16,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from search_spaces.levels import Level
+from search_spaces.recipes import num_labels
 from study.analysis.scores import UNSEEN, StudyScores, collect_scores
 from study.analysis.surface_rows import Interval, SurfaceRow, surface_table
 from study.artifacts import points
@@ -168,11 +169,15 @@ class _Estimator:
             point=point,
             role=condition_kind(source),
             label_kind=source.cell.labels.kind,
+            hard_labels=None if point.hard is None else self._num_labels(point.hard),
             num_cells=len(cells),
             cell_seconds=sum(seconds) if seconds else None,
             reason=point.reason or missing_reason(arms, self._scores),
         )
         return self._with_numbers(row, arms)
+
+    def _num_labels(self, arm: points.PlannedArm) -> int:
+        return num_labels(self._cells[arm.cells[0]].cell.recipe)
 
     def _with_numbers(self, row: SurfaceRow, arms: Mapping[str, points.PlannedArm]) -> SurfaceRow:
         point = row.point

@@ -126,6 +126,8 @@ class SurfaceRow:
     role: ConditionKind = "labels"
     label_kind: LabelKind = "gold"
     """How the source's labels are made."""
+    hard_labels: int | None = None
+    """Labelled items of one seed of the hard arm."""
     zero_shot: float | None = None
     """Accuracy on the test level; there as soon as all cells of the arm are."""
     easy: float | None = None

@@ -18,7 +18,7 @@ from typing import TypeVar
 
 import numpy as np
 
-from study.analysis.names import recipe_labels
+from study.analysis.names import LABEL_COUNTS, recipe_labels
 from study.analysis.surface import ArmReader, Surface
 from study.analysis.surface_rows import SurfaceRow, recipe_text
 from study.statistics.across_points.multiplicity import holm
@@ -30,9 +30,6 @@ _Member = TypeVar("_Member")
 _Key = TypeVar("_Key")
 
 NOISE_KINDS = ("noise", "paper noise")
-
-LABEL_COUNTS = frozenset({"n_train", "k"})
-"""Factors of a recipe that say how many labels it has."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from study.analysis.accuracy_curves import (
@@ -13,13 +13,15 @@ from study.analysis.accuracy_curves import (
 )
 from study.analysis.calibration import CalibrationRow, calibration_rows
 from study.analysis.contrasts import ContrastResult, declared_contrasts
+from study.analysis.label_curves import AXES as LABEL_AXES
+from study.analysis.label_curves import LabelCurves, label_curves
 from study.analysis.level_mix import LevelMix, level_mixes
-from study.analysis.names import recipe_labels
+from study.analysis.names import LABEL_COUNTS, recipe_labels
 from study.analysis.preferences.policies import WinRate, win_rates
 from study.analysis.preferences.reward_models import Ceiling, RewardRow, ceilings, reward_rows
 from study.analysis.published.comparison import Comparison
 from study.analysis.surface import Surface
-from study.analysis.surface_rows import SurfaceRow
+from study.analysis.surface_rows import SurfaceRow, recipe_text
 from study.analysis.trends import TrendRow, trend_rows
 from study.analysis.tuned_recipes import RecipePair, recipe_pairs
 from study.artifacts.plan import Plan
@@ -47,7 +49,11 @@ ACCURACY_ALT = (
     "Accuracy against difficulty, one panel a model and method, one curve a condition, with "
     "intervals. The table of points has the same accuracies for every test level."
 )
-FACTOR_ALT = "Accuracy against the factors that the study varies, one curve a condition."
+FACTOR_ALT = "Accuracy against the options of self-training, one curve a condition."
+LABEL_ALT = (
+    "Accuracy against {axis}, one curve a level of labels, with intervals. The dotted line and the "
+    "grey band are where the curves of {easy} and {hard} labels cross, with its interval."
+)
 LOSS_ALT = "Training loss against optimizer steps, averaged over seeds, one curve a condition."
 
 
@@ -70,7 +76,9 @@ class Content:
     """Drawings of the views."""
     accuracy: tuple[Drawing, ...]
     curves: tuple[Drawing, ...]
-    """Learning, noise and loss curves; empty where the study has none."""
+    """Learning, noise, cost and loss curves; empty where the study has none."""
+    label_curves: tuple[LabelCurves, ...]
+    """What the curves over noise, number and cost of labels show."""
     reliability: tuple[Drawing, ...]
     calibration: tuple[CalibrationRow, ...]
     contrasts: tuple[ContrastResult, ...]
@@ -126,6 +134,7 @@ def gather(
     views = choose_views(surface.rows, choice or ViewChoice())
     calibration = calibration_rows(surface)
     difficulty = difficulty_panels(surface, max_panels=MAX_PANELS)
+    label_panels = label_curves(surface)
     return Content(
         views=views,
         surfaces=tuple(
@@ -133,7 +142,11 @@ def gather(
             for i, view in enumerate(views)
         ),
         accuracy=(_draw_accuracy(difficulty),) if difficulty else (),
-        curves=_draw_factor_and_loss_curves(storage, plan, surface),
+        curves=(
+            *_draw_label_curves(label_panels),
+            *_draw_factor_and_loss_curves(storage, plan, surface),
+        ),
+        label_curves=label_panels,
         reliability=(draw_calibration("calibration", calibration),) if calibration else (),
         calibration=calibration,
         contrasts=declared_contrasts(plan, surface),
@@ -157,10 +170,26 @@ def _draw_accuracy(panels: Sequence[CurvePanel]) -> Drawing:
     return draw_curves("accuracy", panels, y_title="right %", what=what)
 
 
+def _draw_label_curves(found: Sequence[LabelCurves]) -> Iterator[Drawing]:
+    """Draws one figure an axis of labels."""
+    for axis, title in LABEL_AXES.items():
+        curves = [entry for entry in found if entry.axis == axis]
+        if curves:
+            panels = [entry.panel for entry in curves]
+            what = LABEL_ALT.format(axis=title, easy=curves[0].easy, hard=curves[0].hard)
+            what += capped(panels, "surface.parquet has all points")
+            yield draw_curves(
+                f"curves-{axis.replace('_', '-')}",
+                panels[:MAX_PANELS],
+                y_title="right %",
+                what=what,
+            )
+
+
 def _draw_factor_and_loss_curves(
     storage: Storage, plan: Plan, surface: Surface
 ) -> tuple[Drawing, ...]:
-    """Draws learning, noise and loss curves, those that there are."""
+    """Draws curves of self-training and of losses, those that there are."""
     drawings = []
     factors = factor_panels(surface, max_panels=MAX_PANELS)
     if factors:
@@ -184,6 +213,13 @@ def _draw_factor_and_loss_curves(
     return tuple(drawings)
 
 
+def _varies_labels(rows: Sequence[SurfaceRow]) -> bool:
+    """Says whether one recipe has several numbers of labels; methods have numbers of their own."""
+    labels = recipe_labels((row.point.recipe for row in rows), without=LABEL_COUNTS)
+    pairs = {(labels[recipe_text(row.point.recipe)], row.point.num_labels) for row in rows}
+    return len(pairs) > len({method for method, _ in pairs})
+
+
 def choose_views(rows: Sequence[SurfaceRow], choice: ViewChoice) -> tuple[View, ...]:
     """Returns the chosen view, or size x gap and one view for each further axis that varies."""
     if choice.x or choice.y or choice.fixed or choice.value != "sgr":
@@ -198,6 +234,11 @@ def choose_views(rows: Sequence[SurfaceRow], choice: ViewChoice) -> tuple[View, 
         )
     views = [make_view(rows)]
     shown = {"model_size", "difficulty_gap", "train_level", "test_level", "method"}
+    shown |= LABEL_COUNTS  # the axis of labels has them
+    if not _varies_labels(rows):
+        shown.add("num_labels")
+    if all(row.point.label_cost == 1.0 for row in rows):
+        shown.add("label_cost")
     for axis in varying_axes(rows):
         num_tiles = sum(len(panel.tiles) for view in views for panel in view.panels)
         if axis not in shown and num_tiles + len(rows) <= MAX_TILES:

@@ -22,6 +22,7 @@ from study.analysis.surface_rows import recipe_text
 from study.artifacts.plan import Plan
 from study.formatting import DASH, number, percent, span
 from study.reporting.content import Content
+from study.reporting.crossings import crossing_text
 from study.reporting.figures.drawing import Drawing
 from study.reporting.figures.sensitivity import search_text
 from study.reporting.legacy import paper_text
@@ -71,6 +72,7 @@ def render_page(plan: Plan, surface: Surface, content: Content) -> str:
         percent=percent,
         span=span,
         gain_text=gain_text,
+        crossing_text=crossing_text,
         residual_text=residual_text,
     )
 

@@ -9,6 +9,7 @@ from study.analysis.surface import Counts, Surface
 from study.analysis.surface_rows import SurfaceRow, recipe_text
 from study.formatting import DASH, percent, points_span, span
 from study.reporting.content import Content
+from study.reporting.crossings import crossing_lines
 from study.reporting.policy_table import format_win_rates
 from study.statistics.recovery import ONE_SEED
 
@@ -152,6 +153,11 @@ def print_findings(content: Content) -> None:
     """Prints what stands beside the table of points: policies side by side, and each warning."""
     if content.alignment:
         print(f"\nPolicies under the gold reward\n{format_win_rates(content.alignment)}")
+    crossings = crossing_lines(content.label_curves)
+    if crossings:
+        print("\nWhere easy and hard labels are worth the same")
+    for line in crossings:
+        print(f"- {line}")
     if content.warnings:
         print("\nWarnings")
     for line in content.warnings:

@@ -10,11 +10,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from study.analysis.contrasts import declared_contrasts
+from study.analysis.label_curves import label_curves
 from study.analysis.surface import Surface
 from study.analysis.surface_rows import surface_table
 from study.artifacts.plan import Plan
+from study.reporting.content import ViewChoice, choose_views
+from study.reporting.crossings import crossing_text
 from study.reporting.surface_views.plotly import panel_figure
-from study.reporting.surface_views.views import make_view
 from study.statistics.recovery import ONE_SEED
 from study.tracking.rows import cell_factors, cell_row, results_summary, zip_records
 from study.tracking.wandb_runs import WandbRuns
@@ -117,11 +119,12 @@ def _figures(wandb: Any, storage: Storage, plan: Plan, surface: Surface) -> dict
     """The page's interactive surfaces, and the report's PNG copies where they are there."""
     from plotly.graph_objects import Figure  # slow to import, and needed for W&B only
 
-    view = make_view(surface.rows)
     figures: dict[str, Any] = {}
-    for panel in view.panels[:MAX_FIGURES]:
-        figure = panel_figure(surface.rows, view, panel)
-        figures[f"surface/{panel.label or 'all'}"] = wandb.Plotly(Figure(figure))
+    for number, view in enumerate(choose_views(surface.rows, ViewChoice())):
+        folder = f"surface over {view.x}" if number else "surface"
+        for panel in view.panels[: MAX_FIGURES - len(figures)]:
+            figure = panel_figure(surface.rows, view, panel)
+            figures[f"{folder}/{panel.label or 'all'}"] = wandb.Plotly(Figure(figure))
     folder = layout.report(plan.space.name, "")
     for name in storage.list(folder.rstrip("/")):
         if name.endswith(".png"):
@@ -175,6 +178,12 @@ def summarize(plan: Plan, surface: Surface) -> dict[str, Any]:
         summary[f"{name}/estimate"] = row.ssrm_gain.estimate
         summary[f"{name}/low"] = row.ssrm_gain.low
         summary[f"{name}/high"] = row.ssrm_gain.high
+    for entry in label_curves(surface):
+        if entry.panel.crossing is not None:
+            name = f"crossing/{entry.panel.column} {entry.panel.row} {entry.panel.x_title}"
+            summary[name] = crossing_text(entry)
+            for end in ("estimate", "low", "high"):
+                summary[f"{name}/{end}"] = getattr(entry.panel.crossing, end)
     for result in declared_contrasts(plan, surface):
         name = f"contrast/{result.null} {result.where}"
         summary[f"{name}/estimate"] = result.estimate.estimate

@@ -17,6 +17,7 @@ from search_spaces.space import Contrast
 from study import report
 from study.analysis.accuracy_curves import difficulty_panels, factor_panels
 from study.analysis.contrasts import declared_contrasts
+from study.analysis.label_curves import label_curves
 from study.analysis.level_mix import level_mixes
 from study.analysis.names import recipe_labels
 from study.analysis.surface import Surface, compute_surface
@@ -84,9 +85,9 @@ class TestViews:
         assert view.panels[0].x_labels == ("4", "8")
         assert view.panels[0].y_labels == ("2", "4")
         assert len(view.panels) == 4  # conditions x test levels
-        assert {
-            panel.x_title for panel in factor_panels(compute_surface(wide.storage, wide.plan))
-        } == {"n_train"}
+        surface = compute_surface(wide.storage, wide.plan)
+        assert factor_panels(surface) == ()  # those are self-training's
+        assert {entry.panel.x_title for entry in label_curves(surface)} == {"labels"}
 
     @pytest.mark.parametrize(
         ("wanted", "message"),

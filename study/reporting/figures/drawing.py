@@ -93,14 +93,30 @@ def draw_curves(
         for panel, place in zip(panels, places, strict=True):
             for curve in panel.curves:
                 _draw_curve(place, panel, curve.name, looks[curve.name], is_share=is_share)
+            _draw_crossing(place, panel)
             labels = {p.x: p.label for curve in panel.curves for p in curve.points}
             if len(labels) <= 12:
+                place.set_xticks(list(labels), list(labels.values()))
+            if panel.is_log:
+                place.set_xscale("log", subs=[])
                 place.set_xticks(list(labels), list(labels.values()))
             place.set(xlabel=panel.x_title, ylabel=y_title)
             place.set_ylim(0, 100 if is_share else 1.05 * max(means))
             place.grid(axis="y", alpha=0.3)
         add_legend(figure, looks)
         return finish(figure, name, what)
+
+
+def _draw_crossing(place: Axes, panel: CurvePanel) -> None:
+    """Marks where the curves cross: a line, and a band over its interval."""
+    found = panel.crossing
+    if found is None or found.is_empty:
+        return
+    low = found.start if found.low is None else found.low
+    high = found.stop if found.high is None else found.high
+    place.axvspan(low, high, color="#777777", alpha=0.15, linewidth=0)
+    if found.estimate is not None:
+        place.axvline(found.estimate, color="#555555", linewidth=1, linestyle=":")
 
 
 def draw_calibration(name: str, rows: Sequence[CalibrationRow]) -> Drawing:

@@ -16,7 +16,6 @@ FACTOR_AXES: Mapping[str, str] = {
     "rank": "rank",
     "epochs": "epochs",
     "quantization": "quantization",
-    "label_noise": "label noise",
 }
 """Axes that are hyper-parameters: the recipe's name of it -> title."""
 
@@ -27,8 +26,14 @@ POINT_AXES: Mapping[str, str] = {
     "test_level": "test level",
     "threshold": "confidence threshold",
     "ssrm_round": "self-training round",
+    "noise_rate": "noise rate of the labels",
+    "num_labels": "labels",
+    "label_cost": "cost of the labels",
     "method": "method",
 }
+
+LABEL_AXES = frozenset({"noise_rate", "num_labels", "label_cost"})
+"""Axes that say what the labels of a source are, so that its level names it."""
 
 AXES: Mapping[str, str] = {**POINT_AXES, **FACTOR_AXES}
 """All axes that a view can have: name -> title."""
@@ -74,9 +79,11 @@ def all_places(
     """Returns the place of each row on an axis, all None where nothing has one."""
     hidden = hidden_rounds(rows) | (shown & {"threshold", "ssrm_round"})
     if axis == "difficulty_gap":
-        return [_difficulty_gap(row, i, hidden) for i, row in enumerate(rows)]
+        return [_difficulty_gap(row, i, hidden, shown) for i, row in enumerate(rows)]
     if axis == "train_level":
-        return [_source(row, i, hidden) for i, row in enumerate(rows)]
+        return [_source(row, i, hidden, shown) for i, row in enumerate(rows)]
+    if axis == "noise_rate" and not any(row.point.noise_rate for row in rows):
+        return [None] * len(rows)
     place = _PLACES.get(axis)
     if place is not None:
         return [place(row, i) for i, row in enumerate(rows)]
@@ -92,17 +99,38 @@ def _model_size(row: SurfaceRow, index: int) -> Place:
     return Place(key=row.point.model, label=label, rank=(count is None, count or 0, index))
 
 
-def _difficulty_gap(row: SurfaceRow, index: int, hidden: frozenset[str]) -> Place:
+def source_name(row: SurfaceRow, hidden: frozenset[str], shown: frozenset[str]) -> str:
+    """Returns how a view names a source: by its level alone, where an axis says what else it is."""
+    level = row.point.train_level
+    if shown & LABEL_AXES and row.role == "labels" and level is not None:
+        return level.name
+    return source_label(row.point, hidden)
+
+
+def _difficulty_gap(
+    row: SurfaceRow, index: int, hidden: frozenset[str], shown: frozenset[str]
+) -> Place:
     # The levels are part of the category: pairs of levels with equal gaps are different points.
     point, gap = row.point, row.point.difficulty_gap
-    levels = f"{source_label(point, hidden)} -> {point.test_level.name}"
+    levels = f"{source_name(row, hidden, shown)} -> {point.test_level.name}"
     label = f"{levels}  ({'?' if gap is None else f'{round(gap, 2):+g}'})"
     return Place(key=levels, label=label, rank=(gap is None, gap or 0.0, index))
 
 
-def _source(row: SurfaceRow, index: int, hidden: frozenset[str]) -> Place:
-    label = source_label(row.point, hidden)
-    return Place(key=row.point.source, label=label, rank=(0, 0.0, index))
+def _source(row: SurfaceRow, index: int, hidden: frozenset[str], shown: frozenset[str]) -> Place:
+    label = source_name(row, hidden, shown)
+    key = label if shown & LABEL_AXES else row.point.source
+    return Place(key=key, label=label, rank=(0, 0.0, index))
+
+
+def _noise_rate(row: SurfaceRow, index: int) -> Place | None:
+    """Clean labels have the rate 0; random ones and those of no content have none."""
+    value = row.point.noise_rate or (0.0 if row.label_kind == "gold" else None)
+    return None if value is None else _value(value, index)
+
+
+def _value(value: float, index: int) -> Place:
+    return Place(key=value, label=f"{value:g}", rank=(0, value, index))
 
 
 def _threshold(row: SurfaceRow, index: int) -> Place | None:
@@ -131,6 +159,9 @@ def _named(label: str, index: int) -> Place:
 _PLACES: Mapping[str, Callable[[SurfaceRow, int], Place | None]] = {
     "model_size": _model_size,
     "test_level": lambda row, index: _named(row.point.test_level.name, index),
+    "noise_rate": _noise_rate,
+    "num_labels": lambda row, index: _value(row.point.num_labels, index),
+    "label_cost": lambda row, index: _value(row.point.num_labels * row.point.label_cost, index),
     "threshold": _threshold,
     "ssrm_round": _round,
 }

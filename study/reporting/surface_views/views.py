@@ -6,10 +6,11 @@ decides becomes a facet by itself, so that two points never share a tile.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from study.analysis.names import hidden_rounds, recipe_labels, source_label
+from study.analysis.names import LABEL_COUNTS, hidden_rounds, recipe_labels
 from study.analysis.surface_rows import SurfaceRow, recipe_text
 from study.artifacts.condition_kinds import ConditionKind
 from study.reporting.surface_views.places import (
@@ -19,6 +20,7 @@ from study.reporting.surface_views.places import (
     Rank,
     all_places,
     places_of,
+    source_name,
 )
 
 __all__ = ["AXES", "VALUES", "SurfacePanel", "Tile", "View", "make_view", "varying_axes"]
@@ -117,6 +119,7 @@ def make_view(
     if not kept:
         raise ValueError(f"no point of this study has both a {AXES[x]} and a {AXES[y]}")
     facets = _facets(rows, kept, {x, y, *fixed})
+    facets = _apart(rows, facets, {i: (places[x][i], places[y][i]) for i in kept})
     panels = []
     for label in dict.fromkeys(facets.values()):
         members = [i for i in kept if facets[i] == label]
@@ -171,6 +174,8 @@ def _facets(rows: Sequence[SurfaceRow], kept: Sequence[int], taken: set[str]) ->
     }
     hidden = hidden_rounds(rows) | {"threshold", "ssrm_round"}
     without = frozenset(taken & FACTOR_AXES.keys())
+    if taken & {"num_labels", "label_cost"}:
+        without |= LABEL_COUNTS
     labels = recipe_labels((rows[i].point.recipe for i in kept), without=without)
     parts: dict[str, dict[int, str]] = {"task": {}, "role": {}, **{name: {} for name in covered}}
     for i in kept:
@@ -179,7 +184,7 @@ def _facets(rows: Sequence[SurfaceRow], kept: Sequence[int], taken: set[str]) ->
         parts["recipe"][i] = labels[recipe_text(point.recipe)]
         parts["model"][i] = point.model
         parts["role"][i] = ROLES[rows[i].role]
-        parts["condition"][i] = f"trained on {source_label(point, hidden)}"
+        parts["condition"][i] = f"trained on {source_name(rows[i], hidden, frozenset(taken))}"
         parts["test"][i] = f"tested on {point.test_level.name}"
         parts["threshold"][i] = "" if point.threshold is None else f"threshold {point.threshold:g}"
         parts["round"][i] = "" if point.ssrm_round is None else f"round {point.ssrm_round}"
@@ -189,6 +194,23 @@ def _facets(rows: Sequence[SurfaceRow], kept: Sequence[int], taken: set[str]) ->
         if not covered.get(name, False) and len(set(part.values())) > 1
     ]
     return {i: ", ".join(filter(None, (part[i] for part in shown))) for i in kept}
+
+
+def _apart(
+    rows: Sequence[SurfaceRow],
+    facets: Mapping[int, str],
+    tiles: Mapping[int, tuple[Place | None, Place | None]],
+) -> dict[int, str]:
+    """Names the source of points that would share a tile: two kinds of noise at one rate, say."""
+
+    def tile(i: int) -> tuple[str, ...]:
+        return (facets[i], *("" if place is None else place.label for place in tiles[i]))
+
+    counts = Counter(tile(i) for i in facets)
+    return {
+        i: label if counts[tile(i)] == 1 else ", ".join(filter(None, (label, rows[i].point.source)))
+        for i, label in facets.items()
+    }
 
 
 def _panel(
