@@ -115,7 +115,7 @@ def test_models_never_bring_code_of_their_own_and_are_pinned() -> None:
     assert loads, "the rule would be empty"
     for where, name, keywords in loads:
         assert value_of(keywords.get("trust_remote_code")) is False, f"{where}: {name}"
-        is_own_folder = where.startswith("trainables/lab/")  # comes with the repository
+        is_own_folder = where.startswith("trainables/data/lab/")  # comes with the repository
         assert is_own_folder or "revision" in keywords, f"{where}: {name}"
         if "Model" in name:
             assert value_of(keywords.get("use_safetensors")) is True, f"{where}: {name}"
@@ -156,8 +156,8 @@ def test_dashboard_is_never_bound_to_other_addresses() -> None:
 def test_local_ray_asks_for_a_token_and_answers_on_this_machine_only() -> None:
     """In a process of its own: Ray reads the mode once a process."""
     code = (
-        "import os; from trainables import ray_seam\n"
-        "with ray_seam.cluster(None):\n"
+        "import os; from trainables.cluster import tuner\n"
+        "with tuner.connect(None):\n"
         "    import ray\n"
         "    print('mode', os.environ.get('RAY_AUTH_MODE'))\n"
         "    print('dashboard', ray._private.worker.get_dashboard_url() or 'none')\n"

@@ -197,7 +197,7 @@ def test_a_test_of_the_datas_own_is_scored_but_never_trained_on(
     own = frozenset(f"q{number:03}" for number in range(20, 60))
     load = study.planning.hardness_cells.load_task
     monkeypatch.setattr(
-        study.hardness_plan, "load_task", lambda *given: replace(load(*given), test=own)
+        study.planning.hardness_cells, "load_task", lambda *given: replace(load(*given), test=own)
     )
     planned = plan_hardness(space_of(models), data)
     task = planned.inputs.tasks[TASK]
@@ -439,7 +439,7 @@ def cut_off(monkeypatch: pytest.MonkeyPatch) -> None:
     def unavailable(*_: object) -> None:
         raise UnavailableError("no network")
 
-    monkeypatch.setattr(study.hardness_plan, "load_task", unavailable)
+    monkeypatch.setattr(study.planning.hardness_cells, "load_task", unavailable)
 
 
 def test_a_dry_run_counts_the_cells_of_data_and_models_that_are_not_here(

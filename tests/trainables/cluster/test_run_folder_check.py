@@ -128,7 +128,7 @@ def test_the_sweep_refuses_it_before_anything_is_written(
 
     monkeypatch.setenv("WANDB_MODE", "disabled")
     monkeypatch.setattr(executor.tuner, "connect", lambda address: nullcontext())
-    monkeypatch.setattr(executor.ray_seam, "check_run_folder", check)
+    monkeypatch.setattr(executor.tuner, "check_run_folder", check)
     on_file_system("ext4", tmp_path, monkeypatch)
     study, out = SmallStudy(folder=tmp_path / "study"), tmp_path / "runs"
     assert sweep.main([*study.arguments, "--out", str(out)]) == BAD_INPUT

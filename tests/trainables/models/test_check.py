@@ -387,7 +387,7 @@ def test_a_model_that_is_not_here_costs_no_torch() -> None:
     code = (
         "import sys\n"
         "from search_spaces.space import BaseModelRef\n"
-        "from trainables import model_identity as m\n"
+        "from trainables.models import resolve as m\n"
         "def fail(*a, **k): raise ConnectionError\n"
         "m.HfApi.model_info = fail\n"
         "try: m.resolve_model(BaseModelRef(name='owner/name'))\n"
