@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import copy
+import math
 import os
 import random
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 from torch import Tensor
+from torch.func import functional_call
 from torch.nn.functional import log_softmax
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
@@ -153,3 +155,95 @@ def test_a_policy_in_bf16_is_trained_as_far_as_one_in_fp32(base: Base, policy: B
         wanted += float((cast.float() - start[name].float()).abs().sum())
     assert wanted > 0
     assert size == pytest.approx(wanted, rel=0.05)
+
+
+def pair_margins(
+    base: Base, weights: Mapping[str, Tensor], pairs: Sequence[LabelledPair]
+) -> Tensor:
+    """Returns chosen less rejected log-probabilities, a pair each, differentiable."""
+    margins = []
+    for pair in pairs:
+        sums = []
+        for answer in (pair.chosen, pair.rejected):
+            prompt = base.tokenizer(f"{pair.question}\nAnswer:").input_ids
+            rest = base.tokenizer(f" {answer}\n", add_special_tokens=False).input_ids
+            ids = torch.tensor([prompt + rest])
+            logits = functional_call(base.model, dict(weights), (ids,)).logits[0, :-1]
+            scored = log_softmax(logits, dim=-1).gather(1, ids[0, 1:, None])[:, 0]
+            sums.append(scored[len(prompt) - 1 :].sum())
+        margins.append(sums[0] - sums[1])
+    return torch.stack(margins)
+
+
+def trained_by_hand(
+    base: Base, pairs: Sequence[LabelledPair], settings: DPOSettings
+) -> list[float]:
+    """Returns the loss of every update of all weights by AdamW, one batch an epoch."""
+    now = {name: value.detach().clone() for name, value in base.model.named_parameters()}
+    with torch.no_grad():
+        reference = pair_margins(base, now, pairs)
+    first = {name: torch.zeros_like(value) for name, value in now.items()}
+    second = {name: torch.zeros_like(value) for name, value in now.items()}
+    losses, rising = [], math.ceil(0.1 * settings.epochs)
+    for update in range(settings.epochs):
+        leaves = {name: value.clone().requires_grad_(True) for name, value in now.items()}
+        difference = pair_margins(base, leaves, pairs) - reference
+        loss = (1.0 + (-settings.beta * difference).exp()).log().mean()
+        losses.append(float(loss.detach()))
+        found = torch.autograd.grad(loss, list(leaves.values()))
+        norm = math.sqrt(sum(float(gradient.double().square().sum()) for gradient in found))
+        clip = min(1.0, settings.max_grad_norm / norm)
+        falls = (settings.epochs - update) / (settings.epochs - rising)
+        rate = settings.learning_rate * (update / rising if update < rising else falls)
+        for name, gradient in zip(now, found, strict=True):
+            first[name] = 0.9 * first[name] + 0.1 * gradient * clip
+            second[name] = 0.999 * second[name] + 0.001 * (gradient * clip).square()
+            spread = (second[name] / (1 - 0.999 ** (update + 1))).sqrt()
+            now[name] -= rate * first[name] / (1 - 0.9 ** (update + 1)) / (spread + 1e-8)
+    return losses
+
+
+BY_HAND = DPOSettings(beta=0.2, learning_rate=2e-4, epochs=4, batch_size=4)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"beta": 2.0},
+        {"learning_rate": 5e-5},
+        {"epochs": 3},
+        {"max_grad_norm": 1e-6},  # Adam notices a gradient's size near its epsilon alone
+    ],
+)
+def test_updates_are_those_of_adamw_on_the_papers_loss(
+    base: Base, change: dict[str, float]
+) -> None:
+    settings = replace(BY_HAND, **change)
+    pairs = sorted(PAIRS[:4], key=lambda pair: pair.id)
+    rows: list[Mapping[str, float]] = []
+    train_policy(base, pairs, PROMPT, settings, 0, 1, log=rows.append)
+    losses, others = trained_by_hand(base, pairs, settings), trained_by_hand(base, pairs, BY_HAND)
+    # The loss that an update starts from says where the updates before it have led.
+    assert [row["loss"] for row in rows] == pytest.approx(losses, rel=0.05, abs=2e-3)
+    assert len(losses) != len(others) or abs(losses[2] - others[2]) > 0.05
+
+
+def test_a_batch_holds_its_pairs(base: Base) -> None:
+    rows: list[Mapping[str, float]] = []
+    settings = replace(SETTINGS, epochs=1, batch_size=3)
+    train_policy(base, PAIRS, PROMPT, settings, 0, 1, log=rows.append)
+    assert [row["step"] for row in rows] == [1, 2, 3]  # 8 pairs: 3, 3 and 2
+
+
+@pytest.mark.parametrize("rank", [2, 5])
+def test_an_adapters_update_has_its_rank_and_grows_with_alpha(base: Base, rank: int) -> None:
+    # Two updates, the first at a learning rate of 0: the up factor moves once, by Adam's sign.
+    settings = replace(SETTINGS, epochs=2, batch_size=8, rank=rank, learning_rate=1e-3)
+    changes = []
+    for alpha in (32.0, 64.0):
+        policy = train_policy(base, PAIRS, PROMPT, replace(settings, alpha=alpha), 0, 1)
+        weight = policy.model.model.layers[0].mlp.down_proj.weight
+        changes.append((weight - base.model.model.layers[0].mlp.down_proj.weight).double())
+    values = torch.linalg.svdvals(changes[1])
+    assert int((values > 1e-3 * values[0]).sum()) == rank
+    torch.testing.assert_close(changes[1], 2.0 * changes[0], rtol=0.05, atol=float(values[0]) / 100)
