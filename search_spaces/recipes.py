@@ -29,9 +29,10 @@ class Reasoning(FrozenModel):
 
     max_new_tokens: PositiveInt = 256
     """An item whose text is longer than this has no answer; that is counted."""
-    reading: Literal[2] = 2
+    reading: Literal[3] = 3
     """Version of how the answer is read off the text (`trainables.data.prompts.answers`): raised
-    when the same text would give another answer."""
+    when the same text would give another answer, or a record says more of it (3: which texts
+    could not be read)."""
 
 
 class _Recipe(FrozenModel):

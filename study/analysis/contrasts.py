@@ -94,6 +94,8 @@ def _is_named(contrast: Contrast, row: SurfaceRow) -> bool:
 
 def _reason(null: str, row: SurfaceRow) -> str | None:
     """Why there is no test: a gain over the start needs neither zero-shot nor hard cells."""
+    if null == "SGR=1" and not row.has_floor:
+        return row.verdict_note
     is_there = null == "START=SSRM" and row.ssrm_gain.estimate is not None
     return None if is_there else row.reason
 
@@ -112,7 +114,8 @@ def _estimate(null: str, row: SurfaceRow, reader: ArmReader, level: float) -> In
     where = (point.task, point.measure, point.test_level)
     if null == "START=SSRM":
         return _gain(row, reader, level)
-    if row.verdict is None or point.hard is None:
+    has_no_share = null == "SGR=1" and not row.has_floor
+    if row.verdict is None or point.hard is None or has_no_share:
         return Interval()
     found = sgr.estimate_sgr_of_arms(
         zero_shot=reader.arm(point.zero_shot, *where),

@@ -78,4 +78,9 @@ def outcome(row: SurfaceRow) -> str:
         return f"no estimate: {row.reason}"
     share = row.sgr.estimate
     told = row.verdict if share is None else f"{number(share)} {span(row.sgr.low, row.sgr.high)}"
-    return "; ".join(filter(None, (told, row.draw_note)))
+    return "; ".join(filter(None, (told, *map(brief, row.caveats), row.draw_note)))
+
+
+def brief(caveat: str) -> str:
+    """Returns the short form of a caveat: what stands in front of its colon."""
+    return caveat.partition(":")[0]

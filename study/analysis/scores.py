@@ -33,7 +33,7 @@ _LOCAL_READERS = 4
 _REMOTE_READERS = 32
 """Threads that read records: an object store answers slowly, so more are under way at once."""
 
-_COLUMNS = ("item_id", "correct", "confidence")
+_COLUMNS = ("item_id", "correct", "confidence", "readable")
 
 Absence = Literal["not run", "failed", "record not valid"]
 
@@ -62,6 +62,9 @@ class TaskScores:
     """[cells, items]: 1 right, 0 wrong, between them on a tie (`records.choice_score`), UNSEEN."""
     confidence: NDArray[np.float32]
     """[cells, items] softmax probability of the predicted choice; NaN where unseen."""
+    readable: Mapping[str, NDArray[np.bool_]]
+    """Cell id -> [items] whether the generated answer could be read, True where unseen; only cells
+    that generate."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -87,6 +90,8 @@ class _CellScores:
     item_ids: pa.Array
     correct: NDArray[np.float64]
     confidence: NDArray[np.float64]
+    readable: NDArray[np.bool_] | None
+    """None where choices are scored."""
 
 
 def collect_scores(storage: Storage, plan: Plan, items: ItemsTable) -> StudyScores:
@@ -166,6 +171,7 @@ def _read_cell(storage: Storage, id_: str) -> _CellScores | MissingCell:
         item_ids=table["item_id"].combine_chunks(),
         correct=table["correct"].to_numpy(),
         confidence=table["confidence"].to_numpy(),
+        readable=table["readable"].to_numpy() if "readable" in table.column_names else None,
     )
 
 
@@ -221,6 +227,7 @@ class _ScoreMatrixBuilder:
         self._correct = np.full((num_cells, len(item_ids)), UNSEEN, dtype=np.float32)
         self._confidence = np.full((num_cells, len(item_ids)), np.nan, dtype=np.float32)
         self._row: dict[str, int] = {}
+        self._readable: dict[str, NDArray[np.bool_]] = {}
         self._last: tuple[pa.Array, frozenset[str], NDArray[np.int64]] | None = None
 
     def add(self, id_: str, scores: _CellScores, unscored: frozenset[str]) -> MissingCell | None:
@@ -232,13 +239,19 @@ class _ScoreMatrixBuilder:
         row = self._row[id_] = len(self._row)
         self._correct[row, positions] = scores.correct
         self._confidence[row, positions] = scores.confidence
+        if scores.readable is not None:
+            self._readable[id_] = np.ones(len(self._item_ids), dtype=np.bool_)
+            self._readable[id_][positions] = scores.readable
         return None
 
     def scores(self) -> TaskScores:
         """Returns the rows filled so far."""
         count = len(self._row)
         return TaskScores(
-            row=self._row, correct=self._correct[:count], confidence=self._confidence[:count]
+            row=self._row,
+            correct=self._correct[:count],
+            confidence=self._confidence[:count],
+            readable=self._readable,
         )
 
     def _positions(self, item_ids: pa.Array, unscored: frozenset[str]) -> NDArray[np.int64]:

@@ -18,12 +18,19 @@ from numpy.typing import NDArray
 from search_spaces.levels import Level
 from search_spaces.recipes import num_labels
 from study.analysis.scores import UNSEEN, StudyScores, collect_scores
-from study.analysis.surface_rows import Interval, SurfaceRow, surface_table
+from study.analysis.surface_rows import (
+    FLOOR_AT_CHANCE,
+    NOTHING,
+    Interval,
+    SurfaceRow,
+    surface_table,
+)
 from study.artifacts import points
 from study.artifacts.condition_kinds import condition_kind
 from study.artifacts.items import ItemsTable, read_items
 from study.artifacts.plan import Plan
 from study.statistics import sgr
+from study.statistics.floor import Floor, judge_floor
 from trainables.storage import layout
 from trainables.storage.filesystem import Storage
 
@@ -114,6 +121,8 @@ class TestLevel:
     """Where they stand in the score matrices."""
     clusters: tuple[str, ...] | None
     """The group each was sampled in, or None where every item stands alone."""
+    chance: NDArray[np.float64]
+    """Probability that a guess is right: 1 / choices, 0 where the answer is free."""
 
 
 class ArmReader:
@@ -134,7 +143,12 @@ class ArmReader:
             for column in columns
         )
         alone = len(set(labels)) == len(labels)
-        return TestLevel(columns=columns, clusters=None if alone else labels)
+        choices = items.table["num_choices"].to_numpy()[columns]
+        return TestLevel(
+            columns=columns,
+            clusters=None if alone else labels,
+            chance=np.where(choices > 1, 1.0 / choices, 0.0),
+        )
 
     def _arm(
         self, planned: points.PlannedArm, task: str, measure: str, level: Level
@@ -148,6 +162,30 @@ class ArmReader:
             scores[right.T == UNSEEN] = np.nan
         return sgr.ArmScores(scores=scores, draw_ids=planned.draws)
 
+    def unreadable(
+        self, planned: points.PlannedArm, task: str, measure: str, level: Level
+    ) -> float | None:
+        """Returns the share of an arm's generated answers without an answer that can be read.
+
+        Args:
+            planned: The arm, all of whose cells are finished.
+            task: Of the test level.
+            measure: Likewise.
+            level: The test level, which has items.
+
+        Returns:
+            Over the arm's (item, seed) pairs; None where it scores choices.
+        """
+        matrices = self._scores.tasks[task]
+        columns = self.test_level(task, measure, level).columns
+        readable = [matrices.readable[i] for i in planned.cells if i in matrices.readable]
+        if not readable:
+            return None
+        rows = np.array([matrices.row[id_] for id_ in planned.cells])
+        num_seen = int(np.count_nonzero(matrices.correct[np.ix_(rows, columns)] != UNSEEN))
+        num_unreadable = int(np.count_nonzero([~row[columns] for row in readable]))
+        return num_unreadable / max(num_seen, 1)
+
 
 class _Estimator:
     """Turns points into rows."""
@@ -157,6 +195,7 @@ class _Estimator:
         self._scores = scores
         self._reader = ArmReader(items, scores)
         self._cells = {planned.id: planned for planned in plan.cells}
+        self._floor = lru_cache(maxsize=None)(self._judge_floor)
 
     def row(self, point: points.Point) -> SurfaceRow:
         """Returns the row of a point."""
@@ -191,6 +230,14 @@ class _Estimator:
             if all(id_ in self._scores.records for id_ in arm.cells)
         }
         row = _with_gain(row, there, level, self._level)
+        row = replace(
+            row,
+            unreadable={
+                name: share
+                for name in there
+                if (share := self._reader.unreadable(arms[name], *where)) is not None
+            },
+        )
         if row.reason is not None:
             means = {name: float(np.nanmean(arm.scores)) for name, arm in there.items()}
             return replace(
@@ -210,7 +257,21 @@ class _Estimator:
             )
         except ValueError as error:
             return replace(row, reason=str(error), num_items=len(level.columns))
-        return _with_residual(_estimated(row, estimate), there, level, self._level)
+        row = _with_floor(_estimated(row, estimate), self._floor(point.zero_shot, *where))
+        return _with_residual(row, there, level, self._level)
+
+    def _judge_floor(
+        self, planned: points.PlannedArm, task: str, measure: str, level: Level
+    ) -> Floor:
+        where = (task, measure, level)
+        test = self._reader.test_level(*where)
+        return judge_floor(
+            self._reader.arm(planned, *where),
+            test.chance,
+            unreadable=self._reader.unreadable(planned, *where),
+            level=self._level,
+            clusters=test.clusters,
+        )
 
 
 def missing_reason(arms: Mapping[str, points.PlannedArm], scores: StudyScores) -> str | None:
@@ -269,6 +330,15 @@ def _estimated(row: SurfaceRow, estimate: sgr.SgrEstimate) -> SurfaceRow:
         num_seeds=estimate.num_seeds,
         missing_share=estimate.missing_share,
     )
+
+
+def _with_floor(row: SurfaceRow, floor: Floor) -> SurfaceRow:
+    """Takes the SGR from a point whose zero-shot arm is no zero, and labels one at chance."""
+    row = replace(row, chance=floor.chance)
+    if floor.verdict is not None:
+        note = "; ".join(filter(None, (floor.verdict_note, row.verdict_note)))
+        return replace(row, sgr=NOTHING, verdict=floor.verdict, verdict_note=note)
+    return replace(row, caveats=(*row.caveats, FLOOR_AT_CHANCE)) if floor.at_chance else row
 
 
 def _with_gain(

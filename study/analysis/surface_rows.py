@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 from types import MappingProxyType
 from typing import Any
@@ -14,9 +14,13 @@ from search_spaces.recipes import Recipe
 from search_spaces.supervision import LabelKind, SelfTraining
 from study.artifacts.condition_kinds import ConditionKind
 from study.artifacts.points import Point
+from study.statistics.floor import FLOOR_BELOW_CHANCE, FLOOR_NOT_READABLE, FloorVerdict
 from study.statistics.recovery import ONE_SEED, Verdict
 
 Scalar = str | int | float | None
+
+FLOOR_AT_CHANCE = "floor at chance: SGR includes learning the format"
+"""Caveat of a point; what stands in front of the colon is its short form."""
 
 NOT_FACTORS = frozenset({"method", "search_labels"})
 """Fields of a recipe that are no factor: they have columns of their own."""
@@ -63,6 +67,8 @@ COLUMN_TYPES: Mapping[str, pa.DataType] = {
     "sgr_high": pa.float64(),
     "verdict": pa.string(),
     "verdict_note": pa.string(),
+    "caveats": pa.string(),
+    "chance": pa.float64(),
     "gap": pa.float64(),
     "gap_low": pa.float64(),
     "gap_high": pa.float64(),
@@ -91,6 +97,9 @@ COLUMN_TYPES: Mapping[str, pa.DataType] = {
     "num_items": pa.int64(),
     "num_seeds": pa.int64(),
     "missing_share": pa.float64(),
+    "zero_shot_unreadable": pa.float64(),
+    "easy_unreadable": pa.float64(),
+    "hard_unreadable": pa.float64(),
     "pool_overlap": pa.float64(),
     "num_cells": pa.int64(),
     "cell_seconds": pa.float64(),
@@ -99,6 +108,10 @@ COLUMN_TYPES: Mapping[str, pa.DataType] = {
 """Columns of surface.parquet, in order; one column a recipe factor follows. Accuracies, gains and
 gaps are fractions; a missing value is null."""
 
+
+GENERATING_ARMS = ("zero_shot", "easy", "hard")
+"""Arms with a column for answers that could not be read. Self-training generates none, so no start
+does."""
 
 INTERVALS = ("sgr", "gap", "easy_gain", "hard_gain", "hard_minus_easy", "ssrm_gain", "residual")
 """Fields of a row that are an estimate with its interval."""
@@ -133,8 +146,12 @@ class SurfaceRow:
     easy: float | None = None
     hard: float | None = None
     sgr: Interval = NOTHING
-    verdict: Verdict | None = None
+    verdict: Verdict | FloorVerdict | None = None
     verdict_note: str = ""
+    caveats: tuple[str, ...] = ()
+    """What stands beside the SGR wherever it is shown."""
+    chance: float | None = None
+    """Accuracy of guessing on the test level."""
     gap: Interval = NOTHING
     easy_gain: Interval = NOTHING
     hard_gain: Interval = NOTHING
@@ -150,6 +167,9 @@ class SurfaceRow:
     num_seeds: int | None = None
     missing_share: float | None = None
     """Share of (item, seed) pairs of the arms without a score; 0 where the data are complete."""
+    unreadable: Mapping[str, float] = field(default_factory=dict)
+    """Arm -> share of its generated answers that could not be read; arms that score choices have
+    none."""
     num_cells: int
     """Distinct cells of the point's arms."""
     cell_seconds: float | None = None
@@ -161,6 +181,11 @@ class SurfaceRow:
     def draw_note(self) -> str:
         """Says that the point has one seed; empty where it has more."""
         return ONE_SEED if len(self.point.easy.cells) == 1 else ""
+
+    @property
+    def has_floor(self) -> bool:
+        """Whether the zero-shot arm can be the zero of SGR, as far as it is known."""
+        return self.verdict not in (FLOOR_BELOW_CHANCE, FLOOR_NOT_READABLE)
 
     @property
     def factors(self) -> Mapping[str, Scalar]:
@@ -196,6 +221,8 @@ class SurfaceRow:
             "pool_overlap": point.pool_overlap,
             "full_recovery_p": self.sgr.p_value,
             "verdict_note": self.verdict_note or None,
+            "caveats": "; ".join(self.caveats) or None,
+            **{f"{arm}_unreadable": self.unreadable.get(arm) for arm in GENERATING_ARMS},
         }
         for name in INTERVALS:
             values |= _interval_columns(name, getattr(self, name))

@@ -59,7 +59,11 @@ class _Group:
 def trend_rows(surface: Surface) -> tuple[TrendRow, ...]:
     """Returns the slopes of gain and SGR against every axis that the study varies."""
     builder = _PointBuilder(surface)
-    rows = [row for row in surface.rows if row.verdict is not None and row.role != "control"]
+    rows = [
+        row
+        for row in surface.rows
+        if row.verdict is not None and row.has_floor and row.role != "control"
+    ]
     found = [
         TrendRow(
             task=task,

@@ -42,6 +42,7 @@ def verdict(surface: Surface) -> str:
         for kind, text in (
             (Status.NOT_RESOLVABLE, "the gap between hard labels and zero-shot is not resolvable"),
             (Status.HARD_LABELS_HURT, "hard labels hurt"),
+            (Status.NO_FLOOR, "zero-shot is below chance or not readable"),
             (Status.MISSING, "there is no estimate"),
         )
         if counts[kind]
@@ -93,6 +94,11 @@ def sentence(row: SurfaceRow, labels: Mapping[str, str], level: float) -> str:
                 f"{who}: no share can be given on {where}, because what hard labels buy, "
                 f"{_points(row.gap)}, cannot be told from nothing: {accuracies}"
             )
+        case Status.NO_FLOOR:
+            text = (
+                f"{who}: no share can be given on {where}, because zero-shot is no floor "
+                f"({row.verdict_note}): {accuracies}"
+            )
         case Status.MISSING:
             told = f"{who}: no estimate on {where}: {row.reason}."
             return " ".join(filter(None, (told, gain_sentence(row))))
@@ -120,7 +126,7 @@ def gain_sentence(row: SurfaceRow) -> str:
 def _evidence(row: SurfaceRow) -> str:
     note = "" if status(row) is not Status.RESOLVED else row.verdict_note
     seeds = row.draw_note or f"{row.num_seeds} seeds"
-    known = (f"{row.num_items} items", "" if seeds in note else seeds, note)
+    known = (f"{row.num_items} items", "" if seeds in note else seeds, *row.caveats, note)
     return ", ".join(filter(None, known))
 
 

@@ -46,6 +46,7 @@ def format_table(surface: Surface) -> str:
             "zero, easy, hard: accuracy in % on the test level; easy: the labels before the arrow",
             f"gap: difficulty gap; SGR: with its {100 * surface.level:g} % interval where the gap "
             "hard - zero is resolved",
+            *dict.fromkeys(caveat for row in surface.rows for caveat in row.caveats),
             summary(surface.rows, surface.counts),
             *draws(surface.rows),
             *_self_training(surface, labels),

@@ -65,6 +65,7 @@ def cell_row(planned: PlannedCell, record: Record) -> dict[str, Scalar]:
     return {
         **cell_factors(planned),
         "accuracy": record.accuracy,
+        "unreadable": record.unreadable,
         "num_items": record.num_items,
         **seconds,
         **chosen,

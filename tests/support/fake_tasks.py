@@ -55,7 +55,7 @@ def fake_task(
     )
 
 
-SKILL: Mapping[str, float] = {"zero-shot": -1.2, "easy": 0.6, "hard": 1.6, "all": 1.2}
+SKILL: Mapping[str, float] = {"zero-shot": -0.8, "easy": 0.6, "hard": 1.6, "all": 1.2}
 """Log-odds over an item of middling difficulty; larger models add to it."""
 
 

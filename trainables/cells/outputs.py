@@ -40,4 +40,5 @@ def scores_of(test: Sequence[Item], result: CellResult) -> pa.Table:
         [answer.predicted for answer in generated],
         [answer.is_correct for answer in generated],
         [answer.text for answer in generated],
+        [answer.is_readable for answer in generated],
     )

@@ -39,6 +39,10 @@ a choice. Where the answer was generated there are neither; `text` is what was g
 `predicted` is null where no choice could be read off it. `correct` is in [0, 1]: `choice_score`, or
 1 and 0 for generated answers."""
 
+GENERATED_SCHEMA = SCHEMA.append(pa.field("readable", pa.bool_(), nullable=False))
+"""Of generated answers: `readable` says whether the text states an answer that names a choice, or a
+number where answers are free. What is not readable is wrong."""
+
 
 REWARDS_SCHEMA = pa.schema(
     [
@@ -75,6 +79,9 @@ class Record(FrozenModel):
     num_items: int
     accuracy: float
     """Over all test items, for a glance; every other number is computed from the scores."""
+    unreadable: float | None = Field(default=None, ge=0.0, le=1.0)
+    """Share of generated answers that could not be read, over all test items; None where choices
+    are scored."""
     seconds: dict[str, float]
     """Wall-clock parts of the cell: at least `total`."""
     execution: dict[str, Any]
@@ -143,10 +150,12 @@ def generated_table(
     predicted: Sequence[int | None],
     correct: Sequence[bool],
     texts: Sequence[str],
+    readable: Sequence[bool],
 ) -> pa.Table:
-    """Returns generated answers in the schema of scores.parquet, in the order given."""
+    """Returns generated answers in `GENERATED_SCHEMA`, in the order given."""
     nothing = [None] * len(item_ids)
-    return _table(item_ids, predicted, list(map(float, correct)), nothing, nothing, texts)
+    table = _table(item_ids, predicted, list(map(float, correct)), nothing, nothing, texts)
+    return table.append_column(GENERATED_SCHEMA.field("readable"), pa.array(readable, pa.bool_()))
 
 
 def _table(*columns: Sequence[Any]) -> pa.Table:
@@ -176,6 +185,7 @@ def write_record(
         scores_sha256=hashlib.sha256(content).hexdigest(),
         num_items=scores.num_rows,
         accuracy=float(np.mean(scores["correct"].to_numpy())),
+        unreadable=_unreadable(scores),
         seconds=dict(seconds),
         execution=dict(execution),
         notes=tuple(notes),
@@ -191,6 +201,12 @@ def write_record(
     storage.delete(layout.failure(id_))
     storage.write_bytes(layout.record(id_), _json_bytes(record.model_dump(mode="json")))
     return record
+
+
+def _unreadable(scores: pa.Table) -> float | None:
+    if "readable" not in scores.column_names:
+        return None
+    return 1.0 - float(np.mean(scores["readable"].to_numpy()))
 
 
 def parquet_bytes(table: pa.Table) -> bytes:
@@ -236,7 +252,8 @@ def read_scores(
         storage: The run folder.
         id_: The cell's id.
         record: Its record.
-        columns: The columns wanted; None: all. The log-probabilities are most of the work.
+        columns: The columns wanted, of which choices have no `readable`; None: all. The
+            log-probabilities are most of the work.
 
     Raises:
         InvalidRecordError: If they are missing, not those of the record, or not in the schema.
@@ -247,9 +264,11 @@ def read_scores(
         raise InvalidRecordError(f"{path} is not the file that its record vouches for")
     try:
         file = pq.ParquetFile(pa.BufferReader(content))
-        fits = file.schema_arrow.equals(SCHEMA) and file.metadata.num_rows == record.num_items
+        schema = SCHEMA if record.unreadable is None else GENERATED_SCHEMA
+        fits = file.schema_arrow.equals(schema) and file.metadata.num_rows == record.num_items
+        known = None if columns is None else [name for name in columns if name in schema.names]
         # One thread: many small files are read side by side, and a pool per file only waits.
-        table = file.read(columns=columns, use_threads=False) if fits else None
+        table = file.read(columns=known, use_threads=False) if fits else None
     except pa.ArrowException as error:
         raise InvalidRecordError(f"{path}: {error}") from error
     if table is None:

@@ -189,6 +189,9 @@ class ArmMatcher:
         found = {role: scores for role, scores in arms.items() if scores is not None}
         if len(found) < len(arms):
             return None
+        fault = self._floor_fault(easy, where)
+        if fault is not None:
+            return self._ours(arm, None, None, None, fault)
         estimate = sgr.estimate_sgr_of_arms(
             **found,
             level=self._surface.level,
@@ -218,6 +221,20 @@ class ArmMatcher:
         cells = set(source.cells)
         rows = (row.point for row in self._surface.rows if set(row.point.easy.cells) == cells)
         return next((point.zero_shot for point in rows), None)
+
+    def _floor_fault(self, source: points.PlannedArm, where: tuple[str, str, Level]) -> str | None:
+        """Returns why zero-shot is no zero for SGR at the source's point on a test level."""
+        cells, test = set(source.cells), where[2]
+        return next(
+            (
+                row.verdict
+                for row in self._surface.rows
+                if set(row.point.easy.cells) == cells
+                and row.point.test_level == test
+                and not row.has_floor
+            ),
+            None,
+        )
 
     def _scores(
         self, planned: points.PlannedArm, where: tuple[str, str, Level]

@@ -38,6 +38,7 @@ MAX_LABELLED_TILES = 400
 HATCHES: Mapping[Status, tuple[str, str]] = {
     Status.NOT_RESOLVABLE: ("////", "#ececec"),
     Status.HARD_LABELS_HURT: ("xxxx", "#f6e3d5"),
+    Status.NO_FLOOR: ("\\\\\\\\", "#e3e8f4"),
     Status.MISSING: ("..", "#ffffff"),
 }
 

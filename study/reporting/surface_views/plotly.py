@@ -27,6 +27,7 @@ from study.reporting.surface_views.views import VALUES, SurfacePanel, Tile, View
 LOOKS: Mapping[Status, tuple[str, str]] = {
     Status.NOT_RESOLVABLE: ("/", "#e8e8e8"),
     Status.HARD_LABELS_HURT: ("x", "#f3d9c5"),
+    Status.NO_FLOOR: ("\\", "#dfe5f3"),
     Status.MISSING: (".", "#ffffff"),
 }
 """Pattern and fill of what has no number to be coloured by."""
@@ -95,7 +96,7 @@ def _trace(
         trace["hovertext"] = [hover_text(rows[tile.row]) for tile in tiles]
     if num_tiles <= MAX_LABELLED_TILES:
         trace |= {
-            "text": [tile_text(rows[tile.row], view.value) for tile in tiles],
+            "text": [tile_text(rows[tile.row], view.value).replace("\n", "<br>") for tile in tiles],
             "textposition": "inside",
             "insidetextanchor": "middle",
             "textangle": 0,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from enum import Enum
 
+from study.analysis.names import brief
 from study.analysis.surface_rows import SurfaceRow, recipe_text
 from study.formatting import duration, number, percent, span
 from study.statistics.recovery import HARD_LABELS_HURT, ONE_SEED, RESOLVED
@@ -16,6 +17,7 @@ class Status(Enum):
     RESOLVED = "resolved"
     NOT_RESOLVABLE = "gap not resolvable"
     HARD_LABELS_HURT = "hard labels hurt"
+    NO_FLOOR = "floor below chance or not readable"
     MISSING = "no estimate"
 
 
@@ -23,6 +25,8 @@ def status(row: SurfaceRow) -> Status:
     """Returns the status of a point."""
     if row.verdict is None:
         return Status.MISSING
+    if not row.has_floor:
+        return Status.NO_FLOOR
     if row.verdict == RESOLVED:
         return Status.RESOLVED
     return Status.HARD_LABELS_HURT if row.verdict == HARD_LABELS_HURT else Status.NOT_RESOLVABLE
@@ -42,18 +46,23 @@ def is_share(value: str) -> bool:
 
 
 def tile_text(row: SurfaceRow, value: str) -> str:
-    """Returns what is written on a tile: the number, or in a word why there is none.
+    """Returns the lines on a tile: the number with its caveats, or in a word why there is none.
 
     A star stands for `ONE_SEED`, which `draw_key` says in full.
     """
-    estimate = getattr(row, value).estimate
-    if estimate is not None:
-        text = f"{estimate:.2f}" if is_share(value) else percent(estimate, sign=True)
-    elif row.verdict is None:
+    if row.verdict is None and getattr(row, value).estimate is None:
         return "missing"
-    else:
-        text = "hurt" if status(row) is Status.HARD_LABELS_HURT else "?"
-    return f"{text} *" if row.draw_note else text
+    caveats = map(brief, row.caveats if value == "sgr" else ())
+    text = _tile_number(row, value)
+    return "\n".join([f"{text} *" if row.draw_note else text, *caveats])
+
+
+def _tile_number(row: SurfaceRow, value: str) -> str:
+    estimate = getattr(row, value).estimate
+    if estimate is None:
+        words = {Status.HARD_LABELS_HURT: "hurt", Status.NO_FLOOR: "no floor"}
+        return words.get(status(row), "?")
+    return f"{estimate:.2f}" if is_share(value) else percent(estimate, sign=True)
 
 
 def draw_key(rows: Iterable[SurfaceRow]) -> str:
@@ -92,7 +101,11 @@ def hover_text(row: SurfaceRow) -> str:
     if row.draw_note:
         lines.append(f"<b>{row.draw_note}</b>")
     lines.append(f"cost: {duration(row.cell_seconds)} in {row.num_cells} cells")
-    lines += [note for note in (row.verdict_note, row.reason) if note]
+    lines += [
+        f"{arm.replace('_', '-')}: {percent(share)} % of answers not readable"
+        for arm, share in row.unreadable.items()
+    ]
+    lines += [note for note in (*row.caveats, row.verdict_note, row.reason) if note]
     return "<br>".join([*lines, _wrapped(recipe_text(point.recipe))])
 
 

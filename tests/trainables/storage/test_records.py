@@ -14,6 +14,7 @@ from trainables.storage.filesystem import Storage, open_storage
 from trainables.storage.records import (
     InvalidRecordError,
     choice_score,
+    generated_table,
     read_record,
     read_scores,
     scores_table,
@@ -67,6 +68,28 @@ def test_choices_that_score_alike_share_what_one_would_have(
     values: list[float], gold: int, score: float
 ) -> None:
     assert choice_score(np.array(values), gold) == score
+
+
+def test_a_record_of_generated_answers_says_which_could_not_be_read(storage: Storage) -> None:
+    table = generated_table(
+        ["a", "b", "c", "d"],
+        [0, None, None, 1],
+        [True, False, False, False],
+        ["t"] * 4,
+        [True, False, True, True],
+    )
+    write_record(storage, CELL, table, seconds={"total": 1.0}, execution={})
+    record = read_record(storage, ID)
+    assert (record.accuracy, record.unreadable) == (0.25, 0.25)
+    found = read_scores(storage, ID, record, ("item_id", "readable"))
+    assert found["readable"].to_pylist() == [True, False, True, True]
+
+
+def test_scored_choices_have_no_column_for_texts(storage: Storage) -> None:
+    write(storage)
+    record = read_record(storage, ID)
+    assert record.unreadable is None
+    assert read_scores(storage, ID, record, ("item_id", "readable")).column_names == ["item_id"]
 
 
 def test_an_accuracy_with_ties_does_not_depend_on_the_order_of_choices() -> None:

@@ -128,7 +128,12 @@ def _answers(items: Sequence[Item], texts: Sequence[Generation], notes: Sequence
         for item, text in zip(items, texts, strict=True)
     ]
     generated = [
-        Generated(text=text.text, predicted=answer.index, is_correct=answer.is_correct)
+        Generated(
+            text=text.text,
+            predicted=answer.index,
+            is_correct=answer.is_correct,
+            is_readable=answer.has_value,
+        )
         for text, answer in zip(texts, found, strict=True)
     ]
     return Answers(generated=generated, notes=(*notes, *_missing_notes(texts, found)))

@@ -121,6 +121,8 @@ class Generated:
     predicted: int | None
     """Index of the answer in the item's choices; None where the text has no answer of them."""
     is_correct: bool
+    is_readable: bool
+    """Whether the text states an answer that names a choice, or a number where it is free."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

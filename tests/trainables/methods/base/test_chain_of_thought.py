@@ -71,7 +71,7 @@ def test_the_text_continues_the_prompt(base: Base, method: str) -> None:
     for item, given in zip(TEST, found.generated, strict=True):
         expected = base.tokenizer.decode(continued(base, PROMPT.prompt(item, examples)))
         assert expected.startswith(given.text)
-        assert given.predicted is None and not given.is_correct
+        assert given.predicted is None and not given.is_correct and not given.is_readable
     assert any(len(given.text) > 20 for given in found.generated)
     assert found.notes[-1].startswith("8 of 8 generated texts state no answer and count as wrong")
 
@@ -82,7 +82,7 @@ def test_trained_weights_answer_by_generation_and_end_their_text(base: Base, met
     assert found.generated is not None and found.notes == ()
     for item, given in zip(POOL[:3], found.generated, strict=True):
         assert given.text == PROMPT.target(item, item.answer)  # learnt by heart, EOS included
-        assert given.predicted == item.answer and given.is_correct
+        assert given.predicted == item.answer and given.is_correct and given.is_readable
 
 
 def test_examples_that_leave_no_room_for_the_budget_are_dropped_and_counted(base: Base) -> None:
