@@ -82,12 +82,9 @@ def one_by_one(
     texts = [prefix + p + c for p, row in zip(prompts, choices, strict=True) for c in row]
     starts = [len(prefix + p) for p, row in zip(prompts, choices, strict=True) for _ in row]
     flat = []
-    bos = [base.tokenizer.bos_token_id] if base.tokenizer.bos_token_id is not None else []
     for at in range(0, len(texts), batch):
-        encoded = base.tokenizer(
-            texts[at : at + batch], add_special_tokens=False, return_offsets_mapping=True
-        )
-        rows = [bos + ids for ids in encoded["input_ids"]]
+        encoded = base.tokenizer(texts[at : at + batch], return_offsets_mapping=True)
+        rows = encoded["input_ids"]
         width = max(map(len, rows))
         token_BT = torch.tensor([row + [0] * (width - len(row)) for row in rows])
         mask_BT = torch.tensor([[1] * len(row) + [0] * (width - len(row)) for row in rows])
@@ -96,7 +93,7 @@ def one_by_one(
         for number, row in enumerate(rows):
             start = starts[at + number]
             ends = [end for _, end in encoded["offset_mapping"][number]]
-            first = len(bos) + next(place for place, end in enumerate(ends) if end > start)
+            first = next(place for place, end in enumerate(ends) if end > start)
             places = range(first, len(row))
             flat.append(sum(float(log_prob_BTV[number, p - 1, row[p]]) for p in places))
     ends = np.cumsum([len(row) for row in choices])

@@ -12,6 +12,9 @@ from search_spaces.frozen import FrozenModel
 EngineName = Literal["plain", "zero-1", "zero-2", "zero-3"]
 """Who holds a training: one worker, or all of a block by one of DeepSpeed's ZeRO stages."""
 
+BosRule = Literal["always", "never"]
+"""Whether a text starts with the tokenizer's BOS, whatever the tokenizer itself does."""
+
 GPU_STEPS = 10_000
 """Steps of a GPU that Ray can allocate."""
 
@@ -71,6 +74,9 @@ class BaseModelRef(FrozenModel):
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
     """Number format of unquantized weights. `auto`: the checkpoint's own, which of the lab's bases
     is float32. The plan resolves it, and the resolved format is part of a cell's identity."""
+    bos: BosRule | None = None
+    """Whether texts start with the tokenizer's BOS; None: as the tokenizer itself starts a text. A
+    chat template (`chat:` prompts) writes its own start, and gets no other."""
     footprint: Footprint | None = None
     """Of blocks of this base model; None: the space's."""
 

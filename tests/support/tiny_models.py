@@ -93,7 +93,9 @@ TOKENIZERS = (
 )
 
 
-def make_tokenizer(kind: str, *, bos: bool = True, side: str = "right") -> PreTrainedTokenizerFast:
+def make_tokenizer(
+    kind: str, *, bos: bool = True, adds_bos: bool = True, side: str = "right"
+) -> PreTrainedTokenizerFast:
     """Returns a tokenizer of a kind.
 
     Args:
@@ -101,15 +103,26 @@ def make_tokenizer(kind: str, *, bos: bool = True, side: str = "right") -> PreTr
             text, `bytes trimmed` with spaces left out of offsets (Llama-3); `merging`, BPE over
             spaces; `prepended` and `metaspace`, BPE with a mark for spaces, by a normalizer
             (Llama-2) or at the text's beginning; `unigram`, with it in front of any part.
-        bos: Whether it has one.
+        bos: Whether it has a BOS.
+        adds_bos: Whether it puts that in front of a text.
         side: Of padding.
     """
+    backend = Backend.from_str(_train(kind))
+    if bos and adds_bos:
+        _add_bos(backend)
     return PreTrainedTokenizerFast(
-        tokenizer_object=Backend.from_str(_train(kind)),
+        tokenizer_object=backend,
         bos_token="<s>" if bos else None,
         unk_token="<unk>",
         padding_side=side,
     )
+
+
+def _add_bos(backend: Backend) -> None:
+    """Lets a tokenizer put its BOS in front of a text."""
+    own = [] if backend.post_processor is None else [backend.post_processor]
+    bos = processors.TemplateProcessing(single="<s> $A", special_tokens=[("<s>", 0)])
+    backend.post_processor = processors.Sequence([*own, bos])
 
 
 @cache
@@ -194,22 +207,18 @@ def naive_scores(
 ) -> list[np.ndarray]:
     """Returns the scores by one whole forward per choice, one text at a time."""
     scores = []
-    bos = [] if tokenizer.bos_token_id is None else [tokenizer.bos_token_id]
     for prompt, texts in zip(prompts, choices, strict=True):
         row = []
         for choice in texts:
             start = len(prefix + prompt)
-            encoded = tokenizer(
-                prefix + prompt + choice, add_special_tokens=False, return_offsets_mapping=True
-            )
-            ids = bos + encoded["input_ids"]
+            encoded = tokenizer(prefix + prompt + choice, return_offsets_mapping=True)
+            ids = encoded["input_ids"]
             with torch.no_grad():
                 log_prob_TV = model(torch.tensor([ids])).logits[0].double().log_softmax(-1)
             total = 0.0
             for place, (_, end) in enumerate(encoded["offset_mapping"]):
                 if end > start:
-                    at = place + len(bos)
-                    total += float(log_prob_TV[at - 1, ids[at]])
+                    total += float(log_prob_TV[place - 1, ids[place]])
             row.append(total)
         scores.append(np.array(row))
     return scores

@@ -143,6 +143,7 @@ def _label(
         cell.study_seed,
         cell.seed or 0,
         "candidates",
+        start=base.start_of(context.prompt),
     )
     candidates = candidate_pairs(questions, texts)
     if reward_model is None:
@@ -167,6 +168,7 @@ def _rewards(
         _sampling(recipe, recipe.num_samples),
         context.cell.study_seed,
         "test",
+        start=policy.start_of(context.prompt),
     )
     rows = [
         (question.id, number, gold_reward(question.problem, text), text)

@@ -44,7 +44,7 @@ class Questions(Protocol):
 
     @property
     def adds_special_tokens(self) -> bool:
-        """Whether the tokenizer puts its BOS in front of the text."""
+        """Whether the text starts with the special tokens that the tokenizer adds."""
 
     def question(self, item: Item) -> str:
         """Returns the text up to the answer."""
@@ -100,7 +100,7 @@ def run_forward(
         base.tokenizer,
         [prompt.question(item) for item in items],
         [prompt.choice_texts(item) for item in items],
-        add_bos=prompt.adds_special_tokens,
+        start=base.start_of(prompt),
     )
     if with_scores:
         check_context(base, items, tokenized)

@@ -24,6 +24,7 @@ from trainables.inference.scoring import max_positions, structural_fault
 from trainables.inference.stopping import GeneratedSequence, Generation, StoppingCriteria
 from trainables.inference.tokenization import common_length
 from trainables.models.oom import is_out_of_memory
+from trainables.models.text_start import text_start
 
 CPU_CACHE_TOKENS = 32768
 """Tokens that a batch's cache may hold on a CPU, prefix and budget counted for every row."""
@@ -37,7 +38,7 @@ class TokenizedPrompts:
     """All prompts of one call."""
 
     shared: list[int]
-    """Begins every prompt (BOS and a prefix); encoded once. May be empty."""
+    """Begins every prompt (its start and a prefix); encoded once. May be empty."""
     rows: tuple[list[int], ...]
     """The rest of each prompt, at least one token."""
 
@@ -69,7 +70,7 @@ def generate(
 
     Args:
         model: A causal language model of transformers, in eval mode.
-        tokenizer: Its fast tokenizer; its BOS (where it has one) stands in front.
+        tokenizer: Its fast tokenizer; the special tokens that it adds are first.
         prompts: One text per item.
         prefix: Text in front of every prompt, encoded once.
         stops: A text ends before the first of these.
@@ -94,9 +95,19 @@ def generate(
 
 
 def tokenize_prompts(
-    tokenizer: Tokenizer, prompts: Sequence[str], prefix: str = "", *, add_bos: bool = True
+    tokenizer: Tokenizer,
+    prompts: Sequence[str],
+    prefix: str = "",
+    *,
+    start: Sequence[int] | None = None,
 ) -> TokenizedPrompts:
     """Returns the tokens of every `prefix + prompt`, each tokenised as one string.
+
+    Args:
+        tokenizer: A fast tokenizer.
+        prompts: One text per item.
+        prefix: Text in front of every prompt.
+        start: Tokens in front of every text; None: those that the tokenizer adds itself.
 
     Raises:
         ValueError: If a prompt has no token.
@@ -104,11 +115,10 @@ def tokenize_prompts(
     backend = tokenizer.backend_tokenizer
     backend.no_truncation()
     backend.no_padding()
-    has_bos = add_bos and tokenizer.bos_token_id is not None
-    bos = [int(tokenizer.bos_token_id)] if has_bos else []
+    first = list(text_start(tokenizer) if start is None else start)
     texts = [prefix + prompt for prompt in prompts]
     rows = [
-        bos + encoding.ids for encoding in backend.encode_batch(texts, add_special_tokens=False)
+        first + encoding.ids for encoding in backend.encode_batch(texts, add_special_tokens=False)
     ]
     for index, row in enumerate(rows):
         if not row:

@@ -93,7 +93,7 @@ def tokenize_domain(
     choices: Sequence[Sequence[str]],
     prefix: str | None = None,
     *,
-    add_bos: bool = True,
+    start: Sequence[int] | None = None,
 ) -> TokenizedItems:
     """Returns the choices behind one prompt that asks nothing: what `pmi` compares with.
 
@@ -102,10 +102,10 @@ def tokenize_domain(
         domain_prompt: The prompt without its question (`domain_prompt_of`).
         choices: Per item, its answer texts.
         prefix: Text in front of the prompt.
-        add_bos: As in `tokenize_items`.
+        start: As in `tokenize_items`.
 
     Raises:
         ValueError: As `tokenize_items`.
     """
     shared = (prefix or "") + domain_prompt
-    return tokenize_items(tokenizer, [""] * len(choices), choices, shared, add_bos=add_bos)
+    return tokenize_items(tokenizer, [""] * len(choices), choices, shared, start=start)

@@ -69,9 +69,9 @@ def score_choices(
 ) -> list[NDArray[np.float64]]:
     """Returns, for each prompt, the summed log-probability of each of its choices.
 
-    The text is `prefix + prompt + choice`, plain concatenation, tokenised as one string with the
-    tokenizer's BOS (where it has one) in front and no EOS; the tokens that overlap the choice's
-    characters are summed.
+    The text is `prefix + prompt + choice`, plain concatenation, tokenised as one string. The
+    special tokens that the tokenizer adds are in front; there is no EOS. The tokens that overlap
+    the choice's characters are summed.
 
     Args:
         model: A causal language model of transformers, in eval mode.

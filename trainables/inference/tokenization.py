@@ -17,6 +17,8 @@ from dataclasses import dataclass, replace
 from tokenizers import Encoding
 from transformers import PreTrainedTokenizerFast as Tokenizer
 
+from trainables.models.text_start import text_start
+
 CUT = re.compile(r".*[A-Za-z0-9](?= \S)", re.DOTALL)
 """Up to the last place where one space follows a letter or digit: where a text may be cut."""
 
@@ -50,7 +52,7 @@ class TokenizedItems:
     """All items of one call."""
 
     shared: list[int]
-    """Begins every text of the call (the BOS token and a prefix); encoded once. May be empty."""
+    """Begins every text of the call (its start and a prefix); encoded once. May be empty."""
     items: tuple[TokenizedItem, ...]
 
 
@@ -60,7 +62,7 @@ def tokenize_items(
     choices: Sequence[Sequence[str]],
     prefix: str | None = None,
     *,
-    add_bos: bool = True,
+    start: Sequence[int] | None = None,
 ) -> TokenizedItems:
     """Returns the tokens of every `prefix + prompt + choice`.
 
@@ -69,7 +71,7 @@ def tokenize_items(
         prompts: One text per item.
         choices: Per item, its answer texts.
         prefix: Text in front of every prompt.
-        add_bos: Puts the tokenizer's BOS in front, where it has one; not for texts that bring it.
+        start: Tokens in front of every text; None: those that the tokenizer adds itself.
 
     Raises:
         ValueError: If choices are missing, empty or equal, a choice has no token, or a scored token
@@ -77,10 +79,9 @@ def tokenize_items(
     """
     _check_choices(prompts, choices)
     prefix = prefix or ""
-    has_bos = add_bos and tokenizer.bos_token_id is not None
-    bos = [int(tokenizer.bos_token_id)] if has_bos else []
-    cutter = _find_cutter(tokenizer, prompts, choices, prefix, bos)
-    head, items = _tokenize(cutter, prompts, choices, prefix, bos)
+    first = list(text_start(tokenizer) if start is None else start)
+    cutter = _find_cutter(tokenizer, prompts, choices, prefix, first)
+    head, items = _tokenize(cutter, prompts, choices, prefix, first)
     return _share(head, items, keep=bool(prefix))
 
 
@@ -149,7 +150,7 @@ def _find_cutter(
     prompts: Sequence[str],
     choices: Sequence[Sequence[str]],
     prefix: str,
-    bos: list[int],
+    start: list[int],
 ) -> _Cutter:
     backend = tokenizer.backend_tokenizer
     if "(?<" not in str(backend.pre_tokenizer) and not any(
@@ -157,7 +158,7 @@ def _find_cutter(
     ):
         for adds_space in (False, True):
             cutter = _Cutter(tokenizer, cuts=True, adds_space=adds_space)
-            if _cuts_agree(cutter, prompts, choices, prefix, bos):
+            if _cuts_agree(cutter, prompts, choices, prefix, start):
                 return cutter
     return _Cutter(tokenizer, cuts=False)
 
@@ -167,7 +168,7 @@ def _cuts_agree(
     prompts: Sequence[str],
     choices: Sequence[Sequence[str]],
     prefix: str,
-    bos: list[int],
+    start: list[int],
 ) -> bool:
     """Says whether parts give the tokens of the whole for the first, last, and longest item."""
     if not prompts:
@@ -176,12 +177,12 @@ def _cuts_agree(
     sample = sorted({0, len(prompts) - 1, longest})
     some_prompts = [prompts[index] for index in sample]
     some_choices = [choices[index] for index in sample]
-    head, items = _tokenize(cutter, some_prompts, some_choices, prefix, bos)
+    head, items = _tokenize(cutter, some_prompts, some_choices, prefix, start)
     whole = cutter.encode(
         [prefix + p + c for p, texts in zip(some_prompts, some_choices, strict=True) for c in texts]
     )
     parts = [head + item.context + answer for item in items for answer in item.answers]
-    return parts == [bos + encoding.ids for encoding in whole]
+    return parts == [start + encoding.ids for encoding in whole]
 
 
 def _tokenize(
@@ -189,7 +190,7 @@ def _tokenize(
     prompts: Sequence[str],
     choices: Sequence[Sequence[str]],
     prefix: str,
-    bos: list[int],
+    start: list[int],
 ) -> tuple[list[int], tuple[TokenizedItem, ...]]:
     """Returns the tokens of the prefix up to its cut, and every item's from there on."""
     prefix_cut = cutter.place(prefix)
@@ -202,7 +203,7 @@ def _tokenize(
     tails = [
         prompt[cut:] if cut else rest + prompt for prompt, cut in zip(prompts, cuts, strict=True)
     ]
-    head_ids = bos + (cutter.encode([prefix[:prefix_cut]])[0].ids if prefix_cut else [])
+    head_ids = start + (cutter.encode([prefix[:prefix_cut]])[0].ids if prefix_cut else [])
     is_first = not prefix_cut
     middle_parts = cutter.encode_parts(middles, [is_first] * len(middles))
     texts = [tail + text for tail, row in zip(tails, choices, strict=True) for text in row]

@@ -87,7 +87,7 @@ class _Prompted:
             [text[len(prefix) :] for text in texts],
             [prompt.choice_texts(item) for item in items],
             prefix,
-            add_bos=prompt.adds_special_tokens,
+            start=self.base.start_of(prompt),
         )
 
     def _fits(self, tokenized: TokenizedItems, place: int) -> bool:

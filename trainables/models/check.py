@@ -19,7 +19,9 @@ from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_N
 from transformers.models.auto.tokenization_auto import get_tokenizer_config
 from transformers.utils import logging
 
+from search_spaces.base_models import BosRule
 from trainables.models.source import ADAPTER_CONFIG, ModelSource
+from trainables.models.text_start import text_start
 
 NUM_NAMED = 3
 """Tensors of a kind that a message names."""
@@ -109,6 +111,24 @@ def build_tokenizer(source: ModelSource) -> Tokenizer:
             "give one with a tokenizer.json"
         )
     return tokenizer
+
+
+def find_starts(
+    source: ModelSource, bos: BosRule | None
+) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """Returns the tokens that texts start with, and the BOS alone, as far as there is one.
+
+    Raises:
+        ValueError: If the tokenizer cannot encode a text, or lacks a BOS that is asked for.
+    """
+    tokenizer = build_tokenizer(source)
+    with _refusing(source, "tokenizer.json", COPY_AGAIN):
+        text_start(tokenizer)  # some of its faults show when a text is encoded
+    bos_id = tokenizer.bos_token_id
+    try:
+        return text_start(tokenizer, bos), () if bos_id is None else (int(bos_id),)
+    except ValueError as error:
+        raise ValueError(f"model {source.name!r}: {error}") from error
 
 
 def check_weights(source: ModelSource) -> None:

@@ -11,7 +11,7 @@ import logging
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import nn
@@ -19,8 +19,10 @@ from transformers import AutoModelForCausalLM, PreTrainedModel
 from transformers import PreTrainedTokenizerFast as Tokenizer
 from transformers.utils.logging import disable_progress_bar
 
+from search_spaces.base_models import BosRule
 from trainables.models.check import build_config, build_tokenizer, refuse_misfits
 from trainables.models.source import ModelSource
+from trainables.models.text_start import text_start
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
@@ -32,6 +34,14 @@ MOST_UNQUANTIZED = 0.1
 """Share of the weights beside embeddings that a quantization may leave unsaid."""
 
 
+class StartsText(Protocol):
+    """What a text's start depends on (`trainables.data.prompts.formats.PromptFormat`)."""
+
+    @property
+    def adds_special_tokens(self) -> bool:
+        """Whether the text starts with the special tokens that the tokenizer adds."""
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Base:
     """A frozen base model on its device; every cell of a block leaves it as it was."""
@@ -39,8 +49,14 @@ class Base:
     model: PreTrainedModel
     tokenizer: Tokenizer
     device: torch.device
+    bos: BosRule | None = None
+    """Whether texts start with the tokenizer's BOS; None: as the tokenizer itself starts a text."""
     notes: tuple[str, ...] = ()
     """What loading did that a reader should know, a sentence each."""
+
+    def start_of(self, prompt: StartsText) -> tuple[int, ...]:
+        """Returns the tokens in front of a prompt's text; none where the text has its own."""
+        return text_start(self.tokenizer, self.bos) if prompt.adds_special_tokens else ()
 
 
 def load_base(
@@ -84,7 +100,7 @@ def load_base(
     model.eval()
     model.requires_grad_(False)
     notes = _notes(model, tokenizer, quantization)
-    return Base(model=model, tokenizer=tokenizer, device=device, notes=notes)
+    return Base(model=model, tokenizer=tokenizer, device=device, bos=source.bos, notes=notes)
 
 
 def check_quantization(quantization: str, device: str | torch.device) -> None:

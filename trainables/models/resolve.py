@@ -18,10 +18,10 @@ from math import prod
 from pathlib import Path
 from typing import Any, cast, get_args
 
-from huggingface_hub import HfApi, hf_hub_download, try_to_load_from_cache
+from huggingface_hub import HfApi, snapshot_download, try_to_load_from_cache
 from huggingface_hub.errors import HfHubHTTPError, HFValidationError
 
-from search_spaces.base_models import BaseModelRef
+from search_spaces.base_models import BaseModelRef, BosRule
 from trainables.data.errors import UnavailableError
 from trainables.models.safetensors_header import read_header
 from trainables.models.source import ADAPTER_CONFIG, DType, ModelSource
@@ -156,7 +156,7 @@ def _resolve_folder(ref: BaseModelRef, folder: Path) -> ModelSource:
         **facts,
     )
     _check_files(source, folder)
-    return source
+    return _with_start(source, ref.bos, folder)
 
 
 def _inspect(ref: BaseModelRef, folder: Path) -> dict[str, Any]:
@@ -262,6 +262,34 @@ def _check_files(source: ModelSource, folder: Path) -> None:
     check_model(replace(source, source=str(folder), revision=None))
 
 
+def _with_start(source: ModelSource, bos: BosRule | None, folder: Path) -> ModelSource:
+    """Returns the source with the start of its texts in its identity.
+
+    Texts that start with the tokenizer's BOS, or with nothing where it has none, leave the identity
+    as it is; records of models whose texts start so stay valid.
+
+    Args:
+        source: The model.
+        bos: As the space asks for it.
+        folder: Holds the tokenizer's files.
+
+    Raises:
+        ValueError: If a BOS is asked for and there is none.
+    """
+    start, usual = _find_starts(replace(source, source=str(folder), revision=None), bos)
+    marked = "" if start == usual else f";start={','.join(map(str, start)) or 'none'}"
+    return replace(source, content=source.content + marked, bos=bos)
+
+
+@functools.cache
+def _find_starts(
+    source: ModelSource, bos: BosRule | None
+) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    from trainables.models.check import find_starts  # with torch
+
+    return find_starts(source, bos)
+
+
 def _read_object(name: str, path: Path) -> Mapping[str, Any]:
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
@@ -336,10 +364,14 @@ def _resolve_hub(ref: BaseModelRef) -> ModelSource:
         if folder is not None and _is_whole(ref.name, folder):
             source = _hub_source(ref.name, ref.revision, _inspect(ref, folder))
             _check_files(source, folder)
-            return source
+            return _with_start(source, ref.bos, folder)
     try:
         info = HfApi().model_info(ref.name, revision=ref.revision, timeout=HUB_TIMEOUT_S)
-        config_path = Path(hf_hub_download(ref.name, "config.json", revision=info.sha))
+        folder = Path(
+            snapshot_download(
+                ref.name, revision=info.sha, allow_patterns=["config.json", *TOKENIZER_FILES]
+            )
+        )
     except (HFValidationError, HfHubHTTPError) as error:
         raise ValueError(
             f"model {ref.name!r}, revision {ref.revision or 'main'!r}: the Hub refused it: {error}"
@@ -349,7 +381,7 @@ def _resolve_hub(ref: BaseModelRef) -> ModelSource:
             f"model {ref.name!r}: not an embedded model, not a folder, and the Hub cannot be "
             f"reached ({type(error).__name__}); give the path of a local copy"
         ) from error
-    config = _read_config(ref.name, config_path)
+    config = _read_config(ref.name, folder / "config.json")
     if not any(file.rfilename.endswith(".safetensors") for file in info.siblings or ()):
         raise ValueError(
             f"model {ref.name!r}: no safetensors at commit {info.sha}; other weight files are "
@@ -366,8 +398,8 @@ def _resolve_hub(ref: BaseModelRef) -> ModelSource:
     source = _hub_source(ref.name, str(info.sha), facts)
     from trainables.models.check import build_config  # with torch
 
-    build_config(replace(source, source=str(config_path.parent), revision=None))
-    return source
+    build_config(replace(source, source=str(folder), revision=None))
+    return _with_start(source, ref.bos, folder)
 
 
 def _is_whole(name: str, folder: Path) -> bool:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from search_spaces.base_models import BosRule
+
 ADAPTER_CONFIG = "adapter_config.json"
 
 
@@ -22,7 +24,10 @@ class ModelSource:
     revision: str | None
     """Commit on the Hub; None for a folder."""
     content: str
-    """`files:<sha256>` of a folder's files, or `hub:<name>@<commit>`."""
+    """`files:<sha256>` of a folder's files, or `hub:<name>@<commit>`; with the tokens that texts
+    start with, where that is not the tokenizer's BOS alone."""
+    bos: BosRule | None = None
+    """As the space asks for it (`search_spaces.base_models.BaseModelRef`)."""
     dtype: DType = "float32"
     """Number format of unquantized weights, `auto` resolved."""
     num_params: int | None = None

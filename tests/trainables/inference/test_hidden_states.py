@@ -69,7 +69,7 @@ def calls(base: Base) -> Iterator[list[int]]:
 
 def plain_states(base: Base, text: str) -> tuple[torch.Tensor, ...]:
     """Returns every hidden state of the text's last token."""
-    ids = [0, *base.tokenizer(text, add_special_tokens=False)["input_ids"]]
+    ids = base.tokenizer(text)["input_ids"]
     with torch.no_grad():
         hidden = base.model(torch.tensor([ids]), output_hidden_states=True).hidden_states
     return tuple(state_BTH[0, -1].double() for state_BTH in hidden)

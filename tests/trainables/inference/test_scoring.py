@@ -63,12 +63,12 @@ def test_rows_are_packed_in_16_bits_too(name: str) -> None:
 
 
 @pytest.mark.parametrize("side", ["left", "right"])
-@pytest.mark.parametrize("bos", [True, False], ids=["bos", "no bos"])
+@pytest.mark.parametrize("adds_bos", [True, False], ids=["bos added", "bos not added"])
 @pytest.mark.parametrize("kind", TOKENIZERS)
 def test_every_tokenizer_scores_like_one_forward_per_choice(
-    kind: str, bos: bool, side: str
+    kind: str, adds_bos: bool, side: str
 ) -> None:
-    model, tokenizer = make_model("llama"), make_tokenizer(kind, bos=bos, side=side)
+    model, tokenizer = make_model("llama"), make_tokenizer(kind, adds_bos=adds_bos, side=side)
     expected = naive_scores(model, tokenizer, PROMPTS, CHOICES, PREFIX)
     got = score_choices(model, tokenizer, PROMPTS, CHOICES, prefix=PREFIX)
     assert tokenizer.pad_token_id is None

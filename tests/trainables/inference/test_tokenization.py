@@ -121,7 +121,7 @@ def test_truncation_and_padding_of_the_tokenizer_file_are_not_applied() -> None:
 def test_the_bos_can_be_left_to_the_text() -> None:
     tokenizer = make_tokenizer("bytes")
     with_bos = tokenize_items(tokenizer, PROMPTS, CHOICES)
-    without = tokenize_items(tokenizer, PROMPTS, CHOICES, add_bos=False)
+    without = tokenize_items(tokenizer, PROMPTS, CHOICES, start=())
     assert texts_of(with_bos) == [[0, *text] for text in texts_of(without)]
 
 

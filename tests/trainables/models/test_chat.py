@@ -147,7 +147,7 @@ def test_the_scored_text_is_what_the_template_writes(name: str, form: str) -> No
         if not prompt.generates:
             assert prompt.choice_texts(item)[answer] == prompt.target(item, answer)
             tokens = tokenize_items(
-                tokenizer, [prompt.question(item)], [prompt.choice_texts(item)], add_bos=False
+                tokenizer, [prompt.question(item)], [prompt.choice_texts(item)], start=()
             ).items[0]
             expected = tokenizer.encode(exchange, add_special_tokens=False)
             scored = tokens.context + tokens.answers[answer]

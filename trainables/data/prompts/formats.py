@@ -38,7 +38,7 @@ class PromptFormat:
     """What names the choices, in their order; words, where a tokenizer has no token a letter."""
 
     adds_special_tokens = True
-    """The tokenizer puts its own BOS in front of the text."""
+    """The text starts with the special tokens that the tokenizer adds."""
 
     @property
     def generates(self) -> bool:

@@ -55,7 +55,7 @@ def score_answers(
             base.tokenizer,
             domain_prompt_of(context.prompt, examples),
             [context.prompt.choice_texts(item) for item in items],
-            add_bos=context.prompt.adds_special_tokens,
+            start=base.start_of(context.prompt),
         )
     budget = context.execution.tokens(default_token_budget(base.model))
     return score_items(base.model, tokenized, scoring, domain=domain, token_budget=budget)
@@ -71,7 +71,7 @@ def tokenize_questions(base: Base, items: Sequence[Item], prompt: Questions) -> 
         base.tokenizer,
         [prompt.question(item) for item in items],
         [prompt.choice_texts(item) for item in items],
-        add_bos=prompt.adds_special_tokens,
+        start=base.start_of(prompt),
     )
     check_context(base, items, tokenized)
     return tokenized

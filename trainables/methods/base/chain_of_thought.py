@@ -104,7 +104,7 @@ def _tokenize(
         base.tokenizer,
         [text[len(prefix) :] for text in texts],
         prefix,
-        add_bos=prompt.adds_special_tokens,
+        start=base.start_of(prompt),
     )
 
 

@@ -17,6 +17,7 @@ from torch import Tensor
 from transformers import DynamicCache
 
 from trainables.data.seeding import seed_of
+from trainables.inference.generation import tokenize_prompts
 from trainables.models.loading import Base
 
 PROMPTS_PER_BATCH = 32
@@ -45,27 +46,33 @@ class Sampling:
 
 
 def sample_texts(
-    policy: Base, prompts: Mapping[str, str], sampling: Sampling, *names: str | int
+    policy: Base,
+    prompts: Mapping[str, str],
+    sampling: Sampling,
+    *names: str | int,
+    start: Sequence[int] | None = None,
 ) -> dict[str, tuple[str, ...]]:
     """Returns the texts that the policy writes after each prompt.
 
     Args:
-        policy: The model and its tokenizer, which puts its BOS in front, where it has one.
+        policy: The model and its tokenizer.
         prompts: Id -> prompt.
         sampling: How texts are sampled.
         names: Name the draw (study seed, what it is for).
+        start: Tokens in front of every prompt; None: those that the tokenizer adds itself.
 
     Returns:
         Id -> num_samples texts, without the prompt and without special tokens.
     """
-    lengths = {id_: len(policy.tokenizer(text).input_ids) for id_, text in prompts.items()}
-    ordered = sorted(prompts, key=lambda id_: (lengths[id_], id_))
+    tokenized = tokenize_prompts(policy.tokenizer, list(prompts.values()), start=start)
+    rows = dict(zip(prompts, tokenized.rows, strict=True))
+    ordered = sorted(prompts, key=lambda id_: (len(rows[id_]), id_))
     texts: dict[str, tuple[str, ...]] = {}
     for first in range(0, len(ordered), PROMPTS_PER_BATCH):
         ids = ordered[first : first + PROMPTS_PER_BATCH]
         number_BST = torch.stack([_random_numbers(id_, sampling, *names) for id_ in ids])
         with torch.no_grad():
-            tokens_BST = _sample_batch(policy, [prompts[id_] for id_ in ids], number_BST, sampling)
+            tokens_BST = _sample_batch(policy, [rows[id_] for id_ in ids], number_BST, sampling)
         for id_, tokens_ST in zip(ids, tokens_BST, strict=True):
             texts[id_] = tuple(_decode(policy, tokens_T.tolist()) for tokens_T in tokens_ST)
     return {id_: texts[id_] for id_ in prompts}
@@ -79,11 +86,10 @@ def _random_numbers(id_: str, sampling: Sampling, *names: str | int) -> Tensor:
 
 
 def _sample_batch(
-    policy: Base, prompts: Sequence[str], number_BST: Tensor, sampling: Sampling
+    policy: Base, ids: Sequence[list[int]], number_BST: Tensor, sampling: Sampling
 ) -> Tensor:
     """Returns the sampled tokens, [B, S, T]."""
     num_prompts, num_samples, num_tokens = number_BST.shape
-    ids = [policy.tokenizer(text).input_ids for text in prompts]
     longest = max(map(len, ids))
     filler = [longest - len(row) for row in ids]
     tokens = torch.tensor([[0] * n + row for n, row in zip(filler, ids, strict=True)])

@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 import torch
 from transformers import PreTrainedModel
+from transformers import PreTrainedTokenizerFast as Tokenizer
 
 from trainables.data.items import Item
 from trainables.data.seeding import seed_of
@@ -26,6 +27,7 @@ from trainables.methods.base.interface import Log, Prompt
 from trainables.methods.dpo.candidates import LabelledPair
 from trainables.methods.training.adapters import own_randomness
 from trainables.models.loading import Base, quiet_bitsandbytes
+from trainables.models.text_start import starting_with
 
 WORKER_GROUP_VARIABLES = ("LOCAL_RANK", "RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE")
 """What a worker group sets. Hidden from the trainer: every worker trains policies of its own."""
@@ -85,7 +87,9 @@ def train_policy(
     seed = seed_of("dpo", *names) % 2**32  # numpy takes no larger seeds
     ordered = sorted(pairs, key=lambda pair: pair.id)
     with _undisturbed(base.device, seed), tempfile.TemporaryDirectory() as folder:
-        model = _trained(base, _rows(ordered, prompt), settings, seed, folder, log)
+        tokenizer = starting_with(base.tokenizer, base.start_of(prompt))
+        rows = _rows(ordered, prompt)
+        model = _trained(base, tokenizer, rows, settings, seed, folder, log)
     policy = copy.deepcopy(base.model)
     policy.load_state_dict(model.state_dict())
     return replace(base, model=policy.eval().requires_grad_(False))
@@ -111,7 +115,13 @@ def _rows(pairs: Sequence[LabelledPair], prompt: Prompt) -> Any:
 
 
 def _trained(
-    base: Base, rows: Any, settings: DPOSettings, seed: int, folder: str, log: Log
+    base: Base,
+    tokenizer: Tokenizer,
+    rows: Any,
+    settings: DPOSettings,
+    seed: int,
+    folder: str,
+    log: Log,
 ) -> PreTrainedModel:
     from transformers import PrinterCallback
     from trl import DPOTrainer
@@ -125,7 +135,7 @@ def _trained(
         ref_model=None if is_adapter else copy.deepcopy(base.model).float(),
         args=_config(settings, seed, folder, base),
         train_dataset=rows,
-        processing_class=copy.deepcopy(base.tokenizer),
+        processing_class=tokenizer,
         peft_config=_adapter(settings) if is_adapter else None,
     )
     trainer.remove_callback(PrinterCallback)

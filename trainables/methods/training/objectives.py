@@ -116,7 +116,7 @@ def text_objective(base: Base, examples: Sequence[Example], prompt: Prompt) -> O
         base.tokenizer,
         [prompt.question(item) for item in items],
         [[prompt.target(example.item, example.answer)] for example in examples],
-        add_bos=prompt.adds_special_tokens,
+        start=base.start_of(prompt),
     )
     if prompt.generates and base.tokenizer.eos_token_id is not None:
         tokens = _ended(tokens, int(base.tokenizer.eos_token_id))

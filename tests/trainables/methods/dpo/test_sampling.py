@@ -126,3 +126,13 @@ def test_a_text_ends_at_the_end_token(policy: Base) -> None:
 def test_a_sampling_out_of_range_is_refused(fields: dict[str, float], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         Sampling(**fields)  # type: ignore[arg-type]
+
+
+def test_a_prompt_that_starts_itself_is_given_no_second_start(policy: Base) -> None:
+    question = next(iter(PROMPTS.values()))
+    bos = str(policy.tokenizer.bos_token)
+    sampling = Sampling(num_samples=8)
+    added = sample_texts(policy, {"a": question}, sampling, 0)
+    written = sample_texts(policy, {"a": bos + question}, sampling, 0, start=())
+    assert written == added
+    assert sample_texts(policy, {"a": bos + question}, sampling, 0) != added

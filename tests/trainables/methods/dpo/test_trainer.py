@@ -22,6 +22,7 @@ from trainables.data.lab.preferences import preference_questions
 from trainables.data.prompts.formats import get_prompt
 from trainables.methods.dpo.candidates import LabelledPair
 from trainables.methods.dpo.trainer import DPOSettings, train_policy
+from trainables.models.chat import with_chat_template
 from trainables.models.loading import Base
 
 PROMPT = get_prompt("micro")
@@ -247,3 +248,13 @@ def test_an_adapters_update_has_its_rank_and_grows_with_alpha(base: Base, rank: 
     values = torch.linalg.svdvals(changes[1])
     assert int((values > 1e-3 * values[0]).sum()) == rank
     torch.testing.assert_close(changes[1], 2.0 * changes[0], rtol=0.05, atol=float(values[0]) / 100)
+
+
+def test_a_chat_template_that_writes_the_bos_trains_on_one(base: Base, policy: Base) -> None:
+    tokenizer = copy.deepcopy(base.tokenizer)
+    tokenizer.chat_template = (
+        "{% for m in messages %}{{ (bos_token if m.role == 'user' else ' ') + m.content }}"
+        "{% endfor %}"
+    )
+    chat = with_chat_template(PROMPT, tokenizer)
+    assert same(weights(train_policy(base, PAIRS, chat, SETTINGS, 0, 1)), weights(policy))

@@ -1,0 +1,64 @@
+"""How a text starts: the special tokens that a tokenizer puts in front of it."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+
+from tokenizers.processors import TemplateProcessing
+from transformers import PreTrainedTokenizerFast as Tokenizer
+
+from search_spaces.base_models import BosRule
+
+_PROBE = "a"
+
+
+def text_start(tokenizer: Tokenizer, bos: BosRule | None = None) -> tuple[int, ...]:
+    """Returns the tokens in front of every text, for example Llama's and Gemma's BOS.
+
+    Many tokenizers have a BOS that they never add (GPT-2, Pythia, SmolLM2): `bos_token_id` does not
+    tell how a model was trained, and `tokenizer(text)` does.
+
+    Args:
+        tokenizer: A fast tokenizer.
+        bos: `always`: the BOS is first. `never`: it is left out. None: as the tokenizer adds it.
+
+    Raises:
+        ValueError: If `bos` is `always` and the tokenizer has no BOS.
+    """
+    own = _own_start(tokenizer)
+    if bos is None:
+        return own
+    rest = tuple(token for token in own if token != tokenizer.bos_token_id)
+    if bos == "never":
+        return rest
+    if tokenizer.bos_token_id is None:
+        raise ValueError(
+            'bos="always" needs a tokenizer with a bos_token, and this one has none: leave bos out'
+        )
+    return (int(tokenizer.bos_token_id), *rest)
+
+
+def _own_start(tokenizer: Tokenizer) -> tuple[int, ...]:
+    encoded = tokenizer(_PROBE, return_special_tokens_mask=True)
+    start = []
+    for token, is_special in zip(encoded.input_ids, encoded.special_tokens_mask, strict=True):
+        if not is_special:
+            break
+        start.append(int(token))
+    return tuple(start)
+
+
+def starting_with(tokenizer: Tokenizer, start: Sequence[int]) -> Tokenizer:
+    """Returns a copy that puts these tokens in front of a text, and none behind it.
+
+    For libraries that tokenize by themselves. The copy's offsets are not the tokenizer's.
+    """
+    tokens = [tokenizer.convert_ids_to_tokens(token) for token in start]
+    made = copy.deepcopy(tokenizer)
+    made.backend_tokenizer.post_processor = TemplateProcessing(
+        single=[*tokens, "$A"],
+        pair=[*tokens, "$A", "$B"],
+        special_tokens=list(zip(tokens, start, strict=True)),
+    )
+    return made
