@@ -126,7 +126,8 @@ class _Adapter(_Trained):
     """LoRA scale: the update is multiplied by alpha / rank."""
     dropout: float = Field(default=0.0, ge=0.0, lt=1.0)
     target_modules: Literal["all-linear", "attention"] = "all-linear"
-    """`attention`: peft's own default for the architecture (query and value projections)."""
+    """Layers of the text model. `attention`: its query and value projections, or the fused one
+    where the architecture has one."""
     head: Literal["language model", "scalar"] = "language model"
     """`scalar`: a reward head on the last token of question + answer in place of the vocabulary:
     with two choices a Bradley-Terry model."""

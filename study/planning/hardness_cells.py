@@ -19,6 +19,7 @@ from search_spaces.recipes import ZeroShot
 from search_spaces.space import Space
 from study.artifacts.plan import ModelFacts, Plan, PlannedTask
 from study.cost.flops import expected_flop, expected_training_flop, task_size
+from study.planning.adapter_checks import check_adapters
 from study.planning.footprint_checks import check_footprints
 from study.planning.hardness.values import HardnessSource
 from study.planning.planner import Inputs
@@ -85,6 +86,8 @@ def plan_hardness(
         _check_footprints(space, hardness)
     used = dict.fromkeys(model for _, hardness in wanted for model in hardness.models)
     models = {model: resolve_model(model) for model in used}
+    for _, hardness in wanted:
+        check_adapters([models[model] for model in hardness.models], [hardness.method])
     sources = tuple(
         _source(tasks[task], hardness, models, space.study_seed) for task, hardness in wanted
     )

@@ -16,6 +16,7 @@ from search_spaces.supervision import Condition, Labels
 from study.artifacts.plan import ModelFacts, Plan
 from study.artifacts.points import NO_HARD_ARM, Point
 from study.artifacts.policies import PolicyComparison
+from study.planning.adapter_checks import check_adapters
 from study.planning.arms import Arms, Cells, only_level
 from study.planning.axes import PreparedAxis, load_tasks, prepare_axis, task_facts
 from study.planning.conditions import condition_recipe, serves
@@ -81,6 +82,7 @@ def make_plan(
     space, tasks = load_tasks(space, data_root, storage, skip_bad_rows=skip_bad_rows)
     models = {model.name: resolve_model(model) for model in space.models}
     _check_dtypes(space, models)
+    check_adapters(models.values(), [r for axis in space.tasks for r in space.recipes(axis)])
     axes = [prepare_axis(space, axis, tasks[axis.task]) for axis in space.tasks]
     builder = _Builder(space)
     points = [

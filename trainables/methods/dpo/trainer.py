@@ -27,6 +27,7 @@ from trainables.methods.base.interface import Log, Prompt
 from trainables.methods.dpo.candidates import LabelledPair
 from trainables.methods.training.adapters import own_randomness
 from trainables.models.loading import Base, quiet_bitsandbytes
+from trainables.models.text_layers import target_layers
 from trainables.models.text_start import starting_with
 
 WORKER_GROUP_VARIABLES = ("LOCAL_RANK", "RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE")
@@ -136,7 +137,7 @@ def _trained(
         args=_config(settings, seed, folder, base),
         train_dataset=rows,
         processing_class=tokenizer,
-        peft_config=_adapter(settings) if is_adapter else None,
+        peft_config=_adapter(settings, base.model) if is_adapter else None,
     )
     trainer.remove_callback(PrinterCallback)
     trainer.train()
@@ -171,14 +172,14 @@ def _config(settings: DPOSettings, seed: int, folder: str, base: Base) -> Any:
     )
 
 
-def _adapter(settings: DPOSettings) -> Any:
+def _adapter(settings: DPOSettings, model: PreTrainedModel) -> Any:
     from peft import LoraConfig
 
     return LoraConfig(
         r=settings.rank,
         lora_alpha=settings.alpha,
         lora_dropout=0.0,
-        target_modules="all-linear",
+        **target_layers(model, "all-linear"),
         task_type="CAUSAL_LM",
     )
 

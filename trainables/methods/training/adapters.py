@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from search_spaces.recipes import AdapterTraining
 from trainables.distributed.sharded_model import is_shard
 from trainables.models.loading import Base, quiet_bitsandbytes
+from trainables.models.text_layers import target_layers
 
 MAX_MERGED_BYTES = 2**30
 """Above this the weights with the adapter added in are not worth their memory while scoring."""
@@ -108,7 +109,7 @@ def adapter_on(base: Base, recipe: AdapterTraining, seed: int) -> Iterator[Adapt
             is put back.
 
     Raises:
-        ValueError: If peft knows no such target modules in this architecture.
+        ValueError: If the architecture has no such target modules.
     """
     # Importing peft imports bitsandbytes: seconds that only these cells pay.
     quiet_bitsandbytes()
@@ -119,7 +120,7 @@ def adapter_on(base: Base, recipe: AdapterTraining, seed: int) -> Iterator[Adapt
         r=recipe.rank,
         lora_alpha=recipe.alpha,
         lora_dropout=recipe.dropout,
-        target_modules="all-linear" if recipe.target_modules == "all-linear" else None,
+        **target_layers(base.model, recipe.target_modules),
         task_type="CAUSAL_LM",
     )
     with own_randomness(base.device, seed):
