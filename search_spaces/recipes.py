@@ -96,7 +96,8 @@ class _Trained(_Labelled):
     loss: Literal["choices", "text"] = "choices"
     """`choices`: cross-entropy over the choices' summed log-probabilities. `text`: language-model
     loss on the right answer's text, with its reasoning where the prompt has it: the mean over items
-    of the summed loss of their tokens."""
+    of the summed loss of their tokens. Of a verdict of one token (prompts `letter`) `text` is the
+    cross-entropy over the vocabulary, and `choices` that over the verdicts alone."""
     learning_rate: PositiveFloat = 1e-4
     """Peak; a linear rise, then linear decay to a tenth at the last update."""
     warm_up: float = Field(default=0.1, ge=0.0, lt=1.0)

@@ -95,7 +95,12 @@ def lab_axis(*, fractions: tuple[Fraction, ...] = FRACTIONS, rounds: int = ROUND
 
 
 def generative(adapter: type[AdapterTraining], **training: object) -> AdapterTraining:
-    """Returns a preference model that names the better answer, averaged over both orders."""
+    """Returns a preference model that names the better answer, averaged over both orders.
+
+    With `loss="text"` and a verdict of one token it is that of arXiv:2409.06903: trained by
+    cross-entropy of the verdict over the vocabulary. Its confidence is the released code's: the
+    softmax over the two verdicts, averaged over both orders.
+    """
     return adapter.model_validate({"orders": "all", **training})
 
 
@@ -124,12 +129,15 @@ def ssrm_rm_micro() -> Space:
 
 
 def ssrm_verdict_micro() -> Space:
-    """The lab's largest base as a judge that says one word: `first` or `last`."""
+    """The lab's largest base as a judge that says one word, `first` or `last`, by both losses."""
     return Space(
         name="ssrm_verdict_micro",
         models=(BaseModelRef(name="micro-l"),),
         tasks=(lab_axis(fractions=(Fraction(1, 4),), rounds=1),),
-        methods=(generative(LoRA, prompt="letter", **LAB_VERDICT),),
+        methods=(
+            generative(LoRA, prompt="letter", **LAB_VERDICT),
+            generative(LoRA, prompt="letter", loss="text", **LAB_VERDICT),
+        ),
         seeds=3,
     )
 
@@ -168,7 +176,7 @@ def ssrm_rm() -> Space:
             ),
         ),
         methods=(
-            generative(QLoRA, **training),
+            generative(QLoRA, loss="text", **training),
             bradley_terry(QLoRA, "chat:text", **training),
         ),
         seeds=3,

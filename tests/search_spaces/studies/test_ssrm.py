@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from search_spaces.base_models import BaseModelRef
-from search_spaces.recipes import LoRA, num_labels
+from search_spaces.recipes import LoRA, QLoRA, num_labels
 from search_spaces.studies.published.ssrm_align import ssrm_align
 from search_spaces.studies.published.ssrm_rm import (
     LAB_VOLUME,
@@ -83,9 +83,17 @@ def test_a_scalar_head_is_held_against_the_base_asked_as_the_axis_asks() -> None
 
 
 def test_a_verdict_is_asked_for_in_one_token_on_the_lab_and_on_chat_models() -> None:
-    (method,) = ssrm_verdict_micro().methods
-    assert method.prompt == "letter" and method.orders == "all"
+    methods = ssrm_verdict_micro().methods
+    assert [(method.prompt, method.orders) for method in methods] == [("letter", "all")] * 2
     assert ssrm_rm().tasks[0].prompt == "chat:letter"
+
+
+def test_the_paper_s_loss_is_over_the_vocabulary_and_the_lab_shows_both() -> None:
+    generative, scalar = ssrm_rm().methods
+    assert isinstance(generative, QLoRA) and isinstance(scalar, QLoRA)
+    assert (generative.loss, scalar.loss) == ("text", "choices")
+    choices, vocabulary = ssrm_verdict_micro().methods
+    assert vocabulary == choices.model_copy(update={"loss": "text"}) != choices
 
 
 def test_arc_is_a_study_with_controls_seeds_and_a_contrast() -> None:
