@@ -6,6 +6,7 @@ devices) is execution, and is no part of a cell's identity.
 
 from __future__ import annotations
 
+import math
 from typing import Annotated, Literal, Self
 
 from pydantic import Field, PositiveFloat, PositiveInt, model_validator
@@ -106,8 +107,23 @@ class _Trained(_Labelled):
     batch_size: PositiveInt = 32
     """Items per optimizer update, whatever the micro-batch; the last batch of an epoch may be
     smaller, nothing is dropped."""
+    min_updates: PositiveInt | None = None
+    """Training goes on past its epochs until it has made so many optimizer updates; for small draws
+    the paper's rule is 10 (arXiv:2401.06751). None: the epochs alone decide."""
+    max_updates: PositiveInt | None = None
+    """Training ends after so many updates, in mid-epoch too. Equal to `min_updates`, any number of
+    labels makes that many."""
     weight_decay: float = Field(default=0.0, ge=0.0)
     max_grad_norm: PositiveFloat = 1.0
+
+    @model_validator(mode="after")
+    def _updates_are_an_interval(self) -> Self:
+        if (self.min_updates or 0) > (self.max_updates or math.inf):
+            raise ValueError(
+                "min_updates must not be above max_updates, got "
+                f"{self.min_updates} and {self.max_updates}"
+            )
+        return self
 
     @model_validator(mode="after")
     def _text_is_learned_where_it_is_generated(self) -> Self:
@@ -233,6 +249,27 @@ TrainedRecipe = InContext | LinearProbe | LoRA | QLoRA | FullFineTuning
 """A recipe that uses labelled training items."""
 
 Recipe = Annotated[ZeroShot | TrainedRecipe | PolicyDPO, Field(discriminator="method")]
+
+
+def num_updates(recipe: WeightTraining, num_items: int) -> int:
+    """Returns how many optimizer updates a training on so many items makes."""
+    number = updates_per_epoch(recipe, num_items) * recipe.epochs
+    number = max(number, recipe.min_updates or number)
+    return min(number, recipe.max_updates or number)
+
+
+def updates_per_epoch(recipe: WeightTraining, num_items: int) -> int:
+    """Returns how many batches hold every item once."""
+    return math.ceil(num_items / recipe.batch_size)
+
+
+def with_fixed_updates(recipe: WeightTraining) -> WeightTraining:
+    """Returns the recipe with the updates that its own number of labels makes, for any number.
+
+    Conditions with fewer labels, or with pseudo-labels, then differ in their labels alone.
+    """
+    number = num_updates(recipe, recipe.n_train)
+    return recipe.model_copy(update={"min_updates": number, "max_updates": number})
 
 
 def num_labels(recipe: Recipe) -> int:

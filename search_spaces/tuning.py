@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -11,7 +12,14 @@ from pydantic import Field, PositiveFloat, PositiveInt, ValidationError, model_v
 from search_spaces.explain import explain
 from search_spaces.frozen import FrozenModel, digest
 from search_spaces.levels import Level
-from search_spaces.recipes import InContext, LinearProbe, TrainedRecipe, WeightTraining
+from search_spaces.recipes import (
+    InContext,
+    LinearProbe,
+    TrainedRecipe,
+    WeightTraining,
+    num_updates,
+    updates_per_epoch,
+)
 
 
 class LogUniform(FrozenModel):
@@ -94,6 +102,8 @@ def ranges_of(recipe: TrainedRecipe) -> dict[str, Range]:
     ranges = dict(RANGES[recipe.method])
     if isinstance(recipe, LinearProbe) and recipe.solver == "paper":
         del ranges["l2"]  # the paper's solver has a penalty of its own
+    if isinstance(recipe, WeightTraining) and recipe.min_updates == recipe.max_updates is not None:
+        del ranges["epochs"]  # the number of updates is fixed
     return ranges
 
 
@@ -199,7 +209,10 @@ def with_parameters(recipe: TrainedRecipe, parameters: Mapping[str, Any]) -> Tra
 
 def num_epochs(recipe: TrainedRecipe) -> int:
     """Returns how many values a trial of this recipe has when it goes to its end."""
-    return recipe.epochs if isinstance(recipe, WeightTraining) else 1
+    if not isinstance(recipe, WeightTraining):
+        return 1
+    per_epoch = updates_per_epoch(recipe, recipe.n_train)
+    return math.ceil(num_updates(recipe, recipe.n_train) / per_epoch)
 
 
 def most_examples(start: TrainedRecipe, ranges: Mapping[str, Range]) -> int:

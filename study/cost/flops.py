@@ -13,6 +13,8 @@ from search_spaces.recipes import (
     PolicyDPO,
     Recipe,
     WeightTraining,
+    num_updates,
+    updates_per_epoch,
 )
 from search_spaces.supervision import SelfTraining
 from trainables.data.draws import CellDraws
@@ -103,7 +105,9 @@ def training_flop(
         return 0.0
     factor = LORA_FACTOR if isinstance(recipe, AdapterTraining) else FULL_FACTOR
     num_pool, _ = _labelling(options, size)
-    seen = (recipe.n_train + num_pool) * recipe.epochs
+    num_items = recipe.n_train + round(num_pool)
+    epochs = num_updates(recipe, num_items) / updates_per_epoch(recipe, num_items)
+    seen = num_items * epochs
     return factor * seen * _pass_over_item(recipe, num_params, size)
 
 

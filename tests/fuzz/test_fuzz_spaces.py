@@ -127,6 +127,8 @@ RECIPE: dict[str, tuple[Values, Values]] = {
 }
 
 TRAINED = RECIPE | {
+    "min_updates": (["None", "1"], NO_OPTIONAL_COUNT),
+    "max_updates": (["None", "7"], NO_OPTIONAL_COUNT),
     "n_train": (LABELS, NO_COUNT),
     "loss": (["'choices'"], NO_CHOICE),
     "learning_rate": (POSITIVE, NO_POSITIVE),
@@ -458,6 +460,10 @@ TOGETHER: Mapping[str, tuple[Edits, str]] = {
     ),
     "rewards of texts": ({"lora": {"head": "'scalar'", "loss": "'text'"}}, "scalar"),
     "rewards scored otherwise": ({"lora": {"head": "'scalar'", "scoring": "'pmi'"}}, "scalar"),
+    "updates that are no interval": (
+        {"lora": {"min_updates": "3", "max_updates": "2"}},
+        "min_updates",
+    ),
     "int8 over workers": (
         {"footprint": {"engine": "'zero-1'"}, "lora": {"quantization": "'int8'"}},
         "int8",

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 from pydantic import ValidationError
 
-from search_spaces.recipes import FullFineTuning, LoRA, QLoRA
+from search_spaces.frozen import without_unset
+from search_spaces.recipes import FullFineTuning, LoRA, QLoRA, num_updates, with_fixed_updates
 
 
 def test_qlora_is_an_nf4_base_and_lora_every_other() -> None:
@@ -21,3 +22,34 @@ def test_qlora_is_an_nf4_base_and_lora_every_other() -> None:
 def test_a_base_of_another_recipe_is_refused(kind: type, quantization: str) -> None:
     with pytest.raises(ValidationError, match="quantization"):
         kind(quantization=quantization)
+
+
+@pytest.mark.parametrize(
+    ("fields", "num_items", "expected"),
+    [
+        ({}, 160, 15),
+        ({}, 10, 3),
+        ({"min_updates": 10}, 10, 10),
+        ({"min_updates": 10}, 160, 15),
+        ({"max_updates": 4}, 160, 4),
+        ({"min_updates": 7, "max_updates": 7}, 10, 7),
+    ],
+)
+def test_updates_are_those_of_the_epochs_within_the_bounds(
+    fields: dict[str, int], num_items: int, expected: int
+) -> None:
+    assert num_updates(LoRA(**fields), num_items) == expected
+
+
+def test_fixed_updates_are_those_of_the_recipes_own_labels() -> None:
+    fixed = with_fixed_updates(LoRA())
+    assert {num_updates(fixed, number) for number in (5, 160, 10_000)} == {15}
+
+
+def test_updates_that_are_no_interval_are_refused() -> None:
+    with pytest.raises(ValidationError, match="min_updates must not be above max_updates, got 3"):
+        LoRA(min_updates=3, max_updates=2)
+
+
+def test_bounds_that_are_not_set_leave_the_identity_alone() -> None:
+    assert not {"min_updates", "max_updates"} & without_unset(LoRA()).keys()

@@ -38,11 +38,11 @@ FAULTS = {
     "return space(footprint=Footprint(offload=1))": "Footprint.offload: must be True or False",
     "return space(split='frosen')": "Space.split: must be 'frozen' or 'paper' (got 'frosen')",
     "return space(methods=('lora',))": "Space.methods[0]: must be InContext(...) or LinearProbe"
-    "(...) or LoRA(...) or FullFineTuning(...) (got 'lora')\n",
+    "(...) or LoRA(...) or QLoRA(...) or FullFineTuning(...) (got 'lora')\n",
     "return space(methods=(LoRA,))": "Space.methods[0]: must be InContext(...) or LinearProbe"
-    "(...) or LoRA(...) or FullFineTuning(...) (got the class LoRA)\n",
+    "(...) or LoRA(...) or QLoRA(...) or FullFineTuning(...) (got the class LoRA)\n",
     "return space(methods=({'method': 'qlra'},))": "Space.methods[0]: method must be 'in-context' "
-    "or 'linear probe' or 'lora' or 'full fine-tuning' (got {'method': 'qlra'})\n",
+    "or 'linear probe' or 'lora' or 'qlora' or 'full fine-tuning' (got {'method': 'qlra'})\n",
     "return space(methods=LoRA())": "Space.methods: a tuple is wanted: one element needs a comma",
     "return space(methods={LoRA()})": "Space.methods: a tuple is wanted: a set has no order",
     "return space(methods=())": "Space.methods: must have at least 1 element (got ())\n",

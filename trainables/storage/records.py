@@ -82,6 +82,9 @@ class Record(FrozenModel):
     unreadable: float | None = Field(default=None, ge=0.0, le=1.0)
     """Share of generated answers that could not be read, over all test items; None where choices
     are scored."""
+    updates: int | None = Field(default=None, ge=0)
+    """Optimizer updates made, a probe's solver steps; 0 where nothing was trained. None in records
+    of versions that did not count them."""
     seconds: dict[str, float]
     """Wall-clock parts of the cell: at least `total`."""
     execution: dict[str, Any]
@@ -186,6 +189,7 @@ def write_record(
         num_items=scores.num_rows,
         accuracy=float(np.mean(scores["correct"].to_numpy())),
         unreadable=_unreadable(scores),
+        updates=int(max((row["step"] for row in curve), default=0)),
         seconds=dict(seconds),
         execution=dict(execution),
         notes=tuple(notes),

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from search_spaces.base_models import BaseModelRef
 from search_spaces.levels import Level
-from search_spaces.recipes import LoRA
+from search_spaces.recipes import LoRA, with_fixed_updates
 from search_spaces.space import Space, TaskAxis
 from search_spaces.studies.lab.micro import EASY, HARD
 from search_spaces.studies.published.hase2024 import (
@@ -82,7 +82,10 @@ def cost() -> Space:
 
 
 def cost_micro() -> Space:
-    """The same question to the embedded lab, on this machine: adapters on one of its bases."""
+    """The same question to the embedded lab, on this machine: adapters on one of its bases.
+
+    Every budget makes the 30 updates of 160 labels, so that it buys labels and not training.
+    """
     return Space(
         name="cost_micro",
         models=(BaseModelRef(name="micro-m"),),
@@ -96,6 +99,6 @@ def cost_micro() -> Space:
                 conditions=bought(),
             ),
         ),
-        methods=(LoRA(learning_rate=1e-3, batch_size=16),),
+        methods=(with_fixed_updates(LoRA(learning_rate=1e-3, batch_size=16)),),
         seeds=4,
     )

@@ -11,12 +11,15 @@ from fractions import Fraction
 
 from search_spaces.base_models import BaseModelRef
 from search_spaces.levels import Level
-from search_spaces.recipes import AdapterTraining, LoRA, QLoRA
+from search_spaces.recipes import AdapterTraining, LoRA, QLoRA, WeightTraining, with_fixed_updates
 from search_spaces.space import Space, TaskAxis
 from search_spaces.supervision import Condition, SelfTraining
 
 FRACTIONS = (Fraction(1, 4), Fraction(1, 16), Fraction(1, 64))
 """Labelled shares of the full volume, as in arXiv:2409.06903 (1/4 and 1/16) and below."""
+
+CONTROLLED = Fraction(1, 4)
+"""The share beside which the controls stand."""
 
 THRESHOLD = 0.8
 """Of the confidence: the value in the released code of arXiv:2409.06903."""
@@ -57,8 +60,17 @@ VOLUME = 16_384
 is small."""
 
 
+CONTROLS = ("none", "random", "oracle")
+"""What the selected pairs are trained on in place of pseudo-labels (`SelfTraining.targets`)."""
+
+
 def fractions_of(
-    volume: int, level: str, *, fractions: tuple[Fraction, ...] = FRACTIONS, rounds: int = ROUNDS
+    volume: int,
+    level: str,
+    *,
+    fractions: tuple[Fraction, ...] = FRACTIONS,
+    rounds: int = ROUNDS,
+    controlled: Fraction | None = None,
 ) -> tuple[Condition, ...]:
     """Returns for each fraction its labels alone, and with self-training on the rest.
 
@@ -67,22 +79,30 @@ def fractions_of(
         level: Training level that holds them.
         fractions: Labelled shares.
         rounds: Of self-training.
+        controlled: The fraction that stands beside its controls; None: no controls.
     """
     conditions = []
     for share in fractions:
         number = int(volume * share)
         labels = Condition(name=str(share), levels=(level,), n_train=number)
         options = SelfTraining(threshold=THRESHOLD, orders="all", max_unlabelled=volume - number)
-        conditions += [
-            labels,
-            labels.model_copy(
-                update={"name": f"{share} + SSRM", "rounds": rounds, "self_training": options}
-            ),
-        ]
+        ssrm = labels.model_copy(
+            update={"name": f"{share} + SSRM", "rounds": rounds, "self_training": options}
+        )
+        conditions += [labels, ssrm]
+        for targets in CONTROLS if share == controlled else ():
+            control = options.model_copy(update={"targets": targets})
+            changes = {"name": f"{share} + {targets}", "self_training": control}
+            conditions.append(ssrm.model_copy(update=changes))
     return tuple(conditions)
 
 
-def lab_axis(*, fractions: tuple[Fraction, ...] = FRACTIONS, rounds: int = ROUNDS) -> TaskAxis:
+def lab_axis(
+    *,
+    fractions: tuple[Fraction, ...] = FRACTIONS,
+    rounds: int = ROUNDS,
+    controlled: Fraction | None = None,
+) -> TaskAxis:
     """Returns the lab's pairs, graded by how close the two rewards are."""
     return TaskAxis(
         task="micro_preferences",
@@ -90,23 +110,26 @@ def lab_axis(*, fractions: tuple[Fraction, ...] = FRACTIONS, rounds: int = ROUND
         train_levels=(LAB_PAIRS,),
         test_levels=(LAB_PAIRS, *LAB_MARGINS),
         train_on_all=False,
-        conditions=fractions_of(LAB_VOLUME, "pairs", fractions=fractions, rounds=rounds),
+        conditions=fractions_of(
+            LAB_VOLUME, "pairs", fractions=fractions, rounds=rounds, controlled=controlled
+        ),
     )
 
 
-def generative(adapter: type[AdapterTraining], **training: object) -> AdapterTraining:
+def generative(adapter: type[AdapterTraining], **training: object) -> WeightTraining:
     """Returns a preference model that names the better answer, averaged over both orders.
 
     With `loss="text"` and a verdict of one token it is that of arXiv:2409.06903: trained by
     cross-entropy of the verdict over the vocabulary. Its confidence is the released code's: the
-    softmax over the two verdicts, averaged over both orders.
+    softmax over the two verdicts, averaged over both orders. Any number of labels makes the updates
+    of the full volume.
     """
-    return adapter.model_validate({"orders": "all", **training})
+    return with_fixed_updates(adapter.model_validate({"orders": "all", **training}))
 
 
 def bradley_terry(
     adapter: type[AdapterTraining], prompt: str, **training: object
-) -> AdapterTraining:
+) -> WeightTraining:
     """Returns a reward model: a scalar of each answer alone, which no order can change.
 
     Args:
@@ -114,7 +137,8 @@ def bradley_terry(
         prompt: Format of one answer to a question, without the other one.
         training: Fields of the recipe.
     """
-    return adapter.model_validate({"head": "scalar", "prompt": prompt, **training})
+    recipe = adapter.model_validate({"head": "scalar", "prompt": prompt, **training})
+    return with_fixed_updates(recipe)
 
 
 def ssrm_rm_micro() -> Space:
@@ -122,7 +146,7 @@ def ssrm_rm_micro() -> Space:
     return Space(
         name="ssrm_rm_micro",
         models=(BaseModelRef(name="micro-s"),),
-        tasks=(lab_axis(),),
+        tasks=(lab_axis(controlled=CONTROLLED),),
         methods=(generative(LoRA, **LAB_TRAINING), bradley_terry(LoRA, "text", **LAB_SCALAR)),
         seeds=3,
     )
@@ -133,7 +157,7 @@ def ssrm_verdict_micro() -> Space:
     return Space(
         name="ssrm_verdict_micro",
         models=(BaseModelRef(name="micro-l"),),
-        tasks=(lab_axis(fractions=(Fraction(1, 4),), rounds=1),),
+        tasks=(lab_axis(fractions=(CONTROLLED,), rounds=1, controlled=CONTROLLED),),
         methods=(
             generative(LoRA, prompt="letter", **LAB_VERDICT),
             generative(LoRA, prompt="letter", loss="text", **LAB_VERDICT),
@@ -172,7 +196,7 @@ def ssrm_rm() -> Space:
                 ),
                 train_on_all=False,
                 prompt="chat:letter",
-                conditions=fractions_of(VOLUME, "pairs"),
+                conditions=fractions_of(VOLUME, "pairs", controlled=CONTROLLED),
             ),
         ),
         methods=(

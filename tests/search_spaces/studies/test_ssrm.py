@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import pytest
+
 from search_spaces.base_models import BaseModelRef
-from search_spaces.recipes import LoRA, QLoRA, num_labels
+from search_spaces.recipes import LoRA, QLoRA, WeightTraining, num_labels, num_updates
+from search_spaces.space import Space
+from search_spaces.studies.published.cost import cost_micro
 from search_spaces.studies.published.ssrm_align import ssrm_align
 from search_spaces.studies.published.ssrm_rm import (
     LAB_VOLUME,
@@ -29,13 +33,46 @@ def test_labels_and_pool_together_are_the_full_volume() -> None:
         (axis,) = space.tasks
         assert [num_labels(recipe) for recipe in space.methods] == [volume] * 2
         plain = [c for c in axis.conditions if c.self_training is None]
-        trained = [c for c in axis.conditions if c.self_training is not None]
+        trained = [c for c in axis.conditions if c.name.endswith("+ SSRM")]
         assert [c.n_train for c in plain] == [volume // 4, volume // 16, volume // 64]
         for labels, ssrm in zip(plain, trained, strict=True):
             assert labels.n_train == ssrm.n_train and ssrm.n_train is not None
             assert ssrm.self_training is not None and ssrm.rounds == 3
             assert ssrm.n_train + (ssrm.self_training.max_unlabelled or 0) == volume
             assert (ssrm.self_training.threshold, ssrm.self_training.orders) == (0.8, "all")
+
+
+def test_reward_models_stand_beside_their_controls() -> None:
+    for space in (ssrm_rm_micro(), ssrm_verdict_micro(), ssrm_rm()):
+        (axis,) = space.tasks
+        found = {c.name: c.self_training.targets for c in axis.conditions if c.self_training}
+        assert {name: found[f"1/4 + {name}"] for name in ("none", "random", "oracle")} == {
+            name: name for name in ("none", "random", "oracle")
+        }
+        assert list(found.values()).count("pseudo") == len(found) - 3
+
+
+@pytest.mark.parametrize(
+    ("space", "expected"),
+    [
+        (ssrm_rm(), {128}),
+        (ssrm_rm_micro(), {120, 400}),
+        (ssrm_verdict_micro(), {400}),
+        (ssrm_align(), {120}),
+        (cost_micro(), {30}),
+    ],
+    ids=lambda value: getattr(value, "name", None),
+)
+def test_arms_of_any_number_of_labels_make_the_same_updates(
+    space: Space, expected: set[int]
+) -> None:
+    found = {
+        num_updates(recipe, number)
+        for recipe in space.methods
+        if isinstance(recipe, WeightTraining)
+        for number in (recipe.n_train, recipe.n_train // 64 or 1, 2 * recipe.n_train)
+    }
+    assert found == expected
 
 
 def test_full_supervision_is_the_ceiling_of_every_test_level() -> None:

@@ -386,7 +386,7 @@ def test_measured_pace_of_the_same_base_and_method_replaces_the_assumption(
     pricing: PricingOptions,
 ) -> None:
     jobs = [job(flop=1e18), job(ZeroShot(quantization="nf4"), flop=2e18)]
-    cost = price(pricing, jobs, rates={("a", "lora"): 5e-14, ("b", "zero-shot"): 1.0})
+    cost = price(pricing, jobs, rates={("a", "qlora"): 5e-14, ("b", "zero-shot"): 1.0})
     assumed = 2e18 / (121e12 * 0.32 * 0.7)
     assert cost.bases[0].gpu_hours == pytest.approx((1e18 * 5e-14 + assumed) / 3600)
     assert cost.bases[0].measured_share == pytest.approx(1 / 3)

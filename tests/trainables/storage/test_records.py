@@ -169,3 +169,11 @@ def test_scores_that_are_not_the_records_are_invalid(storage: Storage) -> None:
     storage.delete(layout.scores(ID))
     with pytest.raises(InvalidRecordError, match="missing"):
         read_scores(storage, ID, record)
+
+
+def test_a_record_holds_the_updates_that_were_made(storage: Storage) -> None:
+    curve = [{"step": 1.0, "loss": 2.0}, {"step": 2.0, "loss": 1.0}, {"step": 3.0, "loss": 0.5}]
+    table = scores_table(["a"], [0], [np.array([0.0, -1.0])])
+    shared = {"seconds": {"total": 1.5}, "execution": {"class": "A"}}
+    assert write_record(storage, CELL, table, curve=curve, **shared).updates == 3
+    assert write_record(storage, CELL, table, **shared).updates == 0

@@ -11,9 +11,9 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
-from itertools import islice
+from itertools import count, islice
 
-from search_spaces.recipes import WeightTraining
+from search_spaces.recipes import WeightTraining, num_updates, updates_per_epoch
 from trainables.data.seeding import generator
 from trainables.distributed.engine import Engine
 from trainables.inference.packing import plan_batches
@@ -127,8 +127,14 @@ def learning_rate_factor(update: int, num_updates: int, warm_up: float) -> float
 def draw_batches(
     num_items: int, recipe: WeightTraining, names: tuple[str | int, ...]
 ) -> Iterator[list[int]]:
-    """Yields the items of every update; each epoch holds each item once, in an order of its own."""
-    for epoch in range(recipe.epochs):
+    """Returns the items of every update; an epoch holds each item once, in an order of its own."""
+    return islice(_endless_batches(num_items, recipe, names), num_updates(recipe, num_items))
+
+
+def _endless_batches(
+    num_items: int, recipe: WeightTraining, names: tuple[str | int, ...]
+) -> Iterator[list[int]]:
+    for epoch in count():
         order = list(range(num_items))
         generator("order", *names, epoch).shuffle(order)
         for start in range(0, num_items, recipe.batch_size):
@@ -181,7 +187,7 @@ def not_finite(
 def with_epoch_callback(
     context: CellContext, recipe: WeightTraining, num_items: int, fitted: FittedMethod
 ) -> CellContext:
-    """Returns the setting with its `after_epoch` called behind the last update of every epoch.
+    """Returns the setting with its `after_epoch` called behind each epoch and the last update.
 
     The training's numbers are the same with and without a watcher that only asks.
 
@@ -194,12 +200,12 @@ def with_epoch_callback(
     watcher = context.after_epoch
     if watcher is None:
         return context
-    updates = math.ceil(num_items / recipe.batch_size)
+    per_epoch, last = updates_per_epoch(recipe, num_items), num_updates(recipe, num_items)
 
     def log(row: Mapping[str, float]) -> None:
         context.log(row)
-        epoch, rest = divmod(int(row["step"]), updates)
-        if rest == 0:
-            watcher(epoch, fitted)
+        step = int(row["step"])
+        if step % per_epoch == 0 or step == last:
+            watcher(math.ceil(step / per_epoch), fitted)
 
     return replace(context, log=log)

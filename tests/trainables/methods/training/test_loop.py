@@ -56,6 +56,28 @@ def test_the_learning_rate_follows_the_real_number_of_updates() -> None:
     np.testing.assert_allclose(paper, np.linspace(1.0, 0.1, 12))
 
 
+@pytest.mark.parametrize(
+    ("bounds", "sizes"),
+    [
+        ({"min_updates": 8}, [5, 5, 2, 5, 5, 2, 5, 5]),
+        ({"max_updates": 4}, [5, 5, 2, 5]),
+    ],
+)
+def test_updates_end_where_the_recipe_says_and_the_schedule_with_them(
+    base: Base, bounds: dict[str, int], sizes: list[int]
+) -> None:
+    recipe = FAST.model_copy(update=bounds)
+    rows: list[Mapping[str, float]] = []
+    answers_of(inputs_of(recipe, POOL[:12], log=rows.append), base)
+    assert [row["step"] for row in rows] == list(range(1, len(sizes) + 1))
+    assert rows[-1]["learning_rate"] == pytest.approx(0.1 * recipe.learning_rate)
+    assert rows[0]["learning_rate"] == pytest.approx(recipe.learning_rate), "warm-up of 1 update"
+    batches = list(loop.draw_batches(12, recipe, (0, 0, "x")))
+    assert [len(batch) for batch in batches] == sizes
+    usual = list(loop.draw_batches(12, FAST, (0, 0, "x")))
+    assert all(ours == theirs for ours, theirs in zip(batches, usual, strict=False))
+
+
 def test_training_takes_every_item_once_an_epoch_and_logs_every_update(base: Base) -> None:
     rows: list[Mapping[str, float]] = []
     answers_of(inputs_of(FAST, POOL[:12], log=rows.append), base)
