@@ -189,8 +189,10 @@ def look_at_tasks(
             except UnavailableError:
                 found, tasks = space, {}
             if tasks:
-                sizes = {prepare_axis(found, axis, tasks[name]).size for axis in found.tasks}
-                yield TaskOutlook(name=name, size=sizes.pop(), is_here=True)
+                sizes = [prepare_axis(found, axis, tasks[name]).size for axis in found.tasks]
+                # Axes may score different numbers of test items: an estimate takes the most.
+                size = max(sizes, key=lambda size: size.num_test)
+                yield TaskOutlook(name=name, size=size, is_here=True)
                 continue
         yield TaskOutlook(name=name, size=_published_size(name), is_here=False)
 
