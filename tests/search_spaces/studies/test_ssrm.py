@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import pytest
 
 from search_spaces.base_models import BaseModelRef
@@ -112,11 +114,12 @@ def test_every_set_of_the_preference_task_is_tested_with_full_supervision_beside
 
 
 def test_a_scalar_head_is_held_against_the_base_asked_as_the_axis_asks() -> None:
-    generative, scalar = ssrm_rm_micro().methods
-    assert zero_shot_recipe(scalar) == zero_shot_recipe(generative)
-    assert zero_shot_recipe(scalar).prompt is None
-    own = LoRA(prompt="letter")
-    assert zero_shot_recipe(own).prompt == "letter"
+    space = ssrm_rm_micro()
+    generative, scalar = space.methods
+    zero_shot = partial(zero_shot_recipe, space.tasks[0], free_form=False)
+    assert zero_shot(scalar) == zero_shot(generative)
+    assert zero_shot(scalar).prompt is None
+    assert zero_shot(LoRA(prompt="letter")).prompt == "letter"
 
 
 def test_a_verdict_is_asked_for_in_one_token_on_the_lab_and_on_chat_models() -> None:
