@@ -157,7 +157,7 @@ def generate_tokens(
                 GeneratedSequence(tokenizer, tokenized.shared + tokenized.rows[index])
                 for index in indices
             ]
-            _decode(model, decoder, texts, rule, end_tokens(model, tokenizer))
+            _decode(model, decoder, texts, rule, end_tokens(model, tokenizer) | rule.ends)
             made |= {i: text.finished() for i, text in zip(indices, texts, strict=True)}
     return GeneratedTexts(generations=[made[i] for i in range(len(made))], notes=notes)
 

@@ -40,6 +40,8 @@ class StoppingCriteria:
     """The text ends before the first of these."""
     finish: re.Pattern[str] | None = None
     """The text ends behind the first match."""
+    ends: frozenset[int] = frozenset()
+    """Tokens that end the text, beside the tokenizer's EOS and those of the model's config."""
 
     def __post_init__(self) -> None:
         if self.max_new_tokens < 1:

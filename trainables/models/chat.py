@@ -12,9 +12,12 @@ from trainables.models.chat_templates import chat_hash
 
 
 class Tokenizer(Protocol):
-    """The two methods of a Hugging Face tokenizer that prompts need."""
+    """What prompts need of a Hugging Face tokenizer."""
 
     chat_template: Any
+    added_tokens_decoder: Any
+    """Token id -> its text and whether it is special."""
+    eos_token_id: Any
 
     def encode(self, text: str, *, add_special_tokens: bool) -> list[int]:
         """Returns the tokens of a text."""
@@ -80,6 +83,19 @@ class ChatPrompt:
         turns.append({"role": "user", "content": self.base.question(item)})
         return _rendered(self.tokenizer, turns, is_open=True) + self.opening
 
+    def end_of_turn(self) -> int | None:
+        """Returns the special token that the template ends an answer with; None: it has none."""
+        turns = [
+            {"role": "user", "content": "A question?"},
+            {"role": "assistant", "content": _PROBE},
+        ]
+        exchange = _rendered(self.tokenizer, turns, is_open=False)
+        tokens = self.tokenizer.encode(
+            exchange.rpartition(_PROBE)[2], add_special_tokens=self.adds_special_tokens
+        )
+        added = self.tokenizer.added_tokens_decoder
+        return next((token for token in tokens if token in added and added[token].special), None)
+
     def training_text(self, item: Item, answer: int) -> str:
         """Returns the finished exchange as the template writes it, for training."""
         turns = [
@@ -108,6 +124,16 @@ def with_chat_template(base: PromptFormat, tokenizer: Tokenizer) -> ChatPrompt:
     before = _before_answer(tokenizer)
     opening = before.rstrip(" ")
     return ChatPrompt(base=base, tokenizer=tokenizer, opening=opening, space=before[len(opening) :])
+
+
+def end_of_answer(prompt: object, tokenizer: Tokenizer) -> int | None:
+    """Returns the token that an answer is trained to end with, and that ends a generated one.
+
+    In a chat it is the template's end of turn, which need not be the tokenizer's EOS: Gemma's is
+    `<end_of_turn>`. None where there is neither.
+    """
+    end = prompt.end_of_turn() if isinstance(prompt, ChatPrompt) else None
+    return tokenizer.eos_token_id if end is None else end
 
 
 def _before_answer(tokenizer: Tokenizer) -> str:

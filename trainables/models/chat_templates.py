@@ -18,6 +18,10 @@ from trainables.models.source import ModelSource
 CHAT = "chat:"
 """In front of the name of a prompt format: inside the base model's chat template."""
 
+CHAT_VERSION = 2
+"""Raised when the same template would give other numbers. 2: a generated answer ends with the
+template's own end of turn, where it was the tokenizer's EOS."""
+
 _CONFIG = "tokenizer_config.json"
 
 
@@ -46,7 +50,7 @@ def prompt_hash(task: str, name: str, model: ModelSource) -> str:
 
 def chat_hash(prompt: str, template: object) -> str:
     """Returns the identity of a format (its hash) inside a chat template."""
-    return digest([prompt, str(template)])
+    return digest([prompt, str(template), CHAT_VERSION])
 
 
 @lru_cache

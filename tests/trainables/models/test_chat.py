@@ -5,11 +5,14 @@ from dataclasses import replace
 
 import pytest
 
-from tests.support.tiny_models import make_tokenizer
+from tests.support.tiny_models import make_model, make_tokenizer
 from trainables.data.items import Item
 from trainables.data.prompts.formats import PromptFormat, get_prompt
 from trainables.inference.tokenization import tokenize_items
-from trainables.models.chat import check_prefix, with_chat_template
+from trainables.methods.base.interface import Example
+from trainables.methods.training.objectives import text_objective
+from trainables.models.chat import check_prefix, end_of_answer, with_chat_template
+from trainables.models.loading import Base
 
 ITEM = Item(id="q", question="Why?", choices=("so", "no"), answer=0)
 
@@ -185,3 +188,45 @@ def test_model_without_chat_template_is_refused() -> None:
     tokenizer.chat_template = None
     with pytest.raises(ValueError, match="no chat template"):
         with_chat_template(get_prompt("arc"), tokenizer)
+
+
+ENDS = {
+    "llama-2": "</s>",
+    "llama-3": "<|eot|>",
+    "gemma": "<end>",
+    "chatml": "<|im_end|>",
+    "empty reasoning": "<end>",
+}
+
+
+@pytest.mark.parametrize("name", TEMPLATES)
+def test_an_answer_in_a_chat_ends_with_the_templates_end_of_turn(name: str) -> None:
+    """The tokenizer's EOS ends a text outside a chat, and in one whose template names no end."""
+    tokenizer = make_tokenizer("bytes")
+    special = ["<eos>", *dict.fromkeys(ENDS.values())]
+    tokenizer.add_special_tokens({"eos_token": "<eos>", "additional_special_tokens": special[1:]})
+    tokenizer.chat_template = TEMPLATES[name][0]
+    prompt = with_chat_template(get_prompt("strategyqa", "reasoned"), tokenizer)
+    end = tokenizer.convert_tokens_to_ids(ENDS[name])
+    eos = tokenizer.eos_token_id
+    assert end != eos
+    assert end_of_answer(prompt, tokenizer) == end
+    assert end_of_answer(get_prompt("strategyqa", "reasoned"), tokenizer) == eos
+    unmarked = make_tokenizer("bytes")
+    unmarked.chat_template = TEMPLATES[name][0]
+    assert end_of_answer(with_chat_template(prompt.base, unmarked), unmarked) is None
+
+
+def test_training_text_of_a_chat_ends_with_the_end_of_turn() -> None:
+    tokenizer = make_tokenizer("bytes")
+    special = {"eos_token": "<eos>", "additional_special_tokens": ["<end>"]}
+    tokenizer.add_special_tokens(special)
+    tokenizer.chat_template = TEMPLATES["gemma"][0]
+    prompt = with_chat_template(get_prompt("strategyqa", "reasoned"), tokenizer)
+    model = make_model("llama")
+    model.resize_token_embeddings(len(tokenizer))
+    base = Base(model=model, tokenizer=tokenizer, device=model.device)
+    item = replace(ITEM, reasoning="Because.")
+    objective = text_objective(base, [Example(item=item, answer=0)], prompt)
+    ((tokens,),) = [row.answers for row in objective.tokens.items]
+    assert tokens[-1] == tokenizer.convert_tokens_to_ids("<end>")

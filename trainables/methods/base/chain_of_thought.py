@@ -18,6 +18,7 @@ from trainables.inference.scoring import max_positions
 from trainables.inference.stopping import Generation, StoppingCriteria
 from trainables.inference.tokenization import common_length
 from trainables.methods.base.interface import Answers, CellContext, Generated
+from trainables.models.chat import end_of_answer
 from trainables.models.loading import Base
 
 
@@ -111,10 +112,12 @@ def _tokenize(
 def _generate(
     context: CellContext, base: Base, tokens: TokenizedPrompts, is_free: bool, recipe: Reasoning
 ) -> tuple[list[Generation], tuple[str, ...]]:
+    end = end_of_answer(context.prompt, base.tokenizer)
     rule = StoppingCriteria(
         max_new_tokens=recipe.max_new_tokens,
         stops=NEXT_QUESTION,
         finish=finish_pattern(free_form=is_free),
+        ends=frozenset() if end is None else frozenset([end]),
     )
     usual = CPU_CACHE_TOKENS if base.device.type == "cpu" else GPU_CACHE_TOKENS
     budget = context.execution.tokens(usual)

@@ -21,6 +21,7 @@ from trainables.inference.scoring import find_packing_fault
 from trainables.inference.tokenization import TokenizedItems, tokenize_items
 from trainables.methods.base.answering import tokenize_questions
 from trainables.methods.base.interface import Example, Prompt
+from trainables.models.chat import end_of_answer
 from trainables.models.loading import Base
 
 AnswerScores = Callable[[Base, TokenizedItems, bool], Tensor]
@@ -100,8 +101,9 @@ def text_objective(base: Base, examples: Sequence[Example], prompt: Prompt) -> O
     """Returns the language-model loss of the right answer's text, reasoning included.
 
     An item's loss is the sum over its tokens: long solutions weigh more, as in the paper's code.
-    Where the answer is generated the text ends with the tokenizer's EOS, so that generation ends
-    too; a text that is scored beside others has none.
+    Where the answer is generated the text ends with the tokenizer's EOS, in a chat with the
+    template's end of turn, so that generation ends too; a text that is scored beside others has
+    none.
 
     Source: arXiv:2401.06751, section 4 and the released code's `utils/utils.py`.
 
@@ -118,8 +120,9 @@ def text_objective(base: Base, examples: Sequence[Example], prompt: Prompt) -> O
         [[prompt.target(example.item, example.answer)] for example in examples],
         start=base.start_of(prompt),
     )
-    if prompt.generates and base.tokenizer.eos_token_id is not None:
-        tokens = _ended(tokens, int(base.tokenizer.eos_token_id))
+    end = end_of_answer(prompt, base.tokenizer)
+    if prompt.generates and end is not None:
+        tokens = _ended(tokens, end)
     check_context(base, items, tokens)
     is_packed = find_packing_fault(base.model, tokens) is None
     return _TextLoss(base=base, examples=examples, tokens=tokens, is_packed=is_packed)
@@ -160,12 +163,12 @@ def part_of(tokens: TokenizedItems, rows: Sequence[int]) -> TokenizedItems:
     )
 
 
-def _ended(tokens: TokenizedItems, eos: int) -> TokenizedItems:
-    """Returns the items with EOS behind every answer, scored."""
+def _ended(tokens: TokenizedItems, end: int) -> TokenizedItems:
+    """Returns the items with the end token behind every answer, scored."""
     items = tuple(
         replace(
             item,
-            answers=tuple([*answer, eos] for answer in item.answers),
+            answers=tuple([*answer, end] for answer in item.answers),
             num_scored=tuple(number + 1 for number in item.num_scored),
         )
         for item in tokens.items
