@@ -248,3 +248,26 @@ def test_bad_arguments_are_named(changed: str, value: object, message: str) -> N
     }
     with pytest.raises(ValueError, match=message):
         estimate_sgr(**{**arguments, changed: value})  # type: ignore[arg-type]
+
+
+def test_every_contrast_of_a_point_is_its_own_difference() -> None:
+    zero_shot, easy, hard = scores(np.random.default_rng(3), 120, (4, 4), (0.8, 1.2))
+    found = estimate_sgr(zero_shot, easy, hard).ratio
+    x, y = easy.mean(axis=1) - zero_shot, hard.mean(axis=1) - zero_shot
+    assert found.numerator.estimate == pytest.approx(x.mean())
+    assert found.denominator.estimate == pytest.approx(y.mean())
+    assert found.denominator_minus_numerator.estimate == pytest.approx((y - x).mean())
+    low, high = found.numerator.low, found.numerator.high
+    assert low is not None and high is not None
+    seeds = easy.mean(axis=0).var(ddof=1) / 4
+    error = math.sqrt(x.var(ddof=1) / 120 + seeds)
+    df = error**4 / ((x.var(ddof=1) / 120) ** 2 / 119 + seeds**2 / 3)
+    assert (high - low) / 2 == pytest.approx(error * float(stats.t.ppf(0.975, df)))
+
+
+def test_one_item_keeps_its_differences() -> None:
+    found = estimate_sgr([0.25], [[1.0, 0.5]], [[1.0, 1.0]]).ratio
+    assert found.numerator.estimate == 0.5
+    assert found.denominator.estimate == 0.75
+    assert found.denominator_minus_numerator.estimate == 0.25
+    assert found.ratio == pytest.approx(0.5 / 0.75)

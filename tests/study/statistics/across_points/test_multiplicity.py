@@ -39,5 +39,11 @@ def test_simultaneous_level_agrees_with_holm_at_the_first_step() -> None:
 def test_bad_input() -> None:
     with pytest.raises(ValueError, match=r"'a': 1\.2"):
         holm({"a": 1.2})
+    with pytest.raises(ValueError, match=r"'a': -0\.5"):
+        false_discovery({"a": -0.5})
     with pytest.raises(ValueError, match="num_contrasts"):
         simultaneous_level(0.95, 0)
+
+
+def test_the_ends_of_the_range_are_p_values() -> None:
+    assert holm({"a": 0.0, "b": 1.0}) == {"a": 0.0, "b": 1.0}
