@@ -15,6 +15,10 @@ from search_spaces.supervision import Labels, SelfTraining
 TESTS = Path(__file__).parents[1]
 TRAINED = "trainables/methods/training/test_hyper_parameters.py"
 FULL = f"{TRAINED}::test_full_fine_tuning_follows_its_recipe"
+UPDATES = (
+    "trainables/methods/training/test_loop.py"
+    "::test_updates_end_where_the_recipe_says_and_the_schedule_with_them"
+)
 ADAPTER = f"{TRAINED}::test_an_adapter_has_its_rank_on_its_modules_and_scores_with_it"
 PROBE = "trainables/methods/test_linear_probe.py"
 RIDGE = f"{PROBE}::test_a_probe_is_the_ridge_logit_of_the_hidden_states_that_its_recipe_names"
@@ -49,6 +53,8 @@ WEIGHTS = {
     "warm_up": FULL,
     "epochs": FULL,
     "batch_size": FULL,
+    "min_updates": UPDATES,
+    "max_updates": UPDATES,
     "weight_decay": FULL,
     "max_grad_norm": FULL,
     "rank": ADAPTER,
