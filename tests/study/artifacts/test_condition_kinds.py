@@ -135,6 +135,8 @@ def test_shipped_spaces_have_their_roles() -> None:
         "easy_pool_ssrm": {"control"},
     }
     fractions = roles(ssrm_rm_micro())
+    for control in ("none", "random", "oracle"):
+        assert fractions.pop(f"1/4 + {control}") == {"control"}
     assert fractions == {
         name: {"self-training" if "SSRM" in name else "labels"} for name in fractions
     }

@@ -42,7 +42,9 @@ def seen(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     """What the cell asked for, by purpose."""
     found: dict[str, Any] = {}
 
-    def sample(_: object, prompts: Mapping[str, str], sampling: Sampling, *names: object) -> Any:
+    def sample(
+        _: object, prompts: Mapping[str, str], sampling: Sampling, *names: object, **__: object
+    ) -> Any:
         found[str(names[-1])] = (sampling, tuple(prompts))
         return {
             id_: tuple(f" {number}\n" for number in range(sampling.num_samples)) for id_ in prompts
@@ -69,7 +71,8 @@ def run(recipe: PolicyDPO) -> None:
         test=items[10:],
         log=lambda row: None,
     )
-    policy.run_policy(context, None, items[:10], None)  # type: ignore[arg-type]
+    base = SimpleNamespace(start_of=lambda prompt: ())
+    policy.run_policy(context, base, items[:10], None)  # type: ignore[arg-type]
 
 
 def test_every_field_reaches_the_sampling_and_the_training(seen: dict[str, Any]) -> None:
