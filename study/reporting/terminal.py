@@ -16,6 +16,9 @@ from study.statistics.recovery import ONE_SEED
 MAX_WIDTH = 118
 """Columns of the widest line; longer reasons are cut, the report has them in full."""
 
+MIN_LAST_WIDTH = 64
+"""Columns of the last cell at least: an SGR with its interval and both caveats is never cut."""
+
 _RIGHT_ALIGNED = frozenset(
     {"gap", "zero", "easy", "hard", "tau", "round", "start", "ssrm", "ssrm - start"}
 )
@@ -138,14 +141,14 @@ def _levels(row: SurfaceRow, *, several_tasks: bool) -> str:
 def _aligned(header: Sequence[str], lines: Sequence[Sequence[str]]) -> list[str]:
     columns = list(zip(header, *lines, strict=True))
     widths = [max(map(len, column)) for column in columns[:-1]]
-    room = max(MAX_WIDTH - sum(widths) - 2 * len(widths), 20)
+    last_width = max(MAX_WIDTH - sum(widths) - 2 * len(widths), MIN_LAST_WIDTH)
     aligned = []
     for line in (header, *lines):
         cells = [
             text.rjust(width) if name in _RIGHT_ALIGNED else text.ljust(width)
             for name, text, width in zip(header, line, widths, strict=False)
         ]
-        last = line[-1] if len(line[-1]) <= room else line[-1][: room - 3] + "..."
+        last = line[-1] if len(line[-1]) <= last_width else line[-1][: last_width - 3] + "..."
         aligned.append("  ".join([*cells, last]).rstrip())
     return aligned
 

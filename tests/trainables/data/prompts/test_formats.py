@@ -154,7 +154,7 @@ def test_hash_is_of_the_templates() -> None:
     hashes |= {PromptFormat(**plain, **{key: value}).hash for key, value in fields.items()}  # type: ignore[arg-type]
     assert len(hashes) == len(fields) + 1
     distinct = {prompt.hash for prompts in FORMATS.values() for prompt in prompts.values()}
-    assert len(distinct) == 13
+    assert len(distinct) == 14
 
 
 def test_trivial_examples_keep_the_form_and_nothing_of_the_content() -> None:
