@@ -529,3 +529,16 @@ def check_any_folder(study: Study, name: str) -> None:
 
 def test_a_folder_without_a_study_is_refused(fresh_study: Callable[[], Study]) -> None:
     check_any_folder(fresh_study())
+
+
+@pytest.mark.parametrize("name", ["", ".", "..", "/", "s3://own", "gs://own"])
+def test_a_run_that_names_no_study_is_refused(name: str, fresh_study: Callable[[], Study]) -> None:
+    study = fresh_study()
+    for main in (status.main, report.main):
+        refused(run(main, name, keeps=study.root), "folder of a study")
+
+
+def test_a_pilot_that_never_ran_is_refused(fresh_study: Callable[[], Study]) -> None:
+    study = fresh_study()
+    shutil.rmtree(study.runs / "own")
+    refused(study.pilot(), "holds no study own")

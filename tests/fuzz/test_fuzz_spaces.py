@@ -300,6 +300,9 @@ may not have. A field without values of the first kind keeps the one it has."""
 Edits = Mapping[str, Mapping[str, str]]
 
 TOGETHER: Mapping[str, tuple[Edits, str]] = {
+    "a model without its comma": ({"space": {"models": "model"}}, "comma"),
+    "levels without their comma": ({"axis": {"test_levels": "hard"}}, "comma"),
+    "a set of models": ({"space": {"models": "{model}"}}, "set"),
     "level upside down": ({"easy": {"low": "2.5"}}, "above"),
     "levels that do not rise": ({"easy": {"low": "3", "high": "3"}}, "train_levels"),
     "two bands of one name": ({"test": {"name": "'hard'"}}, "test_levels"),
@@ -784,7 +787,7 @@ FILES = {
 SAYS_OF_FILE = {
     "another function": "no function 'own'",
     "no function": "no function 'own'",
-    "a space itself": "function",
+    "a space itself": "'own' is a Space",
     "an error at import": "RuntimeError",
     "an error in the function": "ZeroDivisionError",
     "an exit at import": "sys.exit",
