@@ -89,8 +89,7 @@ def test_examples_that_do_not_fit_are_dropped_from_the_end_and_counted(base: Bas
     assert sum(counts) == len(TEST) and len(set(dropped)) > 1
     lengths = [
         [
-            1
-            + max(
+            max(
                 len(base.tokenizer(PROMPT.prompt(item, examples[:kept]) + text).input_ids)
                 for text in PROMPT.choice_texts(item)
             )
@@ -170,7 +169,7 @@ def test_pmi_behind_examples_is_that_of_the_public_function(base: Base, num_show
 
 
 def _length(base: Base, text: str) -> int:
-    return 1 + len(base.tokenizer(text).input_ids)
+    return len(base.tokenizer(text).input_ids)
 
 
 @pytest.mark.parametrize("method", ["zero-shot", "in-context", "linear probe", "lora"])
