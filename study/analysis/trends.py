@@ -48,7 +48,7 @@ class TrendRow:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class _Group:
+class _TrendGroup:
     """Points that may share a slope, each with its place on the axis and its stratum."""
 
     method: str
@@ -84,7 +84,7 @@ def trend_rows(surface: Surface) -> tuple[TrendRow, ...]:
 
 
 def _slopes(
-    builder: _PointBuilder, group: _Group, axis: str, level: float
+    builder: _PointBuilder, group: _TrendGroup, axis: str, level: float
 ) -> Iterator[tuple[str, Trend]]:
     """Yields each quantity with its slope; none where no stratum has two places on the axis."""
     strata = _grouped(group.points, lambda point: point[2])
@@ -102,27 +102,27 @@ def _slopes(
         yield "SGR", sgr_trend(compared, level=level)
 
 
-def _over_size(rows: Sequence[SurfaceRow]) -> Iterator[_Group]:
+def _over_size(rows: Sequence[SurfaceRow]) -> Iterator[_TrendGroup]:
     for method, sources, members in _comparable(rows):
         placed = [
             (row, math.log10(count), f"{row.point.source} -> {row.point.test_level.name}")
             for row in members
             if (count := row.point.num_params)
         ]
-        yield _Group(method=method, sources=sources, points=placed)
+        yield _TrendGroup(method=method, sources=sources, points=placed)
 
 
-def _over_gap(rows: Sequence[SurfaceRow]) -> Iterator[_Group]:
+def _over_gap(rows: Sequence[SurfaceRow]) -> Iterator[_TrendGroup]:
     for method, sources, members in _comparable(rows):
         placed = [
             (row, gap, row.point.model)
             for row in members
             if (gap := row.point.difficulty_gap) is not None
         ]
-        yield _Group(method=method, sources=sources, points=placed)
+        yield _TrendGroup(method=method, sources=sources, points=placed)
 
 
-def _over_noise(rows: Sequence[SurfaceRow]) -> Iterator[_Group]:
+def _over_noise(rows: Sequence[SurfaceRow]) -> Iterator[_TrendGroup]:
     """Clean labels are the rate 0 of every kind of noise."""
     labels = recipe_labels(row.point.recipe for row in rows)
     for (method, level, number), members in _grouped(
@@ -135,24 +135,24 @@ def _over_noise(rows: Sequence[SurfaceRow]) -> Iterator[_Group]:
                 for row in members
                 if row.label_kind in (kind, "gold")
             ]
-            yield _Group(
+            yield _TrendGroup(
                 method=method, sources=f"{number} labels of {level}, {kind}", points=placed
             )
 
 
-def _over_labels(rows: Sequence[SurfaceRow]) -> Iterator[_Group]:
+def _over_labels(rows: Sequence[SurfaceRow]) -> Iterator[_TrendGroup]:
     labels = recipe_labels((row.point.recipe for row in rows), without=LABEL_COUNTS)
     for (method, level), members in _grouped(
         (row for row in _of_one_level(rows) if row.label_kind == "gold"),
         lambda row: (labels[recipe_text(row.point.recipe)], _level(row)),
     ).items():
         placed = [(row, math.log2(row.point.num_labels), _where(row)) for row in members]
-        yield _Group(method=method, sources=f"clean labels of {level}", points=placed)
+        yield _TrendGroup(method=method, sources=f"clean labels of {level}", points=placed)
 
 
 SIZE, GAP = "log10 of model size", "difficulty gap"
 
-_AXES: dict[str, Callable[[Sequence[SurfaceRow]], Iterator[_Group]]] = {
+_AXES: dict[str, Callable[[Sequence[SurfaceRow]], Iterator[_TrendGroup]]] = {
     SIZE: _over_size,
     GAP: _over_gap,
     "noise rate": _over_noise,

@@ -238,7 +238,7 @@ def _reason(error: Exception) -> str:
     """Returns the error's words on one line, but no advice to run a model's code."""
     first = error.__cause__ or error  # transformers wraps what a config's field did not take
     text = " ".join(str(first).split())
-    if "trust_remote_code" in text:
+    if "remote_code" in text:
         return "it asks for code of its own, which is never run"
     return f"{type(first).__name__}: {text[:LONGEST_REASON]}"
 
