@@ -29,17 +29,18 @@ def columns_of(task: TaskData, bands: Mapping[str, tuple[Level, ...]]) -> Iterat
 
     All of them are guarded where the task is a shipped one: its split is the same for all spaces
     that train on standard levels. Data of a user's own is often too small for that, so the split
-    guards the levels that the space trains on and no others.
+    guards the levels that the space trains on and no others. A space that cuts by models alone
+    names no such level before they ran: its split guards them all.
 
     Args:
         task: The loaded task.
         bands: Measure -> the space's own training levels.
     """
     columns = [*_standard_columns(task, bands), *_own_columns(task, bands)]
-    if not task.is_own_data:
+    guarded = [column for column in columns if _is_trained_on(column, bands)]
+    if not task.is_own_data or not guarded:
         yield from columns
         return
-    guarded = [column for column in columns if _is_trained_on(column, bands)]
     for column in guarded:
         lowest = _lowest(bands[column.measure])
         yield replace(column, is_easiest=column.level.low == lowest)
