@@ -310,8 +310,8 @@ TOGETHER: Mapping[str, tuple[Edits, str]] = {
         {"test": {"name": "'hard'"}, "axis": {"test_levels": "(test,)"}},
         "'hard'",
     ),
-    "level without items": ({"test": {"low": "40", "high": "50"}}, "'hardest'"),
-    "training level without items": ({"hard": {"low": "40", "high": "50"}}, "'hard'"),
+    "level without items": ({"test": {"low": "40", "high": "50"}}, "no item has"),
+    "training level without items": ({"hard": {"low": "40", "high": "50"}}, "no item has"),
     "levels that a condition mixes overlap": (
         {"easy": {"high": "3"}, "noisy": {"levels": "('easy', 'hard')"}},
         "'noisy'",
