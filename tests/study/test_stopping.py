@@ -152,10 +152,10 @@ def test_a_cell_that_does_neither_end_nor_checkpoint_is_interrupted(
 
 SLOW = """
 import os, signal, time
-from trainables import stopping
+from trainables import stop_signals
 
 {before}
-with stopping.signals_handled(), stopping.cells_stop_first():
+with stop_signals.signals_handled(), stop_signals.cells_stop_first():
     for signum in {signals}:
         os.kill(os.getpid(), signum)
         time.sleep(0.01)
