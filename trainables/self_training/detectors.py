@@ -1,4 +1,4 @@
-"""Signs that self-training feeds on itself, read from its rounds without any gold label.
+"""Detects self-training that feeds on itself, from its rounds and without any gold label.
 
 Each detector gives a value, the threshold it is held against, and a sentence where it is over. A
 warning is no proof: the audit with gold (in the report) says whether labels were wrong.

@@ -1,4 +1,4 @@
-"""Signs in the run folder: which cell each process has in hand, and what the one before came to.
+"""Claim files: which cell each worker is running, and how its previous attempt ended.
 
 A process that dies says nothing of itself: the sign that it leaves says which cell it died with.
 """
