@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from itertools import pairwise
 from typing import Annotated
 
@@ -18,11 +18,22 @@ sizes (arXiv:2401.06751, appendix A). `prequential`: the expected codelength of 
 bits (arXiv:1802.07044)."""
 
 
+def scored_sizes(score: str, sizes: Iterable[int]) -> tuple[int, ...]:
+    """Returns the training sizes that a score uses.
+
+    A codelength begins with the untrained base, size 0. The paper's score uses size 0 for a
+    zero-shot method alone.
+    """
+    trained = tuple(size for size in sizes if size > 0)
+    return trained if score == "label_probability" and trained else (0, *trained)
+
+
 class ModelHardness(FrozenModel):
     """Minimum description length (MDL) of every item, by each of some models and by their mean.
 
     Its measures are `<name>:<score>`, the mean, and `<name>:<score>:<model>`; a task axis names one
-    of them, and is cut at quantiles. Size 0, the base as it is, is always one of the sizes.
+    of them, and is cut at quantiles. Size 0, the base as it is, is always measured
+    (`scored_sizes` says which score uses it).
     """
 
     name: str = Field(default="mdl", pattern=r"^[a-z][a-z0-9_-]*$", max_length=100)

@@ -181,7 +181,7 @@ def test_values_are_means_over_what_was_not_trained_on(
             no_value += 1
             assert all(item.id not in by_id for by_id in found.values.values())
             continue
-        papers = {m: 1 - sum(p for _, p, _ in s) / 3 for m, s in scores.items()}
+        papers = {m: 1 - sum(p for n, p, _ in s if n) / 2 for m, s in scores.items()}
         codes = {m: sum(weights[n] * bits for n, _, bits in s) for m, s in scores.items()}
         for name, expected in (("label_probability", papers), ("prequential", codes)):
             mean = sum(expected.values()) / 2
@@ -352,6 +352,25 @@ def test_children_hold_the_ids_of_the_cells_that_cut_their_levels(
         assert cell.cell.measured_by == (parents if is_cut else None)
     assert {cell.cell.measured_by for cell in by_steps.cells} == {None}
     assert any(cell.draws is None for cell in by_models.cells)
+
+
+def test_a_measure_is_identified_by_the_cells_that_its_score_uses(
+    planned: HardnessPlan, models: tuple[str, str], data: Path, storage: Storage
+) -> None:
+    """The paper's score of a trained model does not use the untrained base."""
+    written(planned, storage)
+    trained = digest(sorted(cell.id for cell in planned.plan.cells if cell.draws is not None))
+    by_models, _ = make_plan(space_of(models, "mdl:label_probability"), data, storage)
+    assert {cell.cell.measured_by for cell in by_models.cells} == {None, trained}
+
+
+def test_values_of_an_older_score_are_made_anew(planned: HardnessPlan, storage: Storage) -> None:
+    written(planned, storage)
+    path = Path(storage.path(layout.measure_facts(TASK, "mdl")))
+    facts = json.loads(path.read_text())
+    path.write_text(json.dumps({**facts, "version": 1}))
+    with pytest.raises(ValueError, match=r"another version.*run `python -m study.measure` again"):
+        read_hardness(storage, TASK, "mdl")
 
 
 def test_the_last_digits_of_models_answers_name_no_draw() -> None:

@@ -31,9 +31,8 @@ JUDGES = tuple(
 in place of Persimmon-8b, and both hold some of them unquantized; one grid has one format."""
 
 SIZES = (5, 20, 80, 340, 900)
-"""Items that they are trained on, five draws each (appendix A). A deviation: the base as it is,
-size 0, is measured too and counts in the mean over sizes; the paper's probe and QLoRA have none. A
-codelength needs it: it begins with the model that has seen no item."""
+"""Items that they are trained on, five draws each (appendix A). The levels are cut by the mean over
+these sizes. The untrained base, size 0, is measured too, for the codelength alone."""
 
 
 def mdl() -> Space:

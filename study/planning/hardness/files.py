@@ -9,7 +9,7 @@ from __future__ import annotations
 import io
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any
+from typing import Any, Literal
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -17,7 +17,7 @@ from pydantic import ValidationError
 
 from search_spaces.explain import explain
 from search_spaces.frozen import FrozenModel, digest
-from search_spaces.hardness import SCORES, ModelHardness
+from search_spaces.hardness import SCORES, ModelHardness, scored_sizes
 from search_spaces.space import Space
 from study.planning.hardness.values import HardnessSource, HardnessValues, values_hash
 from trainables.data.errors import UnavailableError
@@ -33,6 +33,8 @@ Measures = Mapping[str, Mapping[str, float]]
 class HardnessFacts(FrozenModel):
     """What is kept beside the values: where they come from."""
 
+    version: Literal[2]
+    """Of the scores: in 1, size 0 counted in every `label_probability`."""
     task: str
     data_hash: str
     study_seed: int
@@ -47,11 +49,17 @@ class HardnessFacts(FrozenModel):
     """Items without a value."""
     values_hash: str
 
-    @property
-    def cells_hash(self) -> str:
-        """SHA-256 of the ids of all cells that the values come from."""
-        by_size = self.cells.values()
-        return digest(sorted(id_ for sizes in by_size for ids in sizes.values() for id_ in ids))
+    def cells_hash(self, measure: str) -> str:
+        """Returns the SHA-256 of the ids of the cells that a measure's score uses."""
+        score = measure.split(":")[1]
+        return digest(
+            sorted(
+                id_
+                for by_size in self.cells.values()
+                for size in scored_sizes(score, by_size)
+                for id_ in by_size[size]
+            )
+        )
 
     @property
     def note(self) -> str:
@@ -77,6 +85,7 @@ def write_hardness(
         seed: The study seed, which names the draws.
     """
     facts = HardnessFacts(
+        version=2,
         task=source.task,
         data_hash=data_hash,
         study_seed=seed,
@@ -190,7 +199,7 @@ def with_hardness(space: Space, task: TaskData, storage: Storage | None) -> Task
                 space, hardness.by_models(space.models).identity, task, storage
             )
             found |= {name: values[name] for name in names}
-            measured_by |= dict.fromkeys(names, facts.cells_hash)
+            measured_by |= {name: facts.cells_hash(name) for name in names}
             notes.append(facts.note)
     taken = sorted(found.keys() & task.measures.keys())
     if taken:

@@ -11,6 +11,8 @@ import sys
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
+from search_spaces.hardness import scored_sizes
+
 LabelScores = Mapping[str, Mapping[int, Mapping[str, float]]]
 """Model -> number of training items -> item id -> a score of the gold answer: its probability in
 [0, 1], or its codelength in bits. Bits do not follow from probabilities where several draws were
@@ -28,13 +30,16 @@ class MdlScores:
 def label_probability_mdl(probabilities: LabelScores) -> MdlScores:
     """Returns the paper's score: 1 - mean probability of the gold answer over training sizes.
 
+    As in the paper, the untrained base (size 0) counts only where no model is trained.
+
     Raises:
         ValueError: If a model, a size or an item is missing, or a value is no probability.
     """
     _check(probabilities, "probability in [0, 1]", largest=1.0)
 
     def score(by_size: Mapping[int, Mapping[str, float]], id_: str) -> float:
-        return 1.0 - sum(scores[id_] for scores in by_size.values()) / len(by_size)
+        sizes = scored_sizes("label_probability", by_size)
+        return 1.0 - sum(by_size[size][id_] for size in sizes) / len(sizes)
 
     return _scores(probabilities, score)
 

@@ -17,8 +17,14 @@ def in_bits(by_size: Mapping[int, Mapping[str, float]]) -> dict[int, dict[str, f
 
 def test_papers_score_is_one_minus_the_mean_label_probability() -> None:
     scores = label_probability_mdl({"one": ONE, "two": TWO})
-    assert scores.by_model["one"] == pytest.approx({"a": 1 - 2 / 3, "b": 0.5})
-    assert scores.mean == pytest.approx({"a": (1 / 3 + 0.5) / 2, "b": (0.5 + 0.75) / 2})
+    assert scores.by_model["one"] == pytest.approx({"a": 1 - 1.75 / 2, "b": 0.5})
+    assert scores.mean == pytest.approx({"a": (0.125 + 0.5) / 2, "b": (0.5 + 0.75) / 2})
+
+
+def test_papers_score_uses_the_untrained_base_only_where_nothing_is_trained() -> None:
+    assert label_probability_mdl({"one": {0: ONE[0]}}).mean == pytest.approx({"a": 0.75, "b": 0.5})
+    trained = {size: scores for size, scores in ONE.items() if size}
+    assert label_probability_mdl({"one": ONE}) == label_probability_mdl({"one": trained})
 
 
 def test_prequential_code_pays_each_stretch_of_the_stream_at_its_models_price() -> None:
