@@ -9,14 +9,13 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from study.cluster_lint.this_cluster import is_on_cluster, machine_types
-from study.cost.jobs import CostError, PricingOptions
+from study.cost.jobs import PricingOptions
 from study.cost.prices import PriceTable, read_prices
 from study.running.executor import BAD_INPUT, CELLS_FAILED
 from trainables import stop_signals
-from trainables.cluster.capacity import ClusterError
+from trainables.errors import BadInputError, CostError, LockLostError
 from trainables.storage.addresses import fault_of, is_local, split_options
 from trainables.storage.filesystem import Storage, open_storage
-from trainables.storage.lock import LockLostError, RunFolderInUseError
 
 
 def run_command(run: Callable[[], int], *, out: str, kept: str = "Finished cells") -> int:
@@ -40,7 +39,7 @@ def _run(run: Callable[[], int], out: str, kept: str) -> int:
     except LockLostError as error:
         print(f"error: {error}", file=sys.stderr)
         return CELLS_FAILED
-    except (ClusterError, RunFolderInUseError, CostError) as error:
+    except BadInputError as error:
         return refuse(error)
     except OSError as error:
         print(f"error: {out} cannot be read or written: {error}", file=sys.stderr)

@@ -143,7 +143,8 @@ def _normal(name: str) -> str:
 
 def check_storage(out: str) -> Check:
     """Writes a small file to the run folder, reads it and removes it."""
-    from trainables.storage.filesystem import StorageError, check_writable, open_storage
+    from trainables.errors import StorageError
+    from trainables.storage.filesystem import check_writable, open_storage
 
     try:
         storage = open_storage(out)
@@ -159,7 +160,8 @@ def check_storage(out: str) -> Check:
 
 def check_clock(out: str) -> Check:
     """Compares this machine's clock with that of the run folder's file system or bucket."""
-    from trainables.storage.filesystem import StorageError, open_storage
+    from trainables.errors import StorageError
+    from trainables.storage.filesystem import open_storage
 
     try:
         storage = open_storage(out)

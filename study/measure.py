@@ -29,7 +29,7 @@ from study.cli import (
 from study.console import command
 from study.cost.budget import Budget, price_plan
 from study.cost.flops import CPU_FLOP_PER_SECOND
-from study.cost.jobs import CostError, PricingOptions, Timings, check_budget, check_memory
+from study.cost.jobs import PricingOptions, Timings, check_budget, check_memory
 from study.cost.text import describe_cost
 from study.formatting import aligned, clock
 from study.planning.hardness.files import HardnessFacts, forget_hardness, write_hardness
@@ -50,8 +50,8 @@ from study.running.executor import (
 )
 from study.tracking.tracker import open_tracker
 from trainables.cluster.capacity import IN_PROCESS
-from trainables.data.errors import UnavailableError
 from trainables.data.task import TaskData
+from trainables.errors import CostError, UnavailableError
 from trainables.storage import layout
 from trainables.storage.filesystem import Storage, check_writable, open_storage
 from trainables.storage.lock import held

@@ -16,7 +16,7 @@ from study.cost.budget import price_plan
 from study.planning.planner import make_plan
 from study.planning.preview.invalidated import describe_invalidated_cells
 from study.planning.preview.summary import format_estimate, format_plan
-from trainables.data.errors import UnavailableError
+from trainables.errors import UnavailableError
 from trainables.storage import layout
 from trainables.storage.filesystem import open_storage
 

@@ -27,7 +27,7 @@ from study.planning.preview.summary import format_estimate, format_plan
 from study.running.executor import OK, STATUS_OF_SIGNALS, exit_status, missing_cells, run_cells
 from study.tracking.tracker import open_tracker
 from trainables.cluster.capacity import IN_PROCESS
-from trainables.data.errors import UnavailableError
+from trainables.errors import UnavailableError
 from trainables.storage import layout
 from trainables.storage.filesystem import Storage, check_writable, open_storage
 from trainables.storage.lock import held

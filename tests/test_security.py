@@ -17,8 +17,9 @@ from study import data, measure, plan, sweep, tune
 from study.cli import open_run
 from study.running.executor import BAD_INPUT, OK
 from study.sweep import main
+from trainables.errors import StorageError
 from trainables.storage.addresses import fault_of
-from trainables.storage.filesystem import StorageError, open_storage
+from trainables.storage.filesystem import open_storage
 
 ROOT = Path(__file__).parents[1]
 PACKAGES = ("search_spaces", "trainables", "study")

@@ -13,19 +13,12 @@ from study.artifacts.costs import StudyCost
 from study.artifacts.plan import PlannedTask
 from study.cost.prices import PriceTable
 from trainables.cells.planned import PlannedCell
+from trainables.errors import CostError, InsufficientMemoryError
 from trainables.storage.records import Record
 
 Rates = Mapping[tuple[str, str], float]
 """(Model, method) -> measured seconds of one worker, with a core or a GPU of its own, a
 floating-point operation."""
-
-
-class CostError(ValueError):
-    """The plan costs more than the user allows, or nobody knows what it costs."""
-
-
-class InsufficientMemoryError(CostError):
-    """The machines that the plan would run on cannot hold it."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 
 from search_spaces.space import Space
 from trainables.cells.planned import PlannedCell
-from trainables.cluster.capacity import IN_PROCESS, ClusterError
+from trainables.cluster.capacity import IN_PROCESS
+from trainables.errors import ClusterError
 
 
 def check_local_devices(space: Space, cells: Sequence[PlannedCell], address: str | None) -> None:

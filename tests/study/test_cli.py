@@ -11,12 +11,10 @@ import pytest
 
 from study import measure, sweep, tune
 from study.cli import run_command
-from study.cost.jobs import CostError
 from study.running.executor import BAD_INPUT, CELLS_FAILED, OK
 from tests.support.tuning_study import TuningStudy
-from trainables.cluster.capacity import ClusterError
+from trainables.errors import ClusterError, CostError, LockLostError, RunFolderInUseError
 from trainables.storage.filesystem import Storage
-from trainables.storage.lock import LockLostError, RunFolderInUseError
 
 TWIN = ("--address", "in-process")
 

@@ -16,7 +16,8 @@ from study.doctor import OK, PROBLEM, main
 from trainables.cluster import cuda_driver, machine_checks
 from trainables.cluster.machine_checks import Check, run_check
 from trainables.distributed import deepspeed_config
-from trainables.storage.filesystem import Storage, StorageError
+from trainables.errors import StorageError
+from trainables.storage.filesystem import Storage
 
 
 @pytest.fixture

@@ -37,8 +37,8 @@ from tests.support.tiny_models import save_folder
 from trainables.cells.planned import PlannedCell
 from trainables.cluster.capacity import IN_PROCESS
 from trainables.data.draws import Draw
-from trainables.data.errors import UnavailableError
 from trainables.data.prompts.formats import get_prompt
+from trainables.errors import UnavailableError
 from trainables.storage import layout
 from trainables.storage.failures import write_failure
 from trainables.storage.filesystem import Storage, open_storage

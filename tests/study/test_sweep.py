@@ -19,9 +19,9 @@ from tests.support.small_study import SmallStudy, scores_of
 from trainables.cells.planned import RunContext
 from trainables.cells.run import CellInputs, CellResult, run_cell
 from trainables.cells.worker import MAX_ATTEMPTS, Worker
-from trainables.data.errors import MissingDataError
 from trainables.data.items import Item
 from trainables.data.task import TaskData
+from trainables.errors import MissingDataError
 from trainables.inference import hidden_states
 from trainables.models.loading import Base
 from trainables.storage import layout

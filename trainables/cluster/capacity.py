@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from search_spaces.base_models import workers_on
+from trainables.errors import ClusterError
 
 BOOTSTRAP_FILE = "~/ray_bootstrap_config.yaml"
 """Where `ray up` puts the cluster's configuration on the head."""
@@ -34,10 +35,6 @@ IN_PROCESS = "in-process"
 HEAD_BYTES_PER_BLOCK = 1.2e9
 """Of the head's memory while a block runs: a trial's actor (390 MB), its Train controller (380 MB)
 and two helper actors (200 MB each), as measured with Ray 2.60."""
-
-
-class ClusterError(ValueError):
-    """The cluster is not there, or cannot hold what the study asks for."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

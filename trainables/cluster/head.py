@@ -8,7 +8,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from trainables.cluster.capacity import ClusterError
+from trainables.errors import ClusterError
 
 CONNECT_TIMEOUT_S = 10.0
 """How long a cluster's head may take to answer before it counts as not there."""

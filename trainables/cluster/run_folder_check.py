@@ -12,8 +12,9 @@ import time
 from pathlib import Path
 
 from trainables.cells.planned import RunContext
-from trainables.cluster.capacity import HEAD_RESOURCE, ClusterError, ClusterLimits
+from trainables.cluster.capacity import HEAD_RESOURCE, ClusterLimits
 from trainables.distributed.process_store import store_of_group
+from trainables.errors import ClusterError
 from trainables.storage import layout
 from trainables.storage.filesystem import Storage, open_storage
 from trainables.storage.mounts import file_system, is_own_disk

@@ -24,10 +24,10 @@ from trainables.cluster.capacity import (
     growth,
     max_blocks_on_head,
 )
-from trainables.cluster.capacity import ClusterError as ClusterError
 from trainables.cluster.head import check_reachable, cluster_of_this_machine, head_watched
 from trainables.cluster.run_folder_check import UNSEEN, check_shared
 from trainables.data.task import SplitTask
+from trainables.errors import ClusterError
 from trainables.storage.filesystem import Storage
 
 if TYPE_CHECKING:  # the driver must not pay for importing torch

@@ -10,8 +10,8 @@ from huggingface_hub import hf_hub_download
 from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError
 
 from search_spaces.frozen import digest
-from trainables.data.errors import UnavailableError
 from trainables.data.prompts.formats import get_prompt
+from trainables.errors import UnavailableError
 from trainables.models.resolve import CHAT_TEMPLATE_FILE
 from trainables.models.source import ModelSource
 

@@ -22,7 +22,7 @@ from huggingface_hub import HfApi, snapshot_download, try_to_load_from_cache
 from huggingface_hub.errors import HfHubHTTPError, HFValidationError
 
 from search_spaces.base_models import BaseModelRef, BosRule
-from trainables.data.errors import UnavailableError
+from trainables.errors import UnavailableError
 from trainables.models.safetensors_header import read_header
 from trainables.models.source import ADAPTER_CONFIG, DType, ModelSource
 

@@ -14,6 +14,7 @@ from typing import TypeVar
 
 from pyarrow import fs
 
+from trainables.errors import StorageError
 from trainables.storage.addresses import fault_of, is_local, split_options
 
 T = TypeVar("T")
@@ -27,10 +28,6 @@ REMOTE_THREADS = 32
 S3_ATTEMPTS = 8
 """Of every request, with longer and longer waits: a bucket may refuse for about 45 s, or stall for
 two minutes, before a cell pays for it. Arrow's own strategy gives up after 6 s of refusals."""
-
-
-class StorageError(ValueError):
-    """A path that cannot be used: what was tried, and what to do."""
 
 
 class UnreadableError(OSError):

@@ -19,6 +19,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from trainables.errors import LockLostError, RunFolderInUseError
 from trainables.storage import layout
 from trainables.storage.filesystem import Storage, removing_empty_folders
 from trainables.storage.process_identity import has_ended, this_process
@@ -32,14 +33,6 @@ SETTLE_S = 1.0
 
 LONG_SETTLE_S = 2 * HEARTBEAT_S
 """For a word that may have replaced that of a living holder, whose next heartbeat replaces it."""
-
-
-class RunFolderInUseError(ValueError):
-    """Another sweep works on the run folder."""
-
-
-class LockLostError(RunFolderInUseError):
-    """Another sweep has taken the lock over while this one held it."""
 
 
 @contextmanager

@@ -20,8 +20,8 @@ from search_spaces.frozen import FrozenModel, digest
 from search_spaces.hardness import SCORES, ModelHardness, scored_sizes
 from search_spaces.space import Space
 from study.planning.hardness.values import HardnessSource, HardnessValues, values_hash
-from trainables.data.errors import UnavailableError
 from trainables.data.task import TaskData
+from trainables.errors import UnavailableError
 from trainables.storage import layout
 from trainables.storage.filesystem import Storage
 from trainables.storage.records import parquet_bytes

@@ -24,10 +24,10 @@ from study.cost.pricer import Pricer
 from study.planning.axes import load_tasks, prepare_axis
 from study.planning.conditions import cell_draws, condition_recipe, serves, zero_shot_recipe
 from study.planning.levels import hard_level, sources
-from trainables.data.errors import UnavailableError
 from trainables.data.prompts.formats import get_prompt
 from trainables.data.tasks.published_sizes import FACTS
 from trainables.data.tasks.registry import find_task
+from trainables.errors import UnavailableError
 from trainables.models.chat_templates import CHAT, plain_name
 from trainables.models.resolve import HUB_NAME, resolve_model
 

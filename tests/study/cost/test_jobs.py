@@ -17,16 +17,7 @@ from search_spaces.space import Space
 from study.artifacts.costs import StudyCost
 from study.cost.devices import DEVICES, useful_flop_per_second
 from study.cost.flops import CPU_FLOP_PER_SECOND
-from study.cost.jobs import (
-    CostError,
-    InsufficientMemoryError,
-    PricedJob,
-    PricingOptions,
-    Timings,
-    check_budget,
-    check_memory,
-    jobs_of,
-)
+from study.cost.jobs import PricedJob, PricingOptions, Timings, check_budget, check_memory, jobs_of
 from study.cost.memory import (
     GIB,
     LEAST_SHARE,
@@ -43,6 +34,7 @@ from study.planning.planner import make_plan
 from tests.support.fakes import fake_space
 from tests.support.small_study import SmallStudy
 from trainables.cells.planned import Block, PlannedCell, Unit
+from trainables.errors import CostError, InsufficientMemoryError
 from trainables.models.resolve import count_expert_params
 from trainables.storage.records import Record
 

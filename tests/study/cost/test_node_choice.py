@@ -9,19 +9,13 @@ import pytest
 from search_spaces.base_models import BaseModelRef, EngineName, Footprint
 from search_spaces.recipes import FullFineTuning, LoRA, QLoRA, Recipe, ZeroShot
 from study.artifacts.costs import StudyCost
-from study.cost.jobs import (
-    CostError,
-    InsufficientMemoryError,
-    PricedJob,
-    PricingOptions,
-    check_budget,
-    check_memory,
-)
+from study.cost.jobs import PricedJob, PricingOptions, check_budget, check_memory
 from study.cost.memory import GIB, ModelShape, host_bytes
 from study.cost.pricer import Pricer
 from study.cost.prices import read_prices
 from study.cost.text import describe_cost
 from tests.support.fakes import fake_space
+from trainables.errors import CostError, InsufficientMemoryError
 
 SHIPPED = PricingOptions(prices=read_prices(), source="study/cost/prices.toml")
 SEVENTY = ModelShape(

@@ -15,9 +15,10 @@ from study.running.executor import BAD_INPUT, CELLS_FAILED, OK
 from study.sweep import main
 from tests.support.bucket_server import BucketServer, bucket_server, moto_or_skip
 from tests.support.small_study import SmallStudy, scores_of
+from trainables.errors import RunFolderInUseError
 from trainables.storage import filesystem, layout, lock
 from trainables.storage.filesystem import open_storage
-from trainables.storage.lock import RunFolderInUseError, held
+from trainables.storage.lock import held
 
 TWIN = ("--address", "in-process")
 

@@ -25,9 +25,10 @@ from tests.support.fault_study import FaultStudy
 from tests.support.small_study import scores_of
 from trainables.cells.worker import MAX_ATTEMPTS
 from trainables.cluster.drain import drain_this_node
+from trainables.errors import RunFolderInUseError
 from trainables.storage import layout, lock
 from trainables.storage.filesystem import Storage, open_storage
-from trainables.storage.lock import STALE_S, RunFolderInUseError, held
+from trainables.storage.lock import STALE_S, held
 
 TWIN = ("--address", "in-process")
 

@@ -16,7 +16,8 @@ from study.sweep import main
 from tests.support.fakes import FakeStudy, fake_space
 from tests.support.small_study import SmallStudy
 from trainables.cluster import head
-from trainables.cluster.capacity import IN_PROCESS, ClusterError
+from trainables.cluster.capacity import IN_PROCESS
+from trainables.errors import ClusterError
 from trainables.models.loading import check_quantization
 from trainables.storage.filesystem import open_storage
 

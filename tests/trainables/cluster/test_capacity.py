@@ -21,6 +21,7 @@ from trainables.cluster.capacity import (
     growth_of_config,
     max_blocks_on_head,
 )
+from trainables.errors import ClusterError
 
 HEAD: Mapping[str, Any] = {
     "Resources": {HEAD_RESOURCE: 1.0, "driver": 4.0, "memory": 3.5 * HEAD_BYTES_PER_BLOCK},
@@ -50,7 +51,7 @@ def test_a_block_of_a_fraction_fills_the_gpus_of_a_node(aws: ClusterLimits) -> N
     """By hand: two workers on each of the four GPUs of the largest type, of which there are 2."""
     found = fit_worker_group(aws, **one(workers=8, gpus_per_worker=0.5))
     assert (found.slots, found.workers, found.gpus_per_worker) == (2, 8, 0.5)
-    with pytest.raises(tuner.ClusterError, match=r"9 workers with 1 CPUs and 0\.5 GPUs each"):
+    with pytest.raises(ClusterError, match=r"9 workers with 1 CPUs and 0\.5 GPUs each"):
         fit_worker_group(aws, **one(workers=9, gpus_per_worker=0.5))
 
 
@@ -68,12 +69,12 @@ def test_shipped_cluster_without_a_worker_holds_what_its_types_hold(aws: Cluster
 
 
 def test_what_no_type_holds_is_an_error_that_names_the_types(aws: ClusterLimits) -> None:
-    with pytest.raises(tuner.ClusterError) as refused:
+    with pytest.raises(ClusterError) as refused:
         fit_worker_group(aws, **one(workers=8))
     said = str(refused.value)
     assert "8 workers with 1 CPUs and 1 GPUs each" in said and "it grows by itself" in said
     assert "8 spot-l4 (8 CPUs + 1 GPUs)" in said and "2 spot-l4-x4 (48 CPUs + 4 GPUs)" in said
-    with pytest.raises(tuner.ClusterError, match="no node"):
+    with pytest.raises(ClusterError, match="no node"):
         fit_worker_group(ClusterLimits(kinds=()), **one())
 
 
@@ -103,7 +104,7 @@ def test_living_nodes_count_where_nothing_grows(monkeypatch: pytest.MonkeyPatch)
     node = {"Resources": {"CPU": 2.0}, "Alive": True}
     found = growth([HEAD, node, node])
     assert not found.is_autoscaled and fit_worker_group(found, **one()).slots == 2
-    with pytest.raises(tuner.ClusterError, match=r"its nodes are 0 CPUs.*2 2 CPUs"):
+    with pytest.raises(ClusterError, match=r"its nodes are 0 CPUs.*2 2 CPUs"):
         fit_worker_group(found, **one(workers=3))
 
 
@@ -165,7 +166,7 @@ def test_cluster_s_own_state_is_asked_first(local_ray: None) -> None:
     from ray.experimental.internal_kv import _internal_kv_put
 
     assert tuner.capacity(workers=1, cpus_per_worker=1, gpus_per_worker=0).slots == 1
-    with pytest.raises(tuner.ClusterError, match="GPUs each; its nodes"):
+    with pytest.raises(ClusterError, match="GPUs each; its nodes"):
         tuner.capacity(workers=1, cpus_per_worker=1, gpus_per_worker=1)
     config = autoscaler_pb2.ClusterConfig()
     group = config.node_group_configs.add(name="gpus", max_count=-1)
@@ -177,7 +178,7 @@ def test_cluster_s_own_state_is_asked_first(local_ray: None) -> None:
     )
     found = tuner.capacity(workers=2, cpus_per_worker=1, gpus_per_worker=1)
     assert found.workers == 2 and found.slots >= 1
-    with pytest.raises(tuner.ClusterError, match="any number of gpus"):
+    with pytest.raises(ClusterError, match="any number of gpus"):
         tuner.capacity(workers=3, cpus_per_worker=1, gpus_per_worker=1)
 
 

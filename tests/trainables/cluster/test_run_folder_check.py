@@ -16,8 +16,9 @@ from tests.support.small_study import SmallStudy
 from trainables.cells.planned import Block, RunContext
 from trainables.cluster import run_folder_check, tuner
 from trainables.cluster.block_trial import GroupEnd, run_to_the_end
-from trainables.cluster.capacity import HEAD_RESOURCE, ClusterError, ClusterLimits, NodeKind
+from trainables.cluster.capacity import HEAD_RESOURCE, ClusterLimits, NodeKind
 from trainables.cluster.run_folder_check import UnreachableRunFolder, check_reachable, check_shared
+from trainables.errors import ClusterError
 from trainables.storage import layout, mounts
 from trainables.storage.filesystem import open_storage
 

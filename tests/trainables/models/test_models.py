@@ -16,7 +16,7 @@ from transformers import AutoModelForCausalLM
 
 from search_spaces.base_models import BaseModelRef
 from tests.support.tiny_models import make_model, make_tokenizer, save_folder
-from trainables.data.errors import UnavailableError
+from trainables.errors import UnavailableError
 from trainables.models import loading, resolve
 from trainables.models.loading import load_base
 from trainables.models.resolve import resolve_model

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from trainables.storage.filesystem import StorageError, open_storage
+from trainables.errors import StorageError
+from trainables.storage.filesystem import open_storage
 
 OPTIONS = "endpoint_override=minio:9000&scheme=http&region=us-east-1"
 

@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from trainables.storage.filesystem import Storage, StorageError, check_writable, open_storage
+from trainables.errors import StorageError
+from trainables.storage.filesystem import Storage, check_writable, open_storage
 
 
 @pytest.fixture

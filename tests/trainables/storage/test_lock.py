@@ -16,9 +16,10 @@ import pytest
 
 from study import sweep
 from tests.support.small_study import SmallStudy
+from trainables.errors import LockLostError, RunFolderInUseError
 from trainables.storage import layout, lock, process_identity
 from trainables.storage.filesystem import Storage, open_storage
-from trainables.storage.lock import STALE_S, LockLostError, RunFolderInUseError, held
+from trainables.storage.lock import STALE_S, held
 from trainables.storage.process_identity import this_process
 
 

@@ -9,7 +9,7 @@ import urllib.request
 from dataclasses import dataclass
 from pathlib import Path
 
-from trainables.data.errors import DataError, MissingDataError
+from trainables.errors import DataError, MissingDataError
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -18,8 +18,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
-from trainables.data.errors import DataError, MissingDataError
 from trainables.data.loading.json_text import fault_in, parse_json
+from trainables.errors import DataError, MissingDataError
 
 FORMATS = ".jsonl, .json, .csv or .parquet, each also gzipped (.gz)"
 _EXTENSION = r"\.(jsonl|json|csv|parquet)(\.gz)?"

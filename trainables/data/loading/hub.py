@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 
-from trainables.data.errors import MissingDataError
 from trainables.data.loading.files import Row
+from trainables.errors import MissingDataError
 
 LOOK_TIMEOUT_S = 20.0
 

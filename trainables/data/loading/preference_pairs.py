@@ -10,7 +10,6 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from search_spaces.levels import Level
-from trainables.data.errors import DataError
 from trainables.data.items import Item
 from trainables.data.loading.files import Row, read_parts
 from trainables.data.loading.hub import HubSource, hub_rows
@@ -23,6 +22,7 @@ from trainables.data.loading.task_spec import (
     without_repeats,
 )
 from trainables.data.seeding import seed_of
+from trainables.errors import DataError
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

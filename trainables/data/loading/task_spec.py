@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 from search_spaces.levels import Level
-from trainables.data.errors import DataError, RepeatedChoiceError
 from trainables.data.items import Item, data_hash
 from trainables.data.level_cuts import standard_cuts
 from trainables.data.loading.files import BadRows, Row
@@ -20,6 +19,7 @@ from trainables.data.measures import item_measures
 from trainables.data.prompts.formats import LETTERS
 from trainables.data.seeding import seed_of
 from trainables.data.task import TaskData
+from trainables.errors import DataError, RepeatedChoiceError
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from trainables.data.errors import DataError
 from trainables.data.loading.files import BadRows
 from trainables.data.loading.task_spec import Request, TaskSpec, assemble
 from trainables.data.task import TaskData
@@ -22,6 +21,7 @@ from trainables.data.tasks.preferences import (
     ultrafeedback,
 )
 from trainables.data.tasks.questions import arc, gsm8k, jsonl, micro, mmlu, science, strategyqa
+from trainables.errors import DataError
 
 __all__ = ["TASKS", "DataError", "find_task", "load_task"]
 

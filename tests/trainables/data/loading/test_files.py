@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from trainables.data.errors import DataError
 from trainables.data.loading.files import BadRows, read_rows
 from trainables.data.tasks.registry import load_task
+from trainables.errors import DataError
 
 GOOD: dict[str, Any] = {"id": "a", "question": "2 + 2?", "choices": ["4", "5"], "answer": 0}
 

@@ -10,8 +10,8 @@ import pytest
 from huggingface_hub import constants
 from huggingface_hub.errors import OfflineModeIsEnabled
 
-from trainables.data.errors import MissingDataError
 from trainables.data.loading.hub import HubSource, hub_rows
+from trainables.errors import MissingDataError
 
 SOURCE = HubSource(name="owner/name", revision="0" * 40, splits=("train", "test"))
 

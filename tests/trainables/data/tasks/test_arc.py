@@ -15,12 +15,12 @@ import pytest
 from scipy.stats import spearmanr
 
 from tests.support.real_data import ROOT, needs
-from trainables.data.errors import DataError
 from trainables.data.loading.files import Row
 from trainables.data.splits import make_split
 from trainables.data.task import TaskData
 from trainables.data.tasks.questions import arc, arc_annotations
 from trainables.data.tasks.registry import load_task
+from trainables.errors import DataError
 
 LEVELS = {
     "grade": {"easy": 1434, "medium": 1055, "hard": 2032},

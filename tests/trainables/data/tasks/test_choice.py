@@ -14,12 +14,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from trainables.data.errors import DataError
 from trainables.data.loading.fetch import RemoteFile
 from trainables.data.loading.files import Row
 from trainables.data.loading.task_spec import Loaded
 from trainables.data.tasks.questions import arc, mmlu, science, strategyqa
 from trainables.data.tasks.registry import load_task
+from trainables.errors import DataError
 
 
 def mmlu_rows(subject: str, split: str) -> list[dict[str, Any]]:

@@ -8,13 +8,13 @@ import pytest
 from scipy.stats import spearmanr
 
 from tests.support.real_data import ROOT, needs
-from trainables.data.errors import DataError
 from trainables.data.loading.files import Row
 from trainables.data.prompts.numbers import first_number, parse_number, same_number
 from trainables.data.splits import make_split
 from trainables.data.task import TaskData
 from trainables.data.tasks.questions import gsm8k
 from trainables.data.tasks.registry import find_task, load_task
+from trainables.errors import DataError
 
 
 @pytest.fixture(scope="module")

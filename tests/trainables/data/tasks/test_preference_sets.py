@@ -9,12 +9,12 @@ from typing import Any
 import pytest
 
 from tests.support.real_data import ROOT, needs
-from trainables.data.errors import DataError
 from trainables.data.loading.files import Row
 from trainables.data.loading.preference_pairs import Pair, pair_item
 from trainables.data.splits import make_split
 from trainables.data.tasks.preferences import hh_rlhf, pandalm, ultrafeedback
 from trainables.data.tasks.registry import load_task
+from trainables.errors import DataError
 
 ASK = "\n\nHuman: How do I boil an egg?\n\nAssistant: In water.\n\nHuman: How long?"
 

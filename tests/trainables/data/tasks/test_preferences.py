@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from trainables.data.errors import DataError
 from trainables.data.splits import make_split
 from trainables.data.task import SplitTask
 from trainables.data.tasks.preferences.llmbar import ACCEPTS
 from trainables.data.tasks.registry import load_task
+from trainables.errors import DataError
 
 SUBSETS = ("Natural", "Adversarial/Manual")
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 
-from trainables.data.errors import DataError
 from trainables.data.loading.files import Row
 from trainables.data.loading.hub import HubSource
 from trainables.data.loading.preference_pairs import Pair, hub_and_files_task
 from trainables.data.loading.task_spec import TaskSpec, text_field
+from trainables.errors import DataError
 
 _TURN = re.compile(r"\n\n(?=(?:Human|Assistant):)")
 _ASSISTANT = "Assistant:"

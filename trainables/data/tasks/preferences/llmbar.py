@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
-from trainables.data.errors import DataError
 from trainables.data.items import Item
 from trainables.data.level_cuts import fixed_cut
 from trainables.data.loading.fetch import RemoteFile, fetched
@@ -21,6 +20,7 @@ from trainables.data.loading.task_spec import (
     without_repeats,
     wrong_columns,
 )
+from trainables.errors import DataError
 
 _URL = (
     "https://raw.githubusercontent.com/princeton-nlp/LLMBar/"

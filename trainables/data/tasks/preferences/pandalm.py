@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import Counter
 from typing import Any
 
-from trainables.data.errors import DataError
 from trainables.data.items import Item
 from trainables.data.level_cuts import fixed_cut
 from trainables.data.loading.fetch import RemoteFile, fetched
@@ -19,6 +18,7 @@ from trainables.data.loading.task_spec import (
     usable,
     wrong_columns,
 )
+from trainables.errors import DataError
 
 FILE = RemoteFile(
     url=(

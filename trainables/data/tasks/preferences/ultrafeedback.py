@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from trainables.data.errors import DataError
 from trainables.data.loading.files import Row
 from trainables.data.loading.hub import HubSource
 from trainables.data.loading.preference_pairs import Pair, hub_and_files_task
 from trainables.data.loading.task_spec import number_field, wrong_columns
+from trainables.errors import DataError
 
 
 def parse_row(row: Row) -> Pair | None:

@@ -7,7 +7,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from trainables.data.errors import DataError
 from trainables.data.items import Item
 from trainables.data.level_cuts import fixed_cut
 from trainables.data.loading.files import Row, read_parts
@@ -29,6 +28,7 @@ from trainables.data.tasks.questions.arc_annotations import (
     hardness,
     local_annotations,
 )
+from trainables.errors import DataError
 
 SUBSETS = {"ARC-Easy": "ARCEZ_", "ARC-Challenge": "ARCCH_"}
 """Subset -> prefix of its annotation keys."""

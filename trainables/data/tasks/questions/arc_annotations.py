@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from search_spaces.frozen import digest
-from trainables.data.errors import DataError
 from trainables.data.loading.fetch import RemoteFile, fetched
 from trainables.data.loading.files import BadRows, find_parts, load_json, read_rows
+from trainables.errors import DataError
 
 URL = (
     "https://raw.githubusercontent.com/allenai/easy-to-hard-generalization/"

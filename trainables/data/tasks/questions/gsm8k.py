@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from trainables.data.errors import DataError
 from trainables.data.items import Item
 from trainables.data.level_cuts import fixed_cut
 from trainables.data.loading.files import Row, read_parts
@@ -17,6 +16,7 @@ from trainables.data.loading.task_spec import (
     without_repeats,
 )
 from trainables.data.prompts.numbers import parse_number
+from trainables.errors import DataError
 
 HUB = HubSource(
     name="openai/gsm8k",

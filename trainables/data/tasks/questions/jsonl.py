@@ -17,7 +17,6 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from trainables.data.errors import DataError
 from trainables.data.items import Item
 from trainables.data.loading.files import Row, load_json, read_rows
 from trainables.data.loading.task_spec import (
@@ -30,6 +29,7 @@ from trainables.data.loading.task_spec import (
     usable,
     wrong_columns,
 )
+from trainables.errors import DataError
 
 OWN_FIELDS = frozenset({"id", "question", "choices", "answer", "group", "topic", "reasoning"})
 

@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from trainables.data.errors import DataError
 from trainables.data.items import Item
 from trainables.data.level_cuts import fixed_cut
 from trainables.data.loading.files import BadRows, Row, find_parts, read_parts
@@ -24,6 +23,7 @@ from trainables.data.loading.task_spec import (
     without_repeats,
     wrong_columns,
 )
+from trainables.errors import DataError
 
 SCHOOLS = {"high_school": 0.0, "college": 1.0}
 SUBJECTS = tuple(

@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from trainables.data.errors import DataError, MissingDataError
 from trainables.data.items import Item
 from trainables.data.level_cuts import fixed_cut
 from trainables.data.loading.fetch import RemoteFile, fetched
@@ -20,6 +19,7 @@ from trainables.data.loading.task_spec import (
     usable,
     wrong_columns,
 )
+from trainables.errors import DataError, MissingDataError
 
 _URL = (
     "https://raw.githubusercontent.com/eladsegal/strategyqa/"
