@@ -14,8 +14,10 @@ from typing import Any
 import pyarrow as pa
 
 from search_spaces.cell import Cell
+from study.analysis.label_curves import LabelCurves
 from study.analysis.preferences.rewardbench import SUBSETS
 from study.analysis.surface_rows import SSRM_OPTIONS, Scalar, recipe_factors, recipe_text
+from study.analysis.trends import TrendRow
 from trainables.cells.planned import PlannedCell
 from trainables.storage import layout
 from trainables.storage.filesystem import Storage
@@ -86,6 +88,49 @@ def _round_factors(cell: Cell) -> dict[str, Scalar]:
         **{column: getattr(options, name) for name, column in SSRM_OPTIONS.items()},
         "ssrm_round": cell.round,
     }
+
+
+def trend_row(trend: TrendRow) -> dict[str, Scalar]:
+    """Returns one trend: its points, its slope (a fraction per unit of the axis) and interval."""
+    slope = trend.result.slope
+    return {
+        "task": trend.task,
+        "method": trend.method,
+        "sources": trend.sources,
+        "axis": trend.axis,
+        "quantity": trend.quantity,
+        "num_points": trend.result.num_points,
+        "slope": None if slope is None else slope.estimate,
+        "low": None if slope is None else slope.low,
+        "high": None if slope is None else slope.high,
+        "p_value": None if slope is None else slope.p_value,
+        "p_holm": trend.holm_p,
+        "reason": trend.result.reason,
+    }
+
+
+def label_curve_rows(curves: LabelCurves) -> list[dict[str, Scalar]]:
+    """Returns a row for each measured place of each curve; accuracies are fractions."""
+    return [
+        {
+            "model": curves.model,
+            "task": curves.task,
+            "measure": curves.measure,
+            "method": curves.method,
+            "test_level": curves.test_level.name,
+            "panel": curves.panel.row,
+            "axis": curves.axis,
+            "x_title": curves.panel.x_title,
+            "labels": curve.name,
+            "x": point.x,
+            "accuracy": point.mean,
+            "low": point.low,
+            "high": point.high,
+            "num_items": point.num_items,
+        }
+        for curve in curves.panel.curves
+        for point in curve.points
+    ]
 
 
 def results_summary(tables: Mapping[str, pa.Table]) -> dict[str, Scalar]:

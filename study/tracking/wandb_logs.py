@@ -12,13 +12,21 @@ import pyarrow.parquet as pq
 from study.analysis.contrasts import declared_contrasts
 from study.analysis.label_curves import label_curves
 from study.analysis.surface import Surface
-from study.analysis.surface_rows import surface_table
+from study.analysis.surface_rows import Scalar, surface_table
+from study.analysis.trends import trend_rows
 from study.artifacts.plan import Plan
 from study.reporting.content import ViewChoice, choose_views
 from study.reporting.crossings import crossing_text
 from study.reporting.surface_views.plotly import panel_figure
 from study.statistics.recovery import ONE_SEED
-from study.tracking.rows import cell_factors, cell_row, results_summary, zip_records
+from study.tracking.rows import (
+    cell_factors,
+    cell_row,
+    label_curve_rows,
+    results_summary,
+    trend_row,
+    zip_records,
+)
 from study.tracking.wandb_runs import WandbRuns
 from trainables.storage import layout
 from trainables.storage.filesystem import Storage
@@ -62,6 +70,9 @@ def log_aggregation(runs: WandbRuns, storage: Storage, plan: Plan, surface: Surf
     found = _tables(storage, space)
     if found:
         run.log({name: _wandb_table(wandb, table) for name, table in found.items()})
+    for name, rows in _row_tables(surface).items():
+        if rows:
+            run.log({name: _wandb_table(wandb, pa.Table.from_pylist(rows))})
     run.log(_figures(wandb, storage, plan, surface))
     run.summary.update(summarize(plan, surface))
     run.summary.update(results_summary(found))
@@ -140,6 +151,16 @@ def _tables(storage: Storage, space: str) -> dict[str, pa.Table]:
         name: pq.read_table(io.BytesIO(storage.read_bytes(key)))
         for name, key in keys.items()
         if storage.exists(key)
+    }
+
+
+def _row_tables(surface: Surface) -> dict[str, list[dict[str, Scalar]]]:
+    """Tables of which the report leaves no file."""
+    return {
+        "trends": [trend_row(row) for row in trend_rows(surface)],
+        "label curves": [
+            row for curves in label_curves(surface) for row in label_curve_rows(curves)
+        ],
     }
 
 

@@ -20,11 +20,14 @@ from pyarrow.fs import FSSpecHandler, PyFileSystem
 from search_spaces.base_models import BaseModelRef
 from search_spaces.recipes import LoRA
 from search_spaces.space import Space
+from search_spaces.studies.published.noise import wrong
 from study import report
+from study.analysis.label_curves import label_curves
 from study.analysis.surface import compute_surface, write_surface
+from study.analysis.trends import trend_rows
 from study.tracking import tracker as tracking
 from study.tracking import wandb_runs
-from study.tracking.rows import zip_records
+from study.tracking.rows import label_curve_rows, trend_row, zip_records
 from study.tracking.tracker import NullTracker, WandbTracker, open_tracker, replay
 from study.tracking.wandb_runs import tracking_mode
 from tests.support.fake_ssrm import ssrm, ssrm_space
@@ -151,6 +154,27 @@ def test_tables_of_the_report_are_tracked_and_kept_with_the_study(
     assert {"reward models", "policies"} <= set(online.summaries[aggregate])
     kept = {Path(address).name for address in online.uploads}
     assert {"rewards.parquet", "alignment.parquet"} <= kept
+
+
+def test_trends_and_label_curves_are_tables(tmp_path: Path, online: Received) -> None:
+    """The summary names each table that the run has; a study without label axes has no curves."""
+    axis = small_space().tasks[0].model_copy(update={"conditions": wrong((0.25, 0.5))})
+    space = small_space().model_copy(update={"tasks": (axis,)})
+    study = FakeStudy(storage=open_storage(str(tmp_path)), space=space).write().finish()
+    track(study)
+    (aggregate,) = online.of("aggregate")
+    assert {"trends", "label curves"} <= set(online.summaries[aggregate])
+    surface = compute_surface(study.storage, study.plan)
+    places = [row for curves in label_curves(surface) for row in label_curve_rows(curves)]
+    assert {(row["labels"], row["x"]) for row in places} == {
+        (level, rate) for level in ("easy", "hard") for rate in (0.0, 0.25, 0.5)
+    }
+    by_axis = [trend_row(row) for row in trend_rows(surface)]
+    noise = next(row for row in by_axis if row["axis"] == "noise rate")
+    expected = next(row.result for row in trend_rows(surface) if row.axis == "noise rate")
+    assert expected.slope is not None
+    assert (noise["slope"], noise["low"]) == (expected.slope.estimate, expected.slope.low)
+    assert noise["num_points"] == expected.num_points
 
 
 def test_nothing_private_is_sent(tmp_path: Path, online: Received) -> None:
