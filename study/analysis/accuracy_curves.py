@@ -157,7 +157,7 @@ def named_arms(
 
 
 def condition_order(surface: Surface) -> dict[str, int]:
-    """Numbers the conditions as a reader expects them: zero-shot, from easy to hard, the others."""
+    """Numbers the conditions: zero-shot, from easy to hard, the others in the space's order."""
     levels = {
         level.name: (level.low + level.high, level.low)
         for row in surface.rows
@@ -174,7 +174,7 @@ def condition_order(surface: Surface) -> dict[str, int]:
     names = [
         "zero-shot",
         *sorted(levels, key=lambda name: levels[name]),
-        *sorted(others, key=lambda name: (others[name], name)),
+        *sorted(others, key=lambda name: others[name]),  # controls last
     ]
     return {name: number for number, name in enumerate(names)}
 

@@ -51,8 +51,9 @@ ACCURACY_ALT = (
 )
 FACTOR_ALT = "Accuracy against the options of self-training, one curve a condition."
 LABEL_ALT = (
-    "Accuracy against {axis}, one curve a level of labels, with intervals. The dotted line and the "
-    "grey band are where the curves of {easy} and {hard} labels cross, with its interval."
+    "Accuracy against {axis}, one curve a level of labels, with intervals. The dotted line marks "
+    "where the curves of {easy} and {hard} labels cross, and the grey band its interval; a panel "
+    "without a line shows no crossing."
 )
 LOSS_ALT = "Training loss against optimizer steps, averaged over seeds, one curve a condition."
 
@@ -135,6 +136,7 @@ def gather(
     calibration = calibration_rows(surface)
     difficulty = difficulty_panels(surface, max_panels=MAX_PANELS)
     label_panels = label_curves(surface)
+    conditions = list(condition_order(surface))
     return Content(
         views=views,
         surfaces=tuple(
@@ -143,8 +145,8 @@ def gather(
         ),
         accuracy=(_draw_accuracy(difficulty),) if difficulty else (),
         curves=(
-            *_draw_label_curves(label_panels),
-            *_draw_factor_and_loss_curves(storage, plan, surface),
+            *_draw_label_curves(label_panels, conditions),
+            *_draw_factor_and_loss_curves(storage, plan, surface, conditions),
         ),
         label_curves=label_panels,
         reliability=(draw_calibration("calibration", calibration),) if calibration else (),
@@ -170,7 +172,9 @@ def _draw_accuracy(panels: Sequence[CurvePanel]) -> Drawing:
     return draw_curves("accuracy", panels, y_title="right %", what=what)
 
 
-def _draw_label_curves(found: Sequence[LabelCurves]) -> Iterator[Drawing]:
+def _draw_label_curves(
+    found: Sequence[LabelCurves], conditions: Sequence[str]
+) -> Iterator[Drawing]:
     """Draws one figure an axis of labels."""
     for axis, title in LABEL_AXES.items():
         curves = [entry for entry in found if entry.axis == axis]
@@ -183,11 +187,12 @@ def _draw_label_curves(found: Sequence[LabelCurves]) -> Iterator[Drawing]:
                 panels[:MAX_PANELS],
                 y_title="right %",
                 what=what,
+                conditions=conditions,
             )
 
 
 def _draw_factor_and_loss_curves(
-    storage: Storage, plan: Plan, surface: Surface
+    storage: Storage, plan: Plan, surface: Surface, conditions: Sequence[str]
 ) -> tuple[Drawing, ...]:
     """Draws curves of self-training and of losses, those that there are."""
     drawings = []
@@ -199,7 +204,6 @@ def _draw_factor_and_loss_curves(
     if losses:
         what = LOSS_ALT + capped(losses, "each cell's curve.jsonl has its own")
         shown = losses[:MAX_PANELS]
-        order = condition_order(surface)
         drawings.append(
             draw_curves(
                 "loss",
@@ -207,7 +211,7 @@ def _draw_factor_and_loss_curves(
                 y_title="loss",
                 what=what,
                 is_share=False,
-                conditions=sorted(order, key=order.__getitem__),
+                conditions=conditions,
             )
         )
     return tuple(drawings)

@@ -17,13 +17,15 @@ def crossing_text(entry: LabelCurves) -> str:
     found = entry.panel.crossing
     if found is None:
         return "not measured at two places each"
-    measured = f"{found.start:.3g} to {found.stop:.3g}"
+    measured = f"between {found.start:.3g} and {found.stop:.3g}"
     if found.is_empty:
-        return f"{entry.easy} and {entry.hard} do not cross in {measured}"
+        return f"{entry.easy} and {entry.hard} do not cross {measured}"
+    if found.estimate is None and found.low is None and found.high is None:
+        return f"no crossing seen {measured}; the interval excludes no place"
     low = f"below {found.start:.3g}" if found.low is None else f"{found.low:.3g}"
     high = f"above {found.stop:.3g}" if found.high is None else f"{found.high:.3g}"
     if found.estimate is None:
-        return f"no crossing seen in {measured}; not excluded [{low}, {high}]"
+        return f"no crossing seen {measured}; interval [{low}, {high}]"
     return f"{entry.easy} and {entry.hard} cross at {found.estimate:.3g} [{low}, {high}]"
 
 

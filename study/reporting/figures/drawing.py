@@ -87,7 +87,7 @@ def draw_curves(
     """
     drawn = dict.fromkeys(curve.name for panel in panels for curve in panel.curves)
     looks = {k: look for k, look in looks_of([*conditions, *drawn]).items() if k in drawn}
-    means = [p.mean for panel in panels for curve in panel.curves for p in curve.points]
+    limits = _limits(panels, is_share=is_share)
     with mpl.rc_context(STYLE):
         figure, places = grid([(panel.row, panel.column) for panel in panels])
         for panel, place in zip(panels, places, strict=True):
@@ -98,25 +98,37 @@ def draw_curves(
             if len(labels) <= 12:
                 place.set_xticks(list(labels), list(labels.values()))
             if panel.is_log:
-                place.set_xscale("log", subs=[])
+                place.set_xscale("log")
                 place.set_xticks(list(labels), list(labels.values()))
+                place.minorticks_off()  # whose own labels would stand among these
             place.set(xlabel=panel.x_title, ylabel=y_title)
-            place.set_ylim(0, 100 if is_share else 1.05 * max(means))
+            place.set_ylim(*limits)
             place.grid(axis="y", alpha=0.3)
         add_legend(figure, looks)
         return finish(figure, name, what)
 
 
+def _limits(panels: Sequence[CurvePanel], *, is_share: bool) -> tuple[float, float]:
+    """Returns the ends of the common vertical axis; curves that may cross are drawn close up."""
+    points = [p for panel in panels for curve in panel.curves for p in curve.points]
+    if not is_share:
+        return 0.0, 1.05 * max(p.mean for p in points)
+    if all(panel.crossing is None for panel in panels):
+        return 0.0, 100.0
+    low = min(p.mean if p.low is None else p.low for p in points)
+    high = max(p.mean if p.high is None else p.high for p in points)
+    return max(10.0 * math.floor(10.0 * low), 0.0), min(10.0 * math.ceil(10.0 * high), 100.0)
+
+
 def _draw_crossing(place: Axes, panel: CurvePanel) -> None:
     """Marks where the curves cross: a line, and a band over its interval."""
     found = panel.crossing
-    if found is None or found.is_empty:
+    if found is None or found.estimate is None:
         return
     low = found.start if found.low is None else found.low
     high = found.stop if found.high is None else found.high
     place.axvspan(low, high, color="#777777", alpha=0.15, linewidth=0)
-    if found.estimate is not None:
-        place.axvline(found.estimate, color="#555555", linewidth=1, linestyle=":")
+    place.axvline(found.estimate, color="#555555", linewidth=1, linestyle=":")
 
 
 def draw_calibration(name: str, rows: Sequence[CalibrationRow]) -> Drawing:

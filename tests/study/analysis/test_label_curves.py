@@ -13,11 +13,14 @@ from search_spaces.space import TaskAxis
 from search_spaces.studies.published.cost import bought
 from search_spaces.studies.published.noise import redrawn, wrong
 from search_spaces.supervision import Condition
-from study.analysis.label_curves import label_curves
+from study.analysis.accuracy_curves import CurvePanel, condition_order
+from study.analysis.label_curves import LabelCurves, label_curves
 from study.analysis.surface import Surface, compute_surface
 from study.reporting.content import ViewChoice, choose_views, gather
-from study.reporting.crossings import crossing_lines
+from study.reporting.crossings import crossing_lines, crossing_text
+from study.reporting.figures.drawing import COLOURS
 from study.reporting.surface_views.views import make_view
+from study.statistics.across_points.crossing import Crossing
 from study.tracking.wandb_logs import summarize
 from tests.support.fakes import EASY, HARD, FakeStudy, fake_space
 from trainables.storage.filesystem import open_storage
@@ -81,6 +84,20 @@ def test_noise_has_a_curve_a_level_and_a_crossing(
     assert sum(key.startswith("crossing/") and key.endswith("/low") for key in summary) == 2
 
 
+def test_levels_look_alike_in_all_figures_and_conditions_stand_in_the_spaces_order(
+    study_of: Callable[..., tuple[FakeStudy, Surface]],
+) -> None:
+    conditions = wrong((0.2, 0.05, 0.1))
+    study, surface = study_of(*conditions)
+    order = ["zero-shot", "easy", "hard", *(condition.name for condition in conditions)]
+    assert list(condition_order(surface)) == order
+    drawings = {d.name: d.svg.decode() for d in gather(study.storage, study.plan, surface).drawings}
+    noise = drawings["curves-noise-rate"].lower()
+    for colour in COLOURS[1:3]:  # of easy and hard labels in every figure
+        assert f"stroke: {colour.lower()}" in noise
+    assert f"stroke: {COLOURS[3].lower()}" not in noise
+
+
 def test_two_kinds_of_noise_are_two_panels_and_share_no_tile(
     study_of: Callable[..., tuple[FakeStudy, Surface]],
 ) -> None:
@@ -92,7 +109,7 @@ def test_two_kinds_of_noise_are_two_panels_and_share_no_tile(
 def test_labels_that_a_budget_buys_are_one_curve_a_level(
     study_of: Callable[..., tuple[FakeStudy, Surface]],
 ) -> None:
-    _, surface = study_of(
+    study, surface = study_of(
         *(condition for condition in bought((4, 8, 16, 32)) if condition.name != "16 easy")
     )
     small = [entry for entry in label_curves(surface) if entry.model == "small"]
@@ -111,8 +128,51 @@ def test_labels_that_a_budget_buys_are_one_curve_a_level(
     assert (crossing["label_cost"].start, crossing["label_cost"].stop) == pytest.approx((4, 32))
     for axis in ("num_labels", "label_cost"):
         assert _tiles(surface, axis) == list(range(len(surface.rows)))
+    drawings = {d.name: d.svg.decode() for d in gather(study.storage, study.plan, surface).drawings}
+    for axis in ("num-labels", "label-cost"):
+        # The measured places are the ticks, without powers of ten; a tick's text is a comment.
+        assert "<!-- 16 -->" in drawings[f"curves-{axis}"]
+        assert "10^" not in drawings[f"curves-{axis}"]
+        # Curves that may cross fill the height.
+        assert "<!-- 0 -->" not in drawings[f"curves-{axis}"]
+    assert "<!-- 0 -->" in drawings["accuracy"]
     panel = make_view(surface.rows, x="num_labels").panels[0]
     assert [label.partition("  ")[0] for label in panel.y_labels] == [
         "hard -> hard",
         "easy -> hard",
     ]
+
+
+@pytest.mark.parametrize(
+    ("estimate", "low", "high", "is_empty", "text"),
+    [
+        (40.0, 30.0, None, False, "easy and hard cross at 40 [30, above 320]"),
+        (None, None, 90.0, False, "no crossing seen between 20 and 320; interval [below 20, 90]"),
+        (None, None, None, False, "no crossing seen between 20 and 320; the interval excludes no"),
+        (None, None, None, True, "easy and hard do not cross between 20 and 320"),
+    ],
+)
+def test_a_crossing_is_told_with_what_its_interval_excludes(
+    estimate: float | None, low: float | None, high: float | None, is_empty: bool, text: str
+) -> None:
+    crossing = Crossing(
+        estimate=estimate,
+        low=low,
+        high=high,
+        is_empty=is_empty,
+        start=20.0,
+        stop=320.0,
+        level=0.95,
+    )
+    entry = LabelCurves(
+        model="small",
+        task="toy",
+        measure="steps",
+        method="lora",
+        test_level=HARD,
+        axis="label_cost",
+        panel=CurvePanel(row="", column="", x_title="", curves=(), crossing=crossing),
+        easy="easy",
+        hard="hard",
+    )
+    assert crossing_text(entry).startswith(text)
