@@ -98,6 +98,11 @@ class TestHistogram:
         assert found.right == (0, 3)
         assert found.wrong == (1, 1)
 
+    def test_bins_are_a_twentieth_wide_where_their_number_is_not_given(self) -> None:
+        found = confidence_histogram([0.04, 0.06, 0.99], [1, 1, 0])
+        assert found.edges == pytest.approx([step * 0.05 for step in range(21)])
+        assert (found.right[:2], found.wrong[-1]) == ((1, 1), 1)
+
     def test_half_right_answers_are_refused(self) -> None:
         with pytest.raises(ValueError, match="0 or 1"):
             confidence_histogram([0.5], [0.5])

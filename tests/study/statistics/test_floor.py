@@ -79,3 +79,12 @@ def test_chance_that_is_no_probability_of_each_item_is_refused() -> None:
     for chance in (np.full(2, 0.25), np.full(3, 1.5)):
         with pytest.raises(ValueError, match="probability for each of 3 items"):
             judge_floor(arm, chance)
+
+
+def test_a_floor_below_chance_is_given_in_numbers() -> None:
+    # 20 of 200 right: -15 points, plus or minus t sqrt(0.1 x 0.9 / 199).
+    half_width = 100 * stats.t.ppf(0.975, 199) * np.sqrt(0.09 / 199)
+    assert floor_of(20, 200, 4).verdict_note == (
+        f"zero_shot is below chance, 25.0 %: {-15 - half_width:+.1f} to {-15 + half_width:+.1f} "
+        "points at level 0.95"
+    )

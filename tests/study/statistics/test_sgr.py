@@ -271,3 +271,12 @@ def test_one_item_keeps_its_differences() -> None:
     assert found.denominator.estimate == 0.75
     assert found.denominator_minus_numerator.estimate == 0.25
     assert found.ratio == pytest.approx(0.5 / 0.75)
+
+
+def test_full_recovery_is_tested_by_the_set_that_ends_at_one() -> None:
+    zero_shot, easy, hard = scores(np.random.default_rng(5), 300, (4, 4), (0.5, 0.9))
+    p_value = estimate_sgr(zero_shot, easy, hard).p_full_recovery
+    assert p_value is not None
+    ends_at_one = estimate_sgr(zero_shot, easy, hard, level=1.0 - p_value).ratio.fieller
+    assert ends_at_one is not None
+    assert ends_at_one.high == pytest.approx(1.0)

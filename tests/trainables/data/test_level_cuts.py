@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import hashlib
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -7,7 +9,7 @@ from hypothesis import strategies as st
 
 from search_spaces.levels import Level
 from search_spaces.space import TaskAxis
-from trainables.data.items import Item, data_hash
+from trainables.data.items import Item, data_hash, without_gold
 from trainables.data.level_cuts import (
     equal_frequency_cut,
     fixed_cut,
@@ -151,3 +153,44 @@ def test_axis_with_an_empty_level_names_it() -> None:
         ValueError, match=r"no item has a grade in \[2, 4\] \(level 'hard'\); .* 1 to 1"
     ):
         check_axis(task({"a": 1.0}), axis(low=2, high=4))
+
+
+def test_a_value_at_the_one_threshold_is_easy() -> None:
+    easy, hard = quantile_cut([1.0, 2.0, 3.0], (0.5,)).levels
+    assert [(easy.low, easy.high), (hard.low, hard.high)] == [(1, 2), (3, 3)]
+
+
+def test_a_hardest_level_that_ties_make_larger_is_noted() -> None:
+    assert quantile_cut([1.0] * 2 + [2.0] * 2 + [3.0] * 6).notes[-1] == (
+        "level 'hard' holds 60% instead of 30%: ties"
+    )
+
+
+def test_equal_frequency_takes_the_nearest_boundary_of_all() -> None:
+    cut = equal_frequency_cut([1.0] + [2.0] * 40 + [3.0] * 20, 2)
+    assert [(level.low, level.high) for level in cut.levels] == [(1, 2), (3, 3)]
+
+
+@pytest.mark.parametrize("outside", [0.0, 1.0, 1.5])
+def test_a_threshold_outside_the_values_is_refused(outside: float) -> None:
+    with pytest.raises(ValueError, match="must rise inside"):
+        quantile_cut([1.0, 2.0], (outside,))
+
+
+def test_the_hash_of_data_is_that_of_its_ascii_json() -> None:
+    item = Item(id="a", question=" caf\u00e9? ", choices=("x ", "y"), answer=1, group="g")
+    text = b'[["a", "caf\\u00e9?", ["x", "y"], 1]]'
+    assert data_hash([item]) == hashlib.sha256(text).hexdigest()
+
+
+def test_an_item_without_gold_has_the_first_choice_in_its_place() -> None:
+    item = Item(
+        id="a",
+        question="q",
+        choices=("x", "y"),
+        answer=1,
+        group="g",
+        reasoning="so y",
+        hardness={"grade": 2.0},
+    )
+    assert without_gold(item) == Item(id="a", question="q", choices=("x", "y"), answer=0, group="g")

@@ -1,12 +1,14 @@
 from __future__ import annotations
 
+import hashlib
 from collections import Counter
 
 import pytest
 
 from search_spaces.levels import Level
-from trainables.data.draws import Draw
-from trainables.data.seeding import draw_ids, generator, ids_hash, seed_of
+from trainables.data.draws import CellDraws, Draw
+from trainables.data.draws import TestDraw as Scored  # pytest collects classes named Test*
+from trainables.data.seeding import draw_id, draw_ids, generator, ids_hash, seed_of
 
 POOL = [f"item-{n}" for n in range(400)]
 
@@ -79,3 +81,42 @@ def test_draw_id_is_shared_by_nested_draws_and_renamed_levels() -> None:
 )
 def test_draw_id_differs_for_other_draws(change: dict[str, object]) -> None:
     assert draw(**change).id != draw().id
+
+
+def test_names_give_the_same_numbers_in_every_version_and_on_every_machine() -> None:
+    digits = hashlib.sha256(b'[0,"train","t"]').hexdigest()
+    assert draw_id(0, "train", "t") == digits[:16]
+    assert seed_of(0, "train", "t") == int(digits[:16], 16) // 2
+    assert ids_hash(["a", "b"]) == hashlib.sha256(b'["a","b"]').hexdigest()
+
+
+def test_a_draw_can_take_its_whole_pool() -> None:
+    assert sorted(draw_ids(POOL, 400, "x")) == sorted(POOL)
+
+
+def test_a_draw_is_named_by_the_interval_or_by_the_whole_pool() -> None:
+    assert draw().names == (0, "train", "t", "m", "1.0..2.0", 0)
+    whole = draw(measure=None, level=None)
+    assert whole.names == (0, "train", "t", "every item", "all", 0)
+    with pytest.raises(ValueError, match="'easy' of no measure"):
+        draw(measure=None)
+
+
+def test_arms_of_several_levels_share_a_draw_where_they_share_all() -> None:
+    easy, hard = draw(), draw(level=Level(name="hard", low=3, high=4))
+    assert CellDraws(labelled=(easy,)).id == easy.id
+    both = CellDraws(labelled=(easy, hard))
+    assert both.id == CellDraws(labelled=(draw(n=160), hard)).id
+    assert both.id not in (easy.id, hard.id, CellDraws(labelled=(hard, easy)).id)
+
+
+def test_test_items_are_drawn_of_the_axis_levels_whatever_their_names() -> None:
+    levels = (Level(name="easy", low=1, high=2), Level(name="hard", low=3, high=4))
+    few = Scored(task="t", measure="m", levels=levels, n=50, study_seed=0)
+    assert few.draws_from(Level(name="simple", low=1, high=2))
+    assert not few.draws_from(Level(name="easy", low=1, high=3))
+    assert not few.draws_from(None)
+    more = few.model_copy(update={"n": 100})
+    assert few.of_level(POOL) < more.of_level(POOL)
+    assert len(more.of_level(POOL)) == 100
+    assert few.of_level(POOL[:20]) == frozenset(POOL[:20])

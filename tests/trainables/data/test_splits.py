@@ -402,3 +402,17 @@ def test_small_easiest_level_of_own_data_has_one_draw() -> None:
     split = make_split(data, n_train=160, bands={"steps": (own(2, 2), own(1, 1))})
     assert counts(data, split.pool, "steps", 1, 1) == 160
     assert counts(data, split.pool, "steps", 2, 2) == 320
+
+
+def test_one_item_is_all_there_is_and_no_repeated_question() -> None:
+    split = make_split(task([item(0)]), n_train=1)
+    assert split.pool + split.test == ("i0000",)
+
+
+def test_a_single_value_that_could_have_had_its_test_items_is_noted() -> None:
+    items = [item(n, hardness={"grade": 3.0 if n < 200 else 1.0 + n % 2}) for n in range(1000)]
+    data = task(items, grade=fixed_cut({"easy": (1, 2), "hard": (3, 4)}))
+    split = make_split(data, n_train=60)
+    tested = counts(data, split.test, "grade", 3, 3)
+    assert tested < 200
+    assert f"grade 3 ({tested} of 200)" in split.notes[-1]

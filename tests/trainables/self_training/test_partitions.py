@@ -12,6 +12,7 @@ from trainables.self_training.unlabelled import (
     UnlabelledItem,
     check_disjoint_partitions,
     strip_label,
+    with_label,
 )
 
 USES = ("labelled", "validation", "unlabelled", "test")
@@ -65,3 +66,9 @@ def test_two_pairs_of_answers_to_one_question_may_have_one_use(use: str) -> None
     found = uses_of(**{use: item(90)})
     found[use].append(strip_label(other, 0) if use == "unlabelled" else other)
     check_disjoint_partitions(found)
+
+
+@pytest.mark.parametrize("choice", [-1, 2])
+def test_a_label_is_one_of_the_choices(choice: int) -> None:
+    with pytest.raises(ValueError, match=f"'i1' has 2 choices, there is no index {choice}"):
+        with_label(strip_label(item(1), 0), choice)

@@ -70,6 +70,12 @@ class TestFit:
         assert found.at_bound
         assert found.value == pytest.approx(bound)
 
+    @pytest.mark.parametrize(("best", "bound"), [(0.03, LOWEST), (40.0, HIGHEST)])
+    def test_a_temperature_beyond_the_range_is_its_end(self, best: float, bound: float) -> None:
+        # 3 of 4 are right: exp(difference / T) = 3.
+        found = fit_temperature([[best * math.log(3.0), 0.0]] * 4, [0, 0, 0, 1])
+        assert (found.value, found.at_bound) == (pytest.approx(bound), True)
+
     def test_equal_scores_keep_the_temperature(self) -> None:
         found = fit_temperature([[1.0, 1.0]], [0])
         assert (found.value, found.at_bound) == (1.0, True)
@@ -89,6 +95,10 @@ class TestApply:
     def test_log_probabilities_at_a_temperature(self) -> None:
         found = apply_temperature(np.log([[0.9, 0.1], [0.5, 0.5]]), 2.0)
         assert np.exp(found) == pytest.approx(np.array([[0.75, 0.25], [0.5, 0.5]]))
+
+    def test_scores_of_one_item(self) -> None:
+        found = apply_temperature([math.log(4.0), 0.0], 2.0)
+        assert np.exp(found) == pytest.approx([2 / 3, 1 / 3])
 
     def test_only_positive_temperatures(self) -> None:
         with pytest.raises(ValueError, match="> 0"):

@@ -125,3 +125,20 @@ def test_a_crossing_needs_two_places_and_a_common_range() -> None:
     assert find_crossing(line, _flat("hard", {2: 0.4, 3: 0.6})) is None
     with pytest.raises(ValueError, match="one arm a place"):
         find_crossing(line, [*line, *line])
+
+
+def test_a_set_that_goes_on_below_the_range_has_no_lower_end() -> None:
+    close = find_crossing(_flat("easy", {0: 0.5, 1: 0.5}), _flat("hard", {0: 0.505, 1: 0.7}))
+    assert close is not None and close.high is not None
+    assert close.low is None and close.estimate is None
+    # The difference at x is 0.005 + 0.195 x: it stays in its interval up to here.
+    half_width = 2.776 * np.sqrt(2) * 0.01 / np.sqrt(3)
+    assert close.high == pytest.approx((half_width - 0.005) / 0.195, rel=0.05)
+
+
+@pytest.mark.parametrize("place", [0, 1, 2])
+def test_curves_that_meet_at_a_measured_place_cross_there(place: int) -> None:
+    flat = _flat("easy", dict.fromkeys(range(3), 0.5))
+    meets = find_crossing(flat, _flat("hard", {x: 0.5 + 0.25 * (x - place) for x in range(3)}))
+    assert meets is not None
+    assert meets.estimate == pytest.approx(place, abs=1e-12)

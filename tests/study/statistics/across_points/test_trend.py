@@ -193,3 +193,24 @@ def test_no_trend_without_two_places_or_a_gap() -> None:
     with pytest.raises(ValueError, match="item_ids"):
         bare = {"easy": ArmScores(scores=np.zeros((3, 1)), draw_ids=())}
         trend([PointArms(arms=bare, covariate=float(k)) for k in range(2)], {"easy": 1.0})
+
+
+def test_arms_that_share_draws_in_a_chain_add_up_draw_by_draw() -> None:
+    # Arms trained on the draws a b, b c, c d, whose means are what the draws are worth.
+    worth = {"a": 0.1, "b": 0.4, "c": 0.6, "d": 0.5}
+    chain = ("ab", "bc", "cd")
+    sums = PooledSums(1)
+    for draws in chain:
+        scores = np.tile([worth[draw] for draw in draws], (3, 1))
+        arm = ArmScores(scores=scores, draw_ids=tuple(draws), item_ids=("i", "j", "k"))
+        sums.add(PointArms(arms={"easy": arm}), [{"easy": 1.0}], np.array([[1.0]]))
+    found = sums.moments()
+    # A mean of two draws moves by half the distance of each from that mean.
+    moved = dict.fromkeys(worth, 0.0)
+    for one, two in chain:
+        middle = (worth[one] + worth[two]) / 2
+        moved[one] += (worth[one] - middle) / np.sqrt(2)
+        moved[two] += (worth[two] - middle) / np.sqrt(2)
+    assert found.values == pytest.approx([0.25 + 0.5 + 0.55])
+    assert found.covariance[0, 0] == pytest.approx(sum(value**2 for value in moved.values()))
+    assert [component.df for component in found.components] == [2, 1]

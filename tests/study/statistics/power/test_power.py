@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from scipy import stats
 
 from benchmarks.simulated_points import draw_points
 from study.statistics.arms import ArmScores
@@ -16,7 +17,11 @@ from study.statistics.power.power import (
     seeds_for_width,
     smallest_gap,
 )
-from study.statistics.power.variances import assumed_variances, variances_of_pilot
+from study.statistics.power.variances import (
+    PointVariances,
+    assumed_variances,
+    variances_of_pilot,
+)
 from study.statistics.sgr import estimate_sgr
 
 
@@ -92,6 +97,8 @@ def test_pilot_of_one_seed_assumes_the_seed_variance() -> None:
     found = variances_of_pilot(**arms, assumed_seed_sd=0.03)
     assert found.seed_easy == found.seed_hard == pytest.approx(0.0009)
     assert found.answer_easy == 0.0
+    gain = arms["easy"].scores - arms["zero_shot"].scores
+    assert found.item_easy == pytest.approx(gain.var(ddof=1))
     with pytest.raises(ValueError, match="two items"):
         variances_of_pilot(
             **{n: ArmScores(scores=a.scores[:1], draw_ids=a.draw_ids) for n, a in arms.items()}
@@ -186,3 +193,85 @@ def test_bad_targets_are_refused() -> None:
         point_power(design, gap=0.1, target_width=0.0)
     with pytest.raises(ValueError, match="power"):
         smallest_gap(design, power=1.0)
+
+
+BY_HAND = PointVariances(
+    item_easy=0.20,
+    item_hard=0.30,
+    item_covariance=0.15,
+    answer_easy=0.16,
+    answer_hard=0.12,
+    seed_easy=0.0004,
+    seed_hard=0.0009,
+    source="by hand",
+)
+
+
+@pytest.mark.parametrize("seeds", [1, 3])
+def test_what_can_be_resolved_is_worked_by_hand(seeds: int) -> None:
+    items, gap, sgr = 50, 0.5, 0.6
+    design = Design(variances=BY_HAND, num_items=items, num_seeds=seeds, sgr=sgr)
+    xx, xy = (0.20 + 0.16 / seeds) / items, 0.15 / items
+    yy = (0.30 + 0.12 / seeds) / items
+    seed_x = (0.0004 + 0.16 / items) / seeds if seeds > 1 else 0.0
+    seed_y = (0.0009 + 0.12 / items) / seeds if seeds > 1 else 0.0
+
+    def df_of(item: float, *of_seeds: float) -> float:
+        rest = sum(part**2 for part in of_seeds) / max(1, seeds - 1)
+        return (item + sum(of_seeds)) ** 2 / (item**2 / (items - 1) + rest)
+
+    residual = xx - 2 * sgr * xy + sgr**2 * yy
+    df = min(df_of(yy, seed_y), df_of(residual, seed_x, sgr**2 * seed_y))
+    error = np.sqrt(yy + seed_y)
+    quantiles = stats.t.ppf(0.975, df) + stats.t.ppf(0.8, df)
+    assert smallest_gap(design) == pytest.approx(quantiles * error)
+    # Fieller: the roots of (x - theta y)^2 = t^2 Var(x - theta y).
+    squared, x, y = stats.t.ppf(0.975, df) ** 2, sgr * gap, gap
+    roots = np.roots(
+        [
+            y * y - squared * (yy + seed_y),
+            -2 * (x * y - squared * xy),
+            x * x - squared * (xx + seed_x),
+        ]
+    )
+    assert expected_width(design, gap=gap) == pytest.approx(abs(roots[0] - roots[1]))
+
+
+def test_without_any_variance_every_gap_is_resolved_exactly() -> None:
+    constant = PointVariances(
+        item_easy=0.0,
+        item_hard=0.0,
+        item_covariance=0.0,
+        answer_easy=0.0,
+        answer_hard=0.0,
+        seed_easy=0.0,
+        seed_hard=0.0,
+        source="by hand",
+    )
+    design = Design(variances=constant, num_items=10, num_seeds=2)
+    assert smallest_gap(design) == 0.0
+    assert expected_width(design, gap=0.1) == 0.0
+    assert expected_width(design, gap=-0.1) is None
+
+
+def test_a_pilot_of_two_seeds_is_worked_by_hand() -> None:
+    # Rows are items: means 1, 3, 5 and 2, 4 over seeds; what is left is 1/2 or 1 each.
+    easy = np.array([[0.0, 2.0], [2.5, 3.5], [3.5, 6.5]])
+    arms = {
+        "zero_shot": ArmScores(scores=np.zeros((3, 1)), draw_ids=()),
+        "easy": ArmScores(scores=easy, draw_ids=("a", "b")),
+        "hard": ArmScores(scores=easy[:, ::-1] / 2, draw_ids=("c", "d")),
+    }
+    found = variances_of_pilot(**arms)
+    # Residuals are 0, +-1/2, -+1/2: their squares sum to 1, and (3 - 1) x (2 - 1) are free.
+    assert found.answer_easy == pytest.approx(0.5)
+    # Seed means 2 and 4 have variance 2; items 4: an answer adds 1/3 and 1/2 of its own.
+    assert found.seed_easy == pytest.approx(2.0 - 0.5 / 3)
+    assert found.item_easy == pytest.approx(4.0 - 0.5 / 2)
+    assert found.answer_hard == pytest.approx(0.5 / 4)
+    assert found.item_covariance == pytest.approx(4.0 / 2)
+
+
+def test_the_source_of_assumed_variances_is_in_points() -> None:
+    source = assumed_variances(Population(gap=0.2, seed_sd=0.03, item_sd=1.5)).source
+    assert source == "assumed: logit model, item SD 1.5 logits, seed SD 3 points"
