@@ -14,11 +14,12 @@ from tests.support.tiny_models import make_items
 from trainables.cells.run import run_cell
 from trainables.data.items import Item
 from trainables.data.prompts.formats import PromptFormat
-from trainables.inference.generation import GeneratedTexts
-from trainables.inference.stopping import Generation
+from trainables.inference.generation import GeneratedTexts, generate_tokens, tokenize_prompts
+from trainables.inference.stopping import Generation, StoppingCriteria
 from trainables.methods.base import chain_of_thought
 from trainables.methods.base.chain_of_thought import generate_answers
 from trainables.methods.base.interface import Answers
+from trainables.models.chat import with_chat_template
 from trainables.models.loading import Base
 
 PROMPT = PromptFormat(template="Q: {question}\nA:", answer=" {reasoning} the answer is {choice}")
@@ -83,6 +84,38 @@ def test_trained_weights_answer_by_generation_and_end_their_text(base: Base, met
     for item, given in zip(POOL[:3], found.generated, strict=True):
         assert given.text == PROMPT.target(item, item.answer)  # learnt by heart, EOS included
         assert given.predicted == item.answer and given.is_correct and given.is_readable
+
+
+def test_a_chat_answer_stops_at_the_templates_end_of_turn(tmp_path: Path) -> None:
+    chat = load(tmp_path)
+    tokenizer, model = chat.tokenizer, chat.model
+    tokenizer.add_special_tokens(
+        {"eos_token": "<eos>", "additional_special_tokens": ["<user>", "<model>", "<turn>"]}
+    )
+    tokenizer.chat_template = (
+        "{% for m in messages %}{{ '<user>' if m.role == 'user' else '<model>' }}{{ m.content }}"
+        "<turn>{% endfor %}{% if add_generation_prompt %}<model>{% endif %}"
+    )
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        model.resize_token_embeddings(len(tokenizer))
+    head = model.get_output_embeddings().weight.detach().clone()
+    head[-4:] = 0.0  # neither <eos> nor a turn is written
+    model.get_output_embeddings().weight = torch.nn.Parameter(head)  # no longer the embeddings'
+    model.generation_config.eos_token_id = None
+    context = replace(
+        inputs_of(RECIPES["zero-shot"]).context, prompt=with_chat_template(PROMPT, tokenizer)
+    )
+    questions = [context.prompt.question(item) for item in TEST]
+    prompts = tokenize_prompts(tokenizer, questions, start=())  # the template writes the start
+    rule = StoppingCriteria(max_new_tokens=REASONING.max_new_tokens)
+    made = generate_tokens(model, tokenizer, prompts, rule).generations
+    item, free = next(pair for pair in zip(TEST, made, strict=True) if len({*pair[1].tokens}) > 1)
+    written = max(free.tokens, key=free.tokens.index)
+    end = tokenizer.convert_tokens_to_ids("<turn>")
+    head[[end, written]] = head[[written, end]]  # the end of turn is written in its place
+    (answer,) = generate_answers(context, chat, [item]).generated or []
+    assert answer.text == tokenizer.decode(free.tokens[: free.tokens.index(written)])
 
 
 def test_examples_that_leave_no_room_for_the_budget_are_dropped_and_counted(base: Base) -> None:
