@@ -114,7 +114,7 @@ def cell_table(plan: Plan, surface: Surface) -> Table:
                 labels[recipe_text(planned.cell.recipe)],
                 " ".join(filter(None, (planned.condition, planned.variant))),
                 planned.cell.seed,
-                round(record.accuracy, 4),
+                _rounded(record.accuracy),
                 _rounded(record.unreadable),
                 round(total, 2),
                 round(record.seconds.get("load", 0.0), 2),
@@ -200,7 +200,8 @@ def _point_values(row: SurfaceRow, labels: Mapping[str, str], q_value: float | N
 
 
 def _rounded(value: float | None) -> float | None:
-    return None if value is None else round(value, 4)
+    """Returns a number short enough for the page, long enough to be rounded once, by the page."""
+    return None if value is None else round(value, 10)
 
 
 def _table(columns: tuple[tuple[str, str], ...], rows: list[list[Any]]) -> Table:
