@@ -18,6 +18,7 @@ from __future__ import annotations
 import argparse
 import ast
 import contextlib
+import functools
 import hashlib
 import importlib
 import importlib.machinery
@@ -157,7 +158,7 @@ def test(module: Path, tests: Sequence[str], sample: int) -> list[Outcome]:
     chosen = mutants_of(source)[:sample]
     path = OUTPUT / f"{'.'.join(module.with_suffix('').parts)}.json"
     kept = json.loads(path.read_text()) if path.exists() else {}
-    tests_hash = _hash(*(Path(name).read_text() for name in tests))
+    tests_hash = _hash(*(Path(name.partition("::")[0]).read_text() for name in tests))
     limit: float | None = None
     outcomes = {}
     for mutant in chosen:
@@ -166,7 +167,7 @@ def test(module: Path, tests: Sequence[str], sample: int) -> list[Outcome]:
         if row.get("outcome") == SURVIVED and row["tests"] != tests_hash:
             row = {}
         if not row:
-            limit = limit or _time_limit(module, source, tests)
+            limit = limit or _time_limit(tuple(tests))
             status = _run(module, mutant.source, tests, limit)
             found = {None: TIMED_OUT, ALL_PASSED: SURVIVED}.get(status, KILLED)
             row = kept[key] = {"outcome": found, "tests": tests_hash}
@@ -179,26 +180,28 @@ def test(module: Path, tests: Sequence[str], sample: int) -> list[Outcome]:
     ]
 
 
-def _time_limit(module: Path, source: str, tests: Sequence[str]) -> float:
-    """Returns the seconds that a mutant has, after how long the tests take without one."""
+@functools.cache
+def _time_limit(tests: tuple[str, ...]) -> float:
+    """Returns the seconds that a mutant has, after how long its tests take without one."""
     started = time.monotonic()
-    if _run(module, source, tests, None) != ALL_PASSED:
-        raise RuntimeError(f"{module}: {' '.join(tests)} fail without a mutant")
-    return 20 + 5 * (time.monotonic() - started)
+    if _run(None, "", tests, None) != ALL_PASSED:
+        raise RuntimeError(f"{' '.join(tests)} fail without a mutant")
+    return 10 + 3 * (time.monotonic() - started)
 
 
 ALL_PASSED = 0
 """pytest's exit status where all tests passed."""
 
 
-def _run(module: Path, source: str, tests: Sequence[str], limit: float | None) -> int | None:
-    """Returns pytest's exit status with the module's text replaced; None where it took too long."""
+def _run(module: Path | None, source: str, tests: Sequence[str], limit: float | None) -> int | None:
+    """Returns pytest's exit status with a module's text replaced; None where it took too long."""
     child = os.fork()
     if child == 0:
         os.setsid()
         status = 3
         with contextlib.suppress(BaseException):
-            _replace(module, source)
+            if module is not None:
+                _replace(module, source)
             _be_silent()
             _be_quick()
             status = int(pytest.main(["-x", "-q", "-p", "no:cacheprovider", *tests]))

@@ -5,8 +5,11 @@ from collections import Counter
 
 import pytest
 
+from search_spaces.base_models import BaseModelRef
 from search_spaces.levels import Level
-from trainables.data.draws import CellDraws, Draw
+from search_spaces.recipes import LinearProbe
+from search_spaces.space import Space, TaskAxis
+from trainables.data.draws import CellDraws, Draw, axis_test_draw
 from trainables.data.draws import TestDraw as Scored  # pytest collects classes named Test*
 from trainables.data.seeding import draw_id, draw_ids, generator, ids_hash, seed_of
 
@@ -120,3 +123,19 @@ def test_test_items_are_drawn_of_the_axis_levels_whatever_their_names() -> None:
     assert few.of_level(POOL) < more.of_level(POOL)
     assert len(more.of_level(POOL)) == 100
     assert few.of_level(POOL[:20]) == frozenset(POOL[:20])
+
+
+def test_an_axis_draws_its_test_items_by_the_study_seed_where_it_limits_them() -> None:
+    levels = (Level(name="easy", low=1, high=2), Level(name="hard", low=3, high=4))
+    axis = TaskAxis(task="t", measure="m", train_levels=levels, test_levels=levels, test_items=50)
+    space = Space(
+        name="own",
+        models=(BaseModelRef(name="micro-s"),),
+        tasks=(axis,),
+        methods=(LinearProbe(n_train=8),),
+        seeds=2,
+        study_seed=7,
+    )
+    wanted = Scored(task="t", measure="m", levels=levels, n=50, study_seed=7)
+    assert axis_test_draw(space, axis) == wanted
+    assert axis_test_draw(space, axis.model_copy(update={"test_items": None})) is None

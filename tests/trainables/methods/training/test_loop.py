@@ -54,6 +54,9 @@ def test_the_learning_rate_follows_the_real_number_of_updates() -> None:
     assert learning_rate_factor(0, 1, 0.1) == 1.0
     paper = [learning_rate_factor(update, 12, 0.0) for update in range(12)]
     np.testing.assert_allclose(paper, np.linspace(1.0, 0.1, 12))
+    # A quarter of 5 updates is rounded up to 2.
+    few = [learning_rate_factor(update, 5, 0.25) for update in range(5)]
+    np.testing.assert_allclose(few, [0.5, 1.0, 0.7, 0.4, 0.1])
 
 
 @pytest.mark.parametrize(

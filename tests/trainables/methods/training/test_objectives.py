@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -26,7 +27,11 @@ from trainables.methods.dispatch import fit, restore
 from trainables.methods.training.adapters import adapter_on
 from trainables.methods.training.gradient_checkpointing import checkpointed
 from trainables.methods.training.loop import backward, draw_batches
-from trainables.methods.training.objectives import choice_objective, text_objective
+from trainables.methods.training.objectives import (
+    choice_losses,
+    choice_objective,
+    text_objective,
+)
 from trainables.methods.training.reward_head import fresh_head
 from trainables.models.loading import Base
 
@@ -64,6 +69,21 @@ def gradient(parameters: Sequence[nn.Parameter]) -> Tensor:
     for parameter in parameters:
         parameter.grad = None
     return flat
+
+
+def test_a_smoothed_label_is_spread_over_the_choices_that_an_item_has() -> None:
+    # Probabilities 1/8, 2/8, 5/8 and 1/4, 3/4; a place without a choice has none of the label.
+    score_BC = torch.tensor(
+        [[0.0, math.log(2.0), math.log(5.0)], [0.0, math.log(3.0), -math.inf]],
+        dtype=torch.float64,
+    )
+    examples = [
+        Example(item=POOL[0], answer=1, weight=0.5, smoothing=0.3),
+        Example(item=POOL[1], answer=1, smoothing=0.2),
+    ]
+    first = 0.7 * math.log(2 / 8) + 0.1 * (math.log(1 / 8) + math.log(2 / 8) + math.log(5 / 8))
+    second = 0.8 * math.log(3 / 4) + 0.1 * (math.log(1 / 4) + math.log(3 / 4))
+    assert choice_losses(score_BC, examples).tolist() == pytest.approx([-0.5 * first, -second])
 
 
 def test_text_loss_is_the_mean_over_items_of_the_right_texts_summed_loss(base: Base) -> None:
