@@ -35,11 +35,13 @@ from search_spaces.studies.lab.micro import EASY, HARD, MEDIUM
 from study.artifacts.plan import Plan
 from study.planning.planner import Inputs, make_plan
 from study.planning.units import make_units
-from study.running.blocks import factors_of, pack_blocks
+from study.running.blocks import pack_blocks
 from study.running.progress import ProgressReporter
 from trainables.cells.planned import Block, RunContext
 from trainables.cells.run import CellInputs, CellResult
-from trainables.cluster import in_process, tuner
+from trainables.cluster.capacity import Capacity
+from trainables.cluster.in_process import InProcessExecutor
+from trainables.cluster.ray_executor import open_ray_executor
 from trainables.methods.base.interface import Answers
 from trainables.models.loading import Base
 from trainables.storage.filesystem import Storage, open_storage
@@ -87,10 +89,11 @@ def study_of(num_cells: int, folder: Path) -> tuple[Plan, Inputs]:
     return make_plan(space, folder)
 
 
-def blocks_of(plan: Plan, number: int) -> tuple[Block, ...]:
+def blocks_of(plan: Plan, number: int) -> list[Block]:
     """Returns the plan's cells in so many blocks of one worker."""
     units = make_units(plan.cells)
-    return pack_blocks(units, slots=number, workers=1, cpus_per_worker=1, gpus_per_worker=0)
+    fits = Capacity(slots=number, workers=1, cpus_per_worker=1, gpus_per_worker=0)
+    return pack_blocks(units, fits)
 
 
 def memory_mib() -> float:
@@ -111,14 +114,17 @@ def run(how: str, num_cells: int, num_blocks: int) -> None:
         folder = Path(name)
         plan, inputs = study_of(num_cells, folder / "data")
         storage = open_storage(str(folder / "runs"))
-        run_context = RunContext(out=storage.root, models=inputs.models)
+        run_context = RunContext(
+            out=storage.root, tasks=inputs.tasks, models=inputs.models, run_cell=wait
+        )
         blocks = blocks_of(plan, num_blocks)
         at_start, started = memory_mib(), time.time()
         with ProgressReporter(storage, plan.cells, on_finished=lambda cell, record: None):
             if how == "twin":
-                errors = in_process.run_blocks(blocks, inputs.tasks, run_context, run_one=wait)
+                errors = InProcessExecutor().run_blocks(blocks, run_context)
             else:
-                errors = on_ray(blocks, inputs, run_context, storage)
+                with open_ray_executor(None, storage, "scratch") as executor:
+                    errors = executor.run_blocks(blocks, run_context)
             at_end = memory_mib()
         ended = time.time()
         begun, last = first_and_last(storage, plan)
@@ -133,29 +139,16 @@ def run(how: str, num_cells: int, num_blocks: int) -> None:
     )
 
 
-def on_ray(
-    blocks: Sequence[Block], inputs: Inputs, run_context: RunContext, storage: Storage
-) -> Sequence[str]:
-    """Runs the blocks on a local Ray."""
-    with tuner.connect(None):
-        return tuner.run_blocks(
-            blocks,
-            inputs.tasks,
-            run_context,
-            factors=[factors_of(block) for block in blocks],
-            scratch=storage.path("scratch"),
-            run_one=wait,
-        )
-
-
 def rerun(num_cells: int) -> None:
     """Times the sweep's command on a study whose cells all have records."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         plan, inputs = study_of(num_cells, folder / "data")
         storage = open_storage(str(folder / "runs"))
-        run_context = RunContext(out=storage.root, models=inputs.models)
-        in_process.run_blocks(blocks_of(plan, 1), inputs.tasks, run_context, run_one=answer)
+        run_context = RunContext(
+            out=storage.root, tasks=inputs.tasks, models=inputs.models, run_cell=answer
+        )
+        InProcessExecutor().run_blocks(blocks_of(plan, 1), run_context)
         (folder / "space.py").write_text(_SPACE.format(seeds=plan.space.seeds))
         command = [sys.executable, "-m", "study.sweep", f"{folder}/space.py:scale"]
         timed(

@@ -90,9 +90,9 @@ def _spent(state: RunState, spent: Spending) -> str:
 
 
 def _sweep(state: RunState) -> str:
-    if state.sign is None:
+    if state.heartbeat is None:
         return "none is at work"
-    ago = f"its last sign is {clock(state.sign.age)} old by this machine's clock"
+    ago = f"its last sign is {clock(state.heartbeat.age)} old by this machine's clock"
     return f"at work, {ago}" if state.is_at_work else f"none is at work: {ago}"
 
 
@@ -164,7 +164,7 @@ def as_json(space: str, state: RunState, spent: Spending) -> dict[str, Any]:
         "lost": [cell.id for cell in state.lost],
         "not_valid": dict(state.not_valid),
         "sweep_is_at_work": state.is_at_work,
-        "last_sign_seconds": None if state.sign is None else round(state.sign.age, 1),
+        "last_sign_seconds": None if state.heartbeat is None else round(state.heartbeat.age, 1),
         "failed": [
             {
                 "cell": cell.planned.id,

@@ -4,12 +4,9 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import replace
-from functools import partial
 
-from search_spaces.base_models import BaseModelRef, Footprint
 from search_spaces.recipes import num_labels
 from search_spaces.registry import find_space
 from search_spaces.space import Space
@@ -24,14 +21,13 @@ from study.cli import (
 )
 from study.console import command
 from study.reporting.figures.sensitivity import draw_sensitivity
-from study.running.executor import OK, STATUS_OF_SIGNALS
+from study.running.executor import OK, STATUS_OF_SIGNALS, open_executor
 from study.tuning.budget import SearchBudget
-from study.tuning.job import Run, SearchJob, resumed
+from study.tuning.job import SearchJob, resumed
 from study.tuning.results import parameters_text, standard_error, winner
 from study.tuning.searches import make_searches
-from trainables.cluster import tuner
 from trainables.cluster.capacity import IN_PROCESS, Capacity
-from trainables.storage import layout
+from trainables.cluster.executor import Executor
 from trainables.storage.filesystem import Storage, check_writable, open_storage
 from trainables.storage.lock import held
 
@@ -122,51 +118,27 @@ def _run_jobs(
         if job.is_over and not job.is_pinned:  # stopped on the way to more trials
             job.write()
     if waiting:
-        with _runner(storage, space, address, budget) as run:
+        with open_executor(address, storage, space.name) as executor:
+            fits = _capacities(space, executor, budget)
             for job in waiting:
                 print(f"\n{job.name}", flush=True)
                 job.start()
-                run(job.model)(job.search, job.num_trials, job.add)
+                executor.run_search(job.search, job.num_trials, job.add, fits=fits[job.model.name])
     print()
     return max([_conclude(job) for job in jobs], default=OK)
 
 
-@contextmanager
-def _runner(
-    storage: Storage, space: Space, address: str | None, budget: SearchBudget
-) -> Iterator[Callable[[BaseModelRef], Run]]:
-    """Yields what runs the searches of a base model: on Ray, or in this process."""
-    if address == IN_PROCESS:
-        from trainables.tuning import in_process
-
-        budget.approve(has_gpus=False)
-        yield lambda model: in_process.run_search
-        return
-    scratch = layout.ray(space.name)
-    with tuner.connect(address):
-        from trainables.tuning import ray_tune
-
-        room = {model.name: _room(space.footprint_of(model)) for model in space.models}
-        nodes = budget.approve(has_gpus=any(fits.gpus_per_worker for fits in room.values()))
-
-        def on_ray(model: BaseModelRef) -> Run:
-            fits = room[model.name]
-            if nodes is not None:
-                fits = replace(fits, slots=min(fits.slots, nodes))
-            storage.delete(scratch)  # left by a run that was killed, or by the search before
-            return partial(ray_tune.run_search, fits=fits, scratch=storage.path(scratch))
-
-        yield on_ray
-    storage.delete(scratch)
-
-
-def _room(footprint: Footprint) -> Capacity:
-    """Returns how the connected cluster can hold trials, of one worker each."""
-    return tuner.capacity(
-        workers=None,
-        cpus_per_worker=footprint.cpus_per_worker,
-        gpus_per_worker=footprint.gpus_per_worker,
-    )
+def _capacities(space: Space, executor: Executor, budget: SearchBudget) -> dict[str, Capacity]:
+    """Returns for each base model where its trials run, of one worker each, within the budget."""
+    footprints = {model.name: space.footprint_of(model) for model in space.models}
+    fits = {
+        name: executor.fit(footprint.model_copy(update={"workers": None}))
+        for name, footprint in footprints.items()
+    }
+    nodes = budget.approve(has_gpus=any(each.gpus_per_worker for each in fits.values()))
+    if nodes is None:
+        return fits
+    return {name: replace(each, slots=min(each.slots, nodes)) for name, each in fits.items()}
 
 
 def _announce(job: SearchJob) -> None:

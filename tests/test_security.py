@@ -157,8 +157,8 @@ def test_dashboard_is_never_bound_to_other_addresses() -> None:
 def test_local_ray_asks_for_a_token_and_answers_on_this_machine_only() -> None:
     """In a process of its own: Ray reads the mode once a process."""
     code = (
-        "import os; from trainables.cluster import tuner\n"
-        "with tuner.connect(None):\n"
+        "import os; from trainables.cluster import ray_executor\n"
+        "with ray_executor.connect(None):\n"
         "    import ray\n"
         "    print('mode', os.environ.get('RAY_AUTH_MODE'))\n"
         "    print('dashboard', ray._private.worker.get_dashboard_url() or 'none')\n"

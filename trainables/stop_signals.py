@@ -1,6 +1,6 @@
-"""Ctrl-C, SIGTERM and a closed terminal: the process stops, and its cells leave a checkpoint first.
+"""Ctrl-C, SIGTERM and a closed terminal: cells write a checkpoint, then the process stops.
 
-Signals belong to the whole process, and so does this state.
+Signals belong to the whole process, and so does the state of this module.
 """
 
 from __future__ import annotations
@@ -13,48 +13,48 @@ from dataclasses import dataclass
 from types import FrameType
 
 GRACE_S = 12.0
-"""From the signal until a cell that has neither ended nor left a checkpoint is interrupted.
-Kubernetes and Slurm kill a process 30 s after its SIGTERM, and Ray needs a few to shut down."""
+"""Time that cells have after a signal to end or to write a checkpoint; then they are interrupted.
+Kubernetes and Slurm kill a process 30 s after its SIGTERM, and Ray's shutdown takes a few."""
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 class StoppedError(BaseException):
-    """A training has written its checkpoint and must not go on. Not an error of the cell."""
+    """A training has written its checkpoint and must stop. Not an error of the cell."""
 
 
 @dataclass(kw_only=True, slots=True)
 class _State:
     signum: int | None = None
-    """The first signal that came."""
+    """The first signal."""
     is_graceful: bool = False
-    """Whether cells are running, which stop by themselves."""
+    """Whether cells are running, which stop by themselves after a signal."""
 
 
 _state = _State()
 
 
 def is_asked() -> bool:
-    """Says whether a signal has asked this process to stop."""
+    """Returns whether a signal has asked this process to stop."""
     return _state.signum is not None
 
 
 def exit_status() -> int:
-    """Returns the exit status of a stopped process as shells have it: 128 + signal."""
+    """Returns the exit status of a stopped process by the convention of shells: 128 + signal."""
     return 128 + (_state.signum or signal.SIGINT)
 
 
 @contextmanager
 def signals_handled() -> Iterator[None]:
-    """Turns the first signal into a KeyboardInterrupt; the second one ends the process at once.
+    """Turns the first signal into a KeyboardInterrupt; a second one ends the process immediately.
 
-    A signal that the process was started to ignore stays ignored (`nohup`). Only the main thread
-    may enter.
+    Signals that the process ignores from its start (`nohup`) stay ignored. Enter this context in
+    the main thread only.
     """
     before = {each: signal.getsignal(each) for each in SIGNALS}
     for each, handler in before.items():
-        # A lost lock interrupts the main thread by SIGINT (`trainables.storage.lock`), so that one
-        # is handled even in a shell's background job, which starts with it ignored.
+        # A lost lock interrupts the main thread by SIGINT (`trainables.storage.lock`), so SIGINT is
+        # handled even in a shell's background job, which ignores it from its start.
         if handler is not signal.SIG_IGN or each == signal.SIGINT:
             signal.signal(each, _ask)
     try:
@@ -67,7 +67,7 @@ def signals_handled() -> Iterator[None]:
 
 @contextmanager
 def handlers_kept() -> Iterator[None]:
-    """Puts the handlers back that a library replaces: `ray.init` installs its own for SIGTERM."""
+    """Restores the signal handlers afterwards: `ray.init` installs its own for SIGTERM."""
     before = {each: signal.getsignal(each) for each in SIGNALS}
     try:
         yield
@@ -78,10 +78,10 @@ def handlers_kept() -> Iterator[None]:
 
 @contextmanager
 def cells_stop_first() -> Iterator[None]:
-    """Gives what runs inside `GRACE_S` from the first signal before it is interrupted.
+    """Delays the interrupt of the first signal by `GRACE_S`, so that running cells can stop.
 
     Raises:
-        KeyboardInterrupt: In the end, if a signal came.
+        KeyboardInterrupt: At the end of the context, if a signal came.
     """
     before = signal.signal(signal.SIGALRM, _interrupt)
     _state.is_graceful = True
@@ -105,7 +105,7 @@ def _ask(signum: int, frame: FrameType | None) -> None:
     if _state.is_graceful:
         signal.setitimer(signal.ITIMER_REAL, GRACE_S)
         what += f": running cells have {GRACE_S:.0f} s to end or to write a checkpoint"
-    with suppress(OSError):  # not `print`, which the signal may have interrupted
+    with suppress(OSError):  # not `print`: the signal may have interrupted one
         os.write(2, f"\n{what} (a second signal stops at once) ...\n".encode())
     if not _state.is_graceful:
         raise KeyboardInterrupt

@@ -1,10 +1,10 @@
-"""A plan's missing cells on Ray, or in this process: found, run, and said why where they fail."""
+"""Finds a plan's missing cells, runs them on Ray or in this process, and reports failures."""
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import partial
 from typing import Protocol
 
@@ -14,7 +14,7 @@ from study.artifacts.plan import Plan
 from study.cost.budget import Budget
 from study.cost.jobs import Timings
 from study.planning.planner import Inputs
-from study.running.blocks import factors_of, missing_units, pack_blocks
+from study.running.blocks import missing_units, pack_blocks
 from study.running.outcomes import (
     claims_removed,
     clear_failures,
@@ -26,8 +26,9 @@ from study.running.progress import ProgressReporter
 from trainables import stop_signals
 from trainables.cells.completion import check_record
 from trainables.cells.planned import Block, PlannedCell, RunContext, Unit
-from trainables.cluster import tuner
-from trainables.cluster.capacity import IN_PROCESS as IN_PROCESS
+from trainables.cluster.capacity import IN_PROCESS
+from trainables.cluster.executor import Executor
+from trainables.cluster.ray_executor import open_ray_executor
 from trainables.storage import layout
 from trainables.storage.filesystem import Storage, map_parallel
 from trainables.storage.lock import token_of
@@ -37,46 +38,45 @@ OK, CELLS_FAILED, BAD_INPUT = 0, 1, 2
 """Exit statuses of the commands that run cells; `trainables.stop_signals` has those of a signal."""
 
 STATUS_OF_SIGNALS = "130 stopped by Ctrl-C, 143 by SIGTERM, 129 by a closed terminal"
-"""For the help of these commands."""
+"""For the help of the commands that run cells."""
 
 
 class CellObserver(Protocol):
-    """Hears how a run goes on, such as a W&B mirror."""
+    """Follows a run, for example a W&B mirror."""
 
     def start_blocks(self, blocks: Sequence[Block]) -> None:
-        """Hears which blocks are about to start."""
+        """Receives the blocks before they start."""
 
     def log_cell(self, planned: PlannedCell, record: Record) -> None:
-        """Hears of each cell that finishes."""
+        """Receives each cell that finishes."""
 
 
 def missing_cells(
     storage: Storage, cells: Sequence[PlannedCell], timings: Timings | None = None
 ) -> list[PlannedCell]:
-    """Returns the cells without a valid record; an invalid record is said and run again.
+    """Returns the cells without a valid record; deletes and reports invalid records.
 
     Args:
         storage: The run folder.
         cells: Of a plan.
-        timings: Hears of every valid record.
+        timings: Receives every valid record.
     """
     folders = set(storage.list(layout.CELLS))
-    begun = [cell for cell in cells if cell.id in folders]
+    started = [cell for cell in cells if cell.id in folders]
+    records = map_parallel(storage, partial(_checked_record, storage), started)
     valid = set()
-    for cell, found in zip(
-        begun, map_parallel(storage, partial(_look, storage), begun), strict=True
-    ):
-        if isinstance(found, Record):
+    for cell, record in zip(started, records, strict=True):
+        if isinstance(record, Record):
             valid.add(cell.id)
             if timings is not None:
-                timings.add(cell, found)
-        elif found is not None:
-            print(f"The record of {cell.label} is not valid and is made again: {found}")
+                timings.add(cell, record)
+        elif record is not None:
+            print(f"The record of {cell.label} is not valid, so the cell runs again: {record}")
             storage.delete(layout.cell(cell.id))
     return [cell for cell in cells if cell.id not in valid]
 
 
-def _look(storage: Storage, cell: PlannedCell) -> Record | InvalidRecordError | None:
+def _checked_record(storage: Storage, cell: PlannedCell) -> Record | InvalidRecordError | None:
     try:
         return check_record(storage, cell)
     except FileNotFoundError:
@@ -96,22 +96,22 @@ def run_cells(
     write: Callable[[], None],
     budget: Budget | None = None,
 ) -> None:
-    """Runs the missing cells of a plan; how they ended before is forgotten.
+    """Runs the missing cells of a plan; clears the failures of earlier runs.
 
     Args:
-        plan: What the cells are part of.
+        plan: The plan of the cells.
         inputs: The loaded tasks and resolved models of the plan.
         storage: The run folder.
         missing: The cells to run.
-        observer: Hears of the blocks, and of every cell that finishes.
-        address: A Ray cluster's address, None for the surrounding or a local one, or `in-process`.
-        write: Writes what is known of the study before its cells run, once they can run.
-        budget: Limits the blocks, prices them, and has to approve of them.
+        observer: Receives the blocks, and every cell that finishes.
+        address: As `open_executor` takes it.
+        write: Writes the study's own files, once it is certain that the cells can run.
+        budget: Limits the number of blocks, prices them, and must approve them.
 
     Raises:
-        ClusterError: If the cluster is not there or cannot hold a block, or this machine a base
-            model; nothing is written then.
-        CostError: If the budget does not approve; nothing is written then.
+        ClusterError: If the cluster does not answer or cannot hold a block, or this machine cannot
+            hold a base model. The run folder is unchanged.
+        CostError: If the budget does not approve. The run folder is unchanged.
         KeyboardInterrupt: If a signal asked the process to stop.
     """
     if not missing:
@@ -120,10 +120,14 @@ def run_cells(
         print(f"All {len(plan.cells)} cells have valid records: no cell to run.")
         return
     check_local_devices(plan.space, missing, address)
+    run_context = RunContext(
+        out=storage.root, tasks=inputs.tasks, models=inputs.models, token=token_of(storage)
+    )
     with (
-        claims_removed(storage, token_of(storage)),
-        _open_executor(plan, inputs, storage, missing, address, budget) as (blocks, run),
+        claims_removed(storage, run_context.token),
+        open_executor(address, storage, plan.space.name) as executor,
     ):
+        blocks = _pack_by_footprint(plan.space, missing_units(plan, missing), executor, budget)
         if budget is not None:
             budget.approve(blocks)
         write()
@@ -133,88 +137,55 @@ def run_cells(
             ProgressReporter(storage, missing, on_finished=observer.log_cell),
             stop_signals.cells_stop_first(),
         ):
-            errors = run()
+            errors = executor.run_blocks(blocks, run_context)
     record_block_failure(storage, missing, errors)
 
 
 def exit_status(storage: Storage, cells: Sequence[PlannedCell]) -> int:
-    """Says which cells have no record and why; returns the exit status."""
+    """Prints which cells have no record and why; returns the exit status."""
     return CELLS_FAILED if print_incomplete_cells(storage, cells) else OK
 
 
-Run = Callable[[], Sequence[str]]
-"""Runs the blocks and returns the errors of those that did not end well."""
-
-
 @contextmanager
-def _open_executor(
-    plan: Plan,
-    inputs: Inputs,
-    storage: Storage,
-    missing: Sequence[PlannedCell],
-    address: str | None,
-    budget: Budget | None,
-) -> Iterator[tuple[Sequence[Block], Run]]:
-    """Yields the blocks of the missing cells and what runs them: on Ray, or in this process."""
-    run_context = RunContext(out=storage.root, models=inputs.models, token=token_of(storage))
-    units = missing_units(plan, missing)
-    if address == IN_PROCESS:
-        from trainables.cluster import in_process
+def open_executor(address: str | None, storage: Storage, space: str) -> Iterator[Executor]:
+    """Yields the executor of cells and trials: a Ray cluster, or this process.
 
-        blocks = pack_blocks(units, slots=1, workers=1, cpus_per_worker=1, gpus_per_worker=0)
-        yield blocks, partial(in_process.run_blocks, blocks, inputs.tasks, run_context)
+    Args:
+        address: A Ray cluster's address, `in-process`, or None: the cluster that this machine
+            belongs to, else a local Ray.
+        storage: The run folder.
+        space: The space's name.
+
+    Raises:
+        ClusterError: If the cluster does not answer, or would not see the run folder.
+    """
+    if address == IN_PROCESS:
+        from trainables.cluster.in_process import InProcessExecutor  # loads torch
+
+        yield InProcessExecutor()
         return
-    scratch = layout.ray(plan.space.name)
-    with tuner.connect(address):
-        tuner.check_run_folder(storage)
-        blocks = _pack_by_footprint(plan.space, units, budget)
-        storage.delete(scratch)  # left by a run that was killed
-        yield (
-            blocks,
-            partial(
-                tuner.run_blocks,
-                blocks,
-                inputs.tasks,
-                run_context,
-                factors=[factors_of(block) for block in blocks],
-                scratch=storage.path(scratch),
-            ),
-        )
-    storage.delete(scratch)
+    with open_ray_executor(address, storage, layout.ray(space)) as executor:
+        yield executor
 
 
 def _pack_by_footprint(
-    space: Space, units: Sequence[Unit], budget: Budget | None
-) -> tuple[Block, ...]:
-    """Returns blocks whose units have one footprint each, for the cluster that is connected.
+    space: Space, units: Sequence[Unit], executor: Executor, budget: Budget | None
+) -> list[Block]:
+    """Returns blocks whose units have one footprint each.
 
-    They are as many as the cluster can hold at once, and as the budget can start nodes for.
+    There are as many as the executor can run at once, and as the budget can start nodes for.
     """
-    of_model = {model.name: space.footprint_of(model) for model in space.models}
-    parts: dict[Footprint, list[Unit]] = {}
+    footprints = {model.name: space.footprint_of(model) for model in space.models}
+    units_of: dict[Footprint, list[Unit]] = {}
     for unit in units:
-        parts.setdefault(of_model[unit[0].model_name], []).append(unit)
-    blocks: tuple[Block, ...] = ()
-    for footprint, part in parts.items():
-        fits = tuner.capacity(
-            workers=footprint.workers,
-            cpus_per_worker=footprint.cpus_per_worker,
-            gpus_per_worker=footprint.gpus_per_worker,
-        )
-        blocks += pack_blocks(
-            part,
-            slots=min(fits.slots, _affordable(budget, fits.gpus_per_worker > 0, len(parts))),
-            workers=fits.workers,
-            cpus_per_worker=fits.cpus_per_worker,
-            gpus_per_worker=fits.gpus_per_worker,
-            engine=footprint.engine,
-            offload=footprint.offload,
-            first_index=len(blocks),
-        )
+        units_of.setdefault(footprints[unit[0].model_name], []).append(unit)
+    blocks: list[Block] = []
+    for footprint, group in units_of.items():
+        fits = executor.fit(footprint)
+        if budget is not None and fits.slots > 1:
+            affordable = budget.most_blocks(has_gpus=fits.gpus_per_worker > 0)
+            if affordable is not None:
+                slots = min(fits.slots, max(1, affordable // len(units_of)))
+                fits = replace(fits, slots=slots)
+        blocks += pack_blocks(group, fits, first_index=len(blocks))
     return blocks
-
-
-def _affordable(budget: Budget | None, has_gpus: bool, num_footprints: int) -> int:
-    """Returns the blocks of one footprint that the budget pays the start of, at least one."""
-    most = None if budget is None else budget.most_blocks(has_gpus=has_gpus)
-    return sys.maxsize if most is None else max(1, most // num_footprints)

@@ -1,7 +1,7 @@
-"""How cells of a run folder ended: found by few requests, for many cells.
+"""How the cells of a run folder ended, read with few requests.
 
-A bucket answers a request in tens of milliseconds, so cells are not asked for one by one: one
-listing of the folder says which have a record or a failure, and only those are touched.
+A bucket takes tens of milliseconds per request. One listing of the folder shows which cells have a
+record or a failure, and only those are read.
 """
 
 from __future__ import annotations
@@ -22,34 +22,34 @@ from trainables.storage.filesystem import Storage, map_parallel
 
 
 def clear_failures(storage: Storage, missing: Sequence[PlannedCell]) -> None:
-    """Forgets how cells ended before, and removes checkpoints that no cell will go on from.
+    """Deletes the failures of earlier runs, and checkpoints that no cell will resume from.
 
     Args:
         storage: The run folder.
         missing: The cells that are about to run.
     """
     ids = {cell.id for cell in missing}
-    kept = storage.keys(layout.CELLS) | storage.keys(layout.RUNNING) if ids else frozenset()
-    old = [key for id_ in ids for key in (layout.failure(id_), layout.running(id_)) if key in kept]
+    keys = storage.keys(layout.CELLS) | storage.keys(layout.RUNNING) if ids else frozenset()
+    old = [key for id_ in ids for key in (layout.failure(id_), layout.running(id_)) if key in keys]
     map_parallel(storage, storage.delete, old)
     clean_checkpoints(storage, ids, now=time.time())
 
 
 @contextmanager
 def claims_removed(storage: Storage, token: str | None) -> Iterator[None]:
-    """Removes a sweep's claims once it has ended, however: nobody runs those cells any more.
+    """Removes a sweep's claims when it ends, whether it succeeds or fails.
 
     Args:
         storage: The run folder.
-        token: Names the sweep; claims of another one stay.
+        token: Identifies the sweep; the claims of other sweeps stay.
     """
     try:
         yield
     finally:
-        with suppress(OSError):  # without a living sweep a claim says nothing
-            left = [name.removesuffix(".json") for name in storage.list(layout.RUNNING)]
-            claims = map_parallel(storage, partial(read_claim, storage), left)
-            for id_, claim in zip(left, claims, strict=True):
+        with suppress(OSError):  # a claim has no effect once its sweep is gone
+            ids = [name.removesuffix(".json") for name in storage.list(layout.RUNNING)]
+            claims = map_parallel(storage, partial(read_claim, storage), ids)
+            for id_, claim in zip(ids, claims, strict=True):
                 if claim is not None and claim.token == token:
                     storage.delete(layout.running(id_))
             if not any(storage.list(layout.RUNNING)):
@@ -58,20 +58,20 @@ def claims_removed(storage: Storage, token: str | None) -> Iterator[None]:
 
 def incomplete_cells(storage: Storage, cells: Sequence[PlannedCell]) -> list[PlannedCell]:
     """Returns the cells without a record."""
-    kept = storage.keys(layout.CELLS)
-    return [cell for cell in cells if layout.record(cell.id) not in kept]
+    keys = storage.keys(layout.CELLS)
+    return [cell for cell in cells if layout.record(cell.id) not in keys]
 
 
 def print_incomplete_cells(storage: Storage, cells: Sequence[PlannedCell]) -> bool:
-    """Prints which cells have no record, and why; says whether there are any."""
+    """Prints which cells have no record, and why; returns whether any has none."""
     left = incomplete_cells(storage, cells)
     reasons = map_parallel(storage, partial(read_failure, storage), [cell.id for cell in left])
     for cell, reason in zip(left, reasons, strict=True):
         print(f"FAILED {cell.label} ({cell.id}): {reason or 'not run'}", file=sys.stderr)
     if left:
         print(
-            f"{len(left)} cells failed; details lie in failure.json beside where their "
-            "records would be. The same command tries them again.",
+            f"{len(left)} cells failed; the failure.json in each cell's folder has the details. "
+            "The same command tries them again.",
             file=sys.stderr,
         )
     return bool(left)
@@ -80,11 +80,11 @@ def print_incomplete_cells(storage: Storage, cells: Sequence[PlannedCell]) -> bo
 def record_block_failure(
     storage: Storage, cells: Sequence[PlannedCell], errors: Sequence[str]
 ) -> None:
-    """Gives every cell that a lost block left behind the reason why.
+    """Writes a failure for every cell that a block left without an outcome.
 
     Args:
         storage: The run folder.
-        cells: Those that were to run.
+        cells: Of all blocks.
         errors: Of the blocks that ended early.
     """
     if not errors:

@@ -1,4 +1,4 @@
-"""What this machine must be able to do, where it is the one that runs the cells."""
+"""Checks that this machine can hold the base models, if it is the one that runs the cells."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from trainables.errors import ClusterError
 
 
 def check_local_devices(space: Space, cells: Sequence[PlannedCell], address: str | None) -> None:
-    """Checks that this machine can hold the cells' base models, if it will run them.
+    """Checks that this machine supports the cells' quantizations, if it will run them.
 
-    The machines of a cluster are not known here: a cell that cannot be held there fails there.
+    The machines of a cluster are unknown here: a cell that they cannot hold fails there.
 
     Args:
-        space: What they are of.
-        cells: Those to run.
+        space: The cells' space.
+        cells: The cells to run.
         address: As `study.running.executor.run_cells` takes it.
 
     Raises:
-        ClusterError: Naming the first cell whose quantization this machine cannot do.
+        ClusterError: Naming the first cell whose quantization this machine does not support.
     """
     on_cpu = {
         model.name: address == IN_PROCESS or space.footprint_of(model).gpus_per_worker == 0
@@ -35,7 +35,7 @@ def check_local_devices(space: Space, cells: Sequence[PlannedCell], address: str
     }
     if not quantized or not _is_here(address):
         return
-    from trainables.models.loading import check_quantization, local_devices  # they load torch
+    from trainables.models.loading import check_quantization, local_devices  # load torch
 
     for (quantization, is_on_cpu), cell in quantized.items():
         for device in ("cpu",) if is_on_cpu else local_devices():
@@ -46,11 +46,11 @@ def check_local_devices(space: Space, cells: Sequence[PlannedCell], address: str
 
 
 def _is_here(address: str | None) -> bool:
-    """Says whether cells would run in this process or on a local Ray."""
+    """Returns whether cells would run in this process or on a local Ray."""
     if address == IN_PROCESS:
         return True
     if address or os.environ.get("RAY_ADDRESS"):
         return False
-    from trainables.cluster.head import cluster_of_this_machine  # it loads Ray
+    from trainables.cluster.head import cluster_of_this_machine  # loads Ray
 
     return cluster_of_this_machine() is None

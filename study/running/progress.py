@@ -1,4 +1,4 @@
-"""Progress of a running study: read from the records, printed with an ETA."""
+"""Prints the progress of a running study, read from its records, with an ETA."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ from trainables.storage.records import InvalidRecordError, Record, read_record
 
 LOCAL_INTERVAL_S = 1.0
 REMOTE_INTERVAL_S = 20.0
-"""Between two looks at the run folder; a look at a bucket costs a request a waiting cell."""
+"""Between two polls of the run folder."""
 
 LINE_INTERVAL_S = 15.0
-"""Between two lines where the output is no terminal."""
+"""Between two lines when the output is not a terminal."""
 
 
 class ProgressReporter:
-    """Watches for the records of the cells that a sweep is running, in a thread of its own.
+    """Polls for the records of the cells that a sweep is running, in its own thread.
 
-    Used as a context manager around the run. Each finished cell is handed to `on_finished` once.
+    Use it as a context manager around the run. It calls `on_finished` once per finished cell.
     """
 
     def __init__(
@@ -40,7 +40,7 @@ class ProgressReporter:
         self._storage = storage
         self._waiting = {cell.id: cell for cell in cells}
         self._failed: dict[str, str] = {}
-        self._has_begun = False
+        self._has_started = False
         self._on_finished = on_finished
         self._stream = stream or sys.stdout
         self._num_cells = len(self._waiting)
@@ -59,7 +59,7 @@ class ProgressReporter:
     def __exit__(self, *_: object) -> None:
         self._stop.set()
         self._thread.join()
-        self._try_to_look()
+        self._try_poll()
         self._show(final=True)
 
     @property
@@ -70,22 +70,22 @@ class ProgressReporter:
     def _watch(self) -> None:
         interval = LOCAL_INTERVAL_S if self._storage.is_local else REMOTE_INTERVAL_S
         while not self._stop.wait(interval):
-            self._try_to_look()
+            self._try_poll()
             self._show(final=False)
 
-    def _try_to_look(self) -> None:
+    def _try_poll(self) -> None:
         try:
-            self._look()
-        except OSError as error:  # a bucket that does not answer now may do so later
-            self._print(f"cannot look at {self._storage.root}: {error}")
+            self._poll()
+        except OSError as error:  # a bucket may answer again later
+            self._print(f"cannot read {self._storage.root}: {error}")
 
-    def _look(self) -> None:
-        if not self._has_begun:
-            self._has_begun = bool(self._storage.list(layout.RUNNING))
-        begun = set(self._storage.list(layout.CELLS))
+    def _poll(self) -> None:
+        if not self._has_started:
+            self._has_started = bool(self._storage.list(layout.RUNNING))
+        folders = set(self._storage.list(layout.CELLS))
         for id_, cell in list(self._waiting.items()):
-            if id_ not in begun:
-                continue  # no record and no failure: one listing says so of all
+            if id_ not in folders:
+                continue  # it has neither a record nor a failure
             try:
                 record = read_record(self._storage, id_)
             except (FileNotFoundError, InvalidRecordError):
@@ -110,10 +110,10 @@ class ProgressReporter:
         self._print(text, overwrite=is_terminal and not final)
 
     def _eta(self, now: float) -> str:
-        """Remaining work at the pace since the first cell finished."""
+        """Returns the time for the remaining work at the pace since the first cell finished."""
         waiting = self._waiting_flop()
         if not self.num_finished:
-            return "the first cells are running" if self._has_begun else "workers are starting"
+            return "the first cells are running" if self._has_started else "workers are starting"
         if self._paced_from is None:
             self._paced_from = (now, waiting)
         since, waiting_then = self._paced_from

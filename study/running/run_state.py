@@ -1,4 +1,4 @@
-"""How far a study is, from its plan and records alone: no Ray, no torch, no cluster."""
+"""Where each cell of a study stands, read from its plan and run folder without Ray or torch."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from trainables.storage.records import InvalidRecordError, Record, read_record
 
 OVERDUE_FACTOR = 5.0
 OVERDUE_AT_LEAST_S = 600.0
-"""A cell that runs for this many times its expected seconds (and this long) may be lost."""
+"""A cell that runs this many times longer than expected, and at least this long, may be lost."""
 
 
 class Claim(BaseModel):
-    """The content of running.json: who runs a cell. Keys that are new are ignored."""
+    """The content of a claim file: which process runs a cell. Unknown keys are ignored."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -33,23 +33,23 @@ class Claim(BaseModel):
     started: float
     """Seconds since 1970 by the clock of the worker's machine."""
     token: str | None = None
-    """Which sweep runs it: what the run folder's lock says while that sweep is at work."""
+    """Identifies the sweep: its lock holds the same token while it is alive."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RunningCell:
-    """A cell that a worker has begun and not ended."""
+    """A cell that a worker has started and not ended."""
 
     planned: PlannedCell
     host: str
     seconds: float
-    """Since it began."""
+    """Since it started."""
     expected_seconds: float | None
-    """None where no cell has finished yet."""
+    """None if no cell has finished yet."""
 
     @property
     def is_overdue(self) -> bool:
-        """Says whether it runs for so long that its worker may be lost."""
+        """Whether it has run for so long that its worker may be lost."""
         if self.expected_seconds is None:
             return False
         return self.seconds > max(OVERDUE_AT_LEAST_S, OVERDUE_FACTOR * self.expected_seconds)
@@ -63,7 +63,8 @@ class FailedCell:
     failure: Failure
 
 
-_Found = Record | Claim | Failure | InvalidRecordError | None
+_Outcome = Record | Claim | Failure | InvalidRecordError | None
+"""What the run folder has of a cell; None: the cell has not started."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -73,41 +74,41 @@ class RunState:
     done: Mapping[str, Record]
     running: Sequence[RunningCell]
     waiting: Sequence[PlannedCell]
-    """Not begun, or begun by a worker that is gone."""
+    """Not started, or started by a worker that is gone."""
     lost: Sequence[PlannedCell]
-    """Those of the waiting that were begun."""
+    """The waiting cells that a worker had started."""
     not_valid: Mapping[str, str]
-    """Ids of those of the waiting whose record cannot be used, with the reason."""
-    sign: Heartbeat | None
-    """The last one of the sweep (or another command that runs cells) that holds the run folder."""
+    """Ids of the waiting cells whose record cannot be used, with the reason."""
+    heartbeat: Heartbeat | None
+    """The last one of the command that holds the run folder; None: no command holds it."""
     failed: Sequence[FailedCell]
     cell_seconds: float
-    """Of the finished cells, and of the failed ones until they failed."""
+    """Of the finished cells, and of the failed cells until they failed."""
     gpu_seconds_of: Mapping[str, float]
-    """Of these the seconds on GPUs, times the cell's workers, by base model."""
+    """GPU-seconds of the same cells, by base model."""
     seconds_left: float | None
-    """Expected cell-seconds of what is running or waiting; None while nothing has finished."""
+    """Expected cell-seconds of the running and waiting cells; None until a cell has finished."""
 
     @property
     def num_cells(self) -> int:
-        """All cells of the plan."""
+        """Cells of the plan."""
         return len(self.done) + len(self.running) + len(self.waiting) + len(self.failed)
 
     @property
     def is_at_work(self) -> bool:
-        """Whether a sweep gives signs."""
-        return self.sign is not None and self.sign.is_alive
+        """Whether a sweep is alive."""
+        return self.heartbeat is not None and self.heartbeat.is_alive
 
     @property
     def gpu_seconds(self) -> float:
-        """Cell-seconds times the cell's GPUs; a fraction where a GPU was shared."""
+        """Cell-seconds times the cell's GPUs, which is a fraction where workers share a GPU."""
         return sum(self.gpu_seconds_of.values())
 
     @property
     def eta_seconds(self) -> float | None:
-        """Until the rest is done if as many cells run at once as now; None where that is unknown.
+        """Time to completion if as many cells run at once as now; None if unknown.
 
-        Failed cells are not in it: the run that is under way does not try them again.
+        Failed cells do not count: the current run does not try them again.
         """
         if not self.running and not self.waiting:
             return 0.0
@@ -119,26 +120,26 @@ class RunState:
 def read_run_state(
     storage: Storage, cells: Sequence[PlannedCell], *, now: float | None = None
 ) -> RunState:
-    """Reads where each cell of a plan is.
+    """Reads where each cell of a plan stands.
 
-    A cell is done when its record is valid; whether its scores are those of the record is not
-    looked at here (`study.report` does). A cell that was begun runs only while the very sweep that
-    began it gives signs: of a lost machine, that is all that can be known from elsewhere.
+    A cell is done when its record is valid; the hash of its scores is not checked (`study.report`
+    does that). A claimed cell counts as running while the sweep that claimed it is alive: a lost
+    machine shows in no other way.
 
     Args:
         storage: The run folder.
         cells: The plan's cells.
         now: Seconds since 1970 by the viewer's clock; None: the time of this machine.
     """
-    sign = read_heartbeat(storage, now)
-    begun = storage.list_with_mtime(layout.RUNNING)
-    found = _look_at_all(storage, cells, begun, sign)
-    done = {id_: x for id_, x in found.items() if isinstance(x, Record)}
+    heartbeat = read_heartbeat(storage, now)
+    claimed_at = storage.list_with_mtime(layout.RUNNING)
+    outcomes = _read_outcomes(storage, cells, claimed_at, heartbeat)
+    done = {id_: outcome for id_, outcome in outcomes.items() if isinstance(outcome, Record)}
     pace = _Pace((cell, done[cell.id]) for cell in cells if cell.id in done)
     running, waiting, lost, failed = [], [], [], []
     not_valid: dict[str, str] = {}
     for cell in cells:
-        match found.get(cell.id):
+        match outcomes.get(cell.id):
             case None:
                 waiting.append(cell)
             case InvalidRecordError() as error:
@@ -146,22 +147,28 @@ def read_run_state(
                 not_valid[cell.id] = str(error)
             case Failure() as failure:
                 failed.append(FailedCell(planned=cell, failure=failure))
-            case Claim() as claim if sign is not None and _runs(claim, sign):
-                since = begun[f"{cell.id}.json"] or claim.started
-                running.append(_running(cell, claim, pace, sign.storage_now - since))
+            case Claim() as claim if heartbeat is not None and _is_running(claim, heartbeat):
+                since = claimed_at[f"{cell.id}.json"] or claim.started
+                running.append(
+                    RunningCell(
+                        planned=cell,
+                        host=claim.host,
+                        seconds=max(0.0, heartbeat.storage_now - since),
+                        expected_seconds=pace.expected(cell),
+                    )
+                )
             case Claim():
                 waiting.append(cell)
                 lost.append(cell)
-    ended = [(cell.model_name, done[cell.id]) for cell in cells if cell.id in done]
-    spent = [(model, *_spent(record)) for model, record in ended]
-    spent += [(cell.planned.model_name, *_lost(cell.failure)) for cell in failed]
+    spent = [(cell.model_name, *_spent(done[cell.id])) for cell in cells if cell.id in done]
+    spent += [(f.planned.model_name, f.failure.seconds, f.failure.gpus) for f in failed]
     return RunState(
         done=done,
         running=running,
         waiting=waiting,
         lost=lost,
         not_valid=not_valid,
-        sign=sign,
+        heartbeat=heartbeat,
         failed=failed,
         cell_seconds=sum(seconds for _, seconds, _ in spent),
         gpu_seconds_of={
@@ -172,27 +179,21 @@ def read_run_state(
     )
 
 
-def _look_at_all(
-    storage: Storage, cells: Sequence[PlannedCell], claims: Iterable[str], sign: Heartbeat | None
-) -> Mapping[str, _Found]:
-    """Returns what there is of each cell that a worker has begun."""
-    names = {*storage.list(layout.CELLS), *(name.removesuffix(".json") for name in claims)}
-    begun = [cell.id for cell in cells if cell.id in names]
-    looks = map_parallel(storage, lambda id_: _look(storage, id_, sign), begun)
-    return dict(zip(begun, looks, strict=True))
+def _read_outcomes(
+    storage: Storage,
+    cells: Sequence[PlannedCell],
+    claim_files: Iterable[str],
+    heartbeat: Heartbeat | None,
+) -> Mapping[str, _Outcome]:
+    """Returns what the run folder has of each cell that a worker has started."""
+    started = {*storage.list(layout.CELLS), *(name.removesuffix(".json") for name in claim_files)}
+    ids = [cell.id for cell in cells if cell.id in started]
+    outcomes = map_parallel(storage, lambda id_: _read_outcome(storage, id_, heartbeat), ids)
+    return dict(zip(ids, outcomes, strict=True))
 
 
-def _running(cell: PlannedCell, claim: Claim, pace: _Pace, seconds: float) -> RunningCell:
-    return RunningCell(
-        planned=cell,
-        host=claim.host,
-        seconds=max(0.0, seconds),
-        expected_seconds=pace.expected(cell),
-    )
-
-
-def _look(storage: Storage, id_: str, sign: Heartbeat | None) -> _Found:
-    """Returns the cell's record, else who runs it, why it failed, who began it, its fault."""
+def _read_outcome(storage: Storage, id_: str, heartbeat: Heartbeat | None) -> _Outcome:
+    """Returns a cell's record, else a living worker's claim, its failure, a claim, or its fault."""
     fault: InvalidRecordError | None = None
     try:
         return read_record(storage, id_)
@@ -201,18 +202,18 @@ def _look(storage: Storage, id_: str, sign: Heartbeat | None) -> _Found:
     except InvalidRecordError as error:
         fault = error
     claim = read_claim(storage, id_)
-    if claim is not None and sign is not None and _runs(claim, sign):
+    if claim is not None and heartbeat is not None and _is_running(claim, heartbeat):
         return claim
     return failure_of(storage, id_) or claim or fault
 
 
-def _runs(claim: Claim, sign: Heartbeat) -> bool:
-    is_its_own = claim.token == sign.token
-    return sign.is_alive and is_its_own and not has_ended(claim.model_dump())
+def _is_running(claim: Claim, heartbeat: Heartbeat) -> bool:
+    is_of_this_sweep = claim.token == heartbeat.token
+    return heartbeat.is_alive and is_of_this_sweep and not has_ended(claim.model_dump())
 
 
 def read_claim(storage: Storage, id_: str) -> Claim | None:
-    """Returns who runs a cell, if a worker has said so."""
+    """Returns the claim on a cell; None if there is none."""
     try:
         return Claim.model_validate_json(storage.read_bytes(layout.running(id_)))
     except (FileNotFoundError, UnreadableError, ValidationError):
@@ -220,16 +221,12 @@ def read_claim(storage: Storage, id_: str) -> Claim | None:
 
 
 def _spent(record: Record) -> tuple[float, float]:
-    """Returns a cell's seconds, and on how many GPUs they were spent."""
+    """Returns a cell's seconds and its number of GPUs."""
     return record.seconds.get("total", 0.0), record.workers * record.gpus_per_worker
 
 
-def _lost(failure: Failure) -> tuple[float, float]:
-    return failure.seconds, failure.gpus
-
-
 class _Pace:
-    """Seconds a floating-point operation, as measured: of the same base and method, else of all."""
+    """Measured seconds per FLOP: of the same base model and method, else of all cells."""
 
     def __init__(self, finished: Iterable[tuple[PlannedCell, Record]]) -> None:
         groups: dict[tuple[str, str], list[float]] = {}
@@ -241,7 +238,7 @@ class _Pace:
         self._of_all = statistics.median(rates) if rates else None
 
     def expected(self, cell: PlannedCell) -> float | None:
-        """Returns the expected seconds of a cell; None while nothing has finished."""
+        """Returns the expected seconds of a cell; None until a cell has finished."""
         rate = self._of.get(_group(cell), self._of_all)
         return None if rate is None else rate * cell.flop
 

@@ -14,10 +14,6 @@ from study.tuning.searches import file_of, found_recipe, read_earlier
 from trainables.storage.filesystem import Storage
 from trainables.tuning.trial import Search
 
-OnTrial = Callable[[Trial, float], None]
-Run = Callable[[Search, int, OnTrial], None]
-"""Runs a search up to a number of trials, and hands each on with its seconds."""
-
 
 class Picture(Protocol):
     """A figure in two formats."""

@@ -8,7 +8,9 @@ import subprocess
 import sys
 import threading
 import time
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -20,9 +22,9 @@ from study.status import BAD_INPUT, CELLS_FAILED, OK, main
 from study.sweep import main as sweep_main
 from tests.support.fakes import FakeStudy, fake_space
 from tests.support.small_study import SmallStudy
-from trainables.cells.planned import PlannedCell
+from trainables.cells.planned import PlannedCell, RunContext
 from trainables.cells.run import CellInputs, CellResult
-from trainables.cluster import in_process
+from trainables.cluster.in_process import InProcessExecutor
 from trainables.models.loading import Base
 from trainables.storage import heartbeat, layout, lock
 from trainables.storage.failures import write_failure
@@ -170,7 +172,7 @@ def test_a_cell_in_hand_is_seen_to_run_and_the_seconds_of_a_failed_one_are_kept(
     """The sweep hands its workers what its lock says, and they put it into their signs."""
     monkeypatch.setenv("WANDB_MODE", "disabled")
     small, out = SmallStudy(folder=tmp_path / "study"), tmp_path / "runs"
-    run_blocks, seen = in_process.run_blocks, []
+    run_blocks, seen = InProcessExecutor.run_blocks, []
 
     def fail(inputs: CellInputs, base: Base) -> CellResult:
         storage, name = open_run(str(out / "small"))
@@ -178,12 +180,15 @@ def test_a_cell_in_hand_is_seen_to_run_and_the_seconds_of_a_failed_one_are_kept(
         seen.append((len(state.running), len(state.lost), state.is_at_work))
         raise RuntimeError("enough")
 
-    monkeypatch.setattr(in_process, "run_blocks", lambda *given: run_blocks(*given, run_one=fail))
+    def failing(self: InProcessExecutor, blocks: Any, run_context: RunContext) -> Any:
+        return run_blocks(self, blocks, replace(run_context, run_cell=fail))
+
+    monkeypatch.setattr(InProcessExecutor, "run_blocks", failing)
     assert sweep_main([*small.arguments, "--out", str(out), "--address", "in-process"]) == 1
     assert seen == [(1, 0, True)] * small.num_cells
     storage, name = open_run(str(out / "small"))
     state = read_run_state(storage, read_plan(storage, name).cells)
-    assert len(state.failed) == small.num_cells and state.sign is None
+    assert len(state.failed) == small.num_cells and state.heartbeat is None
     assert all(cell.failure.seconds > 0 for cell in state.failed)
     assert state.cell_seconds == pytest.approx(sum(c.failure.seconds for c in state.failed))
 

@@ -23,9 +23,8 @@ from study.running.executor import OK
 from study.sweep import main
 from tests.support.fault_study import FaultStudy
 from tests.support.small_study import scores_of
+from tests.support.workers import worker_of
 from trainables import stop_signals
-from trainables.cells.planned import RunContext
-from trainables.cells.worker import Worker
 from trainables.methods.training.resume import TrainingProgress
 from trainables.storage import layout
 
@@ -127,8 +126,7 @@ def test_a_worker_that_is_told_to_stop_leaves_no_claim(
         asked.append(None)
         return len(asked) > len(plan.cells)  # in a training, which asks after every update
 
-    run_context = RunContext(out=str(out), models=inputs.models)
-    worker = Worker(tasks=inputs.tasks, run_context=run_context, must_stop=must_stop)
+    worker = worker_of(inputs, out, must_stop=must_stop)
     worker.run([plan.cells], [0])
     assert not list((out / layout.RUNNING).iterdir())
     assert list(out.glob("checkpoints/*/progress.json"))

@@ -16,9 +16,9 @@ from study.planning.planner import make_plan
 from study.running.executor import BAD_INPUT, CELLS_FAILED, OK
 from study.sweep import _parser, main
 from tests.support.small_study import SmallStudy, scores_of
-from trainables.cells.planned import RunContext
+from tests.support.workers import worker_of
+from trainables.cells.retries import MAX_ATTEMPTS
 from trainables.cells.run import CellInputs, CellResult, run_cell
-from trainables.cells.worker import MAX_ATTEMPTS, Worker
 from trainables.data.items import Item
 from trainables.data.task import TaskData
 from trainables.errors import MissingDataError
@@ -107,7 +107,7 @@ def test_corrupt_and_foreign_records_are_run_again_and_nothing_else(
     times = {id_: (out / "cells" / id_ / "record.json").stat().st_mtime_ns for id_ in untouched}
     assert main([*study.arguments, "--out", str(out), *TWIN]) == OK
     said = capsys.readouterr().out
-    assert said.count("is not valid and is made again") == 3
+    assert said.count("is not valid, so the cell runs again") == 3
     assert "starting: 3 cells to run" in said
     assert scores_of(out) == before, "byte for byte what they were"
     assert times == {
@@ -121,9 +121,8 @@ def test_each_cell_alone_in_any_order_gives_the_same_bytes(
     """Class A: packing does not matter. Every cell is a worker of its own, last cell first."""
     study, out = finished
     plan, inputs = make_plan(find_space(study.arguments[0]), Path(study.arguments[2]))
-    run_context = RunContext(out=str(tmp_path), models=inputs.models)
     for planned in reversed(plan.cells):
-        Worker(tasks=inputs.tasks, run_context=run_context).run([(planned,)], [0])
+        worker_of(inputs, tmp_path).run([(planned,)], [0])
     assert scores_of(tmp_path) == scores_of(out)
 
 
@@ -325,14 +324,10 @@ def test_a_cell_that_kills_its_process_is_given_up_and_the_rest_goes_on(tmp_path
     for cell, attempt in ((cells[0], 1), (cells[1], MAX_ATTEMPTS)):
         word = {"group": "one that died", "attempt": attempt}
         storage.write_bytes(layout.running(cell.id), json.dumps(word).encode())
-    second = Worker(
-        tasks=inputs.tasks,
-        run_context=RunContext(out=str(out), models=inputs.models),
-        is_first=False,
-    )
+    second = worker_of(inputs, out, is_first=False)
     second.run(units, range(4))
     assert finished_cells(out) == {cells[2].id, cells[3].id}, "suspects are left to the first"
-    first = Worker(tasks=inputs.tasks, run_context=RunContext(out=str(out), models=inputs.models))
+    first = worker_of(inputs, out)
     first.run(units, [])
     assert finished_cells(out) == {cell.id for cell in cells} - {cells[1].id}
     failure = json.loads((out / layout.failure(cells[1].id)).read_text())
@@ -360,12 +355,12 @@ def test_zero_shot_and_all_probes_take_one_pass_over_the_items(
         return real(base, items, *args, **options)  # type: ignore[arg-type]
 
     monkeypatch.setattr(hidden_states, "run_forward", counted)
-    worker = Worker(tasks=inputs.tasks, run_context=RunContext(out=str(out), models=inputs.models))
+    worker = worker_of(inputs, out)
     worker.run([tuple(cells[id_] for id_ in unit)], [0])
     task = inputs.tasks["jsonl:sums"]
     assert finished_cells(out) == set(unit)
     assert sorted(passes) == sorted([len(task.split.test), len(task.data.items) - passes[0]])
-    again = Worker(tasks=inputs.tasks, run_context=RunContext(out=str(out), models=inputs.models))
+    again = worker_of(inputs, out)
     (out / layout.record(unit[-1])).unlink()
     again.run([tuple(cells[id_] for id_ in unit)], [0])
     assert len(passes) == 2, "a later run reads the states that were kept"
@@ -383,9 +378,7 @@ def test_a_cell_whose_machines_are_taken_away_is_not_given_up(tmp_path: Path, ki
     progress = {"update": 9 if kind == "further" else 5, "rows": [], "execution": {}}
     storage.write_bytes(layout.checkpoint_progress(cell.id), json.dumps(progress).encode())
     storage.write_bytes(layout.running(cell.id), json.dumps(word).encode())
-    Worker(tasks=inputs.tasks, run_context=RunContext(out=str(out), models=inputs.models)).run(
-        [(cell,)], [0]
-    )
+    worker_of(inputs, out).run([(cell,)], [0])
     assert finished_cells(out) == (set() if kind == "same place" else {cell.id})
     assert not storage.exists(layout.checkpoint_progress(cell.id))
 
@@ -407,9 +400,6 @@ def test_a_notice_is_written_into_the_sign_of_the_cell_in_hand(
             time.sleep(0.01)
         return run_cell(given, base)
 
-    run_context = RunContext(out=str(out), models=inputs.models)
-    worker = Worker(
-        tasks=inputs.tasks, run_context=run_context, is_leaving=lambda: bool(claims), run_one=wait
-    )
+    worker = worker_of(inputs, out, is_leaving=lambda: bool(claims), run_cell=wait)
     worker.run([(cell,)], [0])
     assert claims[-1] and finished_cells(out) == {cell.id}

@@ -24,9 +24,9 @@ from study.tune import NOTHING_FOUND, main
 from study.tuning.budget import largest_recipe, trial_flop
 from study.tuning.searches import easy_items, make_searches
 from tests.support.tuning_study import TuningStudy, questions
+from trainables.cluster import in_process
 from trainables.data.task import Split, SplitTask
 from trainables.storage.filesystem import open_storage
-from trainables.tuning import in_process
 from trainables.tuning.trial import Search
 
 HERE = ("--address", "in-process", "--validation", "24")
@@ -115,7 +115,7 @@ def test_an_interrupted_search_goes_on_as_if_it_had_not_been(
     study: TuningStudy, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     whole = read(study, "done")
-    run = in_process._run
+    run = in_process._run_trial
     left = [0, 0]
 
     def stops(search: Search, base: object) -> object:
@@ -124,18 +124,18 @@ def test_an_interrupted_search_goes_on_as_if_it_had_not_been(
         left.pop()
         return run(search, base)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(in_process, "_run", stops)
+    monkeypatch.setattr(in_process, "_run_trial", stops)
     arguments = study.arguments("parts", "full-fine-tuning", 5, *HERE)
     assert main(arguments) == 130
     part = read(study, "parts")
     assert part.recipe is None and part.history.trials == whole.history.trials[:2]
     with pytest.raises(ValueError, match="has not ended"):
         tuned(study.file("parts", "full_fine-tuning"))
-    monkeypatch.setattr(in_process, "_run", run)
+    monkeypatch.setattr(in_process, "_run_trial", run)
     assert main(arguments) == OK
     parts = read(study, "parts")
     assert (parts.history, parts.recipe) == (whole.history, whole.recipe)
-    monkeypatch.setattr(in_process, "_run", None)
+    monkeypatch.setattr(in_process, "_run_trial", None)
     before = study.file("parts", "full_fine-tuning").read_bytes()
     capsys.readouterr()
     assert main(arguments) == OK
@@ -151,7 +151,7 @@ def test_a_stopped_search_can_be_ended_with_fewer_trials(
     out.parent.mkdir(parents=True)
     plain = json.loads(path.read_text()) | {"recipe": None}
     out.write_text(json.dumps(plain))
-    monkeypatch.setattr(in_process, "_run", None)
+    monkeypatch.setattr(in_process, "_run_trial", None)
     assert main(study.arguments("fewer", "full-fine-tuning", 4, *HERE)) == OK
     assert tuned(out) == tuned(path)
 
@@ -224,7 +224,7 @@ def test_the_price_of_a_search_is_an_upper_bound_by_hand(study: TuningStudy) -> 
 def test_a_search_over_its_budget_starts_nothing(
     study: TuningStudy, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(in_process, "_run", None)
+    monkeypatch.setattr(in_process, "_run_trial", None)
     priced = ("--instance", "g6.xlarge", "--max-cost")
     arguments = study.arguments("priced", "full-fine-tuning", 3, *HERE, *priced, "0.1")
     assert main(arguments) == BAD_INPUT

@@ -14,7 +14,7 @@ from safetensors.torch import load_file, save_file
 from study.running.executor import BAD_INPUT, CELLS_FAILED, OK
 from study.sweep import main
 from tests.support.small_study import SmallStudy, scores_of
-from trainables.cells import worker
+from trainables.cells import runner
 from trainables.data.lab.base_models import MICRO_MODELS
 from trainables.models.loading import Base
 
@@ -127,7 +127,7 @@ def test_a_cell_does_not_depend_on_the_models_before_it(study: TwoModels, tmp_pa
 def test_a_base_that_does_not_load_is_tried_once_and_fails_its_cells_alike(
     study: TwoModels, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real, tried = worker.load_for_engine, list[str]()
+    real, tried = runner.load_for_engine, list[str]()
 
     def load(*args: object, **options: object) -> Base:
         tried.append(args[1].name)
@@ -135,7 +135,7 @@ def test_a_base_that_does_not_load_is_tried_once_and_fails_its_cells_alike(
             raise ValueError("its file went away")
         return real(*args, **options)
 
-    monkeypatch.setattr(worker, "load_for_engine", load)
+    monkeypatch.setattr(runner, "load_for_engine", load)
     out = tmp_path / "runs"
     assert study.run("two", out) == CELLS_FAILED
     assert sorted(tried) == sorted(["micro-m", str(study.second)])

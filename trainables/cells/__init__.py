@@ -1,4 +1,5 @@
-"""One cell from inputs to record, and the worker that runs a queue of them.
+"""One cell from inputs to record, and the worker that runs a queue of them. Ray is not imported.
 
-`planned` (PlannedCell, Block), `inputs`, `run`, `outputs`, `policy`, `worker`. Ray is not imported.
+`planned` (PlannedCell, Block), `worker` (the queue), `retries`, `runner`, `inputs`, `run`,
+`record`, `policy`.
 """

@@ -1,4 +1,4 @@
-"""Which planned cells have ended, by what the run folder holds."""
+"""Tells from the run folder which planned cells have ended."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from trainables.storage.records import (
 
 
 def check_record(storage: Storage, planned: PlannedCell) -> Record:
-    """Returns the record of a finished cell whose files are all there and its own.
+    """Returns a finished cell's record after checking the hashes of all of its files.
 
     Raises:
-        FileNotFoundError: If the cell has none, or none with the state that its children need (it
-            finished in a study in which it was no parent).
-        InvalidRecordError: If something is not what it should be.
+        FileNotFoundError: If the cell has no record, or lacks the trained state that its children
+            need (it finished in a study where it had none).
+        InvalidRecordError: If the record or one of its files is corrupt.
     """
     record = read_record(storage, planned.id)
     read_scores(storage, planned.id, record, columns=[])
@@ -35,16 +35,16 @@ def check_record(storage: Storage, planned: PlannedCell) -> Record:
 
 def cells_without_outcome(storage: Storage, cells: Iterable[PlannedCell]) -> list[PlannedCell]:
     """Returns the cells with neither a record nor a failure, by one listing of the run folder."""
-    kept = storage.keys(layout.CELLS)
+    keys = storage.keys(layout.CELLS)
     return [
         cell
         for cell in cells
-        if layout.record(cell.id) not in kept and layout.failure(cell.id) not in kept
+        if layout.record(cell.id) not in keys and layout.failure(cell.id) not in keys
     ]
 
 
 def is_finished(storage: Storage, planned: PlannedCell) -> bool:
-    """Says whether the cell has a valid record; an invalid one counts as none."""
+    """Returns whether the cell has a valid record."""
     try:
         check_record(storage, planned)
     except (FileNotFoundError, InvalidRecordError):

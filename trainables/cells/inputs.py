@@ -1,6 +1,6 @@
-"""What a cell is given: its items, its labels' draws, and what its parent left.
+"""Makes a cell's inputs: its items, its labelled draw, and the state of its parent.
 
-Gold labels of unlabelled items go no further than here.
+Gold labels of unlabelled items are removed here.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from trainables.storage.filesystem import Storage
 
 
 class ParentMissingError(RuntimeError):
-    """A cell whose parent has no record: the parent failed, or lies in a block that ended early."""
+    """The cell's parent has no record: it failed, or its block ended early."""
 
 
 def make_inputs(
@@ -47,13 +47,13 @@ def make_inputs(
 
     Args:
         planned: The cell.
-        unit: The unit that it is run in: what its cells share is made once.
+        unit: The cell's unit: what its cells share is computed once.
         task: The cell's task.
-        storage: The run folder, which parents left their states in.
+        storage: The run folder, with the states of parents.
         base: The cell's base model.
-        states: The hidden states that the cells of this base share.
-        curve: Gets a row per optimizer step.
-        execution: How the cell is run.
+        states: The hidden states that the cells of this base model share.
+        curve: Receives a row per optimizer step.
+        execution: How the cell runs.
 
     Raises:
         ParentMissingError: If the cell starts from one that has not finished.
@@ -83,7 +83,7 @@ def make_inputs(
 
 
 def _questions(planned: PlannedCell, task: SplitTask) -> tuple[Item, ...]:
-    """Returns the task's questions but for test items that are not scored."""
+    """Returns the task's questions without the test items that are not scored."""
     if planned.test_draw is None:
         return task.questions
     used = {*task.split.pool, *task.tested_ids(planned.test_draw)}
@@ -93,7 +93,7 @@ def _questions(planned: PlannedCell, task: SplitTask) -> tuple[Item, ...]:
 def _pool(
     planned: PlannedCell, task: SplitTask, drawn: DrawnIds, storage: Storage, context: CellContext
 ) -> UnlabelledPool:
-    """Returns the unlabelled items without their gold: it goes no further than here."""
+    """Returns the unlabelled items without their gold labels."""
     cell = planned.cell
     ids = [id_ for level in drawn.unlabelled for id_ in level]
     draws = () if planned.draws is None else planned.draws.unlabelled
@@ -119,21 +119,21 @@ def _reward_model(context: CellContext, base: Base, storage: Storage) -> RewardM
     cell = context.cell
     if not isinstance(cell.recipe, PolicyDPO) or cell.parent is None:
         return None
-    with _parent_is_there(cell):
+    with _requiring_parent(cell):
         return read_reward_model(storage, cell.parent, context, base)
 
 
 def _teacher(cell: Cell, storage: Storage) -> Teacher:
-    with _parent_is_there(cell):
+    with _requiring_parent(cell):
         return read_teacher(storage, cell.parent or "")
 
 
 @contextmanager
-def _parent_is_there(cell: Cell) -> Iterator[None]:
+def _requiring_parent(cell: Cell) -> Iterator[None]:
     try:
         yield
     except FileNotFoundError as error:
-        raise ParentMissingError(f"the cell before it, {cell.parent}, has not finished") from error
+        raise ParentMissingError(f"its parent, cell {cell.parent}, has not finished") from error
 
 
 def _probe_layers(unit: Unit) -> tuple[Layer, ...]:
@@ -143,7 +143,7 @@ def _probe_layers(unit: Unit) -> tuple[Layer, ...]:
 
 
 def _probe_l2(unit: Unit, cell: Cell) -> tuple[float, ...]:
-    """Returns the ridge penalties of the unit's probes that are this cell but for theirs."""
+    """Returns the ridge penalties of the unit's probes that are otherwise equal to this cell."""
     if not isinstance(cell.recipe, LinearProbe):
         return ()
     recipes = [

@@ -1,4 +1,4 @@
-"""What a cell leaves for the cells that start from it: its trained state and its selection."""
+"""The state of a parent cell, as its children need it: trained weights and selection."""
 
 from __future__ import annotations
 
@@ -35,8 +35,8 @@ SELECTION_SCHEMA = pa.schema(
         pa.field("first_position_after", pa.float64()),
     ]
 )
-"""Columns of selection.parquet, a row an unlabelled item (`PoolRow`).
-There is no gold in it: the audit joins it afterwards, by id."""
+"""Columns of selection.parquet, a row per unlabelled item (`PoolRow`), without gold labels: the
+audit joins them afterwards, by id."""
 
 
 def state_bytes(state: TrainedState) -> bytes:
@@ -55,11 +55,11 @@ def selection_bytes(rows: Sequence[PoolRow]) -> bytes:
 
 
 def read_teacher(storage: Storage, parent: str) -> Teacher:
-    """Returns what a finished parent left.
+    """Returns a finished parent as the teacher of its children.
 
     Raises:
         FileNotFoundError: If the parent has no record.
-        InvalidRecordError: If its record does not vouch for what lies beside it.
+        InvalidRecordError: If a file does not match the record.
     """
     record = read_record(storage, parent)
     kept: dict[str, tuple[str, float]] = {}
@@ -70,14 +70,14 @@ def read_teacher(storage: Storage, parent: str) -> Teacher:
         table = pq.read_table(pa.BufferReader(content), columns=columns)
         rows = zip(*(table[name].to_pylist() for name in columns), strict=True)
         kept = {id_: (text, weight) for id_, text, weight in rows if text is not None}
-        found = record.selection.get("state")
-        confidence = None if found is None else _confidence_state(found)
-    state = load(read_file(storage, record, layout.trained(parent)))
-    return Teacher(state=state, kept=kept, confidence=confidence)
+        state = record.selection.get("state")
+        confidence = None if state is None else _confidence_state(state)
+    weights = load(read_file(storage, record, layout.trained(parent)))
+    return Teacher(state=weights, kept=kept, confidence=confidence)
 
 
-def _confidence_state(found: Mapping[str, object]) -> ConfidenceState:
-    values = dict(found)
+def _confidence_state(state: Mapping[str, object]) -> ConfidenceState:
+    values = dict(state)
     means, texts = values.pop("class_means"), values.pop("texts")
     if not isinstance(means, list) or not isinstance(texts, list | None):
         raise ValueError(

@@ -1,4 +1,4 @@
-"""What a worker group is given: a queue of cells with one footprint, and where things are."""
+"""Planned cells, the blocks they are packed into, and what all blocks of a run share."""
 
 from __future__ import annotations
 
@@ -12,12 +12,14 @@ from search_spaces.frozen import FrozenModel
 from search_spaces.levels import Level
 from trainables.data.draws import CellDraws, TestDraw
 
-if TYPE_CHECKING:  # reading a plan must not pay for importing the Hub's client
+if TYPE_CHECKING:  # reading a plan must import neither torch nor the Hub's client
+    from trainables.cells.run import RunCell
+    from trainables.data.task import SplitTask
     from trainables.models.source import ModelSource
 
 
 class PlannedCell(FrozenModel):
-    """A cell with its id, the names a reader knows it by, and the work it is expected to be."""
+    """A cell with its id, its names for the reader, and its expected work."""
 
     id: str
     cell: Cell
@@ -25,26 +27,26 @@ class PlannedCell(FrozenModel):
     condition: str
     """`zero-shot`, the name of a training level, `all`, or a condition of the space's own."""
     variant: str = ""
-    """What tells the condition from others of its name, in words."""
+    """Tells conditions of the same name apart, in words."""
     is_control: bool = False
-    """Its condition says that it is one."""
+    """Whether its condition is a control."""
     measure: str | None = None
-    """None where no level is involved: a zero-shot cell serves every measure."""
+    """None where the cell depends on no level: a zero-shot cell serves every measure."""
     train_level: Level | None = None
-    """None where the labels are not of exactly one level."""
+    """None unless all labels come from one level."""
     draws: CellDraws | None = None
     test_draw: TestDraw | None = None
-    """Which test items it is scored on; None: all of the split."""
+    """The test items that it is scored on; None: all of the split."""
     is_parent: bool = False
-    """Another cell starts from this one's trained state, so the state is kept: execution."""
+    """Whether another cell starts from this one's trained state, which is then kept."""
     flop: float
     """Expected floating-point operations."""
     training_flop: float = 0.0
-    """Of them those that train weights: workers that run the cell together share these alone."""
+    """The part that trains weights, which workers that run the cell together share."""
 
     @property
     def base_key(self) -> tuple[str, str, str]:
-        """What has to be loaded to run the cell: content, dtype and quantization."""
+        """The base model to load: content, dtype and quantization."""
         return (self.cell.model, self.cell.dtype, self.cell.recipe.quantization)
 
     @property
@@ -66,8 +68,7 @@ class PlannedCell(FrozenModel):
 
 
 Unit = tuple[PlannedCell, ...]
-"""Cells that one worker runs one after the other: those that share prepared states, or a parent
-before its children."""
+"""Cells that one worker runs in order: they share hidden states, or follow their parent."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -81,12 +82,12 @@ class Block:
     gpus_per_worker: float
     """Below 1: workers share a GPU."""
     engine: EngineName = "plain"
-    """Any other: all workers run each cell together."""
+    """`plain`: each worker runs its own cells. Any other: all workers run each cell together."""
     offload: bool = False
 
     @property
     def runs_together(self) -> bool:
-        """Whether all workers run the same cell at a time; else each takes units of its own."""
+        """Whether all workers run the same cell at a time; otherwise each claims its own units."""
         return self.engine != "plain"
 
     @property
@@ -95,14 +96,38 @@ class Block:
         for unit in self.units:
             yield from unit
 
+    @property
+    def factors(self) -> Mapping[str, list[str | int]]:
+        """The distinct values of every factor among the cells."""
+        values: dict[str, set[str | int | None]] = {}
+        for planned in self.cells:
+            factors = {
+                "model": planned.model_name,
+                "task": planned.cell.task,
+                "method": planned.cell.recipe.method,
+                "condition": planned.condition,
+                "seed": planned.cell.seed,
+                "quantization": planned.cell.recipe.quantization,
+            }
+            for name, value in factors.items():
+                values.setdefault(name, set()).add(value)
+        return {
+            name: sorted((value for value in distinct if value is not None), key=str)
+            for name, distinct in values.items()
+        }
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RunContext:
-    """Where a block's cells find their inputs and leave their records: execution, not identity."""
+    """What all blocks of a run share: where cells find their inputs and leave their records."""
 
     out: str
     """The run folder: a local path or a bucket."""
+    tasks: Mapping[str, SplitTask]
+    """Task name -> the task with its split."""
     models: Mapping[str, ModelSource]
     """Content of a base model -> where to load it from."""
     token: str | None = None
-    """What the driver's sign in the run folder says; None: nobody holds the folder."""
+    """Identifies the sweep that holds the run folder's lock; None: no sweep holds it."""
+    run_cell: RunCell | None = None
+    """Replaces `trainables.cells.run.run_cell`, for benchmarks and tests."""

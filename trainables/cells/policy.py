@@ -1,7 +1,7 @@
-"""A policy as a cell: its answers are paired, labelled, trained on, and its test answers rewarded.
+"""Runs a policy's cell: pairs and labels its answers, trains on them, and rewards its test answers.
 
-What labels is a reward model that another cell left, or the gold reward. Gold rewards of the test
-answers are written down beside the scores; nothing here compares policies.
+The labels come from another cell's reward model or from the gold reward. The gold rewards of the
+test answers are recorded next to the scores; the analysis compares policies.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ from trainables.storage.records import PAIRS_SCHEMA, REWARDS_SCHEMA, parquet_byt
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RewardModel:
-    """A trained preference model, as its cell left it."""
+    """A trained preference model, restored from its cell."""
 
     context: CellContext
     state: TrainedState
@@ -53,14 +53,14 @@ class RewardModel:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PolicyResult:
-    """What a policy's cell found."""
+    """The result of a policy's cell."""
 
     log_probs: list[NDArray[np.float64]]
-    """Of each test pair's answers, under the policy: which of two does it rather write?"""
+    """Of each test pair's two answers, under the policy."""
     rewards: bytes
     """Content of rewards.parquet."""
     pairs: bytes | None
-    """Content of pairs.parquet; None where nothing was trained."""
+    """Content of pairs.parquet; None without training."""
     notes: tuple[str, ...]
 
 
@@ -72,12 +72,12 @@ def read_reward_model(
     Args:
         storage: The run folder.
         parent: Id of the reward model's cell.
-        context: Of the policy's cell; the two are of one task and base model.
-        base: Their base model.
+        context: Of the policy's cell, which shares task and base model with the reward model.
+        base: The base model.
 
     Raises:
         FileNotFoundError: If the parent has no record.
-        InvalidRecordError: If its record does not vouch for what lies beside it.
+        InvalidRecordError: If a file does not match the record.
     """
     state = read_teacher(storage, parent).state
     cell = decode_cell(read_record(storage, parent).cell)
@@ -88,23 +88,23 @@ def read_reward_model(
 def run_policy(
     context: CellContext, base: Base, labelled: Sequence[Item], reward_model: RewardModel | None
 ) -> PolicyResult:
-    """Returns a policy's rewards and preferences on the test; the base is as it was afterwards.
+    """Returns a policy's rewards and preferences on the test items; leaves the base unchanged.
 
-    Policies of one seed are asked the same questions and write the same candidates; the samples of
-    a test question have the same random numbers for all policies and seeds.
+    Policies of one seed get the same questions and sample the same candidates. The samples of a
+    test question use the same random numbers for all policies and seeds.
 
     Args:
         context: Of the cell; its prompt is a question without answers.
-        base: Where the policy starts, and its reference.
-        labelled: Pairs in draw order: their questions are asked, their answers are not looked at.
-        reward_model: What labels the candidates; None: the gold reward, or nothing.
+        base: The policy's starting point and its reference.
+        labelled: Pairs in draw order; only their questions are used.
+        reward_model: Labels the candidates; None: the gold reward does, or there is no training.
 
     Raises:
         ValueError: If there is no pair to train on, or an item does not fit into the context.
     """
     recipe = context.cell.recipe
     if not isinstance(recipe, PolicyDPO):
-        raise ValueError(f"a policy's cell has the method 'dpo', got {recipe.method!r}")
+        raise ValueError(f"a policy's cell needs the method 'dpo', got {recipe.method!r}")
     policy: Base = base
     notes: tuple[str, ...] = ()
     pairs: tuple[LabelledPair, ...] | None = None
@@ -117,7 +117,7 @@ def run_policy(
         )
     answers: Answers = answer_questions(context, policy, context.test)
     if answers.log_probs is None:
-        raise ValueError("a policy is asked with a prompt whose answers can be scored")
+        raise ValueError("a policy needs a prompt whose answers can be scored")
     test = questions_of(item.id for item in context.test)
     return PolicyResult(
         log_probs=answers.log_probs,
@@ -134,7 +134,7 @@ def _label(
     questions: Sequence[PreferenceQuestion],
     reward_model: RewardModel | None,
 ) -> tuple[tuple[LabelledPair, ...], tuple[str, ...]]:
-    """Returns the pairs of the base's own answers in the order of the preference, and a note."""
+    """Returns pairs of the base's own answers, the preferred one first, and a note."""
     cell = context.cell
     texts = sample_texts(
         base,
@@ -152,8 +152,9 @@ def _label(
         model = reward_model
         pairs = label_pairs(candidates, lambda items: model.prefer(base, items))
     note = (
-        f"{len(pairs)} pairs of its own answers to {len(questions)} questions; the answers to "
-        f"{len(questions) - len(candidates)} were alike, {len(candidates) - len(pairs)} pairs tied"
+        f"{len(pairs)} pairs of its own answers to {len(questions)} questions; without identical "
+        f"answers ({len(questions) - len(candidates)} questions) and ties "
+        f"({len(candidates) - len(pairs)} pairs)"
     )
     return pairs, (note,)
 
@@ -161,7 +162,7 @@ def _label(
 def _rewards(
     context: CellContext, recipe: PolicyDPO, policy: Base, questions: Sequence[PreferenceQuestion]
 ) -> bytes:
-    """Returns the gold rewards of the policy's answers, a row an answer."""
+    """Returns the gold rewards of the policy's answers, a row per answer."""
     texts = sample_texts(
         policy,
         _prompts(questions, context.prompt),
@@ -207,7 +208,7 @@ def _settings(recipe: PolicyDPO) -> DPOSettings:
 
 
 def _prompts(questions: Sequence[PreferenceQuestion], prompt: Prompt) -> dict[str, str]:
-    """Returns question id -> the text that a policy continues; there are no choices yet."""
+    """Returns question id -> the prompt of the policy, without choices."""
     return {
         question.id: prompt.prompt(
             Item(id=question.id, question=question.text, choices=(), answer=0)

@@ -1,14 +1,16 @@
-"""One cell: its labels made, its method run, every test item answered."""
+"""Runs one cell: assigns its labels, fits its method and answers every test item."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from search_spaces.recipes import PolicyDPO, WeightTraining
+from search_spaces.recipes import Orders, PolicyDPO, WeightTraining
 from trainables.cells.policy import PolicyResult, RewardModel, run_policy
 from trainables.data.items import Item
 from trainables.data.label_noise import NoiseKind, noisy_answers, random_answers
@@ -31,7 +33,7 @@ from trainables.self_training.rounds import Round, UnlabelledPool, run_round
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class CellInputs:
-    """Everything a cell's numbers are made of, besides its base model."""
+    """Everything that determines a cell's numbers, except its base model."""
 
     context: CellContext
     labelled: tuple[Item, ...]
@@ -39,38 +41,41 @@ class CellInputs:
     test: tuple[Item, ...]
     """Every frozen test item."""
     pool: UnlabelledPool | None = None
-    """For a round of self-training."""
+    """Only for a round of self-training."""
     reward_model: RewardModel | None = None
-    """For a policy that it labels for."""
+    """Only for a policy whose pairs it labels."""
     keeps_state: bool = False
     """Whether other cells start from this one's trained state."""
     restart: Callable[[], None] = lambda: None
-    """Called before the cell is run again from its start: what it logged so far does not count."""
+    """Discards what the cell has logged; called before the cell starts again."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class CellResult:
-    """What a cell found."""
+    """The result of a cell."""
 
     answers: Answers
-    """To the test items, in the order given."""
+    """To the test items, in their order."""
     state: TrainedState | None = None
     round: Round | None = None
     policy: PolicyResult | None = None
     notes: tuple[str, ...] = field(default=())
     execution: Mapping[str, Any] = field(default_factory=dict)
-    """How it was run, where that is not the usual way: entries of the record's `execution`."""
+    """Entries of the record's `execution` where the cell ran in an unusual way."""
+
+
+RunCell = Callable[[CellInputs, Base], CellResult]
 
 
 def run_cell(inputs: CellInputs, base: Base) -> CellResult:
-    """Returns the cell's answers to every test item; the base model is as it was afterwards.
+    """Returns the cell's answers to every test item; leaves the base model unchanged.
 
-    Equal inputs give equal bytes, whatever ran before in this process. Where memory runs out the
-    cell is run again from its start with smaller batches, and its result says so.
+    Equal inputs give equal bytes, whatever ran before in this process. When memory runs out, the
+    cell starts again with smaller batches, and the result notes it.
 
     Raises:
         ValueError: If an item does not fit into the model's context.
-        TrainingError: If a training cannot go on.
+        TrainingError: If a training cannot continue.
         torch.OutOfMemoryError: If the smallest batches do not fit either.
     """
     usual = inputs.context.execution
@@ -95,27 +100,50 @@ def run_cell(inputs: CellInputs, base: Base) -> CellResult:
 
 def _run(inputs: CellInputs, base: Base) -> CellResult:
     context = inputs.context
-    if isinstance(context.cell.recipe, PolicyDPO):
+    recipe = context.cell.recipe
+    if isinstance(recipe, PolicyDPO):
         policy = run_policy(context, base, inputs.labelled, inputs.reward_model)
         answers = Answers(log_probs=policy.log_probs)
         return CellResult(answers=answers, policy=policy, notes=policy.notes)
-    examples = make_examples(context, inputs.labelled)
+    with _fitted(inputs, base) as (fitted, round_):
+        if recipe.orders == "given":
+            answers = fitted.answer(inputs.test)
+        else:
+            scores = score_in_orders(fitted, inputs.test, recipe.orders)
+            answers = _average_over_orders(scores, inputs.test, recipe.orders)
+        notes = answers.notes
+        if isinstance(recipe, WeightTraining):
+            budget = micro_batch_tokens(context, base)
+            notes = (*notes, *checkpointing_notes(base, context.execution, budget))
+        return CellResult(
+            answers=answers,
+            state=fitted.state() if inputs.keeps_state else None,
+            round=round_,
+            notes=notes if round_ is None else (*notes, *round_.notes),
+        )
+
+
+@contextmanager
+def _fitted(inputs: CellInputs, base: Base) -> Iterator[tuple[FittedMethod, Round | None]]:
+    """Fits the cell's method to its labelled items, or to those that its round selects."""
+    examples = make_examples(inputs.context, inputs.labelled)
     if inputs.pool is None:
-        with fit(context, base, examples) as fitted:
-            return _result(inputs, base, fitted, None)
-    with run_round(context, base, examples, inputs.pool) as (fitted, found):
-        return _result(inputs, base, fitted, found)
+        with fit(inputs.context, base, examples) as fitted:
+            yield fitted, None
+    else:
+        with run_round(inputs.context, base, examples, inputs.pool) as fitted_and_round:
+            yield fitted_and_round
 
 
 def make_examples(context: CellContext, items: Sequence[Item]) -> tuple[Example, ...]:
-    """Returns the labelled items with the labels that the cell's supervision gives them."""
+    """Returns the labelled items with the labels of the cell's supervision."""
     if context.cell.labels.kind == "trivial":
         items = trivial_items(items, *context.names)
     return label_items(context, items)
 
 
 def label_items(context: CellContext, items: Sequence[Item]) -> tuple[Example, ...]:
-    """Returns items, to train on or to calibrate on, with labels as noisy as the cell's."""
+    """Returns items for training or calibration, with the cell's label noise."""
     labels = context.cell.labels
     answers = {item.id: item.answer for item in items}
     if labels.kind == "random":
@@ -126,28 +154,11 @@ def label_items(context: CellContext, items: Sequence[Item]) -> tuple[Example, .
     return tuple(Example(item=item, answer=answers[item.id]) for item in items)
 
 
-def _result(
-    inputs: CellInputs, base: Base, fitted: FittedMethod, found: Round | None
-) -> CellResult:
-    answers, context = _answers(fitted, inputs), inputs.context
-    told: tuple[str, ...] = ()
-    if isinstance(context.cell.recipe, WeightTraining):
-        budget = micro_batch_tokens(context, base)
-        told = checkpointing_notes(base, context.execution, budget)
-    return CellResult(
-        answers=answers,
-        state=fitted.state() if inputs.keeps_state else None,
-        round=found,
-        notes=(*answers.notes, *told, *(found.notes if found is not None else ())),
-    )
-
-
-def _answers(fitted: FittedMethod, inputs: CellInputs) -> Answers:
-    how = inputs.context.cell.recipe.orders
-    if how == "given":
-        return fitted.answer(inputs.test)
-    scores = score_in_orders(fitted, inputs.test, how)
-    orders = [orders_of(len(item.choices), how) for item in inputs.test]
+def _average_over_orders(
+    scores: Sequence[Sequence[NDArray[np.float64]]], items: Sequence[Item], which: Orders
+) -> Answers:
+    """Returns the log of each choice's mean probability over the orders of the choices."""
+    orders = [orders_of(len(item.choices), which) for item in items]
     with np.errstate(divide="ignore"):
         means = [np.log(average_over_orders(*pair)) for pair in zip(scores, orders, strict=True)]
     return Answers(log_probs=[np.maximum(mean, _LOWEST) for mean in means])

@@ -1,5 +1,4 @@
-"""Where blocks run: the only code that knows Ray and the clouds, and its in-process twin.
+"""Where blocks and trials run: the only code that knows Ray and the clouds, or this process.
 
-`tuner` (Ray Tune), `block_trial` (Ray Train), `in_process`, `capacity`, `spot_watcher`,
-`machine_checks`.
+`executor` (Executor), `ray_executor`, `in_process`, `capacity`, `spot_watcher`, `machine_checks`.
 """

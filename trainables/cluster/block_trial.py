@@ -1,8 +1,7 @@
 """One block on Ray: a Tune trial that starts Ray Train worker groups until its cells have ended.
 
-Ray Train starts a group again when a worker is lost, so many times and no more. What a block has
-come to decides here whether the next group is worth its start: failures that are written down
-beside their cells, and cells that finished, are no reason to give the others up.
+Ray Train restarts a group after a lost worker, up to a limit. Beyond that limit, the block's
+progress decides: a new group starts as long as cells keep ending, by a record or a failure.
 """
 
 from __future__ import annotations
@@ -10,40 +9,39 @@ from __future__ import annotations
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from trainables.cells.completion import cells_without_outcome
 from trainables.cells.planned import Block, RunContext
 from trainables.cluster.run_folder_check import (
-    UNSEEN,
+    UNREACHABLE,
     UnreachableRunFolder,
     check_reachable,
     first_fault,
 )
 from trainables.cluster.stop import told_to_stop
-from trainables.data.task import SplitTask
-from trainables.distributed.process_store import store_of_group
 from trainables.storage.filesystem import Storage, open_storage
 from trainables.storage.records import read_record
 
 if TYPE_CHECKING:  # the driver must not pay for importing torch
-    from trainables.cells.worker import CellRunner
+    from trainables.cells.worker import Worker
 
 WORKER_FAILURES = 12
-"""Restarts of a block's worker group after a lost worker, which cost a start each: finished cells
-are not run again, and a cell that kills its worker is given up after a few (`worker.MAX_ATTEMPTS`).
-Losses that the cloud announced are not counted."""
+"""Restarts of a worker group after lost workers. Finished cells do not run again, and a cell that
+keeps killing its worker fails after `retries.MAX_ATTEMPTS`. Losses that the cloud announced do not
+count."""
 
-TEAM_FAILURES = 6
-"""The same where all workers run each cell together: as many as a cell takes that breaks its group
-by running out of memory, from whole batches to the smallest (`memory.LEAST_SHARE`)."""
+SHARED_CELL_FAILURES = 6
+"""The same where all workers run each cell together. A cell that runs out of memory may break its
+group once per halving of the batch, down to `oom.LEAST_SHARE`."""
 
 IDLE_GROUPS = 3
-"""Groups in a row that may end early, without an error and without ending a cell: their machines
-were about to be taken away before they began one."""
+"""Groups in a row that may end early, without an error and without ending a cell, because their
+machines were about to be taken away."""
 
 FAULT = "fault"
-"""Key of a trial's last row: why its block has cells left."""
+"""Key in a trial's last row: why cells of its block have not ended."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -51,74 +49,65 @@ class GroupEnd:
     """How a worker group ended."""
 
     fault: str | None = None
-    """None: its workers ended well, though perhaps early, their machines being taken away."""
-    is_for_good: bool = False
-    """Whether another group would end in the same way."""
+    """None: without an error, though perhaps early, because its machines are taken away."""
+    is_permanent: bool = False
+    """Whether another group would end with the same fault."""
 
 
 def run_block(
-    config: Mapping[str, Any],
-    *,
-    blocks: Sequence[Block],
-    tasks: Mapping[str, SplitTask],
-    run_context: RunContext,
-    run_one: CellRunner | None,
+    config: Mapping[str, Any], *, blocks: Sequence[Block], run_context: RunContext
 ) -> None:
     """Runs one block as a Tune trial, then reports a row for each of its cells.
 
     Args:
-        config: Of the trial: the place of its block, and a folder for Ray's own files.
-        blocks: All blocks of the study.
-        tasks: Task name -> the task with its split.
-        run_context: Where inputs and outputs are.
-        run_one: What runs a cell in a worker; None: the cell's method.
+        config: Of the trial: the index of its block, and a folder for Ray's own files.
+        blocks: All blocks of the run.
+        run_context: What they share.
     """
     from ray import tune
 
     block = blocks[config["cells"]["block"]]
-    given = {"block": block, "tasks": tasks, "run_context": run_context, "run_one": run_one}
-    fault = run_to_the_end(
-        block, open_storage(run_context.out), lambda: _run_group(block, given, config["scratch"])
-    )
+    run_group = partial(_run_group, block, run_context, config["scratch"])
+    fault = run_to_the_end(block, open_storage(run_context.out), run_group)
     if fault is None:
         for row in _rows(block, run_context):
             tune.report(row)
     else:
-        tune.report({UNSEEN if isinstance(fault, UnreachableRunFolder) else FAULT: str(fault)})
+        tune.report({UNREACHABLE if isinstance(fault, UnreachableRunFolder) else FAULT: str(fault)})
 
 
 def run_to_the_end(block: Block, storage: Storage, run_group: Callable[[], GroupEnd]) -> str | None:
-    """Starts worker groups until every cell has ended; returns why some have not, if so.
+    """Starts worker groups until every cell has ended; returns why some have not, if any.
 
     Args:
         block: Its cells end with a record or a failure.
         storage: The run folder.
         run_group: Starts a group and waits for its end.
     """
-    left, idle = list(block.cells), 0
+    left, num_idle = list(block.cells), 0
     while True:
         end = run_group()
         if isinstance(end.fault, UnreachableRunFolder):
             return end.fault
         try:
-            still = cells_without_outcome(storage, left)
+            remaining = cells_without_outcome(storage, left)
         except OSError as error:
             return f"the run folder cannot be read: {error}"
-        if not still:
+        if not remaining:
             return None
-        got_further = len(still) < len(left)
-        left, idle = still, 0 if got_further else idle + 1
-        is_lost = end.fault is not None and not got_further
-        if end.is_for_good or is_lost or idle >= IDLE_GROUPS:
-            why = end.fault or "its workers ended early, and no other's got further"
-            return f"{len(left)} cells have not ended, the first is {left[0].label}: {why}"
+        has_progressed = len(remaining) < len(left)
+        left, num_idle = remaining, 0 if has_progressed else num_idle + 1
+        has_failed = end.fault is not None and not has_progressed
+        if end.is_permanent or has_failed or num_idle >= IDLE_GROUPS:
+            reason = end.fault or "its workers ended early, several times without progress"
+            return f"{len(left)} cells have not ended, the first is {left[0].label}: {reason}"
 
 
 def scaling_of(block: Block) -> dict[str, Any]:
     """Returns the arguments of Ray Train's `ScalingConfig`: all workers on one node.
 
-    The plan looks for nodes that hold a whole group (`growth.fit`) and prices those; a group that
-    is spread over nodes would talk over their network.
+    The plan prices nodes that hold a whole group (`capacity.fit_worker_group`); a group spread over
+    several nodes would communicate over their network.
     """
     resources: dict[str, float] = {"CPU": block.cpus_per_worker}
     if block.gpus_per_worker:
@@ -132,23 +121,23 @@ def scaling_of(block: Block) -> dict[str, Any]:
 
 
 def backend_of(block: Block) -> str | None:
-    """Returns the process group's backend: NCCL refuses two workers on one GPU.
+    """Returns the process group's backend; None: Ray Train's choice.
 
-    Workers of their own cells use the group's store alone. None: Ray Train's choice.
+    NCCL refuses two workers on one GPU. Such workers only use the group's store.
     """
     return "gloo" if 0 < block.gpus_per_worker < 1 else None
 
 
-def _run_group(block: Block, given: Mapping[str, Any], scratch: str) -> GroupEnd:
-    """Starts a Ray Train worker group, which Ray starts again when a worker is lost."""
+def _run_group(block: Block, run_context: RunContext, scratch: str) -> GroupEnd:
+    """Runs a Ray Train worker group, which Ray restarts after a lost worker."""
     from ray.train import FailureConfig, RunConfig, ScalingConfig
     from ray.train.torch import TorchConfig, TorchTrainer
     from ray.train.v2.api.exceptions import TrainingFailedError
 
-    failures = TEAM_FAILURES if block.runs_together else WORKER_FAILURES
+    failures = SHARED_CELL_FAILURES if block.runs_together else WORKER_FAILURES
     trainer = TorchTrainer(
         run_worker,
-        train_loop_config=dict(given),
+        train_loop_config={"block": block, "run_context": run_context},
         torch_config=TorchConfig(backend=backend_of(block)),
         scaling_config=ScalingConfig(**scaling_of(block)),
         run_config=RunConfig(
@@ -161,60 +150,59 @@ def _run_group(block: Block, given: Mapping[str, Any], scratch: str) -> GroupEnd
         fault = trainer.fit().return_value
     except TrainingFailedError as error:
         return GroupEnd(fault=f"{type(error).__name__}: {error}")
-    return GroupEnd(fault=fault, is_for_good=fault is not None)
+    return GroupEnd(fault=fault, is_permanent=fault is not None)
 
 
 def run_worker(config: Mapping[str, Any]) -> str | None:
-    """Runs in every Ray Train worker: runs units of the block, its own or all with the others.
+    """Runs in every Ray Train worker: its share of the block's units.
 
-    Returns why it stopped early, where the run folder takes nothing any more: if that were raised,
-    Ray Train would start the group again and again. All workers of a worker group stop so together.
+    Returns why it stopped early, if the run folder cannot be used: Ray Train would start the group
+    again and again if that were raised. All workers of a worker group stop together.
     """
-    hidden = first_fault(check_reachable(config["run_context"]))
-    if hidden is not None:
-        return hidden
-    with told_to_stop(config["run_context"].token) as must_stop:
-        return _run_units(config, must_stop)
+    block: Block = config["block"]
+    run_context: RunContext = config["run_context"]
+    unreachable = first_fault(check_reachable(run_context))
+    if unreachable is not None:
+        return unreachable
+    with told_to_stop(run_context.token) as must_stop:
+        worker = _make_worker(block, run_context, must_stop)
+        indices = range(len(block.units))
+        try:
+            worker.run(block.units, indices if block.runs_together else _claims(len(indices)))
+        except OSError as error:
+            return f"the run folder could not be used: {error}"
+    return None
 
 
-def _run_units(config: Mapping[str, Any], must_stop: Callable[[], bool]) -> str | None:
+def _make_worker(block: Block, run_context: RunContext, must_stop: Callable[[], bool]) -> Worker:
     import torch.distributed as dist
 
-    from trainables.cells.run import run_cell
+    from trainables.cells.runner import CellRunner
     from trainables.cells.worker import Worker
     from trainables.distributed.worker_group import WorkerGroup, current_worker_group
     from trainables.models.oom import limit_gpu_memory
 
-    block: Block = config["block"]
     limit_gpu_memory(block.gpus_per_worker)
-    worker = Worker(
-        tasks=config["tasks"],
-        run_context=config["run_context"],
+    runner = CellRunner(
+        run_context=run_context,
         device="cuda" if block.gpus_per_worker else "cpu",
         gpus=block.gpus_per_worker,
         threads=block.cpus_per_worker,
-        group=_group_name(),
-        is_leaving=_is_leaving,
-        must_stop=must_stop,
-        is_first=not dist.is_initialized() or dist.get_rank() == 0,
-        worker_group=current_worker_group() if block.runs_together else WorkerGroup(),
         engine=block.engine,
         offload=block.offload,
-        run_one=config["run_one"] or run_cell,
+        worker_group=current_worker_group() if block.runs_together else WorkerGroup(),
+        is_leaving=_is_leaving,
+        must_stop=must_stop,
     )
-    number = len(block.units)
-    try:
-        worker.run(block.units, range(number) if block.runs_together else _claims(number))
-    except OSError as error:
-        return f"the run folder could not be used: {error}"
-    return None
+    is_first = not dist.is_initialized() or dist.get_rank() == 0
+    return Worker(runner, group=_group_name(), is_first=is_first)
 
 
 def _is_leaving() -> bool:
-    """Says whether Ray knows that a machine of this worker group is about to be taken away.
+    """Returns whether a machine of this worker group is about to be taken away.
 
-    `ray.train.get_preemption_info` would ask all workers at once, which are at different cells;
-    what this worker has been told stands in its context.
+    `ray.train.get_preemption_info` is a collective call, and the workers are at different cells.
+    This worker's context holds what Ray has told it.
     """
     from ray.train.v2._internal.execution.context import get_train_context
 
@@ -222,8 +210,10 @@ def _is_leaving() -> bool:
 
 
 def _group_name() -> str:
-    """Returns a name that all workers of this start of the group share, and no other start has."""
+    """Returns a name that is unique to this start of the group and shared by its workers."""
     import torch.distributed as dist
+
+    from trainables.distributed.worker_group import store_of_group
 
     store = store_of_group()
     if store is None:
@@ -234,13 +224,15 @@ def _group_name() -> str:
 
 
 def _claims(num_units: int) -> Iterator[int]:
-    """Yields the units that this worker gets: each unit goes to whoever is free first."""
+    """Yields the indices of units for this worker: each unit goes to the first free worker."""
+    from trainables.distributed.worker_group import store_of_group
+
     store = store_of_group()
     if store is None:
         yield from range(num_units)
         return
-    # The group's store counts the claims: a restarted group begins anew (and skips what is
-    # finished), and it needs no other process.
+    # A counter in the group's store needs no other process. A restarted group counts from 0 again
+    # and skips finished cells.
     while (claimed := store.add("claimed_units", 1) - 1) < num_units:
         yield claimed
 

@@ -1,9 +1,9 @@
-"""What a Ray cluster may grow to, and which blocks it can hold then.
+"""The size that a Ray cluster may grow to, and the blocks that it can then hold.
 
-With autoscaling from 0 a cluster that can hold a study may have no worker yet, and one that never
-can looks the same. Ray keeps what its autoscaler was configured with to itself unless a host of Ray
-tells it, so three places are asked: the cluster's own state, the file that `ray up` leaves on the
-head, and Kubernetes for a cluster of KubeRay.
+With autoscaling from 0, a cluster that can hold a study may have no worker yet and looks like one
+that never can. Ray does not expose its autoscaler's configuration, so this module reads it from
+three places: the cluster's state, the file that `ray up` leaves on the head, and Kubernetes for a
+KubeRay cluster.
 """
 
 from __future__ import annotations
@@ -15,46 +15,48 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from search_spaces.base_models import workers_on
+from search_spaces.base_models import EngineName, Footprint, workers_on
 from trainables.errors import ClusterError
 
 BOOTSTRAP_FILE = "~/ray_bootstrap_config.yaml"
 """Where `ray up` puts the cluster's configuration on the head."""
 
 SERVICE_ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount")
-"""Where Kubernetes puts what a pod may ask it with."""
+"""The folder of a pod's credentials for the Kubernetes API."""
 
 HEAD_RESOURCE = "node:__internal_head__"
-"""A resource that every head of Ray has, and nothing else."""
+"""A resource that Ray gives to every head node, and to no other node."""
 
 UNLIMITED = sys.maxsize
 
 IN_PROCESS = "in-process"
-"""The `--address` of no cluster: cells are run in the command's own process, without Ray."""
+"""The `--address` that runs cells in the command's own process, without Ray."""
 
 HEAD_BYTES_PER_BLOCK = 1.2e9
-"""Of the head's memory while a block runs: a trial's actor (390 MB), its Train controller (380 MB)
-and two helper actors (200 MB each), as measured with Ray 2.60."""
+"""Memory of the head that a running block takes: a trial's actor (390 MB), its Train controller
+(380 MB) and two helper actors (200 MB each), as measured with Ray 2.60."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Capacity:
-    """What one block may take of the cluster, and how many of them fit beside each other."""
+    """The size of one block of a footprint, and how many of them the cluster can run at once."""
 
     slots: int
     workers: int
     cpus_per_worker: int
     gpus_per_worker: float
+    engine: EngineName = "plain"
+    offload: bool = False
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class NodeKind:
-    """Nodes that are alike."""
+    """Nodes of one type."""
 
     name: str
     resources: Mapping[str, float]
     count: int
-    """There may be so many of them at once."""
+    """How many the cluster may have at once."""
 
     def holds(self, *, cpus: int, gpus: float) -> int:
         """Returns how many workers of this size fit on one node."""
@@ -74,37 +76,37 @@ class ClusterLimits:
 
     kinds: tuple[NodeKind, ...]
     most_workers: int = UNLIMITED
-    """Nodes beside the head at once, of whatever type."""
+    """How many nodes of all types the cluster may have at once, without the head."""
     is_autoscaled: bool = False
-    """Else the kinds are the living nodes."""
+    """If not, the kinds are the living nodes."""
 
     def nodes_that_hold(self, workers: int, *, cpus: int, gpus: float) -> int:
-        """Returns how many nodes at once can each hold so many workers of this size."""
+        """Returns how many nodes the cluster may have at once that each hold these workers."""
         able = [kind for kind in self.kinds if kind.holds(cpus=cpus, gpus=gpus) >= workers]
         heads = sum(kind.count for kind in able if HEAD_RESOURCE in kind.resources)
         return heads + min(sum(kind.count for kind in able) - heads, self.most_workers)
 
 
 def growth(nodes: list[Mapping[str, Any]]) -> ClusterLimits:
-    """Returns what the connected cluster may grow to.
+    """Returns the nodes that the connected cluster may have.
 
     Args:
         nodes: Its living nodes, as `ray.nodes()` gives them.
     """
-    found = _of_state() or _of_bootstrap_file(nodes) or _of_kubernetes()
+    limits = _of_state() or _of_bootstrap_file(nodes) or _of_kubernetes()
     living = tuple(NodeKind(name="", resources=node["Resources"], count=1) for node in nodes)
-    if found is None:
+    if limits is None:
         return ClusterLimits(kinds=living)
     heads = tuple(kind for kind in living if HEAD_RESOURCE in kind.resources)
     return ClusterLimits(
-        kinds=(*heads, *found.kinds), most_workers=found.most_workers, is_autoscaled=True
+        kinds=(*heads, *limits.kinds), most_workers=limits.most_workers, is_autoscaled=True
     )
 
 
 def growth_of_config(config: Mapping[str, Any]) -> ClusterLimits:
     """Returns the worker types of a `ray up` configuration.
 
-    A type without a maximum of its own has the cluster's.
+    A type without its own maximum has that of the cluster.
     """
     most = int(config.get("max_workers", 0))
     kinds = tuple(
@@ -120,7 +122,7 @@ def growth_of_config(config: Mapping[str, Any]) -> ClusterLimits:
 
 
 def _of_state() -> ClusterLimits | None:
-    """Returns what a host of Ray has told the cluster that it may grow to."""
+    """Returns the limits that the cluster's state holds, where a Ray platform has set them."""
     from ray._private.state import state
 
     config = state.get_cluster_config()
@@ -138,7 +140,7 @@ def _of_state() -> ClusterLimits | None:
 
 
 def _of_bootstrap_file(nodes: list[Mapping[str, Any]]) -> ClusterLimits | None:
-    """Returns what the file of `ray up` says, on the head that the cluster is run from."""
+    """Returns the limits in the file of `ray up`, if this machine is the head of the cluster."""
     config = configuration_of_head()
     if config is None:
         return None
@@ -149,7 +151,7 @@ def _of_bootstrap_file(nodes: list[Mapping[str, Any]]) -> ClusterLimits | None:
 
 
 def configuration_of_head() -> Mapping[str, Any] | None:
-    """Returns the configuration that `ray up` left on this machine; None where it is no such head.
+    """Returns the configuration that `ray up` left on this machine; None if there is none.
 
     Raises:
         ClusterError: If the file cannot be read.
@@ -163,15 +165,15 @@ def configuration_of_head() -> Mapping[str, Any] | None:
         config = yaml.safe_load(path.read_text("utf-8"))
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise ClusterError(
-            f"{BOOTSTRAP_FILE}, which says what the cluster may grow to, cannot be read: {error}"
+            f"{BOOTSTRAP_FILE}, the configuration of this cluster, cannot be read: {error}"
         ) from error
     if not isinstance(config, dict):
-        raise ClusterError(f"{BOOTSTRAP_FILE} holds no cluster's configuration: `ray up` writes it")
+        raise ClusterError(f"{BOOTSTRAP_FILE} is not a configuration of `ray up`")
     return config
 
 
 def _of_kubernetes() -> ClusterLimits | None:
-    """Returns what KubeRay's cluster of this pod may grow to, where the pod may ask for it."""
+    """Returns the limits of this pod's KubeRay cluster, if the pod may read them."""
     name = os.environ.get("RAY_CLUSTER_NAME")
     namespace = SERVICE_ACCOUNT / "namespace"
     if not name or not namespace.is_file():
@@ -180,13 +182,13 @@ def _of_kubernetes() -> ClusterLimits | None:
 
     try:
         config = AutoscalingConfigProducer(name, namespace.read_text().strip())()
-    except (OSError, ValueError, KeyError):  # no right to ask, or a cluster without an autoscaler
+    except (OSError, ValueError, KeyError):  # no permission, or a cluster without an autoscaler
         return None
     return growth_of_config(config)
 
 
 def describe(kinds: tuple[NodeKind, ...]) -> Iterator[str]:
-    """Yields each different kind with how many of it there are or may be."""
+    """Yields each distinct kind with its number of nodes."""
     counts: dict[str, int] = {}
     for kind in kinds:
         counts[kind.text] = counts.get(kind.text, 0) + kind.count
@@ -194,43 +196,39 @@ def describe(kinds: tuple[NodeKind, ...]) -> Iterator[str]:
         yield text if count == 1 else f"{'any number of' if count >= UNLIMITED else count} {text}"
 
 
-def fit_worker_group(
-    cluster: ClusterLimits,
-    *,
-    workers: int | None,
-    cpus_per_worker: int,
-    gpus_per_worker: float | None,
-) -> Capacity:
+def fit_worker_group(cluster: ClusterLimits, footprint: Footprint) -> Capacity:
     """Returns how a cluster can hold worker groups, whatever the memory of its head.
 
     Raises:
-        ClusterError: If no node that there is or may be can hold a block's workers.
+        ClusterError: If no node, existing or possible, can hold a block's workers.
     """
     kinds = [kind for kind in cluster.kinds if kind.count > 0]
-    gpus = gpus_per_worker
+    workers, cpus, gpus = footprint.workers, footprint.cpus_per_worker, footprint.gpus_per_worker
     if gpus is None:
         gpus = 1 if any(kind.resources.get("GPU", 0) >= 1 for kind in kinds) else 0
-    held = {kind.holds(cpus=cpus_per_worker, gpus=gpus) for kind in kinds}
-    # As many workers as can be, in as few blocks as can be: a block loads every base once.
-    sizes = [workers] if workers else sorted(held - {0}, reverse=True)
-    fits = [
-        (cluster.nodes_that_hold(size, cpus=cpus_per_worker, gpus=gpus), size) for size in sizes
-    ]
-    slots, wanted = max(fits, key=lambda fit: fit[0] * fit[1], default=(0, 0))
+    sizes_of_kinds = {kind.holds(cpus=cpus, gpus=gpus) for kind in kinds}
+    # As many workers in as few blocks as possible: a block loads every base once.
+    sizes = [workers] if workers else sorted(sizes_of_kinds - {0}, reverse=True)
+    fits = [(cluster.nodes_that_hold(size, cpus=cpus, gpus=gpus), size) for size in sizes]
+    slots, size = max(fits, key=lambda fit: fit[0] * fit[1], default=(0, 0))
     if not slots:
         whose = "node types (it grows by itself)" if cluster.is_autoscaled else "nodes"
         raise ClusterError(
-            f"no node of the cluster can hold {workers or 1} workers with {cpus_per_worker} CPUs "
-            f"and {gpus:g} GPUs each; its {whose} are "
-            + (", ".join(describe(cluster.kinds)) or "none")
+            f"no node of the cluster can hold {workers or 1} workers with {cpus} CPUs and "
+            f"{gpus:g} GPUs each; its {whose} are " + (", ".join(describe(cluster.kinds)) or "none")
         )
     return Capacity(
-        slots=slots, workers=wanted, cpus_per_worker=cpus_per_worker, gpus_per_worker=gpus
+        slots=slots,
+        workers=size,
+        cpus_per_worker=cpus,
+        gpus_per_worker=gpus,
+        engine=footprint.engine,
+        offload=footprint.offload,
     )
 
 
 def max_blocks_on_head(nodes: Sequence[Mapping[str, Any]]) -> int:
-    """Returns how many blocks the head's memory lets run beside each other, at least one."""
+    """Returns how many blocks fit into the head's memory at once, at least one."""
     memory = [
         node["Resources"]["memory"]
         for node in nodes

@@ -1,4 +1,4 @@
-"""The head of a Ray cluster that is there already: its address, and whether it still answers."""
+"""The head of an existing Ray cluster: its address, and whether it answers."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ from contextlib import contextmanager
 from trainables.errors import ClusterError
 
 CONNECT_TIMEOUT_S = 10.0
-"""How long a cluster's head may take to answer before it counts as not there."""
+"""A head that takes longer to answer counts as absent."""
 
 WATCH_INTERVAL_S = 5.0
 MISSED_ANSWERS = 3
-"""In a row, after which the user is told. A minute after it lost the head, Ray itself ends the
-process with status 1."""
+"""In a row, after which the user is warned. Ray ends the process with status 1 a minute after it
+lost the head."""
 
 
 def cluster_of_this_machine() -> str | None:
-    """Returns the address that `ray start` noted on this machine, if its head still answers.
+    """Returns the address that `ray start` recorded on this machine, if the head still answers.
 
-    Ray's own `address=None` asks the same note; it is asked here because a cluster and a local Ray
-    are started with different settings.
+    Ray's own `address=None` reads the same record. This function exists because clusters and local
+    Rays need different settings.
     """
     from ray._private.services import find_bootstrap_address
 
@@ -40,7 +40,7 @@ def check_reachable(address: str) -> None:
     """Opens a connection to a head and closes it.
 
     Raises:
-        ClusterError: If nothing answers at the address, or it is none.
+        ClusterError: If the address is malformed, or does not answer.
     """
     host, _, port = address.rpartition("://")[2].rpartition(":")
     if not host or not port.isdigit():
@@ -50,13 +50,13 @@ def check_reachable(address: str) -> None:
     except OSError as error:
         raise ClusterError(
             f"no Ray cluster answers at {address!r} ({error}): start one with `ray start --head`, "
-            "or leave --address out for a local one"
+            "or omit --address for a local one"
         ) from error
 
 
 @contextmanager
 def head_watched(address: str) -> Iterator[None]:
-    """Says it once when the head of a cluster does not answer any more."""
+    """Prints a warning when the head of a cluster stops answering."""
     stop = threading.Event()
     thread = threading.Thread(target=_watch, args=(address, stop), daemon=True)
     thread.start()
@@ -78,8 +78,8 @@ def _watch(address: str, stop: threading.Event) -> None:
             missed += 1
     print(
         f"error: the head of the Ray cluster at {address} does not answer any more. This command "
-        "ends with status 1 unless it comes back within a minute. Finished cells are kept: once "
-        "there is a cluster, the same command goes on from here.",
+        "ends with status 1 unless the head comes back within a minute. Finished cells are kept: "
+        "with a new cluster, the same command goes on from here.",
         file=sys.stderr,
         flush=True,
     )

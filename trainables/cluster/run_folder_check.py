@@ -1,44 +1,43 @@
-"""Whether the workers of a cluster see the run folder that the driver writes to.
+"""Checks that the workers of a cluster see the run folder that the driver writes to.
 
-A folder of the driver's own disk has the same name on another machine and is another folder: what
-workers wrote there would be lost with their machines, and the driver would wait for it.
+On another machine, the path of a folder on the driver's disk names a different folder: results that
+workers write there would be lost with their machines, while the driver waits for them.
 """
 
 from __future__ import annotations
 
-import json
 import platform
 import time
 from pathlib import Path
 
 from trainables.cells.planned import RunContext
 from trainables.cluster.capacity import HEAD_RESOURCE, ClusterLimits
-from trainables.distributed.process_store import store_of_group
 from trainables.errors import ClusterError
 from trainables.storage import layout
 from trainables.storage.filesystem import Storage, open_storage
+from trainables.storage.lock import token_of
 from trainables.storage.mounts import file_system, is_own_disk
 
-LOOKS = 5
-LOOK_INTERVAL_S = 1.0
-"""A network disk may show a new file a moment later."""
+ATTEMPTS = 5
+ATTEMPT_INTERVAL_S = 1.0
+"""A network disk may show a new file with a delay."""
 
-UNSEEN = "unseen_run_folder"
+UNREACHABLE = "unreachable_run_folder"
 """Key in a trial's row: why the run folder cannot be used on this cluster."""
 
 ADVICE = "give a bucket (s3://, gs://) or a folder on a file system that all nodes share with --out"
 
 
 class UnreachableRunFolder(str):
-    """Why a worker cannot use the run folder: no other start of it could either."""
+    """Why a worker cannot use the run folder. A restart would not help."""
 
     __slots__ = ()
 
 
 def check_reachable(run_context: RunContext) -> UnreachableRunFolder | None:
-    """Returns why this process does not see the driver's run folder; None where it does.
+    """Returns why this process does not see the driver's run folder; None if it does.
 
-    The driver's sign tells: it lies in the folder, and names the sweep.
+    The process looks for the driver's lock in the folder, which has the token of the sweep.
 
     Raises:
         OSError: If the folder's bucket does not answer.
@@ -47,7 +46,7 @@ def check_reachable(run_context: RunContext) -> UnreachableRunFolder | None:
         return None
     return UnreachableRunFolder(
         f"the node {platform.node()} does not see the run folder {run_context.out}: "
-        f"the sweep's lock ({layout.LOCK}) is not there. Nothing was run on it; {ADVICE}"
+        f"the sweep's lock ({layout.LOCK}) is missing. No cell ran on that node; {ADVICE}"
     )
 
 
@@ -55,21 +54,24 @@ def first_fault(fault: UnreachableRunFolder | None) -> UnreachableRunFolder | No
     """Returns the first fault of any worker of this process's group, on all of them."""
     import torch.distributed as dist
 
+    from trainables.distributed.worker_group import store_of_group
+
     store = store_of_group()
     if store is None:
         return fault
-    store.set(f"sees/{dist.get_rank()}", str(fault or ""))
-    found = (bytes(store.get(f"sees/{rank}")).decode() for rank in range(dist.get_world_size()))
-    return next((UnreachableRunFolder(text) for text in found if text), None)
+    store.set(f"run folder/{dist.get_rank()}", str(fault or ""))
+    ranks = range(dist.get_world_size())
+    faults = (bytes(store.get(f"run folder/{rank}")).decode() for rank in ranks)
+    return next((UnreachableRunFolder(text) for text in faults if text), None)
 
 
 def check_shared(storage: Storage, cluster: ClusterLimits) -> None:
-    """Refuses a run folder on a disk of this machine where the cluster starts other machines.
+    """Refuses a run folder on this machine's own disk if the cluster may start other machines.
 
-    Nodes that are there already look for themselves (`unseen`): they may share the disk.
+    Existing nodes check for themselves (`check_reachable`), because they may share the disk.
 
     Raises:
-        ClusterError: If the folder's file system is not one that is made to be shared.
+        ClusterError: If the folder's file system is not a shared one.
     """
     others = [
         kind for kind in cluster.kinds if kind.count > 0 and HEAD_RESOURCE not in kind.resources
@@ -80,20 +82,16 @@ def check_shared(storage: Storage, cluster: ClusterLimits) -> None:
         name = file_system(Path(storage.base)) or "unknown"
         raise ClusterError(
             f"the cluster starts nodes by itself, and they would not see the run folder "
-            f"{storage.root}: its file system ({name}) is none of those known to be shared (NFS, "
-            f"Lustre, Ceph, a mounted bucket, ...); {ADVICE}"
+            f"{storage.root}: its file system ({name}) is not a known shared one (NFS, Lustre, "
+            f"Ceph, a mounted bucket, ...); {ADVICE}"
         )
 
 
 def _sees(run_context: RunContext) -> bool:
     storage = open_storage(run_context.out)
-    for look in range(LOOKS):
-        if look:
-            time.sleep(LOOK_INTERVAL_S)
-        try:
-            word = json.loads(storage.read_bytes(layout.LOCK))
-        except (FileNotFoundError, ValueError):
-            continue
-        if isinstance(word, dict) and word.get("token") == run_context.token:
+    for attempt in range(ATTEMPTS):
+        if attempt:
+            time.sleep(ATTEMPT_INTERVAL_S)
+        if token_of(storage) == run_context.token:
             return True
     return False

@@ -1,11 +1,10 @@
 """Turns a cloud's spot notice into a drain of this Ray node.
 
-Runs as `python -m trainables.cluster.spot_watcher`.
-
-Ray does not ask the clouds whether a machine is about to be taken away. This process does, on
-every worker node: when the notice comes, it tells Ray that the node is preempted at the notice's
-deadline. Ray then places nothing new on the node, and the workers on it can end early. The process
-holds no Ray and no torch while it waits: Ray is imported when there is something to say.
+Run it as `python -m trainables.cluster.spot_watcher` on every worker node. Ray does not ask the
+clouds whether a machine is about to be taken away, so this process does. When the notice comes, it
+tells Ray that the node is preempted at the notice's deadline: Ray then places no further work on
+the node, and its workers can end early. To keep the waiting process small, Ray is imported only
+when the notice has come.
 """
 
 from __future__ import annotations
@@ -39,26 +38,34 @@ LONGEST_PAUSE_S = 60.0
 """Between two polls of a metadata server that does not answer."""
 
 
+ANSWER_TIMEOUT_S = 10.0
+"""For the head to list the living nodes."""
+
+
+class DrainError(RuntimeError):
+    """Ray did not accept the drain; another try may succeed."""
+
+
 class MetadataError(Exception):
     """The metadata server gave no usable answer; the next poll may get one."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Notice:
-    """That this machine will be taken away."""
+    """A cloud's announcement that it takes this machine away."""
 
     text: str
-    """What the cloud said."""
+    """The cloud's message."""
     seconds_left: float
-    """Until it happens, at the time of the notice; never negative."""
+    """From the notice to the deadline; never negative."""
 
 
 class MetadataServer:
     """GET and PUT at a metadata server, with no proxy and no redirect.
 
     Raises:
-        ValueError: If the address is not a literal link-local (or, for tests, loopback) address:
-            what it answers is believed, so nothing else may be asked.
+        ValueError: If the address is not a literal link-local (or, for tests, loopback) address.
+            The answer is trusted, so no other host may give it.
     """
 
     def __init__(self, base_url: str = METADATA) -> None:
@@ -75,10 +82,10 @@ class MetadataServer:
         self._opener = urllib.request.build_opener(urllib.request.ProxyHandler({}), _NoRedirect)
 
     def ask(self, path: str, *, method: str = "GET", headers: dict[str, str]) -> str | None:
-        """Returns the answer's text; None where there is no such entry (404).
+        """Returns the answer's text; None if the entry does not exist (404).
 
         Raises:
-            MetadataError: If the server cannot be reached or says anything else.
+            MetadataError: If the server cannot be reached or gives any other answer.
         """
         request = urllib.request.Request(self._base_url + path, method=method, headers=headers)
         try:
@@ -102,7 +109,7 @@ def _is_own(address: ipaddress.IPv4Address | ipaddress.IPv6Address) -> bool:
 
 
 class NoticeSource(Protocol):
-    """What a cloud is asked."""
+    """Polls one cloud."""
 
     interval_s: float
 
@@ -118,8 +125,8 @@ class NoticeSource(Protocol):
 class AwsNotices:
     """EC2: `spot/instance-action` by IMDSv2, about 120 s ahead.
 
-    Source: EC2 user guide, Spot Instance interruption notices. A rebalance recommendation is a
-    risk, not a loss: it is only logged.
+    Source: EC2 user guide, Spot Instance interruption notices. A rebalance recommendation
+    announces a risk, not a loss, so it is only logged.
     """
 
     server: MetadataServer
@@ -144,7 +151,7 @@ class AwsNotices:
         return None
 
     def _seconds_left(self, text: str) -> float:
-        """Time until the action; what cannot be read counts as due now."""
+        """Returns the time until the action; an unreadable time counts as now."""
         try:
             due = datetime.datetime.fromisoformat(json.loads(text)["time"])
             # The time is in UTC, with or without a letter that says so.
@@ -195,7 +202,7 @@ class GcpNotices:
 
 
 Drain = Callable[[Notice], None]
-"""Tells Ray; raises an exception where that did not work."""
+"""Tells Ray; raises an exception if that fails."""
 
 
 def watch(
@@ -203,12 +210,12 @@ def watch(
 ) -> Notice:
     """Waits for the notice, drains the node and returns.
 
-    No error ends the wait: a metadata server that does not answer is asked again after a pause that
-    doubles up to a minute, and a drain that fails is tried again until the machine is gone.
+    No error ends the wait: pauses after a failed poll double up to a minute, and a failed drain is
+    repeated until the machine is gone.
 
     Args:
-        notices: What is asked.
-        drain: What is done when the notice comes.
+        notices: The cloud to poll.
+        drain: Called when the notice comes.
         sleep: Waits for some seconds.
     """
     pause = notices.interval_s
@@ -230,10 +237,52 @@ def _drained(drain: Drain, notice: Notice) -> bool:
     log.warning("this machine goes in %.0f s: %s", notice.seconds_left, notice.text)
     try:
         drain(notice)
-    except Exception as error:  # whatever Ray raises: the next try is the only remedy
+    except Exception as error:  # whatever Ray raises: trying again is the only remedy
         log.error("cannot drain this node (%s: %s); trying again", type(error).__name__, error)
         return False
     return True
+
+
+def drain_this_node(
+    address: str, *, reason: str, seconds_left: float, node_ids: Sequence[str] = ()
+) -> tuple[str, ...]:
+    """Tells Ray that this machine's nodes are preempted at a deadline; returns their ids.
+
+    Ray then places no further work there, and Ray Train's workers see the deadline in their
+    preemption context. The cloud ends the node, not Ray.
+
+    Args:
+        address: HOST:PORT of the cluster's head.
+        reason: The cloud's message.
+        seconds_left: Until the deadline; 0 or more.
+        node_ids: Ids in hexadecimal; empty: every node of the cluster on this machine.
+
+    Raises:
+        DrainError: If the cluster has no such living node, or Ray refuses.
+    """
+    # The same calls as `ray drain-node` (a hidden command without compatibility promise, Ray 2.58
+    # to 2.60). Its driver process would take seconds of a 30 s notice.
+    import ray
+    from ray._private import services
+    from ray.core.generated import autoscaler_pb2, gcs_pb2
+
+    client = ray._raylet.GcsClient(address=address)
+    infos = client.get_all_node_info(
+        timeout=ANSWER_TIMEOUT_S, state_filter=gcs_pb2.GcsNodeInfo.GcsNodeState.ALIVE
+    )
+    living = {id_.hex() for id_ in infos}
+    wanted = set(node_ids) or set(services.find_node_ids())
+    nodes = tuple(sorted(wanted & living))
+    if not nodes:
+        raise DrainError(f"the cluster at {address} has no living node on this machine")
+    deadline_ms = int((time.time() + max(seconds_left, 0.0)) * 1000)
+    for node in nodes:
+        is_accepted, refusal = client.drain_node(
+            node, autoscaler_pb2.DRAIN_NODE_REASON_PREEMPTION, reason, deadline_ms
+        )
+        if not is_accepted:
+            raise DrainError(f"Ray refuses to drain node {node}: {refusal}")
+    return nodes
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -247,8 +296,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     }
 
     def drain(notice: Notice) -> None:
-        from trainables.cluster.drain import drain_this_node  # Ray is imported only now
-
         drain_this_node(options.address, reason=notice.text, seconds_left=notice.seconds_left)
 
     log.info("watching for the spot notice of %s", options.cloud)
@@ -260,10 +307,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m trainables.cluster.spot_watcher",
-        description="Waits for the cloud's notice that this spot machine is taken away, then "
-        "tells Ray to drain its node. Started on every worker by cluster.yaml.",
+        description="Wait for the cloud's notice that it takes this spot machine away, then tell "
+        "Ray to drain the node. cluster.yaml starts it on every worker.",
     )
-    parser.add_argument("--cloud", required=True, choices=("aws", "gcp"), help="whose notice")
+    parser.add_argument("--cloud", required=True, choices=("aws", "gcp"), help="the cloud to poll")
     parser.add_argument(
         "--address", required=True, metavar="HOST:PORT", help="the head of the Ray cluster"
     )

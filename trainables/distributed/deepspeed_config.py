@@ -1,4 +1,4 @@
-"""What DeepSpeed is told, and whether it can run here."""
+"""DeepSpeed's configuration, and whether DeepSpeed can run on this machine."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from pathlib import Path
 from typing import Any
 
 NEVER = 10**9
-"""Steps between two of DeepSpeed's own progress lines."""
+"""Steps between two progress lines of DeepSpeed."""
 
 BUILT = "deepspeed_shm_comm"
-"""What DeepSpeed compiles on a CPU."""
+"""The extension that DeepSpeed compiles on a CPU."""
 
 LONGEST_BUILD_S = 900.0
-"""A lock that is older was left by a build that was killed: torch would wait for it for ever."""
+"""An older lock belongs to a build that was killed; torch would wait for it forever."""
 
 
 def zero_config(
@@ -26,21 +26,21 @@ def zero_config(
 ) -> dict[str, Any]:
     """Returns DeepSpeed's configuration of one training, or of a sharded base.
 
-    The optimizer is torch's AdamW in fp32, as on one worker; micro-batches are the caller's.
+    The optimizer is torch's AdamW in fp32, as on one worker. The caller makes the micro-batches.
 
     Args:
-        stage: 1: the optimizer's state is shared, 2: gradients too, 3: weights too.
-        offload: Whether what is shared lies in the memory of the CPU.
+        stage: 1 shards the optimizer's state, 2 also the gradients, 3 also the weights.
+        offload: Whether shards are kept in CPU memory.
         on_gpu: Whether the weights are used on a GPU.
         max_grad_norm: Largest norm of a gradient; 0: no limit.
-        dtype: The number format of a sharded base, which pieces would else be cast from.
+        dtype: The number format of a sharded base. By default DeepSpeed would cast its shards.
     """
     zero: dict[str, Any] = {
         "stage": stage,
         "overlap_comm": on_gpu,
-        # A parameter that is kept whole would be left behind by passes without gradients.
+        # Passes without gradients would not handle a parameter that DeepSpeed keeps whole.
         "stage3_param_persistence_threshold": 0,
-        # DeepSpeed's own product of matrices would replace torch's in the whole process.
+        # DeepSpeed's linear layer would replace torch's in the whole process.
         "memory_efficient_linear": False,
     }
     if offload:
@@ -61,12 +61,12 @@ def zero_config(
 
 
 def prepare_process(*, on_gpu: bool) -> None:
-    """Sets what DeepSpeed reads from the environment when it is imported, and quiets its log."""
+    """Sets the environment that DeepSpeed reads on import, and silences its log."""
     if not on_gpu:
         os.environ.setdefault("DS_ACCELERATOR", "cpu")
     os.environ.setdefault("LOCAL_RANK", "0")
     if shutil.which("ninja") is None and importlib.util.find_spec("ninja") is not None:
-        import ninja  # its command lies beside Python's, which need not be on the path
+        import ninja  # its command may be missing from the PATH
 
         os.environ["PATH"] = f"{ninja.BIN_DIR}{os.pathsep}{os.environ.get('PATH', '')}"
     logging.getLogger("DeepSpeed").setLevel(logging.ERROR)
@@ -75,7 +75,7 @@ def prepare_process(*, on_gpu: bool) -> None:
 
 
 def build_folders() -> list[Path]:
-    """Returns where torch keeps what DeepSpeed compiles for this Python; they need not exist."""
+    """Returns torch's folders of DeepSpeed's compiled extension; they need not exist."""
     given = os.environ.get("TORCH_EXTENSIONS_DIR")
     if given:
         return [Path(given) / BUILT]
@@ -89,21 +89,21 @@ def _drop_dead_lock(lock: Path) -> None:
         if time.time() - lock.stat().st_mtime > LONGEST_BUILD_S:
             lock.unlink()
     except FileNotFoundError:
-        return  # nobody builds
+        return  # no build is running
 
 
 def find_deepspeed_fault(*, on_gpu: bool) -> str | None:
-    """Says why DeepSpeed cannot run on this machine and what to do; None if it can.
+    """Returns why DeepSpeed cannot run on this machine, and what to do; None if it can.
 
-    On CPUs it compiles its communication when it is first used, 100 to 200 s, and keeps the result
-    in `~/.cache/torch_extensions`.
+    On CPUs, its first use compiles its communication in 100 to 200 s; the result is kept in
+    `~/.cache/torch_extensions`.
     """
     if importlib.util.find_spec("deepspeed") is None:
         return "deepspeed is not installed: pip install deepspeed"
     if on_gpu:
         return None
     if shutil.which("g++") is None:
-        return "there is no C++ compiler, which DeepSpeed needs on a CPU: install g++"
+        return "DeepSpeed needs a C++ compiler on a CPU: install g++"
     if shutil.which("ninja") is None and importlib.util.find_spec("ninja") is None:
-        return "there is no ninja, which DeepSpeed builds with on a CPU: pip install ninja"
+        return "DeepSpeed needs ninja to build on a CPU: pip install ninja"
     return None

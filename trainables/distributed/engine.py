@@ -1,7 +1,7 @@
-"""What training asks of an engine.
+"""The interface between training and its engines.
 
-Every worker of an engine calls the same methods in the same order and equally often. Training gives
-each worker its share of a batch's items, and sees to it that all have equally many micro-batches.
+Every worker of an engine calls the same methods in the same order and equally often. The training
+loop divides the items of a batch among the workers into equally many micro-batches.
 """
 
 from __future__ import annotations
@@ -21,64 +21,64 @@ class Engine(Protocol):
 
     @property
     def rank(self) -> int:
-        """Which worker this is, from 0."""
+        """Index of this worker, from 0."""
 
     @property
     def world_size(self) -> int:
-        """How many workers train together; 1: this one alone."""
+        """Number of workers that train together."""
 
     def backward(self, loss: Tensor, *, is_last: bool) -> None:
-        """Adds the gradient of a micro-batch's loss to what `step` will take.
+        """Accumulates the gradient of a micro-batch's loss.
 
-        `step` takes the sum over this worker's micro-batches, averaged over workers: the caller
+        `step` uses the sum over this worker's micro-batches, averaged over workers. The caller
         scales losses so that this is the gradient of the batch's mean loss.
 
         Args:
             loss: A scalar of this worker's micro-batch.
-            is_last: Whether it is this worker's last one before `step`.
+            is_last: Whether it is this worker's last micro-batch before `step`.
         """
 
     def overflows(self) -> bool:
         """Returns whether the gradient is not finite and fp16's loss scale may be the reason.
 
-        The gradient is then forgotten and the scale halved: the caller makes the batch's backward
-        passes again. So no update is skipped, however few a training makes.
+        In that case it discards the gradient and halves the scale, and the caller repeats the
+        batch's backward passes. So no update is skipped, however few a training makes.
         """
 
     def step(self, learning_rate: float) -> bool:
-        """Clips the gradient's norm (over all parameters of all workers), updates, forgets it.
+        """Clips the gradient's norm (over all parameters of all workers), updates, and clears it.
 
         Returns:
-            Whether that norm was finite. Where it was not, the weights are of no more use: clipped
-            by it, every one of them would be no number.
+            Whether that norm was finite. If not, the training cannot continue: clipping by it would
+            turn every weight into NaN.
         """
 
     def mean(self, value: float) -> float:
-        """Returns the mean of the workers' values; on one worker the value."""
+        """Returns the mean of the workers' values."""
 
     def finish(self) -> None:
-        """Ends the training: answers of the trained model follow.
+        """Ends the training, before the trained model answers.
 
-        Trained parameters are whole on every worker from here on, save those of a base that is
-        sharded itself (`trainables.distributed.sharded_model`).
+        From here on, every worker has all trained parameters, except those of a sharded base
+        (`trainables.distributed.sharded_model`).
         """
 
     def state(self) -> dict[str, Tensor]:
-        """Returns this worker's share of the training so far, between two steps, on the CPU."""
+        """Returns this worker's part of the training state between two steps, on the CPU."""
 
     def load_state(self, state: Mapping[str, Tensor]) -> None:
-        """Goes on from what `state` returned on the worker of this rank, of as many workers.
+        """Restores what `state` returned on the worker of this rank, of equally many workers.
 
         Raises:
-            ValueError: If it is the state of another training.
+            ValueError: If the state belongs to another training.
         """
 
 
 class MakeEngine(Protocol):
     """Starts the engine of one training.
 
-    Its context holds the training and all answers of the trained model. When it ends nothing of
-    the engine is left on the model.
+    Its context covers the training and all answers of the trained model. Its end removes every
+    trace of the engine from the model.
     """
 
     def __call__(
@@ -92,9 +92,9 @@ class MakeEngine(Protocol):
 
         Args:
             model: In eval mode, on this worker's device; forward passes call it directly.
-            parameters: Those that are trained; all others are frozen.
-            recipe: Weight decay and the largest norm of a gradient; the learning rate comes with
-                every step.
-            masters: What is stepped and then cast into the parameters, in their order
+            parameters: The trained parameters; all others are frozen.
+            recipe: Gives weight decay and the largest gradient norm; each step gets its learning
+                rate.
+            masters: Updated and then cast into the parameters, in their order
                 (`trainables.distributed.mixed_precision`); None: the parameters themselves.
         """

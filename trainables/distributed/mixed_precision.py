@@ -1,7 +1,7 @@
-"""Training of 16-bit weights: fp32 masters are stepped, and fp16's loss is scaled.
+"""Training of 16-bit weights by fp32 master weights, with loss scaling for fp16.
 
-A bf16 weight has 8 significant bits: an update below 1/512 of it is rounded away, which is most
-updates at the usual learning rates. fp16 in addition holds no gradient below 6e-8.
+A bf16 weight has 8 significant bits, so rounding discards updates below 1/512 of the weight: most
+updates at the usual learning rates. fp16 also cannot represent gradients below 6e-8.
 
 Source: Micikevicius et al. 2018, arXiv:1710.03740, sections 3.1 and 3.2.
 """
@@ -16,14 +16,14 @@ import torch
 from torch import Tensor, nn
 
 FIRST_LOSS_SCALE = 2.0**16
-"""As `torch.amp.GradScaler` begins. A power of two: scaling changes no significant bit."""
+"""The initial scale of `torch.amp.GradScaler`. A power of two changes no significant bit."""
 
 MasterPair = tuple[nn.Parameter, nn.Parameter]
-"""A 16-bit weight as it scores, and its fp32 master."""
+"""A 16-bit weight of the model, and its fp32 master."""
 
 
 def master_weights(model: nn.Module) -> dict[str, nn.Parameter]:
-    """Returns fp32 copies of a model's 16-bit weights, by name; its fp32 weights are themselves."""
+    """Returns fp32 copies of a model's 16-bit weights, and its fp32 weights, by name."""
     return {
         name: parameter if parameter.dtype.itemsize > 2 else nn.Parameter(parameter.data.float())
         for name, parameter in model.named_parameters()
@@ -33,13 +33,13 @@ def master_weights(model: nn.Module) -> dict[str, nn.Parameter]:
 def master_pairs(
     parameters: Sequence[nn.Parameter], masters: Sequence[nn.Parameter]
 ) -> tuple[MasterPair, ...]:
-    """Returns the weights that are not their own masters, each with its master."""
+    """Returns the weights that have a separate master, each with that master."""
     pairs = zip(parameters, masters, strict=True)
     return tuple((parameter, master) for parameter, master in pairs if parameter is not master)
 
 
 def cast_masters(pairs: Sequence[MasterPair]) -> None:
-    """Writes the masters into the weights that score, rounded to nearest."""
+    """Writes the masters into the model's weights, rounded to nearest."""
     with torch.no_grad():
         for parameter, master in pairs:
             parameter.copy_(master)
@@ -47,7 +47,7 @@ def cast_masters(pairs: Sequence[MasterPair]) -> None:
 
 @contextmanager
 def gradients_on_masters(pairs: Sequence[MasterPair]) -> Iterator[None]:
-    """Moves each gradient to its master as soon as it is there: micro-batches add up in fp32.
+    """Moves each new gradient to its master, so that micro-batches accumulate in fp32.
 
     Args:
         pairs: Their 16-bit weights require gradients.

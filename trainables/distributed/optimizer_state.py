@@ -1,4 +1,4 @@
-"""AdamW's state as named tensors: what a checkpoint within a cell holds, without pickle."""
+"""AdamW's state as named tensors, for checkpoints without pickle."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from torch import Tensor
 def optimizer_state(
     optimizer: torch.optim.Optimizer, stepped: Sequence[Tensor]
 ) -> dict[str, Tensor]:
-    """Returns copies of the stepped tensors and of what the optimizer keeps of each, on the CPU."""
+    """Returns copies of the updated tensors and of the optimizer's state of each, on the CPU."""
     state: dict[str, Tensor] = {}
     for index, tensor in enumerate(stepped):
         state[f"weight {index}"] = tensor.detach().to("cpu", copy=True)
@@ -23,23 +23,23 @@ def optimizer_state(
 def load_optimizer_state(
     optimizer: torch.optim.Optimizer, stepped: Sequence[Tensor], state: Mapping[str, Tensor]
 ) -> None:
-    """Puts back what `optimizer_state` returned, for the same tensors in the same order.
+    """Restores what `optimizer_state` returned, for the same tensors in the same order.
 
     Raises:
-        ValueError: If it is the state of other tensors.
+        ValueError: If the state belongs to other tensors.
     """
     for index, tensor in enumerate(stepped):
         saved = state.get(f"weight {index}")
         if saved is None or saved.shape != tensor.shape:
-            found = "none" if saved is None else str(tuple(saved.shape))
+            shape = "none" if saved is None else str(tuple(saved.shape))
             raise ValueError(
                 f"a checkpoint of another training: tensor {index} has shape "
-                f"{tuple(tensor.shape)}, the checkpoint's has {found}"
+                f"{tuple(tensor.shape)}, the checkpoint's has {shape}"
             )
         with torch.no_grad():
             tensor.copy_(saved)
         suffix = f" {index}"
-        kept = {
+        saved_state = {
             name.removesuffix(suffix): value
             for name, value in state.items()
             if name.endswith(suffix) and not name.startswith(("weight ", "held "))
@@ -47,5 +47,5 @@ def load_optimizer_state(
         # The count of steps stays on the CPU, as torch keeps it.
         optimizer.state[tensor] = {
             name: value.clone() if name == "step" else value.to(tensor.device, copy=True)
-            for name, value in kept.items()
+            for name, value in saved_state.items()
         }

@@ -1,4 +1,4 @@
-"""Which engine a footprint means, and how a base model is loaded for it."""
+"""Selects the engine of a footprint, and loads base models for it."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from trainables.models.loading import Base, load_base
 from trainables.models.source import ModelSource
 
 SHARDED: EngineName = "zero-3"
-"""The engine whose base model is in pieces, whatever a cell does with it."""
+"""The engine that shards the base model for all methods."""
 
 
 def choose_engine(name: EngineName, *, offload: bool) -> MakeEngine:
-    """Returns what starts the engine of one training."""
+    """Returns a function that starts the engine of one training."""
     if name == "plain":
         return plain_engine
     return Zero(stage=int(name.removeprefix("zero-")), offload=offload)
@@ -33,22 +33,22 @@ def load_for_engine(
     device: str,
     offload: bool,
 ) -> Base:
-    """Returns the base model as the engine wants it: whole, or in pieces over the workers.
+    """Returns the base model as the engine needs it: whole, or sharded over the workers.
 
     Args:
         name: The engine.
-        source: Where the model lies.
+        source: Of the model.
         dtype: Format of unquantized weights, as in `load_base`.
         quantization: As in `load_base`.
         device: Where the model will be used.
-        offload: Whether pieces lie in the memory of the CPU.
+        offload: Whether shards are kept in CPU memory.
 
     Raises:
         ValueError: As `load_base`.
     """
     if name != SHARDED:
         return load_base(source, dtype, quantization, device)
-    check_weights(source)  # what loads in pieces reports no unexpected tensor
+    check_weights(source)  # loading in shards does not report unexpected tensors
     with sharded_loading(torch.device(device), dtype=dtype, offload=offload):
         base = load_base(source, dtype, quantization, device)
     gather_in_passes(base.model)

@@ -1,4 +1,4 @@
-"""One process, AdamW in fp32; fp16's loss is scaled."""
+"""The engine of a single process: AdamW in fp32, with loss scaling for fp16."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ from trainables.distributed.mixed_precision import (
 from trainables.distributed.optimizer_state import load_optimizer_state, optimizer_state
 
 LOSS_SCALE = "loss scale"
-"""Name of the loss scale in a training's state."""
+"""Key of the loss scale in a training's state."""
 
 
 @dataclass(kw_only=True, slots=True)
 class _Plain:
     parameters: Sequence[nn.Parameter]
-    """What is stepped: masters where the model's weights are held in 16 bits."""
+    """The updated tensors: masters for 16-bit weights."""
     pairs: Sequence[MasterPair]
     optimizer: torch.optim.Optimizer
     max_grad_norm: float
@@ -38,7 +38,7 @@ class _Plain:
     world_size: int = 1
 
     def backward(self, loss: Tensor, *, is_last: bool) -> None:
-        del is_last  # gradients simply add up
+        del is_last  # torch accumulates gradients itself
         (loss if self.loss_scale == 1.0 else loss * self.loss_scale).backward()
 
     def overflows(self) -> bool:
@@ -66,7 +66,7 @@ class _Plain:
         return value
 
     def finish(self) -> None:
-        return  # nothing is shared
+        return  # a single process has no shards
 
     def state(self) -> dict[str, Tensor]:
         scale = {} if self.loss_scale == 1.0 else {LOSS_SCALE: torch.tensor(self.loss_scale)}
@@ -91,7 +91,7 @@ def plain_engine(
     recipe: WeightTraining,
     masters: Sequence[nn.Parameter] | None = None,
 ) -> Iterator[Engine]:
-    """Yields an engine of this process alone."""
+    """Yields an engine of a single process."""
     stepped = parameters if masters is None else masters
     pairs = master_pairs(parameters, stepped)
     optimizer = torch.optim.AdamW(

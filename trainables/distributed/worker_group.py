@@ -1,7 +1,7 @@
-"""Workers that run one cell together: they take the same steps, and learn of each other's faults.
+"""Workers that run one cell together: they take the same steps and share their faults.
 
-What they tell each other goes through the process group's own key-value store, not through its
-collective operations: a worker that failed can say so while the others wait inside one.
+They communicate through the process group's key-value store, not through collective operations: a
+worker that failed can report it while the others wait inside a collective operation.
 """
 
 from __future__ import annotations
@@ -12,39 +12,38 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any, TypeVar
 
-from trainables.distributed.process_store import store_of_group
 from trainables.models.oom import is_out_of_memory
 
 GRACE_S = 60.0
-"""How long a worker that failed waits for the others to end the cell. One that does not is taken to
-wait for the failed worker inside a collective operation."""
+"""How long a worker that failed waits for the others to end the cell. After that, they must be
+waiting for the failed worker inside a collective operation."""
 
 LONGEST_CELL = timedelta(days=7)
-"""A worker that is done waits so long for the others: one that died ends the group much sooner."""
+"""The timeout of a worker that waits for the others. A worker that dies ends the group sooner."""
 
 Value = TypeVar("Value")
 
 
 class FailedElsewhereError(RuntimeError):
-    """The cell failed on another worker of the group, so it failed."""
+    """The cell failed on another worker of the group."""
 
 
 class OutOfMemoryElsewhereError(MemoryError):
-    """Memory ran out on another worker of the group: all try again together."""
+    """Memory ran out on another worker of the group: all workers try again together."""
 
 
 class GroupBrokenError(Exception):
-    """The cell failed here while other workers cannot end it: the group has to start anew."""
+    """The cell failed here and the other workers cannot end it: the group must start again."""
 
     def __init__(self, message: str, *, ran_out: bool = False) -> None:
         super().__init__(message)
         self.ran_out = ran_out
-        """Whether what failed is that memory ran out."""
+        """Whether memory ran out."""
 
 
 @dataclass(kw_only=True, slots=True)
 class WorkerGroup:
-    """One worker's place in a group that runs every cell together; alone by default."""
+    """One worker's view of a group that runs every cell together; alone by default."""
 
     rank: int = 0
     size: int = 1
@@ -52,22 +51,22 @@ class WorkerGroup:
     """The process group's `torch.distributed.Store`; None: alone."""
     grace_s: float = GRACE_S
     _within: str = field(init=False, default="")
-    """The key of the work in hand. What is said within it is counted within it: workers that left
-    it at different places count alike afterwards."""
+    """Key prefix of the current `run_together`. Each prefix has its own counter, so that workers
+    that leave it at different points use the same keys afterwards."""
     _turn: int = field(init=False, default=0)
 
     @property
     def is_first(self) -> bool:
-        """Whether this worker writes what the group finds."""
+        """Whether this worker writes the group's results."""
         return self.rank == 0
 
     def broadcast_decision(self, decide: Callable[[], Value]) -> Value:
-        """Returns what the first worker decides (plain JSON); the others do not ask themselves.
+        """Calls `decide` on the first worker; returns its result (plain JSON) on all workers.
 
         Raises:
-            Exception: On the first worker, what deciding raised.
-            OSError: On the others, if that was one: the run folder is everyone's.
-            FailedElsewhereError: On the others, if it was another error.
+            Exception: On the first worker, the error of `decide`.
+            OSError: On the others, if it was an OSError: all use the same run folder.
+            FailedElsewhereError: On the others, if it was any other error.
         """
         if self.size == 1:
             return decide()
@@ -81,14 +80,14 @@ class WorkerGroup:
             self._put(key, {"value": value})
             return value
         self.store.wait([key], LONGEST_CELL)
-        word = json.loads(self.store.get(key))
-        if "fault" in word:
-            raise (OSError if word["is_storage"] else FailedElsewhereError)(word["fault"])
-        decided: Value = word["value"]
+        decision = self._get(key)
+        if "fault" in decision:
+            raise (OSError if decision["is_storage"] else FailedElsewhereError)(decision["fault"])
+        decided: Value = decision["value"]
         return decided
 
     def all_agree(self, mine: bool) -> bool:
-        """Says whether it is so on every worker; all ask at the same place of their work."""
+        """Returns whether every worker's value is true; all workers call this at the same point."""
         if self.size == 1:
             return mine
         key = self._next("question")
@@ -97,13 +96,13 @@ class WorkerGroup:
         return all(self._get(one)["value"] for one in self._of_all(key))
 
     def run_together(self, work: Callable[[], Value]) -> Value:
-        """Does the work, and returns what it gives if it went well on every worker.
+        """Does the work on every worker; returns this worker's result if all succeeded.
 
         Raises:
             OutOfMemoryElsewhereError: If memory ran out on another worker, whatever happened here.
-            Exception: Else what the work raised here.
-            FailedElsewhereError: If it went well here only.
-            GroupBrokenError: If it failed here, and others did not end it in time.
+            Exception: Otherwise, the error of the work on this worker.
+            FailedElsewhereError: If it only failed on other workers.
+            GroupBrokenError: If it failed here, and others did not end in time.
         """
         if self.size == 1:
             return work()
@@ -113,7 +112,7 @@ class WorkerGroup:
         try:
             value = work()
         except GroupBrokenError:
-            raise  # said already, by work within this work
+            raise  # an inner `run_together` has reported it
         except Exception as error:
             fault, ran_out = f"{type(error).__name__}: {error}", is_out_of_memory(error)
             self._put(f"{key} {self.rank}", {"fault": fault, "ran_out": ran_out})
@@ -131,6 +130,13 @@ class WorkerGroup:
                 raise FailedElsewhereError(f"worker {rank + 1} of {self.size}: {fault}")
         return value
 
+    def run_on_first(self, work: Callable[[], object]) -> None:
+        """Does the work on the first worker alone; raises what `run_together` raises."""
+        if self.size == 1:
+            work()
+        else:
+            self.run_together(work if self.is_first else lambda: None)
+
     def _wait_for_others(self, key: str, fault: str, *, ran_out: bool) -> None:
         try:
             self.store.wait(self._of_all(key), timedelta(seconds=self.grace_s))
@@ -143,14 +149,14 @@ class WorkerGroup:
 
     def _raise_if_out_of_memory(self, key: str) -> None:
         for rank, outcome in enumerate(self._of_all(key)):
-            word = self._get(outcome)
-            if word["ran_out"]:
+            result = self._get(outcome)
+            if result["ran_out"]:
                 raise OutOfMemoryElsewhereError(
-                    f"worker {rank + 1} of {self.size}: {word['fault']}"
+                    f"worker {rank + 1} of {self.size}: {result['fault']}"
                 )
 
-    def _put(self, key: str, word: Any) -> None:
-        self.store.set(key, json.dumps(word))
+    def _put(self, key: str, value: Any) -> None:
+        self.store.set(key, json.dumps(value))
 
     def _get(self, key: str) -> Any:
         return json.loads(self.store.get(key))
@@ -163,10 +169,22 @@ class WorkerGroup:
         return f"{self._within}group {what} {self._turn}"
 
 
-def current_worker_group() -> WorkerGroup:
-    """Returns this worker's place in the default process group; alone where there is none.
+def store_of_group() -> Any:
+    """Returns the store of the default process group; None where a worker is alone.
 
-    Once a process: worker groups of one group would take each other's words for their own.
+    It lives as long as the group: a restarted group begins with an empty store.
+    """
+    import torch.distributed as dist
+
+    if not dist.is_initialized() or dist.get_world_size() == 1:
+        return None
+    return dist.distributed_c10d._get_default_store()
+
+
+def current_worker_group() -> WorkerGroup:
+    """Returns the worker group of the default process group; without one, this worker alone.
+
+    Call it once per process: two worker groups on one store would mix up their keys.
     """
     import torch.distributed as dist
 

@@ -1,11 +1,11 @@
-"""DeepSpeed ZeRO: one training, its state shared out among the workers of a group.
+"""DeepSpeed ZeRO: one training whose state is sharded over the workers of a group.
 
-Stages 1 and 2 share the optimizer's state and the gradients; DeepSpeed is given the trained
-parameters alone, so the base (quantized or not) is none of its business. Stage 3 shares the weights
-too: the base has been loaded in pieces (`trainables.distributed.sharded_model`) and stays so.
+Stages 1 and 2 shard the optimizer's state and the gradients. DeepSpeed receives only the trained
+parameters, so it does not touch the base, quantized or not. Stage 3 also shards the weights: the
+base was loaded in shards (`trainables.distributed.sharded_model`) and stays sharded.
 
-All workers see the same batch of the recipe, each its share of it. Sums over workers are other sums
-than over one, so numbers differ by rounding (class B).
+The workers divide each batch of the recipe. Sums over several workers round differently than on
+one worker (class B).
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from trainables.distributed.deepspeed_config import prepare_process, zero_config
 from trainables.distributed.engine import Engine
 from trainables.distributed.mixed_precision import master_pairs
 from trainables.distributed.optimizer_state import load_optimizer_state, optimizer_state
-from trainables.distributed.sharded_model import held, is_shard
+from trainables.distributed.sharded_model import is_shard, local_shard
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -37,7 +37,7 @@ class Zero:
     stage: int
     """1, 2 or 3."""
     offload: bool = False
-    """Whether what is shared lies in the memory of the CPU."""
+    """Whether shards are kept in CPU memory."""
 
     def __call__(
         self,
@@ -49,7 +49,7 @@ class Zero:
         """Returns the context of an engine that trains the parameters.
 
         Raises:
-            ValueError: If they are held in 16 bits; the plan refuses that before
+            ValueError: If they are 16-bit weights; the plan refuses those earlier
                 (`study.planning.footprint_checks`).
         """
         if masters is not None and master_pairs(parameters, masters):
@@ -62,10 +62,10 @@ class Zero:
 @dataclass(kw_only=True, slots=True)
 class _Zero:
     engine: Any
-    """DeepSpeed's."""
+    """Of DeepSpeed."""
     parameters: Sequence[Any]
     clean_up: Any
-    """Takes what DeepSpeed put on the model off again."""
+    """Removes what DeepSpeed added to the model."""
     is_finished: bool = field(default=False, init=False)
 
     @property
@@ -77,13 +77,13 @@ class _Zero:
         return int(dist.get_world_size())
 
     def backward(self, loss: Tensor, *, is_last: bool) -> None:
-        # DeepSpeed's own wrapper does this when a forward begins: stage 3 counts micro-batches so.
+        # DeepSpeed's wrapper does this before a forward pass; stage 3 counts micro-batches with it.
         self.engine.optimizer.clear_backward_seen_flag()
         self.engine.set_gradient_accumulation_boundary(is_last)
         self.engine.backward(loss)
 
     def overflows(self) -> bool:
-        return False  # what is trained here is in fp32, and its loss is not scaled
+        return False  # trained in fp32, without loss scaling
 
     def step(self, learning_rate: float) -> bool:
         for group in self.engine.optimizer.param_groups:
@@ -100,7 +100,7 @@ class _Zero:
 
     def state(self) -> dict[str, Tensor]:
         mine = optimizer_state(self.engine.optimizer.optimizer, _stepped(self.engine.optimizer))
-        weights = {f"held {i}": held(p).cpu().clone() for i, p in enumerate(self.parameters)}
+        weights = {f"held {i}": local_shard(p).cpu().clone() for i, p in enumerate(self.parameters)}
         return {**mine, **weights}
 
     def load_state(self, state: Mapping[str, Tensor]) -> None:
@@ -108,7 +108,7 @@ class _Zero:
         load_optimizer_state(self.engine.optimizer.optimizer, stepped, state)
         with torch.no_grad():
             for index, parameter in enumerate(self.parameters):
-                held(parameter).copy_(state[f"held {index}"])
+                local_shard(parameter).copy_(state[f"held {index}"])
 
     def finish(self) -> None:
         if not self.is_finished:
@@ -116,7 +116,7 @@ class _Zero:
             self.engine.destroy()
             self.clean_up()
             self.engine = None
-            gc.collect()  # DeepSpeed's objects hold each other, and buffers
+            gc.collect()  # DeepSpeed's objects form cycles that keep buffers alive
 
 
 @contextmanager
@@ -124,7 +124,7 @@ def _whole_engine(
     parameters: Sequence[nn.Parameter], recipe: WeightTraining, *, stage: int, offload: bool
 ) -> Iterator[Engine]:
     def clean_up() -> None:
-        # They are views of DeepSpeed's flat buffers now.
+        # By now they are views of DeepSpeed's flat buffers.
         for parameter in parameters:
             parameter.data = parameter.data.clone()
 
@@ -145,9 +145,8 @@ def _sharded_engine(
     *,
     offload: bool,
 ) -> Iterator[Engine]:
-    known = {id(part): set(vars(part)) for part in (*model.modules(), *model.parameters())}
-
-    hooks = {id(part): _hooks(part) for part in model.modules()}
+    known = {id(each): set(vars(each)) for each in (*model.modules(), *model.parameters())}
+    hooks = {id(module): _hooks(module) for module in model.modules()}
 
     def clean_up() -> None:
         _clean_modules(model, known, hooks)
@@ -186,17 +185,17 @@ def _initialize(
 
 
 def _stepped(optimizer: Any) -> list[Tensor]:
-    """Returns this worker's share of the weights in fp32: what AdamW steps."""
+    """Returns this worker's shard of the fp32 weights that AdamW updates."""
     if hasattr(optimizer, "fp32_partitioned_groups_flat"):
         return list(optimizer.fp32_partitioned_groups_flat)
     return list(optimizer.single_partition_of_fp32_groups)
 
 
-def _hooks(part: nn.Module) -> set[tuple[str, int]]:
+def _hooks(module: nn.Module) -> set[tuple[str, int]]:
     """Returns the names and numbers of all hooks of a module."""
     return {
         (name, number)
-        for name, value in vars(part).items()
+        for name, value in vars(module).items()
         if "_hooks" in name and isinstance(value, dict)
         for number in value
     }
@@ -207,20 +206,20 @@ def _clean_modules(
     known: Mapping[int, set[str]],
     hooks: Mapping[int, set[tuple[str, int]]],
 ) -> None:
-    """Takes off the model's parts what DeepSpeed leaves on them: not all hooks go with its end."""
+    """Removes the hooks and attributes that DeepSpeed leaves on the model's modules."""
     from deepspeed.runtime.zero import parameter_offload
 
     parameter_offload.FWD_MODULE_STACK.clear()
-    for part in model.modules():
-        for name, number in _hooks(part) - hooks[id(part)]:
-            del vars(part)[name][number]
-        part._parameters = dict(part._parameters)
-        for name in set(vars(part)) - known[id(part)]:
-            delattr(part, name)
+    for module in model.modules():
+        for name, number in _hooks(module) - hooks[id(module)]:
+            del vars(module)[name][number]
+        module._parameters = dict(module._parameters)
+        for name in set(vars(module)) - known[id(module)]:
+            delattr(module, name)
 
 
 def _make_whole(parameter: Any, known: set[str]) -> None:
-    """Gathers a parameter for good, and makes it a plain one again."""
+    """Gathers a parameter permanently and removes DeepSpeed's attributes from it."""
     if is_shard(parameter):
         parameter.all_gather()
         whole = parameter.data.clone()

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from search_spaces.recipes import FullFineTuning
 from trainables.data.items import Item
 from trainables.distributed.mixed_precision import cast_masters, master_pairs, master_weights
-from trainables.distributed.sharded_model import held, whole_weights, write_weights
+from trainables.distributed.sharded_model import local_shard, whole_weights, write_weights
 from trainables.methods.base.answering import answer_questions
 from trainables.methods.base.interface import (
     Answers,
@@ -100,10 +100,13 @@ def _own_weights(base: Base) -> Iterator[None]:
     """Keeps the base's weights on the CPU for a while and puts them back, bit for bit."""
     # Tied weights are one parameter here, so no weight is kept twice; of a sharded base it is this
     # worker's pieces.
-    kept = [held(parameter).detach().to("cpu", copy=True) for parameter in base.model.parameters()]
+    kept = [
+        local_shard(parameter).detach().to("cpu", copy=True)
+        for parameter in base.model.parameters()
+    ]
     try:
         yield
     finally:
         with torch.no_grad():
             for parameter, weight in zip(base.model.parameters(), kept, strict=True):
-                held(parameter).copy_(weight)
+                local_shard(parameter).copy_(weight)

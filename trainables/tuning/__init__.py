@@ -1,4 +1,4 @@
-"""One recipe-search trial on easy labels, run by Ray Tune or in process.
+"""One recipe-search trial on easy labels, and what to try next.
 
-`trial`, `ray_tune`, `in_process`, `optuna_sampler`.
+`trial`, `optuna_sampler`.
 """

@@ -1,4 +1,4 @@
-"""What to try next, and when to stop a trial: Optuna's TPE and successive halving (ASHA)."""
+"""Proposes and prunes trials: Optuna's TPE and successive halving (ASHA)."""
 
 from __future__ import annotations
 
@@ -16,28 +16,27 @@ if TYPE_CHECKING:  # importing Optuna costs a second
     import optuna
 
 REDUCTION_FACTOR = 2
-"""Of trials that reach a rung, this share's inverse goes on: the better half."""
+"""One in so many trials continues beyond a rung: the better half."""
 
 GRACE_EPOCHS = 2
-"""The first rung; the others follow by the reduction factor (2, 4, 8, ...). After one epoch the
-learning rate of most trials has hardly begun to fall, and they would be compared with trials of one
-epoch, which are at their end."""
+"""The first rung; the reduction factor gives the others (2, 4, 8, ...). A rung at epoch 1 would
+compare trials whose learning rate has hardly decayed with finished trials of one epoch."""
 
 
 def distributions(ranges: Mapping[str, Range]) -> dict[str, Any]:
-    """Returns the ranges as Optuna's; choices by their JSON text, the one form it takes for all."""
+    """Returns the ranges as Optuna's distributions, with choices as JSON text."""
     from optuna import distributions as kinds
 
-    found: dict[str, Any] = {}
+    result: dict[str, Any] = {}
     for name, range_ in ranges.items():
         if isinstance(range_, Choice):
             texts = [canonical_json(value) for value in range_.values]
-            found[name] = kinds.CategoricalDistribution(texts)
+            result[name] = kinds.CategoricalDistribution(texts)
         elif isinstance(range_, IntRange):
-            found[name] = kinds.IntDistribution(range_.low, range_.high)
+            result[name] = kinds.IntDistribution(range_.low, range_.high)
         else:
-            found[name] = kinds.FloatDistribution(range_.low, range_.high, log=True)
-    return found
+            result[name] = kinds.FloatDistribution(range_.low, range_.high, log=True)
+    return result
 
 
 def decoded(ranges: Mapping[str, Range], parameters: Mapping[str, Any]) -> dict[str, Any]:
@@ -57,7 +56,7 @@ def encoded(ranges: Mapping[str, Range], values: Mapping[str, Any]) -> dict[str,
 
 
 def first_parameters(history: History) -> dict[str, Any] | None:
-    """Returns the space's own values, the first to be tried; None where a range lacks one."""
+    """Returns the space's own values, which the first trial uses; None if a range excludes one."""
     values = _values(history.start, history.ranges)
     if all(range_.holds(values[name]) for name, range_ in history.ranges.items()):
         return encoded(history.ranges, values)
@@ -65,7 +64,7 @@ def first_parameters(history: History) -> dict[str, Any] | None:
 
 
 def ask(history: History) -> dict[str, Any]:
-    """Returns the values to try next. The same history gives the same ones, on any day."""
+    """Returns the values to try next; equal histories give equal values."""
     first = first_parameters(history)
     if not history.trials and first is not None:
         return decoded(history.ranges, first)
@@ -75,7 +74,7 @@ def ask(history: History) -> dict[str, Any]:
 
 
 def past_study(history: History, seed: int) -> optuna.Study:
-    """Returns a study in memory that knows the trials so far, its sampler freshly seeded."""
+    """Returns an in-memory study of the trials so far, with a freshly seeded sampler."""
     import optuna
 
     optuna.logging.set_verbosity(optuna.logging.WARNING)
@@ -85,7 +84,7 @@ def past_study(history: History, seed: int) -> optuna.Study:
 
 
 def importances(history: History) -> dict[str, float]:
-    """Returns each hyper-parameter's share of what sets good trials apart; empty for few trials.
+    """Returns each hyper-parameter's importance, which sum to 1; empty for few trials.
 
     PED-ANOVA (Watanabe et al. 2023, arXiv:2304.10255): fANOVA of the better half against all.
     """
@@ -94,11 +93,11 @@ def importances(history: History) -> dict[str, float]:
     values = {trial.value for trial in history.trials if trial.value is not None}
     if len(values) < MIN_VALUES or len(history.ranges) < 2:
         return {}
-    found = get_param_importances(
+    importance_of = get_param_importances(
         past_study(history, 0),
         evaluator=PedAnovaImportanceEvaluator(target_quantile=0.5, region_quantile=1.0),
     )
-    return {name: float(found.get(name, 0.0)) for name in history.ranges}
+    return {name: float(importance_of.get(name, 0.0)) for name in history.ranges}
 
 
 MIN_VALUES = 4
@@ -106,31 +105,31 @@ MIN_VALUES = 4
 
 
 def should_prune(values: Sequence[float], others: Iterable[Sequence[float]]) -> bool:
-    """Says whether successive halving stops a trial at the epoch that its last value is of.
+    """Returns whether successive halving stops a trial after its latest epoch.
 
-    As Ray's ASHA decides: at a rung, a trial goes on if it is in the best share of those that were
-    there before it.
+    Follows Ray's ASHA: at a rung, a trial continues if it belongs to the best share of the trials
+    that reached the rung before it.
 
     Args:
-        values: The trial's, one an epoch.
-        others: Values of the trials before it.
+        values: The trial's values, one per epoch.
+        others: Values of the earlier trials.
     """
     epoch = len(values)
     if epoch not in rungs(epoch):
         return False
-    there = [other[epoch - 1] for other in others if len(other) >= epoch]
-    if not there:
+    rivals = [other[epoch - 1] for other in others if len(other) >= epoch]
+    if not rivals:
         return False
-    return bool(values[-1] < np.percentile(there, 100 * (1 - 1 / REDUCTION_FACTOR)))
+    return bool(values[-1] < np.percentile(rivals, 100 * (1 - 1 / REDUCTION_FACTOR)))
 
 
 def rungs(last: int) -> list[int]:
     """Returns the epochs, up to the last, after which trials may be stopped."""
-    found, epoch = [], GRACE_EPOCHS
+    epochs, epoch = [], GRACE_EPOCHS
     while epoch <= last:
-        found.append(epoch)
+        epochs.append(epoch)
         epoch *= REDUCTION_FACTOR
-    return found
+    return epochs
 
 
 def _frozen(history: History, trial: Trial) -> optuna.trial.FrozenTrial:

@@ -1,7 +1,7 @@
 """One trial of a recipe search: train on the easy labels, answer the validation items.
 
-A trial is given the labelled and the validation items and nothing else of their task, so no other
-label can reach a search.
+A trial receives only the labelled and the validation items of a task, so no other label can reach a
+search.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import numpy as np
 
 from search_spaces.cell import Cell, step_version
 from search_spaces.recipes import TrainedRecipe, WeightTraining, num_labels
-from search_spaces.tuning import History
+from search_spaces.tuning import History, Trial
 from trainables.data.items import Item, data_hash
 from trainables.data.seeding import ids_hash
 from trainables.inference.hidden_states import StateCache
@@ -27,7 +27,7 @@ from trainables.storage.records import choice_score
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class EasyItems:
-    """All items that a search sees: disjoint, of one level, in draw order."""
+    """All items that a search sees: two disjoint sets of one level, in draw order."""
 
     labelled: tuple[Item, ...]
     validation: tuple[Item, ...]
@@ -40,27 +40,30 @@ class EasyItems:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Search:
-    """A search as its trials are given it."""
+    """Everything that the trials of a search need."""
 
     history: History
-    """What is searched, and the trials of earlier runs."""
+    """The search, with the trials of earlier runs."""
     items: EasyItems
     source: ModelSource
     notes: tuple[str, ...] = ()
-    """What loading the task left out or changed."""
+    """Rows of the task that were left out or changed."""
 
+
+OnTrial = Callable[[Trial, float], None]
+"""Receives a trial that has ended, and its seconds."""
 
 Report = Callable[[float], None]
 """Receives the validation accuracy after each epoch, in [0, 1]; it may raise to stop the trial."""
 
 
 def run_trial(search: Search, recipe: TrainedRecipe, base: Base, report: Report) -> None:
-    """Runs a recipe on the search's labels; the base is as it was afterwards.
+    """Runs a recipe on the search's labels; leaves the base model unchanged.
 
     Equal arguments give equal reports, whatever ran before in this process.
 
     Raises:
-        TrainingError: If the training cannot go on.
+        TrainingError: If the training cannot continue.
         ValueError: If an item does not fit into the model's context.
     """
     validation = search.items.validation
@@ -96,7 +99,7 @@ def load_search_base(search: Search, device: str) -> Base:
 
 
 def accuracy(answers: Answers, items: Sequence[Item]) -> float:
-    """Returns the share of items that were answered right, in [0, 1]; ties count their share."""
+    """Returns the share of right answers, in [0, 1]; a tie of n choices counts 1/n."""
     return float(np.mean(list(_scores(answers, items))))
 
 
@@ -109,7 +112,7 @@ def _scores(answers: Answers, items: Sequence[Item]) -> Iterator[float]:
 
 
 def _cell(search: Search, recipe: TrainedRecipe, labelled: Sequence[Item]) -> Cell:
-    """Returns what names a trial's draws: those of trials with equal labels are alike."""
+    """Returns the cell whose fields seed a trial: trials with equal labels draw equal numbers."""
     history = search.history
     return Cell(
         model=history.model,

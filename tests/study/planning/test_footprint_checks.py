@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -22,6 +23,7 @@ from search_spaces.studies.published.ssrm_align import ssrm_align
 from study.planning.footprint_checks import check_footprints
 from study.planning.planner import make_plan
 from study.running.blocks import pack_blocks
+from trainables.cluster.capacity import Capacity
 
 ENGINES = ("zero-1", "zero-2", "zero-3")
 
@@ -184,9 +186,10 @@ def test_a_fraction_that_cannot_be_allocated_is_refused(fields: Any, reason: str
 def test_a_block_that_runs_together_keeps_all_its_workers() -> None:
     plan, _ = make_plan(space())
     units = ((plan.cells[0],),)
-    size = {"slots": 1, "workers": 4, "cpus_per_worker": 1, "gpus_per_worker": 0}
-    (together,) = pack_blocks(units, **size, engine="zero-2", offload=True, first_index=7)
+    fits = Capacity(slots=1, workers=4, cpus_per_worker=1, gpus_per_worker=0)
+    zero = replace(fits, engine="zero-2", offload=True)
+    (together,) = pack_blocks(units, zero, first_index=7)
     assert (together.workers, together.index, together.runs_together) == (4, 7, True)
     assert together.offload
-    (apart,) = pack_blocks(units, **size)
+    (apart,) = pack_blocks(units, fits)
     assert (apart.workers, apart.runs_together) == (1, False)

@@ -25,10 +25,10 @@ from study.analysis.preferences.policies import label_accuracy_of
 from study.artifacts.plan import Plan
 from study.planning.planner import Inputs, make_plan
 from study.planning.units import make_units
+from tests.support.workers import worker_of
 from tests.trainables.self_training.test_studies import turned
-from trainables.cells.planned import PlannedCell, RunContext
+from trainables.cells.planned import PlannedCell
 from trainables.cells.policy import read_reward_model
-from trainables.cells.worker import Worker
 from trainables.data.items import Item
 from trainables.data.lab.preferences import gold_reward
 from trainables.data.prompts.formats import get_prompt
@@ -133,8 +133,7 @@ def test_a_policy_of_a_reward_model_has_a_parent(planned: tuple[Plan, Inputs]) -
 
 def run(plan: Plan, inputs: Inputs, ids: list[str], out: Path) -> None:
     cells = cells_by_id(plan)
-    run_context = RunContext(out=str(out), models=inputs.models)
-    Worker(tasks=inputs.tasks, run_context=run_context).run([tuple(cells[id_] for id_ in ids)], [0])
+    worker_of(inputs, out).run([tuple(cells[id_] for id_ in ids)], [0])
 
 
 def failure(out: Path, id_: str) -> str | None:

@@ -11,6 +11,7 @@ from search_spaces.recipes import LinearProbe, LoRA, Recipe, ZeroShot
 from study.planning.units import make_units
 from study.running.blocks import pack_blocks
 from trainables.cells.planned import PlannedCell
+from trainables.cluster.capacity import Capacity
 
 
 def planned(
@@ -30,6 +31,10 @@ def planned(
         version=1,
     )
     return PlannedCell(id=id_, cell=cell, model_name=model, condition="easy", flop=flop)
+
+
+def capacity(slots: int, *, workers: int = 1) -> Capacity:
+    return Capacity(slots=slots, workers=workers, cpus_per_worker=1, gpus_per_worker=0)
 
 
 def ids(units: Sequence[Sequence[PlannedCell]]) -> list[list[str]]:
@@ -69,7 +74,7 @@ def test_child_follows_its_parent_in_its_unit() -> None:
 )
 def test_blocks_hold_every_unit_once_in_order(flops: list[float], slots: int) -> None:
     units = make_units(planned(f"{n}", flop=flop) for n, flop in enumerate(flops))
-    blocks = pack_blocks(units, slots=slots, workers=2, cpus_per_worker=1, gpus_per_worker=0)
+    blocks = pack_blocks(units, capacity(slots, workers=2))
     assert len(blocks) == min(len(units), slots)
     assert all(block.units for block in blocks)
     assert [unit for block in blocks for unit in block.units] == list(units)
@@ -78,10 +83,10 @@ def test_blocks_hold_every_unit_once_in_order(flops: list[float], slots: int) ->
 
 def test_equal_units_are_shared_out_evenly() -> None:
     units = make_units(planned(f"{n}") for n in range(12))
-    blocks = pack_blocks(units, slots=3, workers=1, cpus_per_worker=1, gpus_per_worker=0)
+    blocks = pack_blocks(units, capacity(3))
     assert [len(block.units) for block in blocks] == [4, 4, 4]
 
 
 def test_no_slot_is_refused() -> None:
     with pytest.raises(ValueError, match="at least one slot"):
-        pack_blocks((), slots=0, workers=1, cpus_per_worker=1, gpus_per_worker=0)
+        pack_blocks((), capacity(0))

@@ -207,7 +207,7 @@ def test_a_bucket_that_goes_away_ends_the_sweep_with_a_clear_error(
     assert sweep(study, root) == CELLS_FAILED
     said = capsys.readouterr()
     assert "cannot be read or written" in said.err and "goes on from here" in said.err
-    assert "cannot look at" in said.out, "and the watching of the cells has said so"
+    assert "cannot read" in said.out, "the progress reporter says so too"
     assert "Traceback" not in said.err
     bucket.answer = lambda method, key: "pass"
     assert len(remote_scores(root)) == 1

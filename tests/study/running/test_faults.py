@@ -23,8 +23,8 @@ from study.running.executor import BAD_INPUT, CELLS_FAILED, OK
 from study.sweep import main
 from tests.support.fault_study import FaultStudy
 from tests.support.small_study import scores_of
-from trainables.cells.worker import MAX_ATTEMPTS
-from trainables.cluster.drain import drain_this_node
+from trainables.cells.retries import MAX_ATTEMPTS
+from trainables.cluster.spot_watcher import drain_this_node
 from trainables.errors import RunFolderInUseError
 from trainables.storage import layout, lock
 from trainables.storage.filesystem import Storage, open_storage
@@ -136,7 +136,7 @@ import importlib.abc, importlib.util, os, sys
 
 class Poison(importlib.abc.MetaPathFinder):
     def find_spec(self, name, path, target=None):
-        if name != "trainables.cells.worker":
+        if name != "trainables.cells.runner":
             return None
         sys.meta_path.remove(self)
         spec = importlib.util.find_spec(name)
@@ -144,15 +144,15 @@ class Poison(importlib.abc.MetaPathFinder):
 
         def poisoned(module):
             execute(module)
-            real = module.Worker._find
+            real = module.CellRunner.run
 
-            def find(self, planned, attempt):
-                write = real(self, planned, attempt)
+            def run(self, planned, unit, share):
+                write = real(self, planned, unit, share)
                 if planned.id == POISONED:
                     os._exit(13)
                 return write
 
-            module.Worker._find = find
+            module.CellRunner.run = run
 
         spec.loader.exec_module = poisoned
         return spec

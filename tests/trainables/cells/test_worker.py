@@ -24,10 +24,11 @@ from search_spaces.registry import find_space
 from study.artifacts.plan import Plan
 from study.planning.planner import Inputs, make_plan
 from tests.support.small_study import SmallStudy
-from trainables.cells import worker
-from trainables.cells.planned import PlannedCell, RunContext
+from tests.support.workers import worker_of
+from trainables.cells import runner
+from trainables.cells.planned import PlannedCell
+from trainables.cells.retries import RetryPolicy
 from trainables.cells.run import CellInputs, CellResult
-from trainables.cells.worker import Worker
 from trainables.distributed.worker_group import GroupBrokenError, WorkerGroup
 from trainables.methods.base.interface import Answers
 from trainables.models.loading import Base, load_base
@@ -52,8 +53,7 @@ class Study:
         cells = [cell for cell in plan.cells if cell.cell.recipe.method == "in-context"]
         self.cells: list[PlannedCell] = cells[:3]
         self.inputs, self.base = inputs, base
-        self.run_context = RunContext(out=str(out), models=inputs.models)
-        self.storage = open_storage(str(out))
+        self.out, self.storage = out, open_storage(str(out))
 
     def run(
         self,
@@ -81,15 +81,15 @@ class Study:
                 scores = [np.arange(len(item.choices), dtype=float) for item in inputs.test]
                 return CellResult(answers=Answers(log_probs=scores))
 
-            one = Worker(
-                tasks=self.inputs.tasks,
-                run_context=self.run_context,
-                group=group,
+            one = worker_of(
+                self.inputs,
+                self.out,
                 is_first=rank == 0,
                 worker_group=WorkerGroup(rank=rank, size=2, store=store, grace_s=grace_s),
-                run_one=run_one,
+                run_cell=run_one,
                 **more,
             )
+            one.group = group
             try:
                 one.run([(cell,) for cell in self.cells], range(len(self.cells)))
             except BaseException as error:
@@ -119,7 +119,7 @@ def study(
     planned: tuple[Plan, Inputs, Base], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Study:
     plan, inputs, base = planned
-    monkeypatch.setattr(worker, "load_for_engine", lambda *args, **options: base)
+    monkeypatch.setattr(runner, "load_for_engine", lambda *args, **options: base)
     return Study(plan, inputs, base, tmp_path / "runs")
 
 
@@ -174,14 +174,14 @@ def strand(at: float, ended: threading.Event) -> Callable[[int, str, float], Non
 
 def end_when_broken(study: Study, at: float, group: str) -> list[BaseException | None]:
     ended = threading.Event()
-    real = Worker._leave_broken
+    real = RetryPolicy._leave_broken_group
 
-    def leave(self: Worker, *rest: Any) -> None:
+    def leave(self: RetryPolicy, *rest: Any) -> None:
         real(self, *rest)
         ended.set()  # Ray ends all workers of a group that broke
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Worker, "_leave_broken", leave)
+        patch.setattr(RetryPolicy, "_leave_broken_group", leave)
         return study.run(strand(at, ended), group=group, grace_s=0.3)
 
 
@@ -266,14 +266,14 @@ def test_a_group_that_breaks_on_a_full_disk_breaks_all_the_same(
 
     _, second = study.run(look, grace_s=0.3)
     assert isinstance(second, GroupBrokenError) and not second.ran_out
-    assert "the run folder took no word of it" in second.__notes__[0]
+    assert "this could not be recorded in the run folder" in second.__notes__[0]
 
 
 @pytest.mark.parametrize("error", [OSError("a refusing bucket"), ValueError("not a record")])
 def test_what_only_one_worker_cannot_read_fails_the_cell_on_all(
     study: Study, monkeypatch: pytest.MonkeyPatch, error: Exception
 ) -> None:
-    real, times = worker.make_inputs, {"left": 1}
+    real, times = runner.make_inputs, {"left": 1}
 
     def make(*args: Any, **options: Any) -> CellInputs:
         if options["execution"].worker_group.rank == 1 and times["left"]:
@@ -281,7 +281,7 @@ def test_what_only_one_worker_cannot_read_fails_the_cell_on_all(
             raise error
         return real(*args, **options)
 
-    monkeypatch.setattr(worker, "make_inputs", make)
+    monkeypatch.setattr(runner, "make_inputs", make)
     seen: list[tuple[int, str]] = []
     assert study.run(lambda rank, id_, share: seen.append((rank, id_))) == [None, None]
     assert study.finished() == [False, True, True]

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
+from search_spaces.base_models import Footprint
 from trainables.cells.planned import Block, RunContext
-from trainables.cluster import tuner
 from trainables.cluster.block_trial import (
     IDLE_GROUPS,
     GroupEnd,
@@ -19,11 +19,12 @@ from trainables.cluster.block_trial import (
     run_worker,
     scaling_of,
 )
+from trainables.cluster.ray_executor import RayExecutor
 from trainables.storage import layout
 from trainables.storage.filesystem import Storage, open_storage
 
 LOST = GroupEnd(fault="WorkerGroupError: restarts are used up")
-FULL = GroupEnd(fault="No space left on device", is_for_good=True)
+FULL = GroupEnd(fault="No space left on device", is_permanent=True)
 WELL = GroupEnd()
 
 
@@ -124,14 +125,16 @@ def test_a_worker_is_limited_to_its_fraction_and_records_it(
 
     def make(**given: Any) -> Any:
         made.append(given)
+
+    def idle(runner: Any, **given: Any) -> Any:
         return SimpleNamespace(run=lambda units, claims: None)
 
     monkeypatch.setattr("trainables.models.oom.limit_gpu_memory", limits.append)
-    monkeypatch.setattr("trainables.cells.worker.Worker", make)
+    monkeypatch.setattr("trainables.cells.runner.CellRunner", make)
+    monkeypatch.setattr("trainables.cells.worker.Worker", idle)
     block = Block(index=0, units=(), workers=1, cpus_per_worker=1, gpus_per_worker=0.5)
-    run_context = RunContext(out=str(tmp_path), models={})
-    config = {"block": block, "tasks": {}, "run_context": run_context, "run_one": None}
-    assert run_worker(config) is None
+    run_context = RunContext(out=str(tmp_path), tasks={}, models={})
+    assert run_worker({"block": block, "run_context": run_context}) is None
     assert limits == [0.5]
     assert (made[0]["device"], made[0]["gpus"]) == ("cuda", 0.5)
 
@@ -147,7 +150,7 @@ def test_two_workers_share_one_gpu(tmp_path: Path) -> None:
         import torch.distributed as dist
         from ray.train.torch import get_device
 
-        from trainables.distributed.process_store import store_of_group
+        from trainables.distributed.worker_group import store_of_group
 
         store = store_of_group()
         store.set(f"gpu {dist.get_rank()}", ",".join(map(str, ray.get_gpu_ids())))
@@ -157,7 +160,7 @@ def test_two_workers_share_one_gpu(tmp_path: Path) -> None:
     options = {"include_dashboard": False, "log_to_driver": False}
     ray.init(address="local", num_cpus=2, num_gpus=1, **options)
     try:
-        found = tuner.capacity(workers=None, cpus_per_worker=1, gpus_per_worker=0.5)
+        found = RayExecutor(open_storage(str(tmp_path)), "ray").fit(Footprint(gpus_per_worker=0.5))
         assert (found.slots, found.workers) == (1, 2)
         block = Block(
             index=0, units=(), workers=2, cpus_per_worker=1, gpus_per_worker=found.gpus_per_worker

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 import yaml
 
+from search_spaces.base_models import Footprint
 from trainables.cluster import capacity as room
-from trainables.cluster import tuner
 from trainables.cluster.capacity import (
     HEAD_BYTES_PER_BLOCK,
     HEAD_RESOURCE,
@@ -21,7 +21,9 @@ from trainables.cluster.capacity import (
     growth_of_config,
     max_blocks_on_head,
 )
+from trainables.cluster.ray_executor import RayExecutor
 from trainables.errors import ClusterError
+from trainables.storage.filesystem import open_storage
 
 HEAD: Mapping[str, Any] = {
     "Resources": {HEAD_RESOURCE: 1.0, "driver": 4.0, "memory": 3.5 * HEAD_BYTES_PER_BLOCK},
@@ -31,8 +33,8 @@ HEAD: Mapping[str, Any] = {
 AWS = Path(__file__).parents[3] / "cluster.yaml"
 
 
-def one(**wanted: float | None) -> dict[str, Any]:
-    return {"workers": None, "cpus_per_worker": 1, "gpus_per_worker": None} | wanted
+def one(**wanted: Any) -> Footprint:
+    return Footprint.model_validate(wanted)
 
 
 @pytest.mark.parametrize(
@@ -49,10 +51,10 @@ def test_workers_that_share_gpus_are_counted_gpu_by_gpu(
 
 def test_a_block_of_a_fraction_fills_the_gpus_of_a_node(aws: ClusterLimits) -> None:
     """By hand: two workers on each of the four GPUs of the largest type, of which there are 2."""
-    found = fit_worker_group(aws, **one(workers=8, gpus_per_worker=0.5))
+    found = fit_worker_group(aws, one(workers=8, gpus_per_worker=0.5))
     assert (found.slots, found.workers, found.gpus_per_worker) == (2, 8, 0.5)
     with pytest.raises(ClusterError, match=r"9 workers with 1 CPUs and 0\.5 GPUs each"):
-        fit_worker_group(aws, **one(workers=9, gpus_per_worker=0.5))
+        fit_worker_group(aws, one(workers=9, gpus_per_worker=0.5))
 
 
 @pytest.fixture
@@ -62,28 +64,28 @@ def aws() -> ClusterLimits:
 
 def test_shipped_cluster_without_a_worker_holds_what_its_types_hold(aws: ClusterLimits) -> None:
     """By hand: 20 nodes with a GPU in four types, of which 12 may be there at once."""
-    found = fit_worker_group(aws, **one())
+    found = fit_worker_group(aws, one())
     assert (found.slots, found.workers, found.gpus_per_worker) == (12, 1, 1)
-    of_four = fit_worker_group(aws, **one(workers=4))
+    of_four = fit_worker_group(aws, one(workers=4))
     assert (of_four.slots, of_four.workers) == (2, 4)
 
 
 def test_what_no_type_holds_is_an_error_that_names_the_types(aws: ClusterLimits) -> None:
     with pytest.raises(ClusterError) as refused:
-        fit_worker_group(aws, **one(workers=8))
+        fit_worker_group(aws, one(workers=8))
     said = str(refused.value)
     assert "8 workers with 1 CPUs and 1 GPUs each" in said and "it grows by itself" in said
     assert "8 spot-l4 (8 CPUs + 1 GPUs)" in said and "2 spot-l4-x4 (48 CPUs + 4 GPUs)" in said
     with pytest.raises(ClusterError, match="no node"):
-        fit_worker_group(ClusterLimits(kinds=()), **one())
+        fit_worker_group(ClusterLimits(kinds=()), one())
 
 
 def test_few_large_nodes_are_taken_where_they_hold_more_workers() -> None:
     large = NodeKind(name="large", resources={"CPU": 64}, count=1)
     small = NodeKind(name="small", resources={"CPU": 2}, count=3)
-    assert fit_worker_group(ClusterLimits(kinds=(large, small)), **one()).workers == 64
+    assert fit_worker_group(ClusterLimits(kinds=(large, small)), one()).workers == 64
     many = NodeKind(name="small", resources={"CPU": 2}, count=40)
-    found = fit_worker_group(ClusterLimits(kinds=(large, many)), **one())
+    found = fit_worker_group(ClusterLimits(kinds=(large, many)), one())
     assert (found.workers, found.slots) == (2, 41)
 
 
@@ -91,9 +93,7 @@ def test_ceiling_of_the_cluster_is_for_workers_and_not_for_the_head() -> None:
     head = NodeKind(name="", resources={"CPU": 4, HEAD_RESOURCE: 1}, count=1)
     worker = NodeKind(name="w", resources={"CPU": 4}, count=9)
     assert (
-        fit_worker_group(
-            ClusterLimits(kinds=(head, worker), most_workers=2), **one(workers=4)
-        ).slots
+        fit_worker_group(ClusterLimits(kinds=(head, worker), most_workers=2), one(workers=4)).slots
         == 3
     )
 
@@ -103,9 +103,9 @@ def test_living_nodes_count_where_nothing_grows(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(room, "_of_bootstrap_file", lambda nodes: None)
     node = {"Resources": {"CPU": 2.0}, "Alive": True}
     found = growth([HEAD, node, node])
-    assert not found.is_autoscaled and fit_worker_group(found, **one()).slots == 2
+    assert not found.is_autoscaled and fit_worker_group(found, one()).slots == 2
     with pytest.raises(ClusterError, match=r"its nodes are 0 CPUs.*2 2 CPUs"):
-        fit_worker_group(found, **one(workers=3))
+        fit_worker_group(found, one(workers=3))
 
 
 def test_file_of_ray_up_is_read_on_its_own_head_only(
@@ -141,7 +141,7 @@ def test_kubernetes_is_asked_by_a_pod_that_may(
 
     place = "ray.autoscaler._private.kuberay.autoscaling_config.AutoscalingConfigProducer"
     monkeypatch.setattr(place, Producer)
-    assert fit_worker_group(growth([HEAD]), **one()).slots == 5
+    assert fit_worker_group(growth([HEAD]), one()).slots == 5
     assert asked == [("study", "default")]
 
     def refuse(name: str, namespace: str) -> None:
@@ -159,15 +159,16 @@ def test_blocks_are_as_many_as_the_head_s_memory_holds() -> None:
 
 
 @pytest.mark.ray
-def test_cluster_s_own_state_is_asked_first(local_ray: None) -> None:
+def test_cluster_s_own_state_is_asked_first(local_ray: None, tmp_path: Path) -> None:
     """Infeasible at once, on a living Ray whose state says what it may grow to."""
     from ray import _raylet as names
     from ray.core.generated import autoscaler_pb2
     from ray.experimental.internal_kv import _internal_kv_put
 
-    assert tuner.capacity(workers=1, cpus_per_worker=1, gpus_per_worker=0).slots == 1
+    fit = RayExecutor(open_storage(str(tmp_path)), "ray").fit
+    assert fit(one(workers=1, gpus_per_worker=0)).slots == 1
     with pytest.raises(ClusterError, match="GPUs each; its nodes"):
-        tuner.capacity(workers=1, cpus_per_worker=1, gpus_per_worker=1)
+        fit(one(workers=1, gpus_per_worker=1))
     config = autoscaler_pb2.ClusterConfig()
     group = config.node_group_configs.add(name="gpus", max_count=-1)
     group.resources.update({"CPU": 8, "GPU": 2})
@@ -176,10 +177,10 @@ def test_cluster_s_own_state_is_asked_first(local_ray: None) -> None:
         config.SerializeToString(),
         namespace=names.GCS_AUTOSCALER_STATE_NAMESPACE.encode(),  # type: ignore[attr-defined]
     )
-    found = tuner.capacity(workers=2, cpus_per_worker=1, gpus_per_worker=1)
+    found = fit(one(workers=2, gpus_per_worker=1))
     assert found.workers == 2 and found.slots >= 1
     with pytest.raises(ClusterError, match="any number of gpus"):
-        tuner.capacity(workers=3, cpus_per_worker=1, gpus_per_worker=1)
+        fit(one(workers=3, gpus_per_worker=1))
 
 
 @pytest.fixture

@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import json
+from contextlib import nullcontext
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from study import sweep
-from study.running import executor
 from study.running.executor import BAD_INPUT
 from tests.support.fakes import FakeStudy, fake_space
 from tests.support.small_study import SmallStudy
 from trainables.cells.planned import Block, RunContext
-from trainables.cluster import run_folder_check, tuner
+from trainables.cluster import ray_executor, run_folder_check
 from trainables.cluster.block_trial import GroupEnd, run_to_the_end
 from trainables.cluster.capacity import HEAD_RESOURCE, ClusterLimits, NodeKind
 from trainables.cluster.run_folder_check import UnreachableRunFolder, check_reachable, check_shared
@@ -29,7 +28,7 @@ GROWING = ClusterLimits(kinds=(HEAD, GPU_NODES), most_workers=4, is_autoscaled=T
 
 @pytest.fixture(autouse=True)
 def _looks_are_quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(run_folder_check, "LOOK_INTERVAL_S", 0.0)
+    monkeypatch.setattr(run_folder_check, "ATTEMPT_INTERVAL_S", 0.0)
 
 
 def signed(folder: Path, token: str | None) -> Path:
@@ -41,12 +40,12 @@ def signed(folder: Path, token: str | None) -> Path:
 def test_a_worker_sees_the_folder_where_the_drivers_own_sign_lies(tmp_path: Path) -> None:
     here = signed(tmp_path / "here", "mine")
     other = signed(tmp_path / "other", "of a sweep that ran on this node once")
-    assert check_reachable(RunContext(out=str(here), models={}, token="mine")) is None
+    assert check_reachable(RunContext(out=str(here), tasks={}, models={}, token="mine")) is None
     for out in (other, tmp_path / "nothing"):
-        fault = check_reachable(RunContext(out=str(out), models={}, token="mine"))
+        fault = check_reachable(RunContext(out=str(out), tasks={}, models={}, token="mine"))
         assert fault is not None and str(out) in fault and "a bucket" in fault
     assert not (tmp_path / "nothing").exists(), "looking leaves nothing"
-    assert check_reachable(RunContext(out=str(other), models={})) is None, (
+    assert check_reachable(RunContext(out=str(other), tasks={}, models={})) is None, (
         "nobody holds the folder: nobody looks"
     )
 
@@ -56,7 +55,10 @@ def test_a_sign_that_comes_late_is_waited_for(
 ) -> None:
     """Network disks show a new file a moment later."""
     monkeypatch.setattr(run_folder_check.time, "sleep", lambda _: signed(tmp_path / "late", "mine"))
-    assert check_reachable(RunContext(out=str(tmp_path / "late"), models={}, token="mine")) is None
+    assert (
+        check_reachable(RunContext(out=str(tmp_path / "late"), tasks={}, models={}, token="mine"))
+        is None
+    )
 
 
 def test_a_block_whose_worker_does_not_see_the_folder_starts_no_other_group(
@@ -67,7 +69,7 @@ def test_a_block_whose_worker_does_not_see_the_folder_starts_no_other_group(
 
     def run_group() -> GroupEnd:
         starts.append(1)
-        return GroupEnd(fault=UnreachableRunFolder("not here"), is_for_good=True)
+        return GroupEnd(fault=UnreachableRunFolder("not here"), is_permanent=True)
 
     block = Block(
         index=0, units=(study.plan.cells,), workers=1, cpus_per_worker=1, gpus_per_worker=0
@@ -75,25 +77,6 @@ def test_a_block_whose_worker_does_not_see_the_folder_starts_no_other_group(
     fault = run_to_the_end(block, study.storage, run_group)
     assert isinstance(fault, UnreachableRunFolder) and fault == "not here"
     assert len(starts) == 1
-
-
-@pytest.mark.ray
-def test_on_ray_one_unseeing_node_ends_the_whole_study_with_one_error(tmp_path: Path) -> None:
-    """The workers look into another folder of that name than the driver, as on another machine."""
-    study = FakeStudy(storage=open_storage(str(tmp_path / "runs")), space=fake_space(seeds=1))
-    run_context = RunContext(out=str(tmp_path / "elsewhere"), models={}, token="mine")
-    blocks = [
-        Block(index=i, units=((cell,),), workers=1, cpus_per_worker=1, gpus_per_worker=0)
-        for i, cell in enumerate(study.plan.cells[:2])
-    ]
-    with (
-        pytest.raises(ClusterError, match=r"does not see the run folder .*elsewhere"),
-        tuner.connect(None),
-    ):
-        tuner.run_blocks(
-            blocks, {}, run_context, factors=[{}, {}], scratch=str(tmp_path / "scratch")
-        )
-    assert not (tmp_path / "elsewhere").exists(), "nothing was written where nobody looks"
 
 
 def on_file_system(name: str, folder: Path, patch: pytest.MonkeyPatch) -> None:
@@ -122,14 +105,10 @@ def test_a_growing_cluster_takes_no_folder_of_this_machine_alone(
 def test_the_sweep_refuses_it_before_anything_is_written(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from contextlib import nullcontext
-
-    def check(storage: Any) -> None:
-        check_shared(storage, GROWING)
-
     monkeypatch.setenv("WANDB_MODE", "disabled")
-    monkeypatch.setattr(executor.tuner, "connect", lambda address: nullcontext())
-    monkeypatch.setattr(executor.tuner, "check_run_folder", check)
+    monkeypatch.setattr(ray_executor, "connect", lambda address: nullcontext())
+    monkeypatch.setattr(ray_executor, "_living_nodes", list)
+    monkeypatch.setattr(ray_executor, "growth", lambda nodes: GROWING)
     on_file_system("ext4", tmp_path, monkeypatch)
     study, out = SmallStudy(folder=tmp_path / "study"), tmp_path / "runs"
     assert sweep.main([*study.arguments, "--out", str(out)]) == BAD_INPUT

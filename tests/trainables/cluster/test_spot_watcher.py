@@ -257,7 +257,7 @@ def test_notice_drains_the_node_in_ray(cloud: Cloud) -> None:
     """A node of a real Ray, told by the watcher, takes no more work; the others do."""
     from ray.cluster_utils import Cluster
 
-    from trainables.cluster.drain import DrainError, drain_this_node
+    from trainables.cluster.spot_watcher import DrainError, drain_this_node
 
     cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0})
     try:

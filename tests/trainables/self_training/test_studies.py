@@ -21,9 +21,9 @@ from search_spaces.supervision import Condition, Labels, SelfTraining
 from study.artifacts.plan import Plan
 from study.planning.planner import Inputs, make_plan
 from tests.support.tiny_models import save_folder
-from trainables.cells.planned import PlannedCell, RunContext
+from tests.support.workers import worker_of
+from trainables.cells.planned import PlannedCell
 from trainables.cells.run import CellInputs, CellResult, run_cell
-from trainables.cells.worker import Worker
 from trainables.data.items import Item
 from trainables.data.task import SplitTask
 from trainables.inference.hidden_states import StateCache
@@ -112,8 +112,7 @@ def chain(plan: Plan) -> list[PlannedCell]:
 
 
 def run(cells: list[PlannedCell], inputs: Inputs, out: Path) -> Path:
-    run_context = RunContext(out=str(out), models=inputs.models)
-    Worker(tasks=inputs.tasks, run_context=run_context).run([tuple(cells)], [0])
+    worker_of(inputs, out).run([tuple(cells)], [0])
     for cell in cells:
         failure = out / "cells" / cell.id / "failure.json"
         assert not failure.exists(), json.loads(failure.read_text())["details"]
@@ -242,8 +241,7 @@ def test_a_method_never_sees_gold_beside_its_labelled_items(
         seen.append(given)
         return run_cell(given, base)
 
-    run_context = RunContext(out=str(tmp_path), models=inputs.models)
-    Worker(tasks=inputs.tasks, run_context=run_context, run_one=look).run([tuple(chain(plan))], [0])
+    worker_of(inputs, tmp_path, run_cell=look).run([tuple(chain(plan))], [0])
     assert len(seen) == 2 and all(given.context.items == task.questions for given in seen)
 
 
@@ -264,8 +262,7 @@ def test_the_prompt_control_shows_as_many_examples_as_the_round(
         shown[given.context.cell.self_training] = len(rows)
         return result
 
-    run_context = RunContext(out=str(tmp_path), models=inputs.models)
-    Worker(tasks=inputs.tasks, run_context=run_context, run_one=look).run([tuple(chain(plan))], [0])
+    worker_of(inputs, tmp_path, run_cell=look).run([tuple(chain(plan))], [0])
     assert len(shown) == 3 and sorted(shown.values()) == [2, 4, 4]
 
 
@@ -402,8 +399,7 @@ def test_validation_labels_are_as_noisy_as_the_labels_that_are_trained_on(
         seen.extend([given.pool] if given.pool is not None else [])
         return run_cell(given, base)
 
-    run_context = RunContext(out=str(tmp_path), models=inputs.models)
-    Worker(tasks=inputs.tasks, run_context=run_context, run_one=look).run([tuple(cells)], [0])
+    worker_of(inputs, tmp_path, run_cell=look).run([tuple(cells)], [0])
     (pool,) = seen
     wrong = [example.answer != example.item.answer for example in pool.validation]
     assert (len(wrong), sum(wrong)) == (10, num_wrong)

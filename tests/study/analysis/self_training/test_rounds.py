@@ -17,10 +17,10 @@ from study.artifacts.plan import Plan
 from study.cost.flops import TaskSize, recipe_flop
 from study.planning.planner import Inputs, make_plan
 from tests.support.tiny_models import save_folder
+from tests.support.workers import worker_of
 from tests.trainables.self_training.test_studies import EASY, HARD, RECIPES, chain, run, space_of
-from trainables.cells.planned import PlannedCell, RunContext
+from trainables.cells.planned import PlannedCell
 from trainables.cells.run import CellInputs, CellResult, run_cell
-from trainables.cells.worker import Worker
 from trainables.models.loading import Base
 from trainables.storage.filesystem import open_storage
 from trainables.storage.records import read_record
@@ -119,9 +119,8 @@ def test_a_round_is_given_the_hardness_of_its_pool_for_warnings_alone(
             seen["round"] = given
         return run_cell(given, base)
 
-    run_context = RunContext(out=str(tmp_path), models=inputs.models)
     cells: tuple[PlannedCell, ...] = tuple(chain(plan))
-    Worker(tasks=inputs.tasks, run_context=run_context, run_one=look).run([cells], [0])
+    worker_of(inputs, tmp_path, run_cell=look).run([cells], [0])
     pool = seen["round"].pool
     assert pool is not None
     steps: Mapping[str, float] = inputs.tasks["jsonl:questions"].data.measures["steps"]

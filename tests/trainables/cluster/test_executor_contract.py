@@ -1,0 +1,182 @@
+"""What every executor must do: the same assertions for this process and for a Ray cluster."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+
+import pytest
+
+from search_spaces.base_models import Footprint
+from search_spaces.registry import find_space
+from search_spaces.tuning import Trial, num_epochs, with_parameters
+from study.artifacts.plan import Plan
+from study.planning.planner import Inputs, make_plan
+from study.running.blocks import pack_blocks
+from study.running.executor import open_executor
+from study.tuning.searches import make_searches
+from tests.support.small_study import scores_of
+from tests.support.tuning_study import TuningStudy
+from tests.support.workers import run_context_of, worker_of
+from trainables import stop_signals
+from trainables.cells.planned import PlannedCell
+from trainables.cells.run import CellInputs, CellResult, run_cell
+from trainables.cluster.capacity import IN_PROCESS
+from trainables.cluster.executor import Executor
+from trainables.errors import ClusterError
+from trainables.models.loading import Base
+from trainables.storage import layout
+from trainables.storage.failures import read_failure
+from trainables.storage.filesystem import open_storage
+from trainables.storage.lock import held, token_of
+from trainables.tuning.trial import load_search_base, run_trial
+
+ONE = Footprint(workers=1, gpus_per_worker=0)
+
+
+@pytest.fixture(scope="module", params=[IN_PROCESS, pytest.param(None, marks=pytest.mark.ray)])
+def executor(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Executor]:
+    storage = open_storage(str(tmp_path_factory.mktemp("scratch")))
+    with open_executor(request.param, storage, "contract") as opened:
+        yield opened
+    assert not list(storage.list(layout.ray("contract"))), "an executor removes its own files"
+
+
+@pytest.fixture(scope="module")
+def study(tmp_path_factory: pytest.TempPathFactory) -> TuningStudy:
+    return TuningStudy(folder=tmp_path_factory.mktemp("study"))
+
+
+@pytest.fixture(scope="module")
+def planned(study: TuningStudy) -> tuple[Plan, Inputs]:
+    return make_plan(find_space(study.space), study.data_root)
+
+
+def some_cells(plan: Plan, number: int) -> list[PlannedCell]:
+    return [cell for cell in plan.cells if cell.cell.recipe.method == "in-context"][:number]
+
+
+def failing(id_: str, cells: Sequence[PlannedCell]) -> Callable[[CellInputs, Base], CellResult]:
+    """Returns what runs cells, but raises for one of them."""
+    (unable,) = [planned.cell for planned in cells if planned.id == id_]
+
+    def run(inputs: CellInputs, base: Base) -> CellResult:
+        if inputs.context.cell == unable:
+            raise ValueError("cannot be run")
+        return run_cell(inputs, base)
+
+    return run
+
+
+def test_a_footprint_fits(executor: Executor) -> None:
+    fits = executor.fit(ONE)
+    assert fits.slots >= 1
+    assert (fits.workers, fits.cpus_per_worker, fits.gpus_per_worker) == (1, 1, 0)
+    assert (fits.engine, fits.offload) == ("plain", False)
+
+
+def test_every_cell_ends_with_a_record_or_a_failure(
+    executor: Executor, planned: tuple[Plan, Inputs], tmp_path: Path
+) -> None:
+    plan, inputs = planned
+    cells = some_cells(plan, 4)
+    units = [(cell,) for cell in cells]
+    worker_of(inputs, tmp_path / "alone").run(units, range(4))
+    expected = scores_of(tmp_path / "alone")
+    out, unable = tmp_path / "runs", cells[1].id
+    worker_of(inputs, out).run(units, [0])
+    kept = (out / layout.record(cells[0].id)).stat().st_mtime_ns
+
+    blocks = pack_blocks(units, executor.fit(ONE))
+    run_context = run_context_of(inputs, out, run_cell=failing(unable, cells))
+    assert not executor.run_blocks(blocks, run_context), "a failed cell is no error of its block"
+
+    assert scores_of(out) == {id_: rows for id_, rows in expected.items() if id_ != unable}
+    storage = open_storage(str(out))
+    assert read_failure(storage, unable) == "ValueError: cannot be run"
+    assert (out / layout.record(cells[0].id)).stat().st_mtime_ns == kept, "it had a record"
+    assert not list(storage.list(layout.RUNNING)), "no claim is left"
+
+
+def test_a_signal_ends_the_run_after_the_current_cell(
+    executor: Executor, planned: tuple[Plan, Inputs], tmp_path: Path
+) -> None:
+    plan, inputs = planned
+    cells = some_cells(plan, 4)
+    storage = open_storage(str(tmp_path / "runs"))
+    kill = partial(os.kill, os.getpid(), signal.SIGTERM)
+
+    def stop_sweep(inputs: CellInputs, base: Base) -> CellResult:
+        import time
+
+        kill()
+        time.sleep(3)  # a cluster's workers hear of it a second later
+        return run_cell(inputs, base)
+
+    blocks = pack_blocks([tuple(cells)], executor.fit(ONE))
+    with (
+        pytest.raises(KeyboardInterrupt),
+        stop_signals.signals_handled(),
+        held(storage),
+        stop_signals.cells_stop_first(),
+    ):
+        run_context = run_context_of(inputs, tmp_path / "runs", run_cell=stop_sweep)
+        executor.run_blocks(blocks, replace(run_context, token=token_of(storage)))
+    assert list(scores_of(tmp_path / "runs")) == [cells[0].id]
+    assert not list(storage.list(layout.RUNNING)), "no claim is left"
+
+
+def test_a_search_continues_and_its_trials_have_the_values_of_their_recipes(
+    executor: Executor, study: TuningStudy
+) -> None:
+    ((_, search),) = make_searches(
+        find_space(study.space),
+        "full fine-tuning",
+        study.data_root,
+        open_storage(str(study.folder / "runs")),
+        num_validation=24,
+        seed=0,
+    )
+    trials, seconds = list[Trial](), list[float]()
+
+    def on_trial(trial: Trial, duration: float) -> None:
+        trials.append(trial)
+        seconds.append(duration)
+
+    one = replace(executor.fit(ONE), slots=1)
+    executor.run_search(search, 1, on_trial, fits=one)
+    later = replace(search, history=search.history.model_copy(update={"trials": tuple(trials)}))
+    executor.run_search(later, 3, on_trial, fits=one)
+    assert len(trials) == 3, "trials of earlier runs count"
+    assert all(duration > 0 for duration in seconds)
+
+    base, start = load_search_base(search, "cpu"), search.history.start
+    recipes = [with_parameters(start, trial.parameters) for trial in trials]
+    assert recipes[0] == start, "the space's own recipe is tried first"
+    for recipe, trial in zip(recipes, trials, strict=True):
+        values: list[float] = []
+        run_trial(search, recipe, base, values.append)
+        assert trial.state != "failed", trial.reason
+        assert trial.values == tuple(values[: len(trial.values)])
+        assert (len(trial.values) == num_epochs(recipe)) == (trial.state == "complete")
+
+
+@pytest.mark.ray
+@pytest.mark.parametrize("executor", [None], indirect=True)
+def test_one_node_that_does_not_see_the_run_folder_ends_the_run_with_one_error(
+    executor: Executor, planned: tuple[Plan, Inputs], tmp_path: Path
+) -> None:
+    """The workers look into another folder than the driver, as on another machine."""
+    plan, inputs = planned
+    fits = replace(executor.fit(ONE), slots=2)
+    blocks = pack_blocks([(cell,) for cell in some_cells(plan, 2)], fits)
+    run_context = replace(run_context_of(inputs, tmp_path / "elsewhere"), token="of the driver")
+    with pytest.raises(ClusterError, match=r"does not see the run folder .*elsewhere"):
+        executor.run_blocks(blocks, run_context)
+    assert not (tmp_path / "elsewhere").exists(), "the workers wrote no file"

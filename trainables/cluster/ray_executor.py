@@ -1,0 +1,217 @@
+"""Runs blocks and recipe searches on a Ray cluster.
+
+Each block is a Tune trial that starts one Ray Train worker group. Results do not pass through Ray:
+workers write records, and Tune keeps a row per cell for readers of its own tables.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from search_spaces.base_models import Footprint
+from trainables import stop_signals
+from trainables.cells.planned import Block, RunContext
+from trainables.cluster import stop
+from trainables.cluster.block_trial import FAULT, run_block
+from trainables.cluster.capacity import (
+    HEAD_RESOURCE,
+    Capacity,
+    fit_worker_group,
+    growth,
+    max_blocks_on_head,
+)
+from trainables.cluster.head import check_reachable, cluster_of_this_machine, head_watched
+from trainables.cluster.run_folder_check import UNREACHABLE, check_shared
+from trainables.errors import ClusterError
+from trainables.storage.filesystem import Storage
+
+if TYPE_CHECKING:  # the driver must not pay for importing torch
+    from trainables.tuning.trial import OnTrial, Search
+
+SETTINGS: Mapping[str, str] = {
+    # Ray polls a worker group for its end at this interval; the default of 2 s is idle time.
+    "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.2",
+    # Cells write their own curves and records; Tune's copies would never be read.
+    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
+    # The sweep handles Ctrl-C itself.
+    "TUNE_DISABLE_SIGINT_HANDLER": "1",
+    "RAY_AIR_NEW_OUTPUT": "0",
+    "RAY_TRAIN_METRICS_ENABLED": "0",
+    # Relative paths of the user stay relative to the working directory.
+    "RAY_CHDIR_TO_TRIAL_DIR": "0",
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+}
+"""Set before Ray is imported, unless the user has set the variable."""
+
+LOCAL_SETTINGS: Mapping[str, str] = {
+    # A local machine is not preempted by a cloud; this saves an actor.
+    "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0",
+}
+
+DRIVER_RESOURCE = {HEAD_RESOURCE: 0.001}
+"""Resources of a trial, which only waits for its workers. Ray gives every head this resource and
+nothing else uses it, so trials run on the head and can never starve the workers of CPUs."""
+
+TRIAL_FAILURES = 3
+"""Restarts of a trial whose process was lost. Tune retries every error of a trial, so a block that
+must not run again reports `block_trial.FAULT` in its last row instead."""
+
+
+@contextmanager
+def connect(address: str | None) -> Iterator[None]:
+    """Connects to a Ray cluster, or starts a local one for the duration of the context.
+
+    Args:
+        address: An existing cluster's address. None: the cluster of this machine (`RAY_ADDRESS`, or
+            the one that `ray start` started here), else a local one.
+
+    Raises:
+        ClusterError: If the address does not answer.
+    """
+    address = address or os.environ.get("RAY_ADDRESS") or cluster_of_this_machine()
+    if address:
+        check_reachable(address)
+    settings = SETTINGS if address else {**SETTINGS, **LOCAL_SETTINGS}
+    for name, value in settings.items():
+        os.environ.setdefault(name, value)
+    import ray
+
+    for name in ("ray", "ray.tune", "ray.train", "ray._private.authentication"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+    options: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
+    if address:
+        environment = {name: os.environ[name] for name in settings}
+        options |= {"address": address, "runtime_env": {"env_vars": environment}}
+    else:
+        options |= {"address": "local", "include_dashboard": False}
+    with stop_signals.handlers_kept():
+        ray.init(**options)
+    try:
+        with head_watched(address) if address else nullcontext():
+            yield
+    finally:
+        ray.shutdown()
+
+
+@contextmanager
+def open_ray_executor(address: str | None, storage: Storage, scratch: str) -> Iterator[RayExecutor]:
+    """Connects to a Ray cluster and yields its executor.
+
+    Args:
+        address: As `connect` takes it.
+        storage: The run folder.
+        scratch: Key of a folder in it for Ray's own files, deleted at the end.
+
+    Raises:
+        ClusterError: If the address does not answer, or nodes that the cluster may start would not
+            see the run folder.
+    """
+    with connect(address):
+        check_shared(storage, growth(_living_nodes()))
+        yield RayExecutor(storage, scratch)
+    storage.delete(scratch)
+
+
+class RayExecutor:
+    """An `Executor` on the connected Ray cluster.
+
+    Args:
+        storage: The run folder.
+        scratch: Key of a folder in it for Ray's own files; what a killed run left there is deleted.
+    """
+
+    def __init__(self, storage: Storage, scratch: str) -> None:
+        self._storage, self._scratch = storage, scratch
+
+    def fit(self, footprint: Footprint) -> Capacity:
+        """Returns how the cluster can hold worker groups of this footprint, one per node.
+
+        Raises:
+            ClusterError: If no node can hold a group.
+        """
+        nodes = _living_nodes()
+        fits = fit_worker_group(growth(nodes), footprint)
+        return replace(fits, slots=min(fits.slots, max_blocks_on_head(nodes)))
+
+    def run_blocks(self, blocks: Sequence[Block], run_context: RunContext) -> Sequence[str]:
+        """Runs the blocks as trials of one Tuner; returns the errors of blocks that ended early.
+
+        Raises:
+            ClusterError: If a node does not see the run folder: all blocks end at once.
+            KeyboardInterrupt: If a signal asked this process to stop, once no worker runs a cell.
+        """
+        from ray import tune
+
+        trainable = tune.with_parameters(run_block, blocks=tuple(blocks), run_context=run_context)
+        configs = [{"block": block.index, **block.factors} for block in blocks]
+        scratch = self._empty_scratch()
+        tuner = tune.Tuner(
+            tune.with_resources(trainable, DRIVER_RESOURCE),
+            param_space={"cells": tune.grid_search(configs), "scratch": scratch},
+            tune_config=tune.TuneConfig(
+                max_concurrent_trials=min(len(blocks), max_blocks_on_head(_living_nodes()))
+            ),
+            run_config=tune.RunConfig(
+                name="tune",
+                storage_path=scratch,
+                verbose=0,
+                failure_config=tune.FailureConfig(max_failures=TRIAL_FAILURES),
+                stop=_stopper(run_context),
+            ),
+        )
+        try:
+            results = tuner.fit()
+        except Exception as error:  # Tune's own files, on a full disk; cells have theirs
+            return (f"Ray Tune ended early: {type(error).__name__}: {error}",)
+        rows = [result.metrics or {} for result in results]
+        for row in rows:
+            if UNREACHABLE in row:
+                raise ClusterError(row[UNREACHABLE])
+        return (*map(str, results.errors), *(row[FAULT] for row in rows if row.get(FAULT)))
+
+    def run_search(
+        self, search: Search, num_trials: int, on_trial: OnTrial, *, fits: Capacity
+    ) -> None:
+        """Runs each trial in its own process, as many at once as fit."""
+        from trainables.cluster import ray_search
+
+        scratch = self._empty_scratch()
+        ray_search.run_search(search, num_trials, on_trial, fits=fits, scratch=scratch)
+
+    def _empty_scratch(self) -> str:
+        self._storage.delete(self._scratch)
+        return self._storage.path(self._scratch)
+
+
+def _living_nodes() -> list[Mapping[str, Any]]:
+    import ray
+
+    return [node for node in ray.nodes() if node["Alive"]]
+
+
+def _stopper(run_context: RunContext) -> Any:
+    """Returns Tune's stopper: it ends all trials if a node does not see the run folder.
+
+    It also relays signals, because Tune calls it regularly.
+    """
+    from ray import tune
+
+    signals = stop.SignalRelay(run_context=run_context)
+
+    class Stopper(tune.Stopper):  # type: ignore[misc]
+        is_unreachable = False
+
+        def __call__(self, trial_id: str, result: Mapping[str, Any]) -> bool:
+            self.is_unreachable = self.is_unreachable or UNREACHABLE in result
+            return self.is_unreachable
+
+        def stop_all(self) -> bool:
+            signals.poll()
+            return self.is_unreachable
+
+    return Stopper()
