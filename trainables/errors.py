@@ -1,16 +1,16 @@
-"""Why a command cannot go on, by cause. `study.cli.run_command` maps causes to exit statuses.
+"""Errors that end a command, by cause. `study.cli.run_command` maps them to exit statuses.
 
-`BadInputError` and every class below it end a command with status 2: nothing was started, and the
-message names the value and what to do. `LockLostError` and an `OSError` of the run folder end it
-with status 1: finished work is kept. Errors that one cell can have are no command's: its worker
-records them as the cell's failure.
+`BadInputError` and its subclasses end a command with status 2 before any work starts; the message
+names the value and the remedy. `LockLostError`, like an `OSError` of the run folder, ends it with
+status 1, and finished work is kept. An error of one cell does not end a command: the worker records
+it as the cell's failure.
 """
 
 from __future__ import annotations
 
 
 class BadInputError(ValueError):
-    """What the user gave cannot be used as it is."""
+    """The user's input cannot be used."""
 
 
 class DataError(BadInputError):

@@ -63,7 +63,7 @@ class RetryPolicy:
         """Runs a cell and writes its record, or its failure.
 
         Raises:
-            StoppedError: If the sweep was told to stop; a training has written its checkpoint.
+            StoppedError: If the sweep must stop; a training has written its checkpoint.
             OSError: If the run folder cannot be written any more; on all workers of a group.
             GroupBrokenError: If the group's other workers cannot end the cell.
         """

@@ -45,7 +45,7 @@ class CellRunner:
     is_leaving: Callable[[], bool] = lambda: False
     """Whether the cloud is about to take a machine of the group away."""
     must_stop: Callable[[], bool] = lambda: False
-    """Whether the sweep was told to stop."""
+    """Whether the sweep must stop, because of a signal."""
     storage: Storage = field(init=False)
     _base_key: tuple[str, str, str] | None = field(init=False, default=None)
     _base: Base | None = field(init=False, default=None)

@@ -1,7 +1,7 @@
 """The queue of a worker: which units it runs, in which order, and when it stops.
 
-It knows nothing of Ray: an executor passes it the units to claim. A finished cell is durable at
-once.
+It does not depend on Ray: an executor passes it the indices of its units. A finished cell is
+durable at once.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Runs blocks and recipe searches on a Ray cluster.
 
 Each block is a Tune trial that starts one Ray Train worker group. Results do not pass through Ray:
-workers write records, and Tune keeps a row per cell for readers of its own tables.
+workers write records, and Tune only gets a row per cell for its own tables.
 """
 
 from __future__ import annotations
@@ -54,8 +54,8 @@ LOCAL_SETTINGS: Mapping[str, str] = {
 }
 
 DRIVER_RESOURCE = {HEAD_RESOURCE: 0.001}
-"""Resources of a trial, which only waits for its workers. Ray gives every head this resource and
-nothing else uses it, so trials run on the head and can never starve the workers of CPUs."""
+"""Resources of a trial, which only waits for its workers. Every Ray head has this resource and only
+trials use it, so trials run on the head and can never starve the workers of CPUs."""
 
 TRIAL_FAILURES = 3
 """Restarts of a trial whose process was lost. Tune retries every error of a trial, so a block that

@@ -16,7 +16,7 @@ if TYPE_CHECKING:  # importing Optuna costs a second
     import optuna
 
 REDUCTION_FACTOR = 2
-"""One in so many trials continues beyond a rung: the better half."""
+"""The inverse of the share of trials that continues beyond a rung: the better half."""
 
 GRACE_EPOCHS = 2
 """The first rung; the reduction factor gives the others (2, 4, 8, ...). A rung at epoch 1 would
