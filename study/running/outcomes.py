@@ -56,15 +56,10 @@ def claims_removed(storage: Storage, token: str | None) -> Iterator[None]:
                 storage.delete(layout.RUNNING)
 
 
-def incomplete_cells(storage: Storage, cells: Sequence[PlannedCell]) -> list[PlannedCell]:
-    """Returns the cells without a record."""
-    keys = storage.keys(layout.CELLS)
-    return [cell for cell in cells if layout.record(cell.id) not in keys]
-
-
 def print_incomplete_cells(storage: Storage, cells: Sequence[PlannedCell]) -> bool:
     """Prints which cells have no record, and why; returns whether any has none."""
-    left = incomplete_cells(storage, cells)
+    keys = storage.keys(layout.CELLS)
+    left = [cell for cell in cells if layout.record(cell.id) not in keys]
     reasons = map_parallel(storage, partial(read_failure, storage), [cell.id for cell in left])
     for cell, reason in zip(left, reasons, strict=True):
         print(f"FAILED {cell.label} ({cell.id}): {reason or 'not run'}", file=sys.stderr)

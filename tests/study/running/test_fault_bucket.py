@@ -61,10 +61,12 @@ def local(tmp_path_factory: pytest.TempPathFactory) -> tuple[SmallStudy, Mapping
 
 
 def remote_scores(root: str) -> dict[str, bytes]:
-    found = open_storage(root)
-    ids = found.list(layout.CELLS)
+    storage = open_storage(root)
+    ids = storage.list(layout.CELLS)
     return {
-        id_: found.read_bytes(layout.scores(id_)) for id_ in ids if found.exists(layout.record(id_))
+        id_: storage.read_bytes(layout.scores(id_))
+        for id_ in ids
+        if storage.exists(layout.record(id_))
     }
 
 
@@ -134,16 +136,16 @@ def test_of_two_drivers_on_a_bucket_one_runs_and_nothing_is_run_twice(
 
 
 def test_all_files_of_a_folder_are_found_by_one_listing(bucket: BucketServer) -> None:
-    found = open_storage(bucket.root("flat"))
+    storage = open_storage(bucket.root("flat"))
     names = {f"cells/{number:03}/{name}" for number in range(30) for name in ("a.json", "b")}
     for name in names:
-        found.write_bytes(name, b"x")
+        storage.write_bytes(name, b"x")
     bucket.asked.clear()
-    assert found.keys("cells") == names
+    assert storage.keys("cells") == names
     assert len(bucket.asked) <= 2
-    assert found.keys("none") == frozenset()
-    times = found.list_with_mtime("cells/007")
-    assert list(times) == ["a.json", "b"] and times["b"] == found.modified("cells/007/b")
+    assert storage.keys("none") == frozenset()
+    times = storage.list_with_mtime("cells/007")
+    assert list(times) == ["a.json", "b"] and times["b"] == storage.modified("cells/007/b")
 
 
 def test_requests_that_are_refused_or_stall_once_are_asked_again(
@@ -294,8 +296,8 @@ def test_whose_word_the_bucket_kept_waiting_gives_way_to_who_began_meanwhile(
 
 def test_a_request_is_tried_as_often_as_we_say(bucket: BucketServer) -> None:
     """Arrow's own strategy would try it for 6 s."""
-    found = open_storage(bucket.root("often"))
+    storage = open_storage(bucket.root("often"))
     bucket.answer = lambda method, key: "refuse"
     with pytest.raises(OSError, match="NETWORK_CONNECTION"):
-        found.exists("x")
+        storage.exists("x")
     assert len(bucket.asked) == filesystem.S3_ATTEMPTS

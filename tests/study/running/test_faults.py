@@ -266,8 +266,8 @@ def test_of_many_that_take_the_lock_at_once_exactly_one_gets_it(
     """Also where all of them find the lock of a dead sweep."""
     monkeypatch.setattr(lock, "SETTLE_S", 0.3)
     if is_stale:
-        word = {"token": "dead", "host": "elsewhere", "pid": 1, "time": time.time() - STALE_S - 1}
-        (tmp_path / layout.LOCK).write_text(json.dumps(word))
+        holder = {"token": "dead", "host": "elsewhere", "pid": 1, "time": time.time() - STALE_S - 1}
+        (tmp_path / layout.LOCK).write_text(json.dumps(holder))
         os.utime(tmp_path / layout.LOCK, (time.time() - STALE_S - 1,) * 2)
     begun, ended = threading.Barrier(8), threading.Barrier(8)
     outcomes: list[str] = []

@@ -94,6 +94,6 @@ def test_cells_that_a_block_left_behind_are_given_the_reason_and_no_others(
     assert not asked
     record_block_failure(storage, cells, ["Traceback ...\nOSError: gone", "another"])
     assert asked["write"] == 2 and asked["look"] == asked["read"] == 0
-    found = json.loads((tmp_path / layout.failure(cells[4].id)).read_text())
-    assert found["reason"] == "its block ended early: OSError: gone"
-    assert "another" in found["details"]
+    failure = json.loads((tmp_path / layout.failure(cells[4].id)).read_text())
+    assert failure["reason"] == "its block ended early: OSError: gone"
+    assert "another" in failure["details"]

@@ -40,12 +40,12 @@ BY_ID = {question.id: question for question in QUESTIONS}
 @pytest.fixture
 def seen(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     """What the cell asked for, by purpose."""
-    found: dict[str, Any] = {}
+    seen: dict[str, Any] = {}
 
     def sample(
         _: object, prompts: Mapping[str, str], sampling: Sampling, *names: object, **__: object
     ) -> Any:
-        found[str(names[-1])] = (sampling, tuple(prompts))
+        seen[str(names[-1])] = (sampling, tuple(prompts))
         return {
             id_: tuple(f" {number}\n" for number in range(sampling.num_samples)) for id_ in prompts
         }
@@ -53,14 +53,14 @@ def seen(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     def train(
         base: object, pairs: object, prompt: object, settings: DPOSettings, *_: Any, **__: Any
     ) -> object:
-        found["settings"], found["pairs"] = settings, pairs
+        seen["settings"], seen["pairs"] = settings, pairs
         return base
 
     monkeypatch.setattr(policy, "sample_texts", sample)
     monkeypatch.setattr(policy, "train_policy", train)
     monkeypatch.setattr(policy, "answer_questions", lambda *_: Answers(log_probs=[np.zeros(2)]))
     monkeypatch.setattr(policy, "questions_of", lambda ids: tuple(map(BY_ID.__getitem__, ids)))
-    return found
+    return seen
 
 
 def run(recipe: PolicyDPO) -> None:

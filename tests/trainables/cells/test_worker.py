@@ -190,8 +190,8 @@ def test_a_group_that_broke_by_memory_begins_the_cell_at_half(study: Study) -> N
     assert isinstance(first, LostWorkerError)
     assert isinstance(second, GroupBrokenError) and second.ran_out
     cell = study.cells[0]
-    word = json.loads(study.storage.read_bytes(layout.running(cell.id)))
-    assert (word["share"], word["attempt"]) == (0.5, 0)
+    claim = json.loads(study.storage.read_bytes(layout.running(cell.id)))
+    assert (claim["share"], claim["attempt"]) == (0.5, 0)
     assert read_failure(study.storage, cell.id) is None
     end_when_broken(study, 0.2, "two")
     tried: list[tuple[str, float]] = []

@@ -160,10 +160,10 @@ def test_two_workers_share_one_gpu(tmp_path: Path) -> None:
     options = {"include_dashboard": False, "log_to_driver": False}
     ray.init(address="local", num_cpus=2, num_gpus=1, **options)
     try:
-        found = RayExecutor(open_storage(str(tmp_path)), "ray").fit(Footprint(gpus_per_worker=0.5))
-        assert (found.slots, found.workers) == (1, 2)
+        fits = RayExecutor(open_storage(str(tmp_path)), "ray").fit(Footprint(gpus_per_worker=0.5))
+        assert (fits.slots, fits.workers) == (1, 2)
         block = Block(
-            index=0, units=(), workers=2, cpus_per_worker=1, gpus_per_worker=found.gpus_per_worker
+            index=0, units=(), workers=2, cpus_per_worker=1, gpus_per_worker=fits.gpus_per_worker
         )
         trainer = TorchTrainer(
             see_gpu,

@@ -51,8 +51,8 @@ def test_workers_that_share_gpus_are_counted_gpu_by_gpu(
 
 def test_a_block_of_a_fraction_fills_the_gpus_of_a_node(aws: ClusterLimits) -> None:
     """By hand: two workers on each of the four GPUs of the largest type, of which there are 2."""
-    found = fit_worker_group(aws, one(workers=8, gpus_per_worker=0.5))
-    assert (found.slots, found.workers, found.gpus_per_worker) == (2, 8, 0.5)
+    fits = fit_worker_group(aws, one(workers=8, gpus_per_worker=0.5))
+    assert (fits.slots, fits.workers, fits.gpus_per_worker) == (2, 8, 0.5)
     with pytest.raises(ClusterError, match=r"9 workers with 1 CPUs and 0\.5 GPUs each"):
         fit_worker_group(aws, one(workers=9, gpus_per_worker=0.5))
 
@@ -64,8 +64,8 @@ def aws() -> ClusterLimits:
 
 def test_shipped_cluster_without_a_worker_holds_what_its_types_hold(aws: ClusterLimits) -> None:
     """By hand: 20 nodes with a GPU in four types, of which 12 may be there at once."""
-    found = fit_worker_group(aws, one())
-    assert (found.slots, found.workers, found.gpus_per_worker) == (12, 1, 1)
+    fits = fit_worker_group(aws, one())
+    assert (fits.slots, fits.workers, fits.gpus_per_worker) == (12, 1, 1)
     of_four = fit_worker_group(aws, one(workers=4))
     assert (of_four.slots, of_four.workers) == (2, 4)
 
@@ -85,8 +85,8 @@ def test_few_large_nodes_are_taken_where_they_hold_more_workers() -> None:
     small = NodeKind(name="small", resources={"CPU": 2}, count=3)
     assert fit_worker_group(ClusterLimits(kinds=(large, small)), one()).workers == 64
     many = NodeKind(name="small", resources={"CPU": 2}, count=40)
-    found = fit_worker_group(ClusterLimits(kinds=(large, many)), one())
-    assert (found.workers, found.slots) == (2, 41)
+    fits = fit_worker_group(ClusterLimits(kinds=(large, many)), one())
+    assert (fits.workers, fits.slots) == (2, 41)
 
 
 def test_ceiling_of_the_cluster_is_for_workers_and_not_for_the_head() -> None:
@@ -102,10 +102,10 @@ def test_living_nodes_count_where_nothing_grows(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(room, "_of_state", lambda: None)
     monkeypatch.setattr(room, "_of_bootstrap_file", lambda nodes: None)
     node = {"Resources": {"CPU": 2.0}, "Alive": True}
-    found = growth([HEAD, node, node])
-    assert not found.is_autoscaled and fit_worker_group(found, one()).slots == 2
+    limits = growth([HEAD, node, node])
+    assert not limits.is_autoscaled and fit_worker_group(limits, one()).slots == 2
     with pytest.raises(ClusterError, match=r"its nodes are 0 CPUs.*2 2 CPUs"):
-        fit_worker_group(found, one(workers=3))
+        fit_worker_group(limits, one(workers=3))
 
 
 def test_file_of_ray_up_is_read_on_its_own_head_only(
@@ -115,8 +115,8 @@ def test_file_of_ray_up_is_read_on_its_own_head_only(
     monkeypatch.setenv("HOME", str(tmp_path))
     (tmp_path / "ray_bootstrap_config.yaml").write_text(AWS.read_text())
     monkeypatch.setattr("ray.util.get_node_ip_address", lambda: "10.0.0.1")
-    found = growth([HEAD])
-    assert found.is_autoscaled and found.most_workers == 12
+    limits = growth([HEAD])
+    assert limits.is_autoscaled and limits.most_workers == 12
     monkeypatch.setattr("ray.util.get_node_ip_address", lambda: "10.0.0.2")
     assert not growth([HEAD]).is_autoscaled
 
@@ -177,8 +177,8 @@ def test_cluster_s_own_state_is_asked_first(local_ray: None, tmp_path: Path) -> 
         config.SerializeToString(),
         namespace=names.GCS_AUTOSCALER_STATE_NAMESPACE.encode(),  # type: ignore[attr-defined]
     )
-    found = fit(one(workers=2, gpus_per_worker=1))
-    assert found.workers == 2 and found.slots >= 1
+    fits = fit(one(workers=2, gpus_per_worker=1))
+    assert fits.workers == 2 and fits.slots >= 1
     with pytest.raises(ClusterError, match="any number of gpus"):
         fit(one(workers=3, gpus_per_worker=1))
 

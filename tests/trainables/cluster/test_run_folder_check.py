@@ -88,18 +88,18 @@ def on_file_system(name: str, folder: Path, patch: pytest.MonkeyPatch) -> None:
 def test_a_growing_cluster_takes_no_folder_of_this_machine_alone(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    own = open_storage(str(tmp_path / "runs"))
+    local = open_storage(str(tmp_path / "runs"))
     on_file_system("ext4", tmp_path, monkeypatch)
     with pytest.raises(ClusterError, match=r"would not see .*runs: its file system \(ext4\)"):
-        check_shared(own, GROWING)
+        check_shared(local, GROWING)
     check_shared(open_storage("s3://bucket/runs?region=us-east-1"), GROWING)
     check_shared(
-        own, ClusterLimits(kinds=(HEAD, GPU_NODES))
+        local, ClusterLimits(kinds=(HEAD, GPU_NODES))
     )  # nodes that are there look for themselves
-    check_shared(own, ClusterLimits(kinds=(HEAD,), most_workers=4, is_autoscaled=True))
-    check_shared(own, ClusterLimits(kinds=GROWING.kinds, most_workers=0, is_autoscaled=True))
+    check_shared(local, ClusterLimits(kinds=(HEAD,), most_workers=4, is_autoscaled=True))
+    check_shared(local, ClusterLimits(kinds=GROWING.kinds, most_workers=0, is_autoscaled=True))
     on_file_system("nfs4", tmp_path, monkeypatch)
-    check_shared(own, GROWING)
+    check_shared(local, GROWING)
 
 
 def test_the_sweep_refuses_it_before_anything_is_written(

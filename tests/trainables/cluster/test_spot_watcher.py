@@ -246,10 +246,10 @@ def test_waiting_needs_neither_ray_nor_torch() -> None:
         "print([m for m in ('ray', 'torch', 'numpy', 'pydantic') if m in sys.modules])"
     )
     root = Path(__file__).parents[3]
-    found = subprocess.run(
+    printed = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=root
     )
-    assert found.stdout.strip() == "[]"
+    assert printed.stdout.strip() == "[]"
 
 
 @pytest.mark.ray

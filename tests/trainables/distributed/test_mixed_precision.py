@@ -81,14 +81,14 @@ def exact(learning_rate: float) -> Trained:
 @pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
 def test_updates_have_the_size_of_fp32s(dtype: str, learning_rate: float, exact: Trained) -> None:
     """On the masters; and on the weights that score, where fp32's update is cast likewise."""
-    found = train(dtype, learning_rate)
-    assert len(found.losses) == 24
+    trained = train(dtype, learning_rate)
+    assert len(trained.losses) == 24
     update = exact.masters - exact.start
-    cast = (found.start + update).to(DTYPES[dtype]).float() - found.start
+    cast = (trained.start + update).to(DTYPES[dtype]).float() - trained.start
     for norm in (1, 2):
-        assert size(found.masters - found.start, norm) == approx(size(update, norm), rel=0.05)
-        assert size(found.scoring - found.start, norm) == approx(size(cast, norm), rel=0.05)
-    assert torch.equal(found.scoring, found.masters.to(DTYPES[dtype]).float())
+        assert size(trained.masters - trained.start, norm) == approx(size(update, norm), rel=0.05)
+        assert size(trained.scoring - trained.start, norm) == approx(size(cast, norm), rel=0.05)
+    assert torch.equal(trained.scoring, trained.masters.to(DTYPES[dtype]).float())
 
 
 def test_a_training_in_32_bits_steps_the_models_own_weights() -> None:
@@ -129,16 +129,16 @@ def test_a_gradient_that_leaves_fp16_is_taken_again_with_half_the_scale(
     recipe: FullFineTuning | LoRA, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """No update is skipped: 2^32 overflows some twenty times, and the weights are the same."""
-    found = []
+    states = []
     for scale in (2.0**10, 2.0**32):
         monkeypatch.setattr(single_process, "FIRST_LOSS_SCALE", scale)
         rows: list[Mapping[str, float]] = []
         context = inputs_of(recipe, log=rows.append).context
         with fit(context, base_in("float16"), EXAMPLES) as fitted:
-            found.append(flat(fitted.state()))
+            states.append(flat(fitted.state()))
         assert len(rows) == recipe.epochs * 4
-    update = found[0] - found[1]
-    assert torch.linalg.vector_norm(update) < 0.02 * torch.linalg.vector_norm(found[0])
+    update = states[0] - states[1]
+    assert torch.linalg.vector_norm(update) < 0.02 * torch.linalg.vector_norm(states[0])
 
 
 def test_a_gradient_of_fp16_that_no_scale_makes_finite_stops_the_cell() -> None:

@@ -63,8 +63,10 @@ class Group:
         key = f"{method} {kind}"
         if key not in self.plain:
             base = self.bases[kind or RECIPES[method].quantization]
-            how = Execution(token_share=SMALL_BATCHES)
-            self.plain[key] = run(method, base, how, self.teacher if method == "round" else None)
+            execution = Execution(token_share=SMALL_BATCHES)
+            self.plain[key] = run(
+                method, base, execution, self.teacher if method == "round" else None
+            )
         return self.plain[key]
 
     @property
@@ -175,9 +177,9 @@ def test_a_base_of_16_bits_in_pieces_is_as_a_whole_one(group: Group, name: str) 
 def test_memory_that_runs_out_on_one_worker_halves_the_batches_of_all(group: Group) -> None:
     one = group.alone("lora")
     for words in group.words:
-        found = words["short of memory"]
-        assert found["share"] == SMALL_BATCHES / 4
-        for ours, theirs in zip(one["curve"], found["curve"], strict=True):
+        halved = words["short of memory"]
+        assert halved["share"] == SMALL_BATCHES / 4
+        for ours, theirs in zip(one["curve"], halved["curve"], strict=True):
             assert abs(ours["loss"] - theirs["loss"]) < CURVE
 
 
@@ -208,9 +210,9 @@ def test_nothing_of_deepspeed_is_left_on_the_model(group: Group) -> None:
 @pytest.mark.parametrize("key", ["zero-1", "zero-2", "zero-3", "zero-3 full"])
 def test_a_resumed_training_goes_the_same_way(group: Group, key: str) -> None:
     for words in group.words:
-        found = words[f"resumed {key}"]
-        assert found["from"] == 3
-        assert found["curve"] == found["undisturbed"]
+        resumed = words[f"resumed {key}"]
+        assert resumed["from"] == 3
+        assert resumed["curve"] == resumed["undisturbed"]
 
 
 def test_a_failure_of_all_workers_is_a_failed_cell_and_the_group_goes_on(group: Group) -> None:
