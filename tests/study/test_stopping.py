@@ -98,9 +98,9 @@ def test_no_further_cell_is_begun_after_a_signal(
     tmp_path: Path, expected: Mapping[str, bytes], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It comes within a cell without a training: that one ends and has its record."""
-    from trainables.cells import worker
+    from trainables.cells import runner
 
-    real = worker.write_record
+    real = runner.write_record
 
     def write_record(*arguments: object, **options: object) -> object:
         os.kill(os.getpid(), signal.SIGTERM)
@@ -108,7 +108,7 @@ def test_no_further_cell_is_begun_after_a_signal(
 
     arguments, out = arguments_of(tmp_path), tmp_path / "runs"
     with monkeypatch.context() as patch:
-        patch.setattr(worker, "write_record", write_record)
+        patch.setattr(runner, "write_record", write_record)
         assert main(arguments) == SIGNALS[signal.SIGTERM]
     assert len(scores_of(out)) == 1
     assert scores_of(out).items() <= expected.items()
