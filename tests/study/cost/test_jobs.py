@@ -197,18 +197,21 @@ def test_an_eighth_of_a_batch_has_to_fit_because_teams_halve_too(
 
 def test_a_team_that_runs_out_of_memory_tries_again_at_half() -> None:
     """What the eighth rests on: without it all of a batch would have to fit."""
-    worker = pytest.importorskip("trainables.cells.worker")
+    retries = pytest.importorskip("trainables.cells.retries")
     tried = []
 
-    def find(planned: object, attempt: int, share: float) -> Callable[[], None]:
+    def run(planned: object, unit: object, attempt: int, share: float) -> Callable[[], None]:
         tried.append(share)
         if share > LEAST_SHARE:
             raise MemoryError
         return lambda: None
 
-    worker_group = SimpleNamespace(size=2, is_first=True, run_together=lambda work: work())
-    one = SimpleNamespace(worker_group=worker_group, device="cpu", _find_together=find)
-    worker.Worker._run(one, None, 1, 1.0)
+    group = SimpleNamespace(
+        size=2, run_on_first=lambda work: work(), broadcast_decision=lambda decide: decide()
+    )
+    runner = SimpleNamespace(worker_group=group, device="cpu")
+    policy = SimpleNamespace(runner=runner, _previous={}, _run=run, _end=lambda planned: None)
+    retries.RetryPolicy.run(policy, SimpleNamespace(id="cell"), ())
     assert tried == [1.0, 0.5, 0.25, 0.125]
 
 

@@ -17,7 +17,7 @@ from search_spaces.studies.lab.micro import EASY, HARD
 from search_spaces.supervision import Condition, SelfTraining
 from study.planning.planner import Inputs, make_plan
 from tests.trainables.self_training.test_studies import chain, files_of, run, selection
-from trainables.cells import worker
+from trainables.cells import runner
 from trainables.cells.planned import PlannedCell
 from trainables.data.task import SplitTask
 from trainables.methods.training.resume import TrainingProgress
@@ -131,7 +131,7 @@ def test_a_second_round_in_the_middle_of_its_training(
 
     with pytest.MonkeyPatch.context() as kept:
         kept.setattr(TrainingProgress, "restore", noted)
-        monkeypatch.setattr(worker, "Timer", lambda is_leaving: lambda: True)
+        monkeypatch.setattr(runner, "Timer", lambda is_leaving: lambda: True)
         monkeypatch.setattr(Checkpoint, "write_progress", stopped)
         files = stop_and_go_on(study, tmp_path, monkeypatch)
     # Start, round 1 and round 2 begin at 0; what is left of round 2 behind its third update.
