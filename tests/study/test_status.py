@@ -26,10 +26,10 @@ from trainables.cells.planned import PlannedCell, RunContext
 from trainables.cells.run import CellInputs, CellResult
 from trainables.cluster.in_process import InProcessExecutor
 from trainables.models.loading import Base
-from trainables.storage import heartbeat, layout, lock
+from trainables.storage import heartbeat, layout
 from trainables.storage.failures import write_failure
 from trainables.storage.filesystem import open_storage
-from trainables.storage.lock import STALE_S
+from trainables.storage.heartbeat import STALE_S
 from trainables.storage.process_identity import this_process
 
 NOW = 1_000_000.0
@@ -40,7 +40,7 @@ TOKEN = "sweep-1"
 @pytest.fixture(autouse=True)
 def _quick_second_look(monkeypatch: pytest.MonkeyPatch) -> None:
     """Where the tests' disk counts as shared."""
-    monkeypatch.setattr(lock, "HEARTBEAT_S", 0.2)
+    monkeypatch.setattr(heartbeat, "HEARTBEAT_S", 0.2)
 
 
 @pytest.fixture
@@ -137,8 +137,8 @@ def test_claim_of_a_dead_process_of_this_machine_does_not_count(study: FakeStudy
     ended = subprocess.Popen([sys.executable, "-c", ""])
     ended.wait()
     alive, dead = study.plan.cells[:2]
-    claim(study, alive, **this_process())
-    claim(study, dead, **this_process() | {"pid": ended.pid})
+    claim(study, alive, **this_process().model_dump())
+    claim(study, dead, **this_process().model_dump() | {"pid": ended.pid})
     state = read_run_state(study.storage, [alive, dead], now=NOW)
     assert [cell.planned for cell in state.running] == [alive]
     assert list(state.waiting) == [dead]
@@ -234,7 +234,7 @@ def test_no_second_look_at_a_sign_that_is_hours_old(
     study: FakeStudy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(heartbeat, "is_own_disk", lambda storage: False)
-    monkeypatch.setattr(heartbeat, "_newer_sign", lambda *_: pytest.fail("it looked again"))
+    monkeypatch.setattr(heartbeat, "_await_renewal", lambda *_: pytest.fail("it looked again"))
     sweep_gave_a_sign(study, ago=7200.0)
     assert not read_run_state(study.storage, study.plan.cells, now=NOW).is_at_work
 

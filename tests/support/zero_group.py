@@ -175,7 +175,7 @@ def resumed(base: Base, engine: EngineName, method: str, out: Path) -> dict[str,
     except LostWorkerError:
         progress = checkpoint.read_progress()
     run_cell(cell_inputs(method, keeping, curve), base)
-    return {"from": progress["update"], "curve": curve, "undisturbed": undisturbed}
+    return {"from": progress.update, "curve": curve, "undisturbed": undisturbed}
 
 
 def failed_on_all(base: Base, worker_group: WorkerGroup) -> dict[str, Any]:

@@ -1,7 +1,6 @@
 """Checks of the environment that need torch, bitsandbytes, DeepSpeed or Ray.
 
-Nothing of these is imported before its check runs: what is missing or broken is a finding of one
-check, not the end of all.
+Each check imports these itself, so a missing or broken package fails that check alone.
 """
 
 from __future__ import annotations
@@ -11,14 +10,12 @@ import importlib.util
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Literal
-
-from trainables.cluster.cuda_driver import OLDEST_DRIVER, installed_driver, major
-
-Status = Literal["ok", "warning", "problem"]
 
 NF4_TOLERANCE = 0.35
 """Largest relative error of a product with 4-bit weights of a normal distribution. The rounding
@@ -28,93 +25,66 @@ DEEP_TIMEOUT_S = 400.0
 """For one deep check: DeepSpeed's first build takes 100 to 200 s."""
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@dataclass(frozen=True, slots=True)
 class Check:
-    """What one check found."""
+    """The result of one check."""
 
-    name: str
-    status: Status
+    status: Literal["ok", "warning", "problem"]
     text: str
-    """What is there."""
     advice: str = ""
-    """What to do; empty where nothing is."""
+    """What to do; empty if there is nothing to do."""
 
 
-def run_check(name: str, check: Callable[[], Check]) -> Check:
-    """Returns what a check found; one that fails is a problem with its error."""
+def run_check(check: Callable[[], Check]) -> Check:
+    """Returns the result of a check; an exception is a problem."""
     try:
         return check()
     except Exception as error:  # a broken package raises anything
         return Check(
-            name=name,
-            status="problem",
-            text=f"the check failed: {type(error).__name__}: {error}",
-            advice="install the environment again (`make` in a fresh checkout)",
+            "problem",
+            f"the check failed: {type(error).__name__}: {error}",
+            "install the environment again (`make` in a fresh checkout)",
         )
 
 
-def model_checks(*, is_deep: bool) -> Iterator[tuple[str, Callable[[], Check]]]:
-    """Yields the checks of this module, each with its name.
+def machine_checks(*, is_deep: bool) -> Mapping[str, Callable[[], Check]]:
+    """Returns the checks of this module by name.
 
     Args:
-        is_deep: Also what takes minutes: a step with DeepSpeed where it has to be compiled first,
-            a Ray that starts.
+        is_deep: Also run the checks that take minutes: a step with DeepSpeed where it has to be
+            compiled first, and the start of a local Ray.
     """
-    if installed_driver() is not None:
-        yield "NVIDIA driver", check_driver
-    yield "GPUs", check_gpus
-    yield "NF4", check_nf4
-    yield "DeepSpeed", lambda: check_deepspeed(is_deep=is_deep)
-    if is_deep:
-        yield "Ray starts", lambda: _in_own_process("Ray starts", "start_ray")
-
-
-def check_driver() -> Check:
-    """Compares the NVIDIA driver with what the installed torch needs."""
-    import torch
-
-    installed, cuda = installed_driver() or "none", torch.version.cuda
-    oldest = OLDEST_DRIVER.get(major(cuda) or 0) if cuda else None
-    if oldest is None:
-        target = f"CUDA {cuda}" if cuda else "CPUs"
-        text = f"{installed}; torch {torch.__version__} is built for {target}"
-        return Check(name="NVIDIA driver", status="ok", text=text)
-    text = f"{installed}; torch {torch.__version__} is built for CUDA {cuda}: {oldest} or newer"
-    if (major(installed) or 0) >= oldest:
-        return Check(name="NVIDIA driver", status="ok", text=text)
-    # Libraries of NVIDIA's forward compatibility can make up for an old driver.
-    return Check(
-        name="NVIDIA driver",
-        status="warning" if torch.cuda.is_available() else "problem",
-        text=text,
-        advice=f"install the driver {oldest} or newer (on a cluster: another "
-        "image), or the build of torch for an older CUDA: cu126 runs on 525 or newer",
-    )
+    checks: dict[str, Callable[[], Check]] = {
+        "GPUs": check_gpus,
+        "NF4": check_nf4,
+        "DeepSpeed": partial(check_deepspeed, is_deep=is_deep),
+    }
+    return {**checks, "Ray": partial(_in_subprocess, start_ray)} if is_deep else checks
 
 
 def check_gpus() -> Check:
-    """Says which GPUs torch sees."""
+    """Lists the GPUs that torch sees, or gives torch's own reason why it sees none."""
     import torch
 
-    count = torch.cuda.device_count() if torch.cuda.is_available() else 0
-    if count:
-        devices = [torch.cuda.get_device_properties(index) for index in range(count)]
-        text = ", ".join(f"{d.name} ({d.total_memory / 2**30:.0f} GiB)" for d in devices)
-        return Check(name="GPUs", status="ok", text=text)
-    if Path("/dev/nvidia0").exists() or shutil.which("nvidia-smi"):
-        return Check(
-            name="GPUs",
-            status="problem",
-            text=f"this machine has an NVIDIA driver, but torch {torch.__version__} sees no GPU",
-            advice="install the CUDA build of torch; where it is, look at the driver, at "
-            "`nvidia-smi` and at CUDA_VISIBLE_DEVICES",
+    if torch.cuda.is_available():
+        devices = map(torch.cuda.get_device_properties, range(torch.cuda.device_count()))
+        names = [f"{device.name} ({device.total_memory / 2**30:.0f} GiB)" for device in devices]
+        return Check("ok", ", ".join(names))
+    try:
+        torch.cuda.init()
+        reason = "CUDA_VISIBLE_DEVICES hides all GPUs"
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).splitlines()[0]
+    text = f"torch {torch.__version__} sees none: {reason}"
+    if not Path("/dev/nvidia0").exists() and shutil.which("nvidia-smi") is None:
+        return Check("warning", text, "enough for the embedded lab; larger models need GPUs")
+    advice = "this machine has an NVIDIA driver: install torch's CUDA build"
+    if torch.version.cuda is not None:
+        advice = (
+            f"install an NVIDIA driver for CUDA {torch.version.cuda} (on a cluster: another "
+            "image), or torch's build for an older CUDA (cu126 runs on driver 525 or newer)"
         )
-    return Check(
-        name="GPUs",
-        status="warning",
-        text=f"none; torch {torch.__version__} runs on the CPU",
-        advice="enough for the embedded lab; larger bases need GPUs",
-    )
+    return Check("problem", text, advice)
 
 
 def check_nf4() -> Check:
@@ -136,72 +106,35 @@ def check_nf4() -> Check:
     out.sum().backward()
     exact = states.detach() @ weight.to(device).T
     error = float((out.detach() - exact).norm() / exact.norm())
-    gradient = states.grad
-    if gradient is None or not bool(gradient.isfinite().all()) or not error < NF4_TOLERANCE:
-        return Check(
-            name="NF4",
-            status="problem",
-            text=f"a 4-bit layer on {device} is off by {100 * error:.0f} %",
-            advice="install the bitsandbytes of constraints.txt, or use quantization none",
-        )
-    return Check(
-        name="NF4", status="ok", text=f"runs on {device}, rounding error {100 * error:.0f} %"
-    )
+    text = f"4-bit layers on {device} have a relative error of {100 * error:.0f} %"
+    if error < NF4_TOLERANCE and states.grad is not None and bool(states.grad.isfinite().all()):
+        return Check("ok", text)
+    advice = "install the bitsandbytes of constraints.txt, or use quantization none"
+    return Check("problem", text, advice)
 
 
 def check_deepspeed(*, is_deep: bool) -> Check:
-    """Trains a step with DeepSpeed, or says why not: what its engine would say, and what it takes.
+    """Trains a step with DeepSpeed.
 
     Args:
-        is_deep: Also where DeepSpeed has to be compiled first, which takes minutes.
+        is_deep: Also on a CPU, where DeepSpeed's first use compiles for minutes.
     """
-    from importlib.metadata import version
-
     import torch
 
     from trainables.distributed.deepspeed_config import find_deepspeed_fault
 
-    if importlib.util.find_spec("deepspeed") is None:
-        return Check(
-            name="DeepSpeed",
-            status="warning",
-            text="not installed",
-            advice="only spaces that ask for a ZeRO engine need it: `pip install --constraint "
-            "constraints.txt deepspeed`",
-        )
-    found, on_gpu = version("deepspeed"), torch.cuda.is_available()
+    on_gpu = torch.cuda.is_available()
     fault = find_deepspeed_fault(on_gpu=on_gpu)
     if fault is not None:
-        text, _, advice = fault.partition(": ")
-        return Check(
-            name="DeepSpeed",
-            status="problem",
-            text=f"{found}, but {text}",
-            advice=f"{advice}, on every node (only spaces that ask for a ZeRO engine need it)",
-        )
-    if not (is_deep or on_gpu or _is_deepspeed_built()):
-        text = f"{found}, not tried: its first use compiles for 100 to 200 s"
-        return Check(name="DeepSpeed", status="ok", text=text, advice="`--deep` tries it")
-    tried = _in_own_process("DeepSpeed", "train_with_deepspeed")
-    return replace(tried, text=f"{found}: {tried.text}")
-
-
-def _is_deepspeed_built() -> bool:
-    """Says whether what DeepSpeed compiles on a CPU lies where torch keeps such things.
-
-    A recipe that is newer than the result was written for another compiler or torch.
-    """
-    from trainables.distributed.deepspeed_config import BUILT, build_folders
-
-    for folder in build_folders():
-        recipe, result = folder / "build.ninja", folder / f"{BUILT}.so"
-        if recipe.is_file() and result.is_file():
-            return result.stat().st_mtime >= recipe.stat().st_mtime
-    return False
+        return Check("warning", fault, "only spaces that ask for a ZeRO engine need DeepSpeed")
+    if is_deep or on_gpu:
+        return _in_subprocess(train_with_deepspeed)
+    text = f"DeepSpeed {version('deepspeed')} is installed; its first use compiles for 100 to 200 s"
+    return Check("ok", text, "`--deep` tries it")
 
 
 def train_with_deepspeed() -> str:
-    """Trains one step with the engine of ZeRO-2 in this process; returns what was done."""
+    """Trains one step with ZeRO-2 in this process; returns a summary."""
     import torch
     import torch.distributed as dist
 
@@ -219,11 +152,11 @@ def train_with_deepspeed() -> str:
         engine.step(0.1)
     if torch.equal(before, model.weight.detach()):
         raise RuntimeError("a step of ZeRO-2 changed no weight")
-    return f"a step of ZeRO-2 on {device}"
+    return f"DeepSpeed {version('deepspeed')} trained a step of ZeRO-2 on {device}"
 
 
 def start_ray() -> str:
-    """Starts a local Ray, runs a task and stops it; returns what was done."""
+    """Starts a local Ray, runs a task and stops it; returns a summary."""
     import ray
 
     def answer() -> int:
@@ -232,32 +165,25 @@ def start_ray() -> str:
     ray.init(address="local", num_cpus=1, include_dashboard=False, log_to_driver=False)
     try:
         if ray.get(ray.remote(answer).remote()) != answer():
-            raise RuntimeError("a task gave a wrong answer")
+            raise RuntimeError("a task returned a wrong result")
     finally:
         ray.shutdown()
-    return f"a task ran on Ray {ray.__version__}"
+    return f"Ray {ray.__version__} ran a task"
 
 
-def _in_own_process(name: str, function: str) -> Check:
-    """Runs a function of this module where it cannot leave anything behind in this process."""
-    code = (
-        f"from trainables.cluster.machine_checks import {function}; "
-        f"print('done: ' + {function}(), flush=1)"
-    )
+def _in_subprocess(function: Callable[[], str]) -> Check:
+    """Runs a function of this module in a process of its own; nothing is left behind in this one.
+
+    The last line of the process's output is the summary, or the last line of its error.
+    """
+    code = f"from {__name__} import {function.__name__} as f; print('\\n' + f(), flush=1)"
+    command = [sys.executable, "-c", code]
     try:
-        process = subprocess.run(
-            [sys.executable, "-c", code], capture_output=True, text=True, timeout=DEEP_TIMEOUT_S
-        )
+        process = subprocess.run(command, capture_output=True, text=True, timeout=DEEP_TIMEOUT_S)
     except subprocess.TimeoutExpired:
-        text = f"no end within {DEEP_TIMEOUT_S:.0f} s"
-        return Check(name=name, status="problem", text=text, advice="try again on an idle machine")
-    done = [line for line in process.stdout.splitlines() if line.startswith("done: ")]
-    if process.returncode == 0 and done:
-        return Check(name=name, status="ok", text=done[-1].removeprefix("done: "))
-    said = process.stderr.strip().splitlines() or ["(nothing said)"]
-    return Check(
-        name=name,
-        status="problem",
-        text=f"exit status {process.returncode}: {said[-1]}",
-        advice=f'see `python -c "import trainables.cluster.machine_checks as d; d.{function}()"`',
-    )
+        return Check("problem", f"no result within {DEEP_TIMEOUT_S:.0f} s", "try an idle machine")
+    lines = (process.stderr if process.returncode else process.stdout).strip().splitlines()
+    text = lines[-1] if lines else f"exit status {process.returncode}"
+    if process.returncode == 0:
+        return Check("ok", text)
+    return Check("problem", text, f'`{sys.executable} -c "{code}"` prints the whole error')

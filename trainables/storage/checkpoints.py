@@ -1,7 +1,7 @@
-"""Checkpoints within a cell: how far a long training is, should its worker be lost.
+"""Checkpoints within a cell: how far a long training has come, in case its worker is lost.
 
 Each worker writes its share, then the first one writes `progress.json`, which names the update and
-so the shares: what it names is whole. A cell that has ended has no checkpoint.
+thereby the shares: what it names is complete. A finished cell has no checkpoint.
 """
 
 from __future__ import annotations
@@ -12,28 +12,30 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from pydantic import BaseModel, ConfigDict, ValidationError
+
 from trainables.storage import layout
 from trainables.storage.filesystem import Storage
 
 INTERVAL_S = 600.0
-"""Between two checkpoints: what a lost worker costs at most, beside the start of another."""
+"""Between two checkpoints: the most training time that a lost worker costs."""
 
 HURRIED_S = 20.0
-"""Between two checkpoints once the cloud has said that a machine of the group will be taken away:
-its notice is 30 to 120 s long."""
+"""Between two checkpoints once the cloud has announced that it takes a machine of the worker group
+away: 30 to 120 s later."""
 
 KEPT_S = 14 * 24 * 3600.0
-"""A checkpoint of a cell that no study has asked for since is removed after so long."""
+"""Age at which a checkpoint is deleted if its cell belongs to no study that runs now."""
 
 
 @dataclass(kw_only=True, slots=True)
 class Timer:
-    """Says once every so many seconds that it is time; the first time after the first interval."""
+    """Returns true once per interval; the first time after the first interval."""
 
     interval_s: float = INTERVAL_S
     is_leaving: Callable[[], bool] = lambda: False
-    """Whether a machine of the group is about to be taken away: then it is time more often, and at
-    once."""
+    """Whether a machine of the worker group is about to be taken away; then the timer fires at
+    once, and more often."""
     clock: Callable[[], float] = time.monotonic
     _last: float = field(init=False)
     _was_leaving: bool = field(init=False, default=False)
@@ -42,7 +44,7 @@ class Timer:
         self._last = self.clock()
 
     def __call__(self) -> bool:
-        """Says whether it is time."""
+        """Returns whether the interval has passed."""
         now, leaving = self.clock(), self.is_leaving()
         is_news, self._was_leaving = leaving and not self._was_leaving, leaving
         interval = min(HURRIED_S, self.interval_s) if leaving else self.interval_s
@@ -52,44 +54,63 @@ class Timer:
         return True
 
 
+class Progress(BaseModel):
+    """The content of progress.json."""
+
+    model_config = ConfigDict(frozen=True)
+
+    update: int = 0
+    """Optimizer updates made; names the shares."""
+    rows: list[dict[str, Any]] = []
+    """What was logged up to this update."""
+    execution: dict[str, Any] = {}
+    written: float = 0.0
+    """Seconds since 1970."""
+
+
+def read_progress(storage: Storage, cell_id: str) -> Progress | None:
+    """Returns how far a cell's checkpoint is; None if there is none, or none that can be read."""
+    try:
+        return Progress.model_validate_json(storage.read_bytes(layout.checkpoint_progress(cell_id)))
+    except (FileNotFoundError, ValidationError):
+        return None
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Checkpoint:
-    """Where one cell's checkpoint lies, and when it is written."""
+    """One cell's checkpoint: where it is, and when it is written."""
 
     storage: Storage
     cell_id: str
     execution: Mapping[str, Any]
-    """What a training must be gone on with to end as if it had not been interrupted: kind of host,
-    workers, engine, versions."""
+    """Kind of host, workers, engine, versions. A training resumes only under the same execution,
+    so that it ends as if it had not been interrupted."""
     is_due: Callable[[], bool] = field(default_factory=Timer)
     must_stop: Callable[[], bool] = lambda: False
     """Whether the sweep has been told to stop: the training writes its checkpoint and ends."""
 
-    def read_progress(self) -> dict[str, Any] | None:
-        """Returns what `write_progress` wrote; None where there is nothing to go on from."""
-        try:
-            progress = json.loads(self.storage.read_bytes(layout.checkpoint_progress(self.cell_id)))
-        except (FileNotFoundError, ValueError):
-            return None
-        is_alike = isinstance(progress, dict) and progress.get("execution") == dict(self.execution)
-        return progress if is_alike else None
+    def read_progress(self) -> Progress | None:
+        """Returns the progress to resume from; None if there is none of the same execution."""
+        progress = read_progress(self.storage, self.cell_id)
+        is_same = progress is not None and progress.execution == dict(self.execution)
+        return progress if is_same else None
 
     def write_progress(self, update: int, rows: Sequence[Mapping[str, float]]) -> None:
-        """Says that the shares of this update are written, and what was logged up to it."""
-        progress = {
-            "update": update,
-            "rows": [dict(row) for row in rows],
-            "execution": dict(self.execution),
-            "written": time.time(),
-        }
+        """Makes the shares of this update valid, with the rows logged so far."""
+        progress = Progress(
+            update=update,
+            rows=[dict(row) for row in rows],
+            execution=dict(self.execution),
+            written=time.time(),
+        )
         key = layout.checkpoint_progress(self.cell_id)
-        self.storage.write_bytes(key, json.dumps(progress).encode())
+        self.storage.write_bytes(key, json.dumps(progress.model_dump()).encode())
 
     def read_share(self, update: int, rank: int) -> bytes:
         """Returns a worker's share.
 
         Raises:
-            FileNotFoundError: If there is none.
+            FileNotFoundError: If it does not exist.
         """
         return self.storage.read_bytes(layout.checkpoint_share(self.cell_id, update, rank))
 
@@ -98,47 +119,38 @@ class Checkpoint:
         self.storage.write_bytes(layout.checkpoint_share(self.cell_id, update, rank), content)
 
     def delete_share(self, update: int, rank: int) -> None:
-        """Removes a worker's share of an earlier update."""
+        """Deletes a worker's share of an earlier update."""
         self.storage.delete(layout.checkpoint_share(self.cell_id, update, rank))
 
 
 def update_reached(storage: Storage, cell_id: str) -> int:
-    """Returns the last update that the cell's checkpoint holds; 0 without one."""
-    try:
-        return int(json.loads(storage.read_bytes(layout.checkpoint_progress(cell_id)))["update"])
-    except (FileNotFoundError, ValueError, KeyError, TypeError):
-        return 0
+    """Returns the update of the cell's checkpoint; 0 without one."""
+    progress = read_progress(storage, cell_id)
+    return 0 if progress is None else progress.update
 
 
 def delete_checkpoint(storage: Storage, cell_id: str) -> None:
-    """Removes what a cell that has ended left, if it left any."""
+    """Deletes a cell's checkpoint, if there is one."""
     storage.delete(layout.checkpoint(cell_id))
 
 
 def clean_checkpoints(storage: Storage, waiting: Collection[str], *, now: float) -> list[str]:
-    """Removes checkpoints that nothing will go on from; returns their cells' ids.
+    """Deletes checkpoints that no cell will resume from; returns the ids of their cells.
 
-    Kept are those of cells that this study will run now, and of other studies' cells without a
-    record, for two weeks.
+    Keeps those of cells that this study is about to run and, for two weeks, those of other studies'
+    unfinished cells.
 
     Args:
         storage: The run folder.
-        waiting: Ids of the cells that this study will run.
-        now: Seconds since the epoch.
+        waiting: Ids of the cells that this study is about to run.
+        now: Seconds since 1970.
     """
     orphans = []
     for id_ in storage.list(layout.CHECKPOINTS):
         if id_ in waiting:
             continue
-        if storage.exists(layout.record(id_)) or now - _written(storage, id_) > KEPT_S:
+        progress = read_progress(storage, id_) or Progress()
+        if storage.exists(layout.record(id_)) or now - progress.written > KEPT_S:
             delete_checkpoint(storage, id_)
             orphans.append(id_)
     return orphans
-
-
-def _written(storage: Storage, cell_id: str) -> float:
-    try:
-        progress = json.loads(storage.read_bytes(layout.checkpoint_progress(cell_id)))
-        return float(progress["written"])
-    except (FileNotFoundError, ValueError, KeyError, TypeError):
-        return 0.0

@@ -68,7 +68,7 @@ class CellClaims:
             was_leaving: Whether the cloud is about to take the machine away.
         """
         word = {
-            **this_process(),
+            **this_process().model_dump(),
             "started": time.time(),
             "token": self.token,
             "group": self.group,

@@ -1,11 +1,11 @@
-"""The one filesystem layer: a local path, s3:// or gs://, behind the same few verbs."""
+"""The file system layer: local paths, s3:// and gs:// behind the same few methods."""
 
 from __future__ import annotations
 
 import os
 import tempfile
 import uuid
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -22,16 +22,15 @@ R = TypeVar("R")
 
 LOCAL_THREADS = 4
 REMOTE_THREADS = 32
-"""Requests that are under way at once: an object store answers slowly."""
-
+"""Concurrent requests; an object store answers slowly."""
 
 S3_ATTEMPTS = 8
-"""Of every request, with longer and longer waits: a bucket may refuse for about 45 s, or stall for
-two minutes, before a cell pays for it. Arrow's own strategy gives up after 6 s of refusals."""
+"""Attempts per request with growing waits: a bucket may refuse requests for about 45 s, or stall
+for two minutes, before a cell fails. Arrow's default gives up after 6 s."""
 
 
 class UnreadableError(OSError):
-    """What lies in a file's place cannot be read, now or later: a folder, or a forbidden file."""
+    """A path that will stay unreadable: a folder in place of a file, or a forbidden file."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -39,31 +38,31 @@ class Storage:
     """A root folder on some filesystem. Keys are relative, with forward slashes."""
 
     root: str
-    """As the user gave it (made absolute where it is local)."""
+    """The user's address; local paths are absolute."""
     filesystem: fs.FileSystem
     base: str
     """The root's path inside the filesystem."""
 
     @property
     def is_local(self) -> bool:
-        """Says whether the root is a folder of this machine."""
+        """Whether the root is a local path."""
         return isinstance(self.filesystem, fs.LocalFileSystem)
 
     def path(self, key: str) -> str:
-        """Returns the key as a user would write it: a bucket's options stay behind the path."""
+        """Returns the key's full address; a bucket's options follow the path."""
         folder, mark, options = split_options(self.root)
         return f"{folder.rstrip('/')}/{key}{mark}{options}"
 
     def exists(self, key: str) -> bool:
-        """Says whether there is a file or folder of this key."""
+        """Returns whether a file or folder of this key exists."""
         return bool(self._info(key).type != fs.FileType.NotFound)
 
     def read_bytes(self, key: str) -> bytes:
         """Returns a file's content.
 
         Raises:
-            FileNotFoundError: If there is no such file.
-            UnreadableError: If it is a folder, or this user may not read it; on a local disk.
+            FileNotFoundError: If the file does not exist.
+            UnreadableError: On a local disk, if it is a folder or this user may not read it.
         """
         try:
             with self.filesystem.open_input_file(self._at(key)) as stream:
@@ -76,13 +75,13 @@ class Storage:
             raise
 
     def write_bytes(self, key: str, content: bytes) -> None:
-        """Writes a whole file or nothing: a reader sees the old content or the new.
+        """Writes a file atomically: readers see the old content or the new.
 
-        A local file is written under a temporary name beside its place and renamed; an object
-        store makes an upload visible only when it is complete.
+        A local file is written under a temporary name in the same folder and renamed; an object
+        store shows an upload only when it is complete.
 
         Raises:
-            OSError: Naming the file, if it cannot be written.
+            OSError: If the file cannot be written; names it.
         """
         try:
             self._write(key, content)
@@ -106,25 +105,24 @@ class Storage:
             raise
 
     def create_bytes(self, key: str, content: bytes) -> None:
-        """Writes a whole file that is not there yet; on a local disk only.
+        """Creates a file; of several attempts at once one succeeds. On a local disk only.
+
+        A reader may see the file before its content is complete.
 
         Raises:
-            FileExistsError: If it is there: of several that try at once one succeeds.
+            FileExistsError: If the file exists.
         """
         target = Path(self._at(key))
-        temporary = f"{key}.{uuid.uuid4().hex}.tmp"
-        self.write_bytes(temporary, content)
-        try:
-            target.hardlink_to(self._at(temporary))
-        except FileExistsError:
-            raise
-        except OSError:  # exFAT, some network disks: no hard links
-            _create(target, content)
-        finally:
-            self.delete(temporary)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with target.open("xb") as stream:
+            try:
+                stream.write(content)
+            except BaseException:
+                target.unlink(missing_ok=True)
+                raise
 
     def delete(self, key: str) -> None:
-        """Removes a file or a folder with all in it; does nothing where there is none."""
+        """Deletes a file, or a folder with its content; does nothing if it does not exist."""
         kind = self._info(key).type
         if kind == fs.FileType.Directory:
             self.filesystem.delete_dir(self._at(key))
@@ -132,43 +130,34 @@ class Storage:
             self.filesystem.delete_file(self._at(key))
 
     def modified(self, key: str) -> float | None:
-        """Returns when a file was last written, by the clock of where it lies, not of this machine.
+        """Returns when a file was last written, by the storage server's clock.
 
-        Seconds since 1970; None where there is no such file or the file system does not say.
+        Seconds since 1970; None if the file does not exist or the file system does not record it.
         """
-        time = self._info(key).mtime
-        return None if time is None else float(time.timestamp())
+        return _seconds(self._info(key))
 
     def list(self, key: str) -> Iterator[str]:
-        """Yields the names of what lies directly in a folder, sorted; nothing if there is none."""
-        selector = fs.FileSelector(self._at(key), allow_not_found=True)
-        yield from sorted(info.base_name for info in self.filesystem.get_file_info(selector))
+        """Yields the names of the files and folders directly in a folder, sorted.
+
+        Nothing if the folder does not exist.
+        """
+        yield from self.list_with_mtime(key)
 
     def list_root(self) -> Iterator[str]:
-        """Yields the names of what lies directly in the run folder, sorted."""
-        selector = fs.FileSelector(self.base.rstrip("/") or "/", allow_not_found=True)
-        yield from sorted(info.base_name for info in self.filesystem.get_file_info(selector))
+        """Yields the names of the files and folders directly in the run folder, sorted."""
+        yield from sorted(info.base_name for info in self._infos(self.base.rstrip("/") or "/"))
 
     def list_with_mtime(self, key: str) -> dict[str, float | None]:
-        """Returns the names of what lies directly in a folder, each with when it was last written.
-
-        As `list` and `modified`, by one listing.
-        """
-        selector = fs.FileSelector(self._at(key), allow_not_found=True)
-        found = self.filesystem.get_file_info(selector)
-        times = {info.base_name: info.mtime for info in found}
-        return {
-            name: None if (time := times[name]) is None else float(time.timestamp())
-            for name in sorted(times)
-        }
+        """Returns the names that `list` yields with their `modified`, by one listing."""
+        times = {info.base_name: _seconds(info) for info in self._infos(self._at(key))}
+        return dict(sorted(times.items()))
 
     def keys(self, key: str) -> frozenset[str]:
-        """Returns the keys of all files below a folder; a bucket takes a request a thousand."""
-        selector = fs.FileSelector(self._at(key), allow_not_found=True, recursive=True)
+        """Returns the keys of all files below a folder; a bucket takes one request per 1,000."""
         start = len(self.base.rstrip("/")) + 1
         return frozenset(
             info.path[start:]
-            for info in self.filesystem.get_file_info(selector)
+            for info in self._infos(self._at(key), recursive=True)
             if info.type == fs.FileType.File
         )
 
@@ -180,39 +169,36 @@ class Storage:
     def _info(self, key: str) -> fs.FileInfo:
         return self.filesystem.get_file_info(self._at(key))
 
+    def _infos(self, path: str, *, recursive: bool = False) -> Sequence[fs.FileInfo]:
+        selector = fs.FileSelector(path, allow_not_found=True, recursive=recursive)
+        return list(self.filesystem.get_file_info(selector))
+
     def _put(self, path: str, content: bytes) -> None:
         with self.filesystem.open_output_stream(path) as stream:
             stream.write(content)
 
 
-def map_parallel(storage: Storage, function: Callable[[T], R], things: Iterable[T]) -> list[R]:
-    """Returns what a function that asks a storage gives for each thing; many are asked at once."""
+def _seconds(info: fs.FileInfo) -> float | None:
+    return None if info.mtime is None else float(info.mtime.timestamp())
+
+
+def map_parallel(storage: Storage, function: Callable[[T], R], items: Iterable[T]) -> list[R]:
+    """Returns the results of a function that reads a storage, for many items concurrently."""
     with ThreadPoolExecutor(LOCAL_THREADS if storage.is_local else REMOTE_THREADS) as pool:
-        return list(pool.map(function, things))
-
-
-def _create(target: Path, content: bytes) -> None:
-    """Writes a file that is not there yet, without a link: a reader may see it half written."""
-    with target.open("xb") as stream:
-        try:
-            stream.write(content)
-        except BaseException:
-            target.unlink(missing_ok=True)
-            raise
+        return list(pool.map(function, items))
 
 
 def open_storage(root: str) -> Storage:
     """Returns the storage at a local path, `s3://bucket/...` or `gs://bucket/...`.
 
-    Nothing is written; credentials come from the environment as the cloud's own tools read them.
+    Writes nothing. Credentials come from the environment as the cloud's own tools read them.
 
     Raises:
-        StorageError: If the address is empty, its scheme is none of these, it has no bucket, or
-            something stands in it that may be secret.
+        StorageError: If the address is empty, has another scheme or no bucket, or may contain a
+            secret.
     """
     if not root:
         raise StorageError("the run folder's address is empty: name a folder, such as runs")
-    scheme, _, _ = root.partition("://")
     if is_local(root):
         path = str(Path(root).expanduser().absolute())
         return Storage(root=path, filesystem=fs.LocalFileSystem(), base=path)
@@ -220,38 +206,39 @@ def open_storage(root: str) -> Storage:
     if fault is not None:
         raise StorageError(fault)
     try:
-        filesystem, base = fs.FileSystem.from_uri(
-            _with_single_puts(root) if scheme == "s3" else root
+        filesystem, base = (
+            _open_s3(root) if root.startswith("s3:") else fs.FileSystem.from_uri(root)
         )
     except (OSError, ValueError) as error:
         raise StorageError(f"cannot open {split_options(root)[0]!r}: {error}") from error
-    if scheme == "s3":
-        filesystem = _patient(filesystem)
     return Storage(root=root, filesystem=filesystem, base=base)
 
 
-def _patient(filesystem: fs.S3FileSystem) -> fs.S3FileSystem:
-    """Returns the same file system with another strategy of retries: an address cannot name one."""
+def _open_s3(root: str) -> tuple[fs.S3FileSystem, str]:
+    """Opens a bucket with our strategy of retries, which an address cannot name."""
+    # Delayed open: a small file is one PUT, a multi-part upload is three requests.
+    address = f"{root}{'&' if '?' in root else '?'}allow_delayed_open=true"
+    filesystem, base = fs.FileSystem.from_uri(address)
     _, (options,) = filesystem.__reduce__()
     strategy = fs.AwsStandardS3RetryStrategy(max_attempts=S3_ATTEMPTS)
-    return fs.S3FileSystem(**options, retry_strategy=strategy)
+    return fs.S3FileSystem(**options, retry_strategy=strategy), base
 
 
 @contextmanager
 def written_together(storage: Storage, *, last: str) -> Iterator[Storage]:
-    """Yields where to write files that appear in the storage once all are written, or not at all.
+    """Yields a staging storage whose files appear together at the end, or not at all.
 
-    On a local disk they wait beside their places, so that a full one refuses them there, and are
-    then renamed. A bucket gets them one after the other.
+    On a local disk they are staged in the same run folder, so that a full disk is noticed there,
+    and then renamed. A bucket receives them one after the other.
 
     Args:
-        storage: Where they appear.
-        last: The key of the file that appears after all others: the one that points at them.
+        storage: Where the files appear.
+        last: The key of the file that appears last, because it points at the others.
     """
     if storage.is_local:
         Path(storage.base).mkdir(parents=True, exist_ok=True)
-    beside = storage.base if storage.is_local else None
-    with tempfile.TemporaryDirectory(prefix=".writing-", dir=beside) as folder:
+    parent = storage.base if storage.is_local else None
+    with tempfile.TemporaryDirectory(prefix=".writing-", dir=parent) as folder:
         staged = replace(storage, filesystem=fs.LocalFileSystem(), base=folder)
         yield staged
         files = [path for path in Path(folder).rglob("*") if path.is_file()]
@@ -267,21 +254,22 @@ def written_together(storage: Storage, *, last: str) -> Iterator[Storage]:
 
 @contextmanager
 def removing_empty_folders(storage: Storage) -> Iterator[None]:
-    """Removes folders of a local run folder again that were made meanwhile and are empty."""
-    made = _missing_folders(Path(storage.base)) if storage.is_local else []
+    """Removes folders of a local run folder that were created inside the block and are empty."""
+    path = Path(storage.base)
+    missing = [x for x in (path, *path.parents) if not x.exists()] if storage.is_local else []
     try:
         yield
     finally:
-        for folder in made:
+        for folder in missing:
             if folder.is_dir() and not any(folder.iterdir()):
                 folder.rmdir()
 
 
 def check_writable(storage: Storage) -> None:
-    """Writes and removes one small file.
+    """Writes a small file and deletes it, with the folders that were created for it.
 
     Raises:
-        StorageError: If that fails; on a local disk, folders made for the trial are removed again.
+        StorageError: If that fails.
     """
     key = f".write-test-{uuid.uuid4().hex}"
     try:
@@ -290,16 +278,5 @@ def check_writable(storage: Storage) -> None:
             storage.delete(key)
     except OSError as error:
         raise StorageError(
-            f"cannot write to {storage.root!r}: {error}. Give a folder that you may write to "
-            "with --out."
+            f"cannot write to {storage.root!r}: {error}. Choose a writable folder with --out."
         ) from error
-
-
-def _with_single_puts(root: str) -> str:
-    """Asks for one PUT a small file: a multi-part upload costs three requests."""
-    return f"{root}{'&' if '?' in root else '?'}allow_delayed_open=true"
-
-
-def _missing_folders(path: Path) -> list[Path]:
-    missing = [path, *path.parents]
-    return [folder for folder in missing if not folder.exists()]

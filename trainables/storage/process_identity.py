@@ -1,18 +1,34 @@
-"""Which kind of machine this is, and which process on which machine: for records and signs."""
+"""Kind of machine for records; identity of a process on its machine for locks and claims."""
 
 from __future__ import annotations
 
 import os
 import platform
-from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
-from typing import Any
+
+from pydantic import BaseModel, ConfigDict
+
+
+class ProcessIdentity(BaseModel):
+    """Distinguishes a process from all others; locks and claims carry it.
+
+    A host name alone is ambiguous: containers share one, and each numbers its processes anew.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    host: str = ""
+    pid: int = 0
+    boot: str = ""
+    """Identifies the boot; process numbers start again after each."""
+    pid_namespace: str = ""
+    """Identifies the container; each has its own process numbers."""
 
 
 @cache
 def host_kind() -> str:
-    """Returns what kind of processor this is: equal kinds give equal bytes."""
+    """Returns the processor model: equal models give equal bytes."""
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
     except OSError:
@@ -21,40 +37,34 @@ def host_kind() -> str:
     return names[0] if names else platform.machine()
 
 
-def this_process() -> dict[str, str | int]:
-    """Returns what tells this process from all others, as signs in the run folder carry it.
-
-    A host's name alone does not: containers share one, and each numbers its processes anew.
-    """
-    return {"host": platform.node(), "pid": os.getpid(), **_numbering()}
-
-
-def has_ended(process: Mapping[str, Any]) -> bool:
-    """Says whether a process is known to be gone.
-
-    Of another machine's nothing is known, nor of another container's or of before the last boot.
-
-    Args:
-        process: What `this_process` gave there, perhaps among other things.
-    """
-    here: Mapping[str, str | int] = {"host": platform.node(), **_numbering()}
-    if any(process.get(name) != value for name, value in here.items()):
-        return False
-    try:
-        os.kill(int(process["pid"]), 0)
-    except ProcessLookupError:
-        return True
-    except (OSError, OverflowError, KeyError, TypeError, ValueError):
-        return False
-    return False
-
-
-@cache
-def _numbering() -> Mapping[str, str]:
-    """Returns the names of the boot and of the namespace within which processes have numbers."""
+def this_process() -> ProcessIdentity:
+    """Returns the identity of the current process."""
     try:
         boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
         namespace = str(Path("/proc/self/ns/pid").readlink())
-    except OSError:  # no Linux: there are no such containers
-        return {"boot": "", "pid_namespace": ""}
-    return {"boot": boot, "pid_namespace": namespace}
+    except OSError:  # not Linux: there are no such containers
+        boot = namespace = ""
+    return ProcessIdentity(
+        host=platform.node(), pid=os.getpid(), boot=boot, pid_namespace=namespace
+    )
+
+
+def has_ended(process: ProcessIdentity) -> bool:
+    """Returns whether a process is known to have ended.
+
+    False for processes of other machines, of other containers and of earlier boots.
+    """
+    here = this_process()
+    if (process.host, process.boot, process.pid_namespace) != (
+        here.host,
+        here.boot,
+        here.pid_namespace,
+    ):
+        return False
+    try:
+        os.kill(process.pid, 0)
+    except ProcessLookupError:
+        return True
+    except (OSError, OverflowError):
+        return False
+    return False

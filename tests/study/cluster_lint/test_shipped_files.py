@@ -13,7 +13,6 @@ from study.cluster import OK, main
 from study.cluster_lint.node_types import head_and_workers
 from study.cost.prices import read_prices
 from tests.study.cluster_lint.cluster_files import AWS, GCP, KUBERAY, ROOT
-from trainables.cluster.cuda_driver import OLDEST_DRIVER
 
 RAY_UP = pytest.mark.parametrize("file", [AWS, GCP], ids=lambda file: file.name)
 RAY_START = "ulimit -n 65536; ray start"
@@ -70,11 +69,10 @@ def test_environment_of_the_nodes(file: Path) -> None:
         "/home/ray/scarce-labels": ".",
         "/home/ray/.ray/auth_token": "~/.ray/auth_token",
     }
-    assert pinned("torch").startswith("2.13."), "built for CUDA 13, as since torch 2.11"
-    driver = OLDEST_DRIVER[13]
+    assert pinned("torch").startswith("2.13."), "built for CUDA 13, which needs driver 580"
     images = {
         AWS: "deeplearning/ami/x86_64/base-oss-nvidia-driver-gpu-ubuntu-22.04/latest/ami-id",
-        GCP: f"family/common-cu129-ubuntu-2204-nvidia-{driver}",
+        GCP: "family/common-cu129-ubuntu-2204-nvidia-580",
     }
     for node in config["available_node_types"].values():
         assert images[file] in str(node["node_config"])

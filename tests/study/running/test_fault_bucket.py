@@ -16,7 +16,7 @@ from study.sweep import main
 from tests.support.bucket_server import BucketServer, bucket_server, moto_or_skip
 from tests.support.small_study import SmallStudy, scores_of
 from trainables.errors import RunFolderInUseError
-from trainables.storage import filesystem, layout, lock
+from trainables.storage import filesystem, heartbeat, layout, lock
 from trainables.storage.filesystem import open_storage
 from trainables.storage.lock import held
 
@@ -38,7 +38,7 @@ def bucket(server: BucketServer, monkeypatch: pytest.MonkeyPatch) -> BucketServe
     server.asked.clear()
     monkeypatch.setenv("WANDB_MODE", "disabled")
     monkeypatch.setattr(lock, "SETTLE_S", 0.2)
-    monkeypatch.setattr(lock, "LONG_SETTLE_S", 1.0)
+    monkeypatch.setattr(lock, "LONG_SETTLE_BEATS", 0.1)
     monkeypatch.setattr(progress, "REMOTE_INTERVAL_S", 0.5)
     monkeypatch.setattr(filesystem, "S3_ATTEMPTS", 3)
     return server
@@ -213,7 +213,9 @@ def test_a_bucket_that_goes_away_ends_the_sweep_with_a_clear_error(
     assert "Traceback" not in said.err
     bucket.answer = lambda method, key: "pass"
     assert len(remote_scores(root)) == 1
-    monkeypatch.setattr(lock, "STALE_S", 0.0)  # the process of the ended sweep is this one: alive
+    monkeypatch.setattr(
+        heartbeat, "STALE_S", 0.0
+    )  # the process of the ended sweep is this one: alive
     assert sweep(study, root) == OK
     assert remote_scores(root) == expected
 
@@ -263,8 +265,8 @@ def test_of_several_who_start_at_once_on_a_bucket_one_gets_it(bucket: BucketServ
 def test_whose_word_the_bucket_kept_waiting_gives_way_to_who_began_meanwhile(
     bucket: BucketServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(lock, "HEARTBEAT_S", 0.2)
-    monkeypatch.setattr(lock, "LONG_SETTLE_S", 1.0)
+    monkeypatch.setattr(heartbeat, "HEARTBEAT_S", 0.2)
+    monkeypatch.setattr(lock, "LONG_SETTLE_BEATS", 5.0)
     is_waiting, may_go_on = threading.Event(), threading.Event()
 
     def answer(method: str, key: str) -> str:

@@ -28,7 +28,8 @@ from trainables.cluster.spot_watcher import drain_this_node
 from trainables.errors import RunFolderInUseError
 from trainables.storage import layout, lock
 from trainables.storage.filesystem import Storage, open_storage
-from trainables.storage.lock import STALE_S, held
+from trainables.storage.heartbeat import STALE_S
+from trainables.storage.lock import held
 
 TWIN = ("--address", "in-process")
 

@@ -21,7 +21,7 @@ from trainables.methods.base.interface import Execution
 from trainables.methods.training.resume import TrainingProgress
 from trainables.models.loading import Base
 from trainables.storage import layout
-from trainables.storage.checkpoints import Checkpoint, Timer, clean_checkpoints
+from trainables.storage.checkpoints import Checkpoint, Timer, clean_checkpoints, read_progress
 from trainables.storage.filesystem import Storage, open_storage
 from trainables.storage.records import write_record
 
@@ -67,7 +67,7 @@ def run(method: str, base: Base, how: Execution, *, lost_after: int | None = Non
 
 def num_updates_of(storage: Storage) -> int | None:
     progress = Checkpoint(storage=storage, cell_id="c", execution=KIND).read_progress()
-    return None if progress is None else int(progress["update"])
+    return None if progress is None else progress.update
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -107,7 +107,7 @@ def test_another_kind_of_host_or_group_begins_anew(
         run("lora", base, execution(storage, other), lost_after=1)
     progress = Checkpoint(storage=storage, cell_id="c", execution=other).read_progress()
     assert progress is not None
-    assert progress["update"] == 1
+    assert progress.update == 1
 
 
 @pytest.mark.parametrize("content", [b"", b"half a file"])
@@ -154,9 +154,9 @@ def test_only_checkpoints_that_a_cell_will_go_on_from_are_kept(storage: Storage)
     finished = write_finished(storage, inputs)
     for id_ in (finished, "waiting", "of-another-study", "forgotten"):
         Checkpoint(storage=storage, cell_id=id_, execution=KIND).write_progress(1, [])
-    now = float(
-        Checkpoint(storage=storage, cell_id="waiting", execution=KIND).read_progress()["written"]
-    )
+    progress = read_progress(storage, "waiting")
+    assert progress is not None
+    now = progress.written
     storage.write_bytes(layout.checkpoint_progress("forgotten"), b'{"written": 0}')
     removed = clean_checkpoints(storage, {"waiting"}, now=now + day)
     assert sorted(removed) == sorted([finished, "forgotten"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import io
 import json
 import os
 import signal
@@ -17,18 +18,29 @@ import pytest
 from study import sweep
 from tests.support.small_study import SmallStudy
 from trainables.errors import LockLostError, RunFolderInUseError
-from trainables.storage import layout, lock, process_identity
+from trainables.storage import heartbeat, layout, lock
 from trainables.storage.filesystem import Storage, open_storage
-from trainables.storage.lock import STALE_S, held
-from trainables.storage.process_identity import this_process
+from trainables.storage.heartbeat import STALE_S
+from trainables.storage.lock import held
+from trainables.storage.process_identity import ProcessIdentity, has_ended, this_process
 
 
 def sign(out: Path, age: float = 0.0, **word: object) -> None:
     """Writes the lock of another sweep, `age` seconds ago."""
-    known = {"token": "other", **this_process(), "time": time.time()}
+    known = {"token": "other", **this_process().model_dump(), "time": time.time()}
     out.mkdir(exist_ok=True)
     (out / layout.LOCK).write_text(json.dumps(known | word))
     os.utime(out / layout.LOCK, (time.time() - age,) * 2)
+
+
+class FullFile(io.FileIO):
+    """A new file on a disk that is full."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(path, "xb")
+
+    def write(self, content: object) -> int:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
 def token_in(out: Path) -> object:
@@ -71,12 +83,24 @@ def test_a_process_of_another_container_with_this_hosts_name_may_live(
         pass
 
 
-def test_signs_say_the_boot_and_the_namespace_of_the_process() -> None:
+def test_an_identity_names_the_boot_and_the_namespace_of_the_process() -> None:
     known = this_process()
-    assert known["boot"] == Path("/proc/sys/kernel/random/boot_id").read_text().strip()
-    assert known["pid_namespace"] == os.readlink("/proc/self/ns/pid")
-    assert not process_identity.has_ended(known)
-    assert not process_identity.has_ended(known | {"pid": "?"})
+    assert known.boot == Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    assert known.pid_namespace == os.readlink("/proc/self/ns/pid")
+    assert not has_ended(known)
+    assert not has_ended(ProcessIdentity())
+
+
+def test_a_lock_that_cannot_be_read_is_judged_by_its_age(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lock, "SETTLE_S", 0.0)
+    (tmp_path / layout.LOCK).write_text("{half")
+    with pytest.raises(RunFolderInUseError, match="host unknown"):
+        held(open_storage(str(tmp_path))).__enter__()
+    os.utime(tmp_path / layout.LOCK, (time.time() - STALE_S - 5,) * 2)
+    with held(open_storage(str(tmp_path))):
+        pass
 
 
 @pytest.mark.parametrize(("age", "is_free"), [(STALE_S + 5, True), (STALE_S - 30, False)])
@@ -100,7 +124,7 @@ def test_a_wrong_clock_of_the_other_host_changes_nothing(
     monkeypatch.setattr(lock, "SETTLE_S", 0.0)
     storage = open_storage(str(tmp_path))
     sign(tmp_path, host="elsewhere", pid=1, time=time.time() + seconds_off)
-    with pytest.raises(RunFolderInUseError, match="last sign 0 s ago"), held(storage):
+    with pytest.raises(RunFolderInUseError, match="last heartbeat 0 s ago"), held(storage):
         pass
     sign(tmp_path, STALE_S + 5, host="elsewhere", pid=1, time=time.time() + seconds_off)
     with held(storage):
@@ -113,6 +137,7 @@ def test_a_slow_taker_does_not_displace_the_one_that_took_over_before(
 ) -> None:
     """Both see a dead sweep's lock; the word of one is on its way until the other one holds."""
     monkeypatch.setattr(lock, "SETTLE_S", 0.0)
+    monkeypatch.setattr(heartbeat, "HEARTBEAT_S", 0.2)
     sign(tmp_path, STALE_S + 5, host="elsewhere", pid=1)
     is_on_its_way, may_go_on = threading.Event(), threading.Event()
     write = Storage.write_bytes
@@ -148,27 +173,31 @@ def test_a_slow_taker_does_not_displace_the_one_that_took_over_before(
     assert [*quick, *slow].count("held") == 1
 
 
-def test_the_guard_of_a_taker_that_was_killed_does_not_stay(
+def test_a_live_holder_is_not_displaced_by_a_sweep_whose_clock_is_wrong(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(lock, "SETTLE_S", 0.0)
-    sign(tmp_path, STALE_S + 5, host="elsewhere", pid=1)
-    guard = tmp_path / f"{layout.LOCK}.taking"
-    guard.touch()
-    with pytest.raises(RunFolderInUseError, match="taking it over now"):
-        held(open_storage(str(tmp_path))).__enter__()
-    os.utime(guard, (time.time() - STALE_S - 5,) * 2)
-    with held(open_storage(str(tmp_path))):
-        assert not guard.exists()
+    """On a shared disk: by the second sweep's clock the lock is an hour old."""
+    monkeypatch.setattr(heartbeat, "HEARTBEAT_S", 0.2)
+    monkeypatch.setattr(lock, "is_own_disk", lambda storage: False)
+    storage = open_storage(str(tmp_path))
+    with held(storage):
+        mine = token_in(tmp_path)
+        identity = this_process().model_copy(update={"host": "elsewhere"})
+        monkeypatch.setattr(lock, "has_ended", lambda process: False)
+        monkeypatch.setattr(lock, "this_process", lambda: identity)
+        monkeypatch.setattr(lock, "_age", lambda storage: 3600.0)
+        with pytest.raises(RunFolderInUseError), held(storage):
+            pass
+        assert token_in(tmp_path) == mine
 
 
 @pytest.mark.parametrize("is_removed", [False, True])
 def test_a_displaced_holder_is_interrupted_and_leaves_the_lock_alone(
     tmp_path: Path, is_removed: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(lock, "HEARTBEAT_S", 0.05)
+    monkeypatch.setattr(heartbeat, "HEARTBEAT_S", 0.05)
     with (
-        pytest.raises(LockLostError, match=r"has taken .* over"),
+        pytest.raises(LockLostError, match="has taken over"),
         held(open_storage(str(tmp_path))),
     ):
         if is_removed:
@@ -186,7 +215,7 @@ def test_a_displaced_holder_is_interrupted_and_leaves_the_lock_alone(
 def test_a_living_holder_answers_one_who_is_about_to_take_over(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(lock, "HEARTBEAT_S", 0.05)
+    monkeypatch.setattr(heartbeat, "HEARTBEAT_S", 0.05)
     with held(open_storage(str(tmp_path))):
         mine = token_in(tmp_path)
         sign(tmp_path, host="elsewhere", settled=False)
@@ -196,19 +225,18 @@ def test_a_living_holder_answers_one_who_is_about_to_take_over(
             time.sleep(0.02)
 
 
-def test_one_gets_the_lock_on_a_disk_without_hard_links(
+def test_a_file_is_created_only_where_there_is_none(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def refuse(self: Path, target: object) -> None:
-        raise OSError(errno.EPERM, "Operation not permitted")
-
-    monkeypatch.setattr(Path, "hardlink_to", refuse)
-    storage = open_storage(str(tmp_path))
-    with held(storage):
-        assert (tmp_path / layout.LOCK).exists()
-        with pytest.raises(FileExistsError):
-            storage.create_bytes(layout.LOCK, b"")
-    assert list(tmp_path.iterdir()) == []
+    storage = open_storage(str(tmp_path / "new"))
+    storage.create_bytes("a/b", b"one")
+    with pytest.raises(FileExistsError):
+        storage.create_bytes("a/b", b"two")
+    assert storage.read_bytes("a/b") == b"one"
+    monkeypatch.setattr(Path, "open", lambda self, mode: FullFile(self))
+    with pytest.raises(OSError, match="No space left"):
+        storage.create_bytes("a/c", b"one")
+    assert not storage.exists("a/c"), "no half-written lock is left"
 
 
 def test_a_sweep_that_loses_its_lock_stops_and_says_so(
@@ -219,7 +247,7 @@ def test_a_sweep_that_loses_its_lock_stops_and_says_so(
         time.sleep(30)
         return 0
 
-    monkeypatch.setattr(lock, "HEARTBEAT_S", 0.05)
+    monkeypatch.setattr(heartbeat, "HEARTBEAT_S", 0.05)
     monkeypatch.setattr(sweep, "run_study", run)
     study = SmallStudy(folder=tmp_path / "study")
     before = signal.getsignal(signal.SIGINT)
@@ -228,7 +256,7 @@ def test_a_sweep_that_loses_its_lock_stops_and_says_so(
     finally:
         signal.signal(signal.SIGINT, before)
     assert status == 1
-    assert "This one has stopped; finished cells are kept" in capsys.readouterr().err
+    assert "This sweep has stopped; finished cells are kept" in capsys.readouterr().err
 
 
 def test_a_sweep_on_a_folder_in_use_exits_with_2_and_runs_nothing(tmp_path: Path) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any
 
 import torch
 from safetensors import SafetensorError
@@ -15,7 +14,7 @@ from torch import Tensor
 from trainables.distributed.engine import Engine
 from trainables.methods.base.interface import Log
 from trainables.stop_signals import StoppedError
-from trainables.storage.checkpoints import Checkpoint
+from trainables.storage.checkpoints import Checkpoint, Progress
 
 CPU_RANDOMNESS, GPU_RANDOMNESS = "randomness of the CPU", "randomness of the GPU"
 
@@ -39,15 +38,15 @@ class TrainingProgress:
         if self.checkpoint is None:
             return
         progress = self._progress(self.checkpoint)
-        state = None if progress is None else self._read(int(progress["update"]))
+        state = None if progress is None else self._read(progress.update)
         if self.engine.mean(0.0 if state is None else 1.0) < 1.0:
             return
         if progress is None or state is None:
             return
         self._put_back_randomness(state)
         self.engine.load_state(state)
-        self.num_done = self._kept = int(progress["update"])
-        for row in progress["rows"]:
+        self.num_done = self._kept = progress.update
+        for row in progress.rows:
             self.done(row, counts=False)
 
     def done(self, row: Mapping[str, float], *, counts: bool = True) -> None:
@@ -94,7 +93,7 @@ class TrainingProgress:
         if self.engine.mean(0.0 if fault is None else 1.0) > 0.0:
             raise fault or OSError("another worker could not write its share of a checkpoint")
 
-    def _progress(self, checkpoint: Checkpoint) -> dict[str, Any] | None:
+    def _progress(self, checkpoint: Checkpoint) -> Progress | None:
         try:
             return checkpoint.read_progress()
         except OSError:
