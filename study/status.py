@@ -17,8 +17,8 @@ from typing import Any
 from study.artifacts.plan import read_plan
 from study.cli import open_run
 from study.console import command
+from study.cost.budget import Spending, cost_to_date
 from study.cost.prices import read_prices
-from study.cost.spent import Spending, cost_to_date
 from study.formatting import aligned, clock
 from study.running.run_state import RunState, read_run_state
 

@@ -212,12 +212,12 @@ def test_no_secret_of_the_environment_is_printed_or_kept(
 @pytest.mark.parametrize(
     ("address", "message"),
     [
-        ("s3://AKIAKEY:se/cret@bucket/runs", "must not hold keys"),
-        ("gs://user@bucket/runs", "must not hold keys"),
-        ("s3://Bucket/runs", "no bucket's name"),
-        ("s3://b/runs", "no bucket's name"),
-        ("s3://bucket/../other", r"must not hold '\.\.'"),
-        ("gs://buck et/runs", "no bucket's name"),
+        ("s3://AKIAKEY:se/cret@bucket/runs", "must not contain keys"),
+        ("gs://user@bucket/runs", "must not contain keys"),
+        ("s3://Bucket/runs", "is not a bucket name"),
+        ("s3://b/runs", "is not a bucket name"),
+        ("s3://bucket/../other", r"must not contain '\.\.'"),
+        ("gs://buck et/runs", "is not a bucket name"),
         ("file:///etc", "is a local path, s3"),
     ],
 )

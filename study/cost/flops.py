@@ -1,4 +1,4 @@
-"""How much work a cell is, before it has run: expected tokens and floating-point operations."""
+"""Expected work of a cell, before it runs: tokens and floating-point operations (FLOP)."""
 
 from __future__ import annotations
 
@@ -22,47 +22,47 @@ from trainables.data.task import SplitTask
 from trainables.models.source import ModelSource
 
 CHARS_PER_TOKEN = 3.5
-"""Assumption: between the 4 or so of large English vocabularies and the lab's small one."""
+"""Assumption: between about 4 for large English vocabularies and less for the lab's small one."""
 
 FLOP_PER_PARAM_TOKEN = 2.0
-"""Forward pass: one multiplication and one addition a weight and token."""
+"""Forward pass: one multiplication and one addition per weight and token."""
 
 LORA_FACTOR = 3.0
-"""LoRA training in forward passes: gradients flow through the frozen base to the adapters, which is
-two more, but no gradient of the base weights is made."""
+"""LoRA training in forward passes: one forward pass, and gradients through the frozen base to the
+adapters, which cost two more; no gradients of the base weights."""
 
 FULL_FACTOR = 4.0
-"""Full fine-tuning in forward passes: gradients of activations and of weights, and the update."""
+"""Full fine-tuning in forward passes: adds gradients of activations and weights, and the update."""
 
 PROBE_SHARE = 0.1
-"""Of the one pass that extracts a task's states; about ten probes or more share it."""
+"""A probe's share of the pass that extracts a task's hidden states; ten or more probes share it."""
 
 UNKNOWN_PARAMS = 1_000_000_000
-"""Taken where a model's size cannot be read."""
+"""Assumed for a model whose size cannot be read."""
 
 CPU_FLOP_PER_SECOND = 3e10
-"""One CPU thread on models of the lab's size, as measured on the default study with five seeds
-(1.8e13 operations in 570 cell-seconds); corrected by measured times as cells finish."""
+"""One CPU thread on the lab's models, measured on the default study with five seeds (1.8e13 FLOP in
+570 cell-seconds); measured times replace it as cells finish."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TaskSize:
-    """What the work on a task depends on."""
+    """The quantities of a task that its work depends on."""
 
     num_test: int
     num_items: int
     tokens_per_item: float
-    """Of a question with all its choices."""
+    """A question with all its choices."""
     num_choices: float
-    """Mean over the items."""
+    """Mean over items."""
 
 
 def task_size(task: SplitTask, tested: Sequence[str] | None = None) -> TaskSize:
-    """Returns the size of a task; tokens are estimated from characters.
+    """Returns the size of a task; estimates tokens from characters.
 
     Args:
         task: The task with its split.
-        tested: Ids of the test items that cells are scored on; None: all.
+        tested: Ids of the test items that cells score; None: all.
     """
     num_test = len(task.split.test if tested is None else tested)
     items = task.data.items
@@ -76,9 +76,9 @@ def task_size(task: SplitTask, tested: Sequence[str] | None = None) -> TaskSize:
 
 
 def expected_flop(cell: Cell, draws: CellDraws | None, model: ModelSource, size: TaskSize) -> float:
-    """Returns the floating-point operations that a cell is expected to take.
+    """Returns the expected FLOP of a cell.
 
-    A round of self-training is taken to keep all of its pool: an upper bound.
+    An upper bound for self-training: every round is assumed to keep its whole pool.
     """
     options = None if draws is None else cell.self_training
     return recipe_flop(cell.recipe, options, model.num_params or UNKNOWN_PARAMS, size)
@@ -87,7 +87,7 @@ def expected_flop(cell: Cell, draws: CellDraws | None, model: ModelSource, size:
 def expected_training_flop(
     cell: Cell, draws: CellDraws | None, model: ModelSource, size: TaskSize
 ) -> float:
-    """Returns those of a cell's operations that the workers of a worker group share."""
+    """Returns the part of a cell's FLOP that a worker group divides among its workers."""
     options = None if draws is None else cell.self_training
     return training_flop(cell.recipe, options, model.num_params or UNKNOWN_PARAMS, size)
 
@@ -95,11 +95,11 @@ def expected_training_flop(
 def training_flop(
     recipe: Recipe, options: SelfTraining | None, num_params: int, size: TaskSize
 ) -> float:
-    """Returns the operations of the passes and updates that train weights, of `recipe_flop`.
+    """Returns the part of `recipe_flop` that trains weights: passes and updates.
 
-    Workers that run a cell together share each batch of them (`trainables.methods.training.loop`).
-    All else (scoring, states, generation, labelling, a policy's training) every one of them does
-    whole.
+    Workers of a group divide each training batch (`trainables.methods.training.loop`). Everything
+    else (scoring, hidden states, generation, labelling, a policy's training) each of them does in
+    full.
     """
     if not isinstance(recipe, WeightTraining):
         return 0.0
@@ -114,7 +114,7 @@ def training_flop(
 def recipe_flop(
     recipe: Recipe, options: SelfTraining | None, num_params: int, size: TaskSize
 ) -> float:
-    """Returns the floating-point operations of a cell: of a round where it trains itself."""
+    """Returns the FLOP of a cell; of one round for self-training."""
     per_token = FLOP_PER_PARAM_TOKEN * num_params
     pass_over_item = _pass_over_item(recipe, num_params, size)
     turns = size.num_choices if recipe.orders == "all" else 1.0
@@ -134,7 +134,7 @@ def recipe_flop(
 
 
 def _pass_over_item(recipe: Recipe, num_params: int, size: TaskSize) -> float:
-    """Returns the operations of one forward pass over an item, its written reasoning included."""
+    """Returns the FLOP of one forward pass over an item, including generated reasoning."""
     tokens = size.tokens_per_item
     if recipe.reasoning is not None:
         tokens += recipe.reasoning.max_new_tokens
@@ -144,21 +144,21 @@ def _pass_over_item(recipe: Recipe, num_params: int, size: TaskSize) -> float:
 def _policy_flop(
     recipe: PolicyDPO, pass_over_item: float, per_token: float, size: TaskSize
 ) -> float:
-    """Returns what a policy writes for its test and its training, and that training."""
+    """Returns the FLOP of a policy's test answers, its candidate answers and its training."""
     answer = recipe.max_new_tokens * per_token
-    test = size.num_test * (pass_over_item + recipe.num_samples * answer)
+    testing = size.num_test * (pass_over_item + recipe.num_samples * answer)
     if recipe.labels == "none":
-        return test
+        return testing
     writing = recipe.num_questions * (pass_over_item + recipe.num_candidates * answer)
-    # Two answers a pair; beside the policy, which is trained, its reference is asked.
+    # Two answers per pair; the frozen reference scores them as well.
     training = (FULL_FACTOR + 1.0) * 2.0 * recipe.num_questions * recipe.epochs * pass_over_item
-    return test + writing + training
+    return testing + writing + training
 
 
 def _labelling(options: SelfTraining | None, size: TaskSize) -> tuple[float, float]:
     """Returns the size of a round's unlabelled pool, and the item passes that label it.
 
-    Twice: by the model before the round, and by the one that it has trained.
+    The pool is labelled twice: by the model before the round and by the one after it.
     """
     if options is None:
         return 0.0, 0.0

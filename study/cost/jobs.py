@@ -1,6 +1,6 @@
-"""What the cells of a plan are as work to be paid: jobs, their measured pace, and the budget. Pure.
+"""The cells of a plan as priced work: jobs, their measured speed, and the budget check. Pure.
 
-Prices are put on them by `study.cost.pricer`.
+`study.cost.pricer` computes the prices.
 """
 
 from __future__ import annotations
@@ -17,62 +17,61 @@ from trainables.errors import CostError, InsufficientMemoryError
 from trainables.storage.records import Record
 
 Rates = Mapping[tuple[str, str], float]
-"""(Model, method) -> measured seconds of one worker, with a core or a GPU of its own, a
-floating-point operation."""
+"""Measured seconds per FLOP of one worker with its own core or GPU, by (model, method)."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PricingOptions:
-    """Where a study could be run, and for what."""
+    """Where a study may run, and at which prices."""
 
     prices: PriceTable
     source: str
-    """The price table's file."""
+    """File of the price table."""
     instance: str | None = None
-    """The node type of every block; None: the cheapest that holds it."""
+    """Node type of every block; None: the cheapest that holds it."""
     types: tuple[str, ...] | None = None
-    """Node types of the cluster that the study is run on; None: any of the table."""
+    """Node types of the cluster; None: any in the table."""
     has_gpus: bool = True
-    """Whether a footprint that leaves its GPUs open is given one a worker."""
+    """Whether each worker gets one GPU if its footprint does not specify any."""
 
     @property
     def is_known(self) -> bool:
-        """Says whether it is known which machines the study would run on."""
+        """Whether the machines that the study would run on are known."""
         return self.instance is not None or self.types is not None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PricedJob:
-    """Cells of one base model and recipe."""
+    """All cells of one base model and recipe."""
 
     model: str
     recipe: Recipe
     num_cells: int
     flop: float
-    """Of the cells on one worker."""
+    """Of all cells, each on one worker."""
     training_flop: float = 0.0
-    """Of them those that the workers of a worker group share."""
+    """The part of `flop` that a worker group divides among its workers."""
     num_states: float = 0.0
-    """Hidden states that are extracted for them."""
+    """Hidden states extracted for the cells."""
 
     def flop_of_team(self, workers: int) -> float:
-        """Returns the operations of all workers where they run each cell together."""
+        """Returns the FLOP of all workers of a group that runs each cell together."""
         return flop_of_team(self.flop, self.training_flop, workers)
 
 
 def flop_of_team(flop: float, training_flop: float, workers: int) -> float:
-    """Returns the operations of a cell that workers run together: each does whole all but training.
+    """Returns the FLOP of a cell over all workers of a group; only its training is divided.
 
     Args:
-        flop: Of the cell on one worker.
-        training_flop: Of them those that are shared.
-        workers: Of the worker group; 1: a worker alone.
+        flop: FLOP of the cell on one worker.
+        training_flop: The part of `flop` that is divided.
+        workers: Size of the worker group; 1: a single worker.
     """
     return training_flop + workers * (flop - training_flop)
 
 
 def jobs_of(cells: Iterable[PlannedCell], tasks: Iterable[PlannedTask]) -> tuple[PricedJob, ...]:
-    """Returns the cells as jobs; the states of one base, task and prompt are counted once."""
+    """Returns the cells as jobs; hidden states shared by several cells are counted once."""
     jobs: dict[tuple[str, Recipe], PricedJob] = {}
     extracted: set[tuple[str, ...]] = set()
     sizes = {task.task: task.num_states for task in tasks}
@@ -106,14 +105,14 @@ def _sum(old: PricedJob, new: PricedJob) -> PricedJob:
 
 
 class Timings:
-    """The pace of finished cells by base model and method; holds sums, not records."""
+    """Measured speed of finished cells by base model and method; keeps sums, not records."""
 
     def __init__(self) -> None:
         self._seconds: dict[tuple[bool, str, str], float] = {}
         self._flop: dict[tuple[bool, str, str], float] = {}
 
     def add(self, cell: PlannedCell, record: Record) -> None:
-        """Counts a finished cell."""
+        """Adds a finished cell."""
         if not cell.flop:
             return
         gpus = record.gpus_per_worker
@@ -125,11 +124,11 @@ class Timings:
 
     @property
     def ran_on_gpus(self) -> bool:
-        """Says whether some finished cell ran on a GPU."""
+        """Whether any finished cell ran on a GPU."""
         return any(is_gpu for is_gpu, _, _ in self._flop)
 
     def rates(self, *, on_gpus: bool) -> Rates:
-        """Returns the paces on GPUs, or on CPUs: the one says nothing of the other."""
+        """Returns the rates measured on GPUs, or those measured on CPUs."""
         return {
             (model, method): self._seconds[is_gpu, model, method] / flop
             for (is_gpu, model, method), flop in self._flop.items()
@@ -138,37 +137,37 @@ class Timings:
 
 
 def pace_share(gpus_per_worker: float) -> float:
-    """Returns the assumed pace of a worker, as a share of one with a GPU of its own.
+    """Returns the assumed speed of a worker, as a fraction of one with a whole GPU.
 
-    Workers that share a GPU are assumed to compute no more together than one alone.
+    Workers that share a GPU are assumed to be together as fast as one worker alone.
     """
     return gpus_per_worker if 0 < gpus_per_worker < 1 else 1.0
 
 
 def check_budget(cost: StudyCost, budget: float | None) -> None:
-    """Refuses what costs more than the budget, by the on-demand price: spot may be sold out.
+    """Checks the on-demand price against the budget, because spot machines may be sold out.
 
     Raises:
-        CostError: If it does, or if nobody knows.
+        CostError: If the price is higher, or unknown.
     """
     if budget is None:
         return
     if cost.on_demand is None or cost.spot is None:
         reasons = "; ".join(dict.fromkeys(base.reason for base in cost.bases if base.reason))
-        raise CostError(f"--max-cost {budget:g} cannot be kept: the cost is not known ({reasons})")
+        raise CostError(f"--max-cost {budget:g} cannot be kept: the cost is unknown ({reasons})")
     if cost.on_demand > budget:
         raise CostError(
-            f"the plan costs about ${cost.on_demand:,.2f} on-demand (${cost.spot:,.2f} where every "
-            f"node is spot), more than --max-cost {budget:g}; give a higher one to run it, or a "
-            "smaller space"
+            f"the plan costs about ${cost.on_demand:,.2f} on-demand (${cost.spot:,.2f} if every "
+            f"node is spot), more than --max-cost {budget:g}. Raise the limit, or run a smaller "
+            "space."
         )
 
 
 def check_memory(cost: StudyCost) -> None:
-    """Refuses what the machines that are known cannot hold: it would end by memory that runs out.
+    """Checks that the machines, if known, can hold the plan; it would run out of memory otherwise.
 
     Raises:
-        NoRoomError: Naming a base, what it needs, and what there is.
+        InsufficientMemoryError: Names a base model, the memory it needs and the memory available.
     """
     if cost.no_room:
         raise InsufficientMemoryError(cost.no_room)

@@ -1,8 +1,7 @@
-"""What a worker holds in memory: weights, what is trained, and one batch's states. Pure sums.
+"""Memory of a worker: weights, gradients, optimizer state and the activations of one batch. Pure.
 
-Weights, gradients and an optimizer's state have to fit; of a batch an eighth has to, because one
-worker (`trainables.cells.run`) and a whole worker group (`trainables.cells.worker`) halve what does
-not fit.
+Weights, gradients and optimizer state have to fit, but only an eighth of a batch: a single worker
+(`trainables.cells.run`) and a worker group (`trainables.cells.worker`) halve batches that do not.
 """
 
 from __future__ import annotations
@@ -24,70 +23,69 @@ from search_spaces.recipes import (
 GIB = 2**30
 
 UNTRAINED = ZeroShot | InContext | LinearProbe
-"""Recipes that leave the base as it is: a probe's own weights are nothing beside it."""
+"""Recipes that do not train the base model; a probe's weights are negligible."""
 
 MICRO_BATCH_TOKENS = 8192
-"""Of a pass on a GPU, as `trainables.methods.training.loop` makes them."""
+"""Tokens of a pass on a GPU, as in `trainables.methods.training.loop`."""
 
 STATES_PER_WIDTH = 17
-"""Values that one layer keeps a token, in units of the hidden size (arXiv:2205.05198, eq. 1)."""
+"""Values that one layer keeps per token, in units of the hidden size (arXiv:2205.05198, eq. 1)."""
 
 SCORED_SHARE = 0.25
-"""Assumption: tokens that belong to an answer, for which there are logits in 32 bits."""
+"""Assumption: share of tokens in answers, which have logits in 32 bits."""
 
 QUANTIZED_BYTES: Mapping[str, float] = {"nf4": 0.53, "int8": 1.01}
-"""A weight with its scales: 4 bits and 0.127 of doubly quantized scales, or 8 bits and a scale a
-row. Embeddings, the vocabulary's projection and routed experts stay in 16 bits."""
+"""Bytes per weight with its scales: 4 bits and 0.127 for doubly quantized scales, or 8 bits and one
+scale per row. Embeddings, the output projection and routed experts stay in 16 bits."""
 
 MOST_UNQUANTIZED = 0.1
-"""Share of a quantized base in experts from which a plan says so."""
+"""Share of weights in experts above which the plan notes that quantization barely helps."""
 
 LEAST_SHARE = 1 / 8
-"""Of a usual batch that has to fit; workers halve further, but a GPU would mostly wait then."""
+"""Share of a usual batch that has to fit; with smaller batches a GPU would mostly wait."""
 
 DTYPE_BYTES: Mapping[str, int] = {"float32": 4, "bfloat16": 2, "float16": 2}
 
 ADAPTER_VALUES = 19
 """Values of a layer's adapters in units of rank times hidden size: two matrices on each of seven
-linear layers, of which three have an MLP of 2.7 times the width (Llama)."""
+linear layers, three of which belong to an MLP of 2.7 times the width (Llama)."""
 
 ADAPTER_BYTES = 12.0
-"""A value of an adapter: itself and Adam's two moments, 32 bits each; its gradient is 4 more."""
+"""Bytes per adapter value: itself and Adam's two moments, 32 bits each. Its gradient adds 4."""
 
 CONTEXT_BYTES = GIB
-"""CUDA's context and the libraries' workspaces; measured values are 0.4 to 0.9 GiB."""
+"""CUDA context and library workspaces; measured: 0.4 to 0.9 GiB."""
 
 USABLE_SHARE = 0.95
-"""Of a GPU's memory: the rest is lost to fragments and to the difference of GB and GiB."""
+"""Share of a GPU's memory; the rest is lost to fragmentation and to GB versus GiB."""
 
 WIDTH_PER_LAYER = 128
-"""Hidden size over layers where a model does not tell them (Llama-7B: 4096 / 32), with 12 times
-the squared hidden size as a layer's weights."""
+"""Hidden size over number of layers, assumed if a model's shape is unknown (Llama-7B: 4096 / 32),
+with 12 times the squared hidden size as the weights of a layer."""
 
 USUAL_VOCABULARY = 64_000
 
 MASTER_BYTES = 4
-"""Of a trained weight, of its gradient and of each of Adam's two moments: 32 bits, whatever is
-the base's dtype (`trainables.distributed.mixed_precision`)."""
+"""Bytes of a trained weight, of its gradient and of each of Adam's two moments: 32 bits for any
+dtype of the base model (`trainables.distributed.mixed_precision`)."""
 
 STEPPED_BYTES = 4
-"""Of a trained value: DeepSpeed steps a copy of it in 32 bits (stages 1 and 2 always, stage 3 where
-it offloads)."""
+"""Bytes per trained value of DeepSpeed's 32-bit copy (stages 1 and 2; stage 3 with offload)."""
 
 CHECKPOINT_COPIES = 2
-"""Of a checkpoint in the memory of the CPU while it is written: its tensors, and the file's bytes
+"""Copies of a checkpoint in CPU memory while it is written: its tensors and the file's bytes
 (`trainables.methods.training.resume`)."""
 
 PROCESS_BYTES = 4 * GIB
-"""Assumption: of a worker's process in the CPU's memory, without weights: Python, torch, CUDA."""
+"""Assumption: CPU memory of a worker process without weights (Python, torch, CUDA)."""
 
 USABLE_HOST_SHARE = 0.9
-"""Assumption: of a machine's memory; the rest is the system's and Ray's."""
+"""Assumption: share of a machine's memory; the rest is for the system and Ray."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ModelShape:
-    """What a base model's memory depends on; None where it is not known."""
+    """The dimensions of a base model that its memory depends on; None if unknown."""
 
     num_params: int | None
     dtype: str
@@ -95,23 +93,23 @@ class ModelShape:
     hidden_size: int | None = None
     vocab_size: int | None = None
     num_expert_params: int = 0
-    """Of routed experts, which no quantization reaches (`trainables.models.resolve`)."""
+    """Weights of routed experts, which are never quantized (`trainables.models.resolve`)."""
 
     @property
     def width(self) -> int:
-        """The hidden size, or what is usual for so many weights."""
+        """The hidden size, or an estimate from the number of weights."""
         if self.hidden_size is not None:
             return self.hidden_size
         return round(((self.num_params or 0) * WIDTH_PER_LAYER / 12) ** (1 / 3)) or 1
 
     @property
     def depth(self) -> int:
-        """The layers, or what is usual for so many weights."""
+        """The number of layers, or an estimate from the number of weights."""
         return self.num_layers or max(1, self.width // WIDTH_PER_LAYER)
 
 
 def weight_bytes(shape: ModelShape, quantization: str) -> float:
-    """Returns the bytes of a base's weights as a worker holds them, all of them."""
+    """Returns the bytes of all of a base model's weights in a worker's memory."""
     number = shape.num_params or 0
     if quantization not in QUANTIZED_BYTES:
         return float(DTYPE_BYTES[shape.dtype] * number)
@@ -121,14 +119,14 @@ def weight_bytes(shape: ModelShape, quantization: str) -> float:
 
 
 NF4_CPU_FACTOR = 1.6
-"""Of the seconds of an adapter's cells on the lab's smallest base, beside those of LoRA in float32:
-1.5 to 1.7, measured side by side, one thread each."""
+"""Seconds of NF4 cells over those of LoRA cells in float32 on the lab's smallest model: 1.5 to 1.7,
+measured at the same time with one thread each."""
 
 
 def quantization_notes(
     shapes: Mapping[str, ModelShape], quantizations: Iterable[str]
 ) -> tuple[str, ...]:
-    """Returns a sentence for each base, by name, that a space's quantization hardly reaches."""
+    """Returns a note for each base model that the space's quantization barely shrinks."""
     asked = " and ".join(sorted({name for name in quantizations if name in QUANTIZED_BYTES}))
     return tuple(
         f"{asked} leaves {share:.0%} of {name} in {shape.dtype}: bitsandbytes replaces linear "
@@ -139,7 +137,7 @@ def quantization_notes(
 
 
 def cpu_notes(shapes: Mapping[str, ModelShape], quantizations: Iterable[str]) -> tuple[str, ...]:
-    """Returns a sentence for each format of the weights that costs more on a CPU than float32."""
+    """Returns a note for each weight format that is slower on a CPU than float32."""
     notes = []
     for dtype in ("bfloat16", "float16"):
         if names := [name for name, shape in shapes.items() if shape.dtype == dtype]:
@@ -159,13 +157,13 @@ def cpu_notes(shapes: Mapping[str, ModelShape], quantizations: Iterable[str]) ->
 def worker_bytes(
     shape: ModelShape, recipe: Recipe, footprint: Footprint, *, workers: int
 ) -> float | None:
-    """Returns the bytes that a cell takes on each GPU of its block; None for an unknown size.
+    """Returns the bytes that a cell needs on each GPU of its block; None if the size is unknown.
 
     Args:
-        shape: Of the base model.
-        recipe: What is done with it.
-        footprint: Its engine decides what workers share, and what lies in the CPU's memory.
-        workers: Of the block.
+        shape: Dimensions of the base model.
+        recipe: The cell's recipe.
+        footprint: Its engine decides what workers share and what is kept in CPU memory.
+        workers: Number of workers of the block.
     """
     if shape.num_params is None:
         return None
@@ -188,16 +186,16 @@ def worker_bytes(
 def host_bytes(
     shape: ModelShape, recipe: Recipe, footprint: Footprint, *, workers: int
 ) -> float | None:
-    """Returns the bytes that a block with offload takes of its machine's memory, GPUs left out.
+    """Returns the bytes of CPU memory that a block with offload needs on its machine.
 
-    Its workers' shares add up to one whole. 0 where nothing is offloaded: such a block is held
-    against its GPUs alone. None for an unknown size.
+    The workers' shares add up to one whole. 0 without offload: only GPU memory is checked then.
+    None if the size is unknown.
 
     Args:
-        shape: Of the base model.
-        recipe: What is done with it.
-        footprint: What lies in the CPU's memory.
-        workers: Of the block, all on one machine.
+        shape: Dimensions of the base model.
+        recipe: The cell's recipe.
+        footprint: Decides what is kept in CPU memory.
+        workers: Number of workers of the block, all on one machine.
     """
     if not footprint.offload:
         return 0.0
@@ -208,31 +206,31 @@ def host_bytes(
     trained = _trained(shape, recipe)
     if not isinstance(recipe, WeightTraining):
         return (base + workers * PROCESS_BYTES) / USABLE_HOST_SHARE
-    # What a worker holds of the trained weights: kept to put them back, and in its checkpoint.
-    held = trained.weights * (1 if is_cut else workers)
-    kept = held if isinstance(recipe, FullFineTuning) else 0.0
+    # A worker keeps the original weights to restore them, and the trained ones in its checkpoint.
+    weights = trained.weights * (1 if is_cut else workers)
+    originals = weights if isinstance(recipe, FullFineTuning) else 0.0
     engine = trained.stepped + trained.moments + trained.gradients
     if not is_cut:
-        engine += trained.weights  # the way of stepped weights back to the GPU
-    checkpoint = CHECKPOINT_COPIES * (trained.stepped + trained.moments + held)
-    total = base + engine + kept + checkpoint + workers * PROCESS_BYTES
+        engine += trained.weights  # a buffer for updated weights on their way to the GPU
+    checkpoint = CHECKPOINT_COPIES * (trained.stepped + trained.moments + weights)
+    total = base + engine + originals + checkpoint + workers * PROCESS_BYTES
     return total / USABLE_HOST_SHARE
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _TrainedWeights:
-    """Bytes that a training keeps beside the base, over all workers."""
+    """Bytes that a training adds to the base model, over all workers."""
 
     weights: float = 0.0
-    """The trained ones: for full fine-tuning they are the base's."""
+    """The trained weights; in full fine-tuning they are the base model's."""
     gradients: float = 0.0
     moments: float = 0.0
-    """With an adapter's own weights."""
+    """Adam's moments; for adapters including their weights."""
     stepped: float = 0.0
-    """DeepSpeed's copy in 32 bits."""
+    """DeepSpeed's 32-bit copy."""
     masters: float = 0.0
-    """Without DeepSpeed: the trained weights in 32 bits, where the base holds them otherwise. Of a
-    policy also those of its reference: it is trained beside the base, not in its place."""
+    """Without DeepSpeed: 32-bit copies of the trained weights if the base model is in 16 bits. A
+    policy needs them for its reference too, because it does not replace the base model."""
 
 
 def _trained(shape: ModelShape, recipe: Recipe) -> _TrainedWeights:
@@ -261,7 +259,7 @@ def _trained(shape: ModelShape, recipe: Recipe) -> _TrainedWeights:
 
 
 def _states_bytes(shape: ModelShape, recipe: Recipe) -> float:
-    """Returns the bytes of the least micro-batch: with checkpointed layers where it trains."""
+    """Returns the bytes of the smallest micro-batch; training uses checkpointed layers."""
     size = DTYPE_BYTES[shape.dtype]
     is_trained = not isinstance(recipe, UNTRAINED)
     kept = STATES_PER_WIDTH + (shape.depth if is_trained else 0)

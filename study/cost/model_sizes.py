@@ -1,7 +1,7 @@
-"""Sizes of published models: for a dry run where their weights are not at hand.
+"""Sizes of published models, for dry runs without their weights.
 
-Counted on the architectures with their published dimensions (config.json of each on the Hub), tied
-weights once, and rounded to three digits.
+Counted from the dimensions in each model's config.json on the Hub, tied weights once, rounded to
+three digits.
 """
 
 from __future__ import annotations
@@ -12,13 +12,13 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ModelSize:
-    """Weights of a model."""
+    """Numbers of weights of a model."""
 
     num_params: int
     num_active: int
-    """That a token meets: fewer than there are in a mixture of experts."""
+    """Weights used per token; fewer than `num_params` in a mixture of experts."""
     num_expert: int = 0
-    """Of routed experts."""
+    """Weights of routed experts."""
 
 
 def _dense(num_params: float) -> ModelSize:
@@ -48,4 +48,4 @@ MODELS: Mapping[str, ModelSize] = {
     "EleutherAI/pythia-1b": _dense(1.01e9),
     "EleutherAI/pythia-1.4b": _dense(1.41e9),
 }
-"""Name on the Hub -> size."""
+"""Sizes by name on the Hub."""

@@ -1,7 +1,7 @@
-"""Which node type blocks run on, and whether it can hold them. Pure.
+"""Chooses the node type of blocks and checks its memory. Pure.
 
-It is the one that the user names, else the cheapest that holds a block: of the cluster's types
-where they are known, else of the whole price table.
+The user's node type if given; otherwise the cheapest that holds a block, among the cluster's types
+if they are known, else in the whole price table.
 """
 
 from __future__ import annotations
@@ -18,26 +18,26 @@ from study.cost.prices import NodeNeed
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Node:
-    """What a block of a footprint runs on."""
+    """The node of a footprint's blocks."""
 
     instance: str | None
     workers: int
     gpus: float
-    """Of one worker."""
+    """GPUs of one worker."""
     worker_group: int = 1
-    """Workers that run each cell together."""
+    """Number of workers that run each cell together."""
     is_rented: bool = True
     reason: str = ""
 
 
 class Nodes:
-    """Chooses the node type of each footprint's blocks: one that holds the largest of its bases.
+    """Chooses a node type for each footprint that holds the largest of its base models.
 
     Args:
-        footprints: Of each base model.
-        shapes: Model name -> what its memory depends on.
-        recipes: Model name -> all that is done with it.
-        pricing: The prices, and the machines that there are.
+        footprints: Footprints by base model.
+        shapes: Dimensions by base model.
+        recipes: Recipes by base model.
+        pricing: Prices and available machines.
     """
 
     def __init__(
@@ -47,21 +47,21 @@ class Nodes:
         recipes: Mapping[str, Sequence[Recipe]],
         pricing: PricingOptions,
     ) -> None:
-        self._footprints, self._shapes, self._market = footprints, shapes, pricing
+        self._footprints, self._shapes, self._pricing = footprints, shapes, pricing
         self.memory = {model: self._largest(model, used) for model, used in recipes.items()}
-        """GiB that a base takes on each GPU in the cell that needs most; None: size not known."""
+        """GiB per GPU of each base model's largest cell; None if its size is unknown."""
         self._offloaded = {model: self._most_offloaded(model, r) for model, r in recipes.items()}
 
     def choose(self, footprint: Footprint) -> Node:
-        """Returns the node type of a footprint's blocks, or why there is none."""
-        pricing, gpus, workers = self._market, self._gpus(footprint), footprint.workers or 1
+        """Returns the node type of a footprint's blocks, or the reason why there is none."""
+        pricing, gpus, workers = self._pricing, self._gpus(footprint), footprint.workers or 1
         if not gpus and not pricing.is_known:
-            reason = "no GPU is used, so nothing is rented"
+            reason = "no GPUs are used, so no machines are rented"
             return Node(instance=None, workers=workers, gpus=0, is_rented=False, reason=reason)
         needs = [self._need_of(m) for m in self.memory if self._footprints[m] == footprint]
         known = [need for need in needs if need is not None]
         if len(known) < len(needs):
-            reason = "the size of a base model or of a task is not known"
+            reason = "the size of a base model or of a task is unknown"
             return Node(instance=None, workers=workers, gpus=gpus, reason=reason)
         need = NodeNeed(
             gpus=gpus_for(workers, gpus),
@@ -70,56 +70,56 @@ class Nodes:
         )
         name = self._cheapest(need)
         if name is None:
-            reason = f"a block needs {need.text} on a node, and {self._what_there_is()}"
+            reason = f"a block needs {need.text} on a node, but {self._available()}"
             return Node(instance=None, workers=workers, gpus=gpus, reason=reason)
-        found = pricing.prices.find(name)
+        instance = pricing.prices.find(name)
         if footprint.workers is None:
-            workers = found.vcpus // footprint.cpus_per_worker
+            workers = instance.vcpus // footprint.cpus_per_worker
             if gpus:
-                workers = min(workers, workers_on(found.gpus, gpus))
+                workers = min(workers, workers_on(instance.gpus, gpus))
         workers = max(workers, 1)
         worker_group = 1 if footprint.engine == "plain" else workers
         return Node(instance=name, workers=workers, gpus=gpus, worker_group=worker_group)
 
     def find_insufficient_memory(self, models: Iterable[str]) -> str:
-        """Says which base the machines cannot hold, what it needs and what there is.
+        """Returns a message about the first base model that the machines cannot hold.
 
-        Empty where all fit, or where it is not known which machines there will be.
+        Empty if all fit, or if the machines are unknown.
 
         Args:
-            models: Of the cells that are to be run.
+            models: Base models of the cells that will run.
         """
-        if not self._market.is_known:
+        if not self._pricing.is_known:
             return ""
         for model in models:
             need = self._need_of(model)
             if need is not None and need.gpus and not self._holders(need):
                 return (
-                    f"base model {model}: a block needs {need.text} on one node, and "
-                    f"{self._what_there_is()}. Use a node type with more, nf4, or a footprint "
-                    "with a larger share of a GPU, or whose engine shares the weights or their "
-                    "training among more GPUs"
+                    f"base model {model}: a block needs {need.text} on one node, but "
+                    f"{self._available()}. Use a larger node type, nf4, or a footprint with a "
+                    "larger share of a GPU or with an engine that divides weights or training "
+                    "among more GPUs"
                 )
         return ""
 
     def find_memory_risks(self, models: Iterable[str]) -> Iterator[str]:
-        """Yields what may end by memory that runs out: Ray gives blocks to any type with the GPUs.
+        """Yields a warning for each base model whose blocks Ray may place on too small machines.
 
         Args:
-            models: Of the cells that are to be run.
+            models: Base models of the cells that will run.
         """
-        table = self._market.prices.instances
-        types = [name for name in self._market.types or () if name in table]
+        table = self._pricing.prices.instances
+        types = [name for name in self._pricing.types or () if name in table]
         for model in models:
             need = self._need_of(model)
             if need is None or not need.gpus:
                 continue
-            able = [name for name in types if table[name].gpus >= need.gpus]
-            small = [name for name in able if not table[name].holds(need)]
-            if small and len(small) < len(able):
+            candidates = [name for name in types if table[name].gpus >= need.gpus]
+            small = [name for name in candidates if not table[name].holds(need)]
+            if small and len(small) < len(candidates):
                 yield (
-                    f"{model} needs {need.text}: this cluster may put its blocks on "
-                    f"{', '.join(small)}, too small for it. Ray does not know a GPU's memory"
+                    f"{model} needs {need.text}, but Ray may place its blocks on "
+                    f"{', '.join(small)}, which is too small: Ray ignores GPU memory"
                 )
 
     def _largest(self, model: str, recipes: Sequence[Recipe]) -> float | None:
@@ -140,15 +140,15 @@ class Nodes:
         return max((need or 0.0 for need in needs), default=0.0) / GIB
 
     def _gpus(self, footprint: Footprint) -> float:
-        """Returns the GPUs of a worker."""
+        """Returns the number of GPUs per worker."""
         if footprint.gpus_per_worker is not None:
             return footprint.gpus_per_worker
-        if self._market.instance is None:
-            return int(self._market.has_gpus)
-        return int(self._market.prices.find(self._market.instance).gpus > 0)
+        if self._pricing.instance is None:
+            return int(self._pricing.has_gpus)
+        return int(self._pricing.prices.find(self._pricing.instance).gpus > 0)
 
     def _need_of(self, model: str) -> NodeNeed | None:
-        """Returns what a block of one base takes of a node; None where its size is not known."""
+        """Returns what a block of one base model needs on a node; None if its size is unknown."""
         footprint = self._footprints[model]
         gpus, memory = self._gpus(footprint), self.memory[model]
         if not gpus:
@@ -162,27 +162,28 @@ class Nodes:
         )
 
     def _cheapest(self, need: NodeNeed) -> str | None:
-        """Returns the node type that a block of this need is priced on; None if none holds it."""
-        pricing = self._market
+        """Returns the node type whose price a block gets; None if none holds it."""
+        pricing = self._pricing
         if pricing.instance is not None:
             return pricing.instance if self._holders(need) else None
         return pricing.prices.cheapest(need, is_spot=True, among=pricing.types)
 
     def _holders(self, need: NodeNeed) -> list[str]:
-        """Returns the node types that there are and that hold a block; an unpriced one may."""
-        names = self._market.types if self._market.instance is None else (self._market.instance,)
-        table = self._market.prices.instances
+        """Returns the available node types that hold a block; unpriced ones may."""
+        names = self._pricing.types if self._pricing.instance is None else (self._pricing.instance,)
+        table = self._pricing.prices.instances
         return [name for name in names or () if name not in table or table[name].holds(need)]
 
-    def _what_there_is(self) -> str:
-        pricing = self._market
+    def _available(self) -> str:
+        """Returns the machines' memory as the second half of a sentence."""
+        pricing = self._pricing
         table = pricing.prices.instances
         if pricing.instance is not None:
             return f"{pricing.instance} has {pricing.prices.find(pricing.instance).text}"
         if pricing.types is None:
-            return "no type of the price table has them"
-        has = [
+            return "no type in the price table has that"
+        sizes = [
             f"{name} has {table[name].text}" if name in table else f"{name} has no price"
             for name in pricing.types
         ]
-        return f"no type of this cluster has them: {'; '.join(has)}"
+        return f"no type of this cluster has that: {'; '.join(sizes)}"

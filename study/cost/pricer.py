@@ -1,8 +1,8 @@
-"""Prices of jobs: a node type for every footprint, then GPU-hours, bytes and dollars. Pure.
+"""Prices of jobs: a node type per footprint, then GPU-hours, bytes and dollars. Pure.
 
-Node types are chosen by `study.cost.node_choice`. Seconds are those of finished cells of the same
-base and method where there are any, else operations over an assumed rate (`study.cost.devices`).
-Workers that run a cell together share its training alone; the rest of it is paid once a worker.
+`study.cost.node_choice` chooses the node types. Seconds come from finished cells of the same base
+model and method if there are any, else from FLOP and an assumed rate (`study.cost.devices`). A
+worker group divides only a cell's training; every worker pays for the rest.
 """
 
 from __future__ import annotations
@@ -23,15 +23,15 @@ from study.cost.prices import SECONDS_PER_HOUR, Cost, node_cost
 from trainables.cells.planned import Block
 
 NODE_SECONDS = 600.0
-"""Assumption: a node is paid this long beside its cells: it boots and installs (about 5 minutes),
-and stays for the idle timeout of cluster.yaml (5 minutes) when its block has ended."""
+"""Assumption: paid time of a node outside its cells: about 5 minutes to boot and install, and the
+idle timeout of cluster.yaml (5 minutes) after its block."""
 
 STATE_BYTES = 4.0
-"""A value of a hidden state, in 32 bits."""
+"""Bytes per value of a hidden state: 32 bits."""
 
 
 def shapes_of(models: Iterable[ModelFacts]) -> Mapping[str, ModelShape]:
-    """Returns what the memory of each base model depends on, by name."""
+    """Returns the dimensions of each base model by name."""
     return {
         model.name: ModelShape(
             num_params=model.num_params,
@@ -46,17 +46,17 @@ def shapes_of(models: Iterable[ModelFacts]) -> Mapping[str, ModelShape]:
 
 
 class Pricer:
-    """Prices cells of one space: every block of a footprint is on one node type.
+    """Prices cells of one space; all blocks of a footprint run on one node type.
 
     Args:
-        space: Its footprints.
-        shapes: Model name -> what its memory depends on.
-        jobs: All that could be run: the node type holds the largest of a footprint's bases.
+        space: Defines the footprints.
+        shapes: Dimensions by base model.
+        jobs: All jobs that may run; the node type holds the largest base model of a footprint.
         pricing: The prices.
-        rates: Measured paces.
+        rates: Measured rates.
 
     Raises:
-        ValueError: If the market's node type has no price.
+        ValueError: If the given node type has no price.
     """
 
     def __init__(
@@ -67,7 +67,7 @@ class Pricer:
         pricing: PricingOptions,
         rates: Rates,
     ) -> None:
-        self._shapes, self._market, self._rates = shapes, pricing, rates
+        self._shapes, self._pricing, self._rates = shapes, pricing, rates
         self._footprints = {model.name: space.footprint_of(model) for model in space.models}
         recipes: dict[str, list[Recipe]] = {}
         for job in jobs:
@@ -86,9 +86,9 @@ class Pricer:
         """Returns the cost of jobs.
 
         Args:
-            jobs: What is run.
-            num_nodes: Nodes that are started; None: one for each footprint, the fewest.
-            blocks: Of a run, priced before.
+            jobs: The jobs that run.
+            num_nodes: Number of nodes started; None: one per footprint, the minimum.
+            blocks: The priced blocks of a run.
         """
         models = dict.fromkeys(job.model for job in jobs)
         bases = tuple(self._base(m, [job for job in jobs if job.model == m]) for m in models)
@@ -99,7 +99,7 @@ class Pricer:
         share = num_nodes / max(len(used), 1)
         on_demand, spot = (None if part is None else part * share for part in starts)
         return StudyCost(
-            prices=self._market.source,
+            prices=self._pricing.source,
             bases=bases,
             num_nodes=num_nodes,
             starts_on_demand=on_demand,
@@ -113,7 +113,7 @@ class Pricer:
         )
 
     def block(self, block: Block, tasks: Iterable[PlannedTask]) -> BlockCost:
-        """Returns what a block costs with the start of its node."""
+        """Returns the cost of a block including the start of its node."""
         cost = self.study(jobs_of(block.cells, tasks))
         return BlockCost(
             index=block.index,
@@ -123,13 +123,13 @@ class Pricer:
         )
 
     def start(self, footprint: Footprint) -> Cost | None:
-        """Returns what a node costs beside its cells; None where that is not known."""
+        """Returns the cost of a node outside its cells; None if unknown."""
         node = self._nodes[footprint]
         if not node.is_rented:
             return Cost(on_demand=0.0, spot=0.0)
         if node.instance is None:
             return None
-        return node_cost(self._market.prices, node.instance, NODE_SECONDS)
+        return node_cost(self._pricing.prices, node.instance, NODE_SECONDS)
 
     def _base(self, model: str, jobs: Sequence[PricedJob]) -> BaseCost:
         node = self._nodes[self._footprints[model]]
@@ -137,7 +137,7 @@ class Pricer:
         seconds = self._worker_seconds(model, jobs, node)
         on_demand = spot = None if node.is_rented else 0.0
         if node.instance is not None and seconds is not None:
-            cost = node_cost(self._market.prices, node.instance, seconds / node.workers)
+            cost = node_cost(self._pricing.prices, node.instance, seconds / node.workers)
             on_demand, spot = cost.on_demand, cost.spot
         hours = None if seconds is None else seconds / SECONDS_PER_HOUR
         is_sized = self._shapes[model].num_params is not None
@@ -161,7 +161,7 @@ class Pricer:
     def _worker_seconds(self, model: str, jobs: Sequence[PricedJob], node: Node) -> float | None:
         if node.is_rented and node.instance is None:
             return None
-        gpu = "" if node.instance is None else self._market.prices.find(node.instance).gpu
+        gpu = "" if node.instance is None else self._pricing.prices.find(node.instance).gpu
         total = 0.0
         for job in jobs:
             measured = self._rates.get((model, job.recipe.method))
@@ -179,7 +179,7 @@ class Pricer:
         return total / pace_share(node.gpus)
 
     def _bytes_moved(self, model: str, jobs: Sequence[PricedJob], node: Node) -> float:
-        """Returns what is loaded and written once: one block a footprint is assumed."""
+        """Returns the bytes loaded and written, assuming one block per footprint."""
         shape = self._shapes[model]
         formats = {job.recipe.quantization for job in jobs}
         loaded = len(formats) * node.workers * weight_bytes(shape, "none")
@@ -195,7 +195,7 @@ def _total(costs: Iterable[Cost | None]) -> tuple[float | None, float | None]:
 
 
 def _known_sum(parts: Iterable[float | None]) -> float | None:
-    """Returns the sum; None where a part is not known: less than all would look like all."""
+    """Returns the sum; None if a part is unknown, because a partial sum would look complete."""
     total = 0.0
     for part in parts:
         if part is None:

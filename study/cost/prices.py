@@ -1,7 +1,7 @@
-"""What a cloud's instances cost: a dated table that a user can replace, and sums over it.
+"""Prices of cloud instances: a dated table that users can replace, and sums over it.
 
-The table is a file (`study/cost/prices.toml`) because prices are facts of a day, not of the
-program. Everything here is pure: no cloud is asked.
+The table is a file (`study/cost/prices.toml`) because prices change daily. Pure: no cloud is
+queried.
 """
 
 from __future__ import annotations
@@ -25,35 +25,33 @@ _Dollars = Annotated[float, Field(gt=0)]
 
 
 class Cloud(FrozenModel):
-    """Where and when the prices of a cloud were read."""
+    """Region and date of a cloud's prices."""
 
     region: str
     date: datetime.date
     source: str
     spot_share: Annotated[float, Field(gt=0, le=1)]
-    """Spot price over on-demand price, taken where an instance lists no spot price."""
+    """Spot price over on-demand price, used if an instance lists no spot price."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class NodeNeed:
-    """What a block takes of one node."""
+    """What a block needs on one node."""
 
     gpus: int
     """0 or more."""
     gpu_memory_gib: float = 0.0
-    """On each of them."""
+    """Per GPU."""
     memory_gib: float = 0.0
-    """Of the machine: what is offloaded."""
+    """CPU memory for offloaded state."""
 
     @property
     def text(self) -> str:
-        """The need as a message says it."""
+        """The need as a phrase for messages."""
         gpus = f"{self.gpus} x {self.gpu_memory_gib:,.1f} GiB of GPU memory"
         if not self.memory_gib:
             return gpus
-        return (
-            f"{gpus} and {self.memory_gib:,.0f} GiB of the machine's memory for what is offloaded"
-        )
+        return f"{gpus} and {self.memory_gib:,.0f} GiB of CPU memory for offloaded state"
 
 
 class Instance(FrozenModel):
@@ -61,13 +59,13 @@ class Instance(FrozenModel):
 
     cloud: str
     gpu: str = ""
-    """Name of its GPUs; empty where it has none."""
+    """Name of its GPUs; empty without GPUs."""
     gpus: Annotated[int, Field(ge=0)]
     gpu_memory_gib: Annotated[float, Field(ge=0)] = 0
-    """Of one GPU."""
+    """Memory of one GPU."""
     vcpus: Annotated[int, Field(ge=1)]
     memory_gib: Annotated[float, Field(gt=0)] | None = None
-    """Of the machine, its GPUs left out; None: not known, so nothing can be offloaded there."""
+    """CPU memory; None: unknown, so blocks with offload do not run there."""
     on_demand: _Dollars
     spot: _Dollars | None = None
 
@@ -80,7 +78,7 @@ class Instance(FrozenModel):
         return self
 
     def holds(self, need: NodeNeed) -> bool:
-        """Says whether a block of this need fits on one such machine."""
+        """Returns whether a block with this need fits on one such machine."""
         return (
             self.gpus >= need.gpus
             and self.gpu_memory_gib >= need.gpu_memory_gib
@@ -89,9 +87,9 @@ class Instance(FrozenModel):
 
     @property
     def text(self) -> str:
-        """What it has, as a message says it."""
+        """Its memory as a phrase for messages."""
         memory = "an unknown amount" if self.memory_gib is None else f"{self.memory_gib:,g} GiB"
-        return f"{self.gpus} x {self.gpu_memory_gib:g} GiB of GPU memory and {memory} of its own"
+        return f"{self.gpus} x {self.gpu_memory_gib:g} GiB of GPU memory and {memory} of CPU memory"
 
 
 class PriceTable(FrozenModel):
@@ -114,7 +112,7 @@ class PriceTable(FrozenModel):
         """Returns the instance type of this name.
 
         Raises:
-            ValueError: If the table has none: with the names that it has.
+            ValueError: If the table does not have it; lists the names that it has.
         """
         if name not in self.instances:
             raise ValueError(
@@ -125,7 +123,7 @@ class PriceTable(FrozenModel):
         return self.instances[name]
 
     def hourly(self, name: str, *, is_spot: bool) -> float:
-        """Returns what an instance costs in $ an hour.
+        """Returns the price of an instance in $ per hour.
 
         Raises:
             ValueError: If the table does not have it.
@@ -143,9 +141,9 @@ class PriceTable(FrozenModel):
         """Returns the cheapest instance type that holds a block; None if none does.
 
         Args:
-            need: What the block takes.
-            is_spot: Which of the two prices is compared.
-            among: Names of the types that there are; None: all of the table.
+            need: What the block needs.
+            is_spot: Whether to compare spot prices instead of on-demand prices.
+            among: Names of the available types; None: the whole table.
         """
         fitting = [
             name
@@ -157,7 +155,7 @@ class PriceTable(FrozenModel):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Cost:
-    """What some work costs in $: as one would pay for it with and without spot."""
+    """The cost of some work in $, on-demand and on spot."""
 
     on_demand: float
     spot: float
@@ -167,7 +165,7 @@ class Cost:
 
 
 def gpu_cost(table: PriceTable, instance: str, gpu_seconds: float) -> Cost:
-    """Returns the cost of GPU-seconds on an instance type; a GPU is its share of the instance.
+    """Returns the cost of GPU-seconds on an instance type; each GPU costs its share.
 
     Args:
         table: The prices.
@@ -199,22 +197,22 @@ def node_cost(table: PriceTable, instance: str, node_seconds: float) -> Cost:
 
 
 def read_prices(path: Path | None = None) -> PriceTable:
-    """Returns a price table: the shipped one, or a user's file.
+    """Returns the shipped price table, or a user's.
 
     Raises:
-        ValueError: If the file cannot be read or is no price table: with the file and the rule.
+        ValueError: If the file cannot be read or breaks a rule; names both.
     """
-    place = str(path) if path is not None else "study/cost/prices.toml"
+    name = str(path) if path is not None else "study/cost/prices.toml"
     try:
         text = path.read_text("utf-8") if path is not None else _shipped()
         content: dict[str, Any] = tomllib.loads(text)
         return PriceTable.model_validate(content)
     except (OSError, UnicodeDecodeError) as error:
-        raise ValueError(f"cannot read the price table {place}: {error}") from error
+        raise ValueError(f"cannot read the price table {name}: {error}") from error
     except ValidationError as error:
-        raise ValueError(f"{place} is not a price table: {explain(error)}") from error
+        raise ValueError(f"{name} is not a price table: {explain(error)}") from error
     except (ValueError, RecursionError) as error:  # digits or brackets beyond Python's limits, too
-        raise ValueError(f"the price table {place} is not TOML: {error}") from error
+        raise ValueError(f"the price table {name} is not TOML: {error}") from error
 
 
 def _shipped() -> str:

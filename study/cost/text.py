@@ -1,4 +1,4 @@
-"""A cost as lines for the terminal."""
+"""Formats a cost for the terminal."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ GB = 1e9
 
 
 def describe_cost(cost: StudyCost, *, what: str = "all") -> list[str]:
-    """Returns what a study is expected to cost, a line a base model.
+    """Returns the expected cost of a study, one line per base model.
 
     Args:
-        cost: Of the plan, or of what is left of it.
-        what: `all` the cells, or those that are `left`.
+        cost: Cost of the plan, or of its missing cells.
+        what: `all` or `left`: the cells that the cost covers.
     """
-    head = f"  cost      of {'all cells' if what == 'all' else 'what is left to run'}: "
+    head = f"  cost      of {'all cells' if what == 'all' else 'the cells left to run'}: "
     lines = [head + _total(cost)]
     rows: list[tuple[str, ...]] = [
         ("base", "memory", "moved", "node type", "workers", "GPU-hours", "on-demand", "spot")
@@ -39,7 +39,7 @@ def describe_cost(cost: StudyCost, *, what: str = "all") -> list[str]:
 
 def _total(cost: StudyCost) -> str:
     if cost.on_demand is None or cost.spot is None:
-        return "not known, see below"
+        return "unknown, see below"
     if not cost.on_demand:
         hours = sum(base.worker_hours or 0.0 for base in cost.bases)
         return f"$0, {_nothing(cost)} ({clock(3600 * hours)} of one CPU core)"
@@ -48,7 +48,7 @@ def _total(cost: StudyCost) -> str:
 
 def _nothing(cost: StudyCost) -> str:
     reasons = dict.fromkeys(base.reason for base in cost.bases if base.reason)
-    return "; ".join(reasons) or "nothing is left to run"
+    return "; ".join(reasons) or "no cells are left to run"
 
 
 def _row(base: BaseCost) -> tuple[str, ...]:

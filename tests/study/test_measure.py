@@ -519,7 +519,7 @@ def test_measures_that_nobody_can_price_are_within_no_budget(
     (tmp_path / "space.py").write_text(SPACE.format(text=space_of(models).model_dump_json()))
     asked = [f"{tmp_path / 'space.py'}:cut", "--dry-run", "--address", IN_PROCESS]
     assert study.measure.main([*asked, "--max-cost", "1e9"]) == BAD_INPUT
-    assert "the cost is not known" in capsys.readouterr().err
+    assert "the cost is unknown" in capsys.readouterr().err
 
 
 def test_two_commands_from_nothing_to_a_surface(

@@ -194,7 +194,7 @@ def test_without_gpus_a_study_costs_nothing_and_its_plan_says_so(
 ) -> None:
     _, out = finished
     cost = json.loads((out / "small" / "plan.json").read_text())["cost"]
-    assert cost["on_demand"] == 0 and "nothing is rented" in cost["bases"][0]["reason"]
+    assert cost["on_demand"] == 0 and "no machines are rented" in cost["bases"][0]["reason"]
     assert cost["bases"][0]["num_cells"] == SmallStudy.num_cells
 
 

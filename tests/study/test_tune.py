@@ -237,7 +237,7 @@ def test_a_search_within_its_budget_runs(
     study: TuningStudy, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(study.arguments("free", "linear-probe", 1, *HERE, "--max-cost", "0")) == OK
-    assert "of what is left to run: $0, no GPU is used" in capsys.readouterr().out
+    assert "of the cells left to run: $0, no GPUs are used" in capsys.readouterr().out
 
 
 def test_a_file_changed_by_hand_is_refused(study: TuningStudy, tmp_path: Path) -> None:

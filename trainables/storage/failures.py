@@ -1,4 +1,4 @@
-"""Why a cell's last run failed: left beside where its record would be, gone once it succeeds."""
+"""failure.json: why a cell's last run failed. Deleted once the cell succeeds."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from trainables.storage.filesystem import Storage, UnreadableError
 
 
 class Failure(FrozenModel):
-    """The content of failure.json: why a cell's last run failed, and what it took."""
+    """The content of failure.json."""
 
     reason: str
     details: str = ""
     seconds: float = 0.0
-    """Of the cell's first worker, until it failed; 0 where nobody knows."""
+    """Time of the cell's first worker until it failed; 0 if unknown."""
     gpus: float = 0.0
-    """That all workers of the cell had; a fraction where they shared one."""
+    """GPUs of all workers of the cell; a fraction if they shared one."""
 
 
 def write_failure(
@@ -29,19 +29,19 @@ def write_failure(
     seconds: float = 0.0,
     gpus: float = 0.0,
 ) -> None:
-    """Leaves why a cell failed, and what its run took, beside where its record would be."""
+    """Writes why a cell failed, and the time and GPUs that its run used."""
     failure = Failure(reason=reason, details=details, seconds=seconds, gpus=gpus)
     storage.write_bytes(layout.failure(id_), f"{failure.model_dump_json(indent=1)}\n".encode())
 
 
 def read_failure(storage: Storage, id_: str) -> str | None:
-    """Returns the reason why the cell's last run failed, if it did."""
+    """Returns the reason why the cell's last run failed; None if it did not."""
     failure = failure_of(storage, id_)
     return None if failure is None else failure.reason
 
 
 def failure_of(storage: Storage, id_: str) -> Failure | None:
-    """Returns how the cell's last run failed, if it did."""
+    """Returns the failure of the cell's last run; None if it did not fail."""
     try:
         content = storage.read_bytes(layout.failure(id_))
     except FileNotFoundError:

@@ -1,4 +1,4 @@
-"""Whether a local folder is a disk of this machine alone, by the file system that it lies on."""
+"""Whether a local folder may be visible on other machines, by the type of its file system."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ SHARED = (
     "virtiofs",
     "wekafs",
 )
-"""File systems that are there to be mounted on several machines."""
+"""File systems meant to be mounted on several machines."""
 
 SHARED_BY_FUSE = (
     "blobfuse2",
@@ -42,33 +42,33 @@ SHARED_BY_FUSE = (
     "s3fs",
     "sshfs",
 )
-"""Buckets and network disks that a process mounts (`fuse.gcsfuse`); others are local."""
+"""Buckets and network disks mounted by a process (`fuse.gcsfuse`); other FUSE types are local."""
 
 
 def is_own_disk(storage: Storage) -> bool:
-    """Says whether a run folder is a folder of this machine that no other one is known to see."""
+    """Returns whether a run folder is local and no other machine is known to see it."""
     return storage.is_local and not is_shared(file_system(Path(storage.base)))
 
 
 def is_shared(name: str) -> bool:
-    """Says whether a file system of this name is one that several machines see."""
+    """Returns whether several machines may see a file system of this type."""
     return name in SHARED or name.removeprefix("fuse.") in SHARED_BY_FUSE
 
 
 def file_system(path: Path, mounts: str | None = None) -> str:
-    """Returns the name of the file system that a path lies on, or would; empty where nobody says.
+    """Returns the type of a path's file system; empty if unknown.
 
     Args:
-        path: It need not exist.
-        mounts: Lines of /proc/mounts; None: this machine's.
+        path: A path that need not exist.
+        mounts: Content of /proc/mounts; None: this machine's.
     """
     if mounts is None:
         mounts = MOUNTS.read_text("utf-8", "replace") if MOUNTS.is_file() else ""
-    target, found = os.path.realpath(path), ("", "")
+    target, deepest, kind = os.path.realpath(path), "", ""
     for line in mounts.splitlines():
         _, point, name, *_ = line.split(" ")
         point = point.encode().decode("unicode_escape")  # a blank is written \040
         inside = f"{target}/".startswith(f"{point.rstrip('/')}/")
-        if inside and len(point) >= len(found[0]):  # of two on one point the later one is on top
-            found = (point, name)
-    return found[1]
+        if inside and len(point) >= len(deepest):  # the later of two mounts on one point is on top
+            deepest, kind = point, name
+    return kind

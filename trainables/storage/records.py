@@ -1,7 +1,7 @@
-"""Records: what a finished cell leaves on disk, written atomically and read strictly.
+"""Records: the files of a finished cell, written atomically and read strictly.
 
-The scores are written first and the record last, with their hash in it: a cell is finished when
-its record is there and vouches for the scores beside it.
+The record is written last and holds the hashes of the other files. A cell is finished if its record
+exists and matches its scores.
 """
 
 from __future__ import annotations
@@ -33,15 +33,15 @@ SCHEMA = pa.schema(
         pa.field("text", pa.string()),
     ]
 )
-"""Columns of scores.parquet: `predicted` is the index of the choice with the highest
-log-probability (the first of equals), `confidence` its softmax probability, `log_probs` one value
-a choice. Where the answer was generated there are neither; `text` is what was generated, and
-`predicted` is null where no choice could be read off it. `correct` is in [0, 1]: `choice_score`, or
-1 and 0 for generated answers."""
+"""Columns of scores.parquet, one row per test item. `predicted` is the index of the choice with the
+highest log-probability (the first of ties), `confidence` its softmax probability, `log_probs` one
+value per choice. Generated answers have neither of the last two: `text` is the answer, and
+`predicted` is null if no choice could be read from it. `correct` is in [0, 1]: `choice_score`, or 1
+and 0 for generated answers."""
 
 GENERATED_SCHEMA = SCHEMA.append(pa.field("readable", pa.bool_(), nullable=False))
-"""Of generated answers: `readable` says whether the text states an answer that names a choice, or a
-number where answers are free. What is not readable is wrong."""
+"""Columns for generated answers: `readable` is whether the text names a choice (a number if answers
+are free). Unreadable answers are wrong."""
 
 
 REWARDS_SCHEMA = pa.schema(
@@ -52,8 +52,8 @@ REWARDS_SCHEMA = pa.schema(
         pa.field("text", pa.string(), nullable=False),
     ]
 )
-"""Columns of a policy's rewards.parquet, a row an answer that it wrote to a test question:
-`sample` counts the answers to a question from 0, `reward` is gold."""
+"""Columns of a policy's rewards.parquet, one row per answer to a test question: `sample` counts the
+answers to a question from 0, `reward` is the gold reward."""
 
 
 PAIRS_SCHEMA = pa.schema(
@@ -63,61 +63,59 @@ PAIRS_SCHEMA = pa.schema(
         pa.field("rejected", pa.string(), nullable=False),
     ]
 )
-"""Columns of a trained policy's pairs.parquet, a row a pair: which of two answers was preferred."""
+"""Columns of a trained policy's pairs.parquet: one row per pair of answers."""
 
 
 class InvalidRecordError(ValueError):
-    """A record that is corrupt, incomplete or of another cell; the cell has to run again."""
+    """A corrupt or incomplete record, or one of another cell; the cell has to run again."""
 
 
 class Record(FrozenModel):
     """The content of record.json."""
 
     cell: dict[str, Any]
-    """The encoded cell: its hash is the folder's name."""
+    """The encoded cell; its hash is the folder's name."""
     scores_sha256: str
     num_items: int
     accuracy: float
-    """Over all test items, for a glance; every other number is computed from the scores."""
+    """Mean over all test items, for quick inspection; analyses use the scores."""
     unreadable: float | None = Field(default=None, ge=0.0, le=1.0)
-    """Share of generated answers that could not be read, over all test items; None where choices
-    are scored."""
+    """Share of test items whose generated answer is unreadable; None if choices are scored."""
     updates: int | None = Field(default=None, ge=0)
-    """Optimizer updates made, a probe's solver steps; 0 where nothing was trained. None in records
-    of versions that did not count them."""
+    """Optimizer updates, or solver steps of a probe; 0 without training. None in old records."""
     seconds: dict[str, float]
-    """Wall-clock parts of the cell: at least `total`."""
+    """Wall-clock time of the cell by phase; contains at least `total`."""
     execution: dict[str, Any]
-    """How it was run: class, host kind, threads, device, package versions."""
+    """Reproducibility class, kind of host, threads, device, package versions."""
     notes: tuple[str, ...] = ()
-    """What the reader should know of this cell (examples dropped, a fallback taken)."""
+    """Notes for readers, such as dropped examples or a fallback."""
     selection: dict[str, Any] | None = None
-    """A round of self-training in numbers: pool, selected, threshold, what the next one needs."""
+    """Numbers of a self-training round: pool, selection, threshold, state for the next round."""
     files: dict[str, str] = Field(default_factory=dict)
-    """SHA-256 of the other files that the cell left, by name: its trained state, its selection."""
+    """SHA-256 of the cell's other files by name, such as its trained state and its selection."""
 
     @property
     def workers(self) -> int:
-        """How many workers ran the cell together."""
+        """Number of workers that ran the cell together."""
         return int(self.execution.get("workers", 1))
 
     @property
     def gpus_per_worker(self) -> float:
-        """A fraction where workers shared a GPU; 0 on CPUs."""
+        """GPUs per worker; a fraction if workers shared one, 0 on CPUs."""
         if not str(self.execution.get("device", "")).startswith("cuda"):
             return 0.0
         return float(self.execution.get("gpus_per_worker", 1.0))
 
 
 def choice_score(values: np.ndarray, gold: int) -> float:
-    """Returns 1 where the right choice scores best, 0 where another one does.
+    """Returns 1 if the correct choice has the highest score, else 0.
 
-    Among m best ones that are exactly equal it is 1/m if the right one is among them: what a guess
-    among them scores on average, in whatever order they are listed.
+    With m exact ties it is 1/m if the correct choice is among them: the expected score of a guess,
+    independent of the order of choices.
 
     Args:
         values: Scores of the choices, such as log-probabilities.
-        gold: Index of the right one.
+        gold: Index of the correct choice.
     """
     best = np.flatnonzero(values == np.max(values))
     return float(gold in best) / len(best)
@@ -129,12 +127,12 @@ def scores_table(
     """Returns the scores of a cell in the schema of scores.parquet, in the order given.
 
     Args:
-        item_ids: One id a test item.
-        gold: Index of the right choice of each.
-        log_probs: Log-probabilities of each item's choices, up to a constant of the item.
+        item_ids: One id per test item.
+        gold: Index of each item's correct choice.
+        log_probs: Log-probabilities of each item's choices, up to a constant per item.
 
     Raises:
-        ValueError: If a log-probability is not finite: naming the item.
+        ValueError: If a log-probability is not finite; names the item.
     """
     predicted, confidence = [], []
     for id_, values in zip(item_ids, log_probs, strict=True):
@@ -156,8 +154,8 @@ def generated_table(
     readable: Sequence[bool],
 ) -> pa.Table:
     """Returns generated answers in `GENERATED_SCHEMA`, in the order given."""
-    nothing = [None] * len(item_ids)
-    table = _table(item_ids, predicted, list(map(float, correct)), nothing, nothing, texts)
+    nulls = [None] * len(item_ids)
+    table = _table(item_ids, predicted, list(map(float, correct)), nulls, nulls, texts)
     return table.append_column(GENERATED_SCHEMA.field("readable"), pa.array(readable, pa.bool_()))
 
 
@@ -180,7 +178,7 @@ def write_record(
     selection: Mapping[str, Any] | None = None,
     files: Mapping[str, bytes] | None = None,
 ) -> Record:
-    """Writes what a finished cell leaves: everything else first, the record last."""
+    """Writes the files of a finished cell, the record last."""
     id_ = cell_id(cell)
     content = parquet_bytes(scores)
     record = Record(
@@ -194,13 +192,13 @@ def write_record(
         execution=dict(execution),
         notes=tuple(notes),
         selection=None if selection is None else dict(selection),
-        files={name: hashlib.sha256(part).hexdigest() for name, part in (files or {}).items()},
+        files={name: hashlib.sha256(data).hexdigest() for name, data in (files or {}).items()},
     )
     if curve:
         lines = "".join(json.dumps(row) + "\n" for row in curve)
         storage.write_bytes(layout.curve(id_), lines.encode())
-    for name, part in (files or {}).items():
-        storage.write_bytes(name, part)
+    for name, data in (files or {}).items():
+        storage.write_bytes(name, data)
     storage.write_bytes(layout.scores(id_), content)
     storage.delete(layout.failure(id_))
     storage.write_bytes(layout.record(id_), _json_bytes(record.model_dump(mode="json")))
@@ -214,35 +212,35 @@ def _unreadable(scores: pa.Table) -> float | None:
 
 
 def parquet_bytes(table: pa.Table) -> bytes:
-    """Returns the content of a parquet file with the table."""
+    """Returns the table as the content of a parquet file."""
     buffer = io.BytesIO()
     pq.write_table(table, buffer, compression="zstd")
     return buffer.getvalue()
 
 
 def read_record(storage: Storage, id_: str) -> Record:
-    """Returns the record of a cell, checked against its folder's name.
+    """Returns the record of a cell, checked against the cell's id.
 
     Raises:
-        FileNotFoundError: If the cell has none.
-        InvalidRecordError: If it is not JSON, has unknown or missing keys, is another cell's, or
-            cannot be read at all.
+        FileNotFoundError: If the cell has no record.
+        InvalidRecordError: If it cannot be read, is not JSON, has unknown or missing keys, or
+            belongs to another cell.
     """
     try:
         record = Record.model_validate_json(storage.read_bytes(layout.record(id_)))
-        found = cell_id(decode_cell(record.cell))
+        recorded = cell_id(decode_cell(record.cell))
     except UnreadableError as error:
         raise InvalidRecordError(str(error)) from error
     except ValidationError as error:
         raise InvalidRecordError(
-            f"{storage.path(layout.record(id_))} is damaged or of another version of this program: "
+            f"{storage.path(layout.record(id_))} is damaged, or was written by another version: "
             f"{explain(error)}"
         ) from error
     except ValueError as error:
         raise InvalidRecordError(f"{storage.path(layout.record(id_))}: {error}") from error
-    if found != id_:
+    if recorded != id_:
         raise InvalidRecordError(
-            f"{storage.path(layout.record(id_))} is the record of cell {found}, not of {id_}"
+            f"{storage.path(layout.record(id_))} is the record of cell {recorded}, not of {id_}"
         )
     return record
 
@@ -256,23 +254,23 @@ def read_scores(
         storage: The run folder.
         id_: The cell's id.
         record: Its record.
-        columns: The columns wanted, of which choices have no `readable`; None: all. The
-            log-probabilities are most of the work.
+        columns: The columns to read, ignoring those that the file lacks; None: all. Reading the
+            log-probabilities takes most of the time.
 
     Raises:
-        InvalidRecordError: If they are missing, not those of the record, or not in the schema.
+        InvalidRecordError: If they are missing, do not match the record, or break the schema.
     """
     path = storage.path(layout.scores(id_))
     content = _content(storage, layout.scores(id_))
     if hashlib.sha256(content).hexdigest() != record.scores_sha256:
-        raise InvalidRecordError(f"{path} is not the file that its record vouches for")
+        raise InvalidRecordError(f"{path} does not match the hash in its record")
     try:
         file = pq.ParquetFile(pa.BufferReader(content))
         schema = SCHEMA if record.unreadable is None else GENERATED_SCHEMA
-        fits = file.schema_arrow.equals(schema) and file.metadata.num_rows == record.num_items
-        known = None if columns is None else [name for name in columns if name in schema.names]
-        # One thread: many small files are read side by side, and a pool per file only waits.
-        table = file.read(columns=known, use_threads=False) if fits else None
+        is_valid = file.schema_arrow.equals(schema) and file.metadata.num_rows == record.num_items
+        available = None if columns is None else [name for name in columns if name in schema.names]
+        # Many small files are read concurrently; threads per file would only wait.
+        table = file.read(columns=available, use_threads=False) if is_valid else None
     except pa.ArrowException as error:
         raise InvalidRecordError(f"{path}: {error}") from error
     if table is None:
@@ -281,22 +279,22 @@ def read_scores(
 
 
 def read_file(storage: Storage, record: Record, name: str) -> bytes:
-    """Returns a file that a cell left beside its scores, checked against the hash in its record.
+    """Returns one of a cell's other files, checked against the hash in its record.
 
     Raises:
-        InvalidRecordError: If the record vouches for no such file, or it is another one.
+        InvalidRecordError: If the record does not list the file, or the hash differs.
     """
     path = storage.path(name)
     if name not in record.files:
         raise InvalidRecordError(f"{path} is not among the files of its cell's record")
     content = _content(storage, name)
     if hashlib.sha256(content).hexdigest() != record.files[name]:
-        raise InvalidRecordError(f"{path} is not the file that its record vouches for")
+        raise InvalidRecordError(f"{path} does not match the hash in its record")
     return content
 
 
 def _content(storage: Storage, key: str) -> bytes:
-    """Returns a file that a record vouches for."""
+    """Returns a file that a record lists."""
     try:
         return storage.read_bytes(key)
     except FileNotFoundError as error:
@@ -310,7 +308,7 @@ def _json_bytes(value: Mapping[str, Any]) -> bytes:
 
 
 def read_curve(storage: Storage, cell_id: str) -> list[Mapping[str, float]]:
-    """Returns a cell's loss curve, one mapping an optimizer step; empty where there is none."""
+    """Returns a cell's loss curve, one mapping per optimizer update; empty if it has none."""
     try:
         content = storage.read_bytes(layout.curve(cell_id))
     except FileNotFoundError:

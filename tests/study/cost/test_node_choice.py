@@ -64,9 +64,9 @@ def test_70b_in_32_bits_offloaded_to_one_machine_does_not_fit() -> None:
     """Its GPUs would hold it: all but a layer and a batch lies in the CPU's memory, 4 TiB."""
     cost = price(FullFineTuning(), SEVENTY, OFFLOADED)
     assert cost.on_demand is None
-    assert "of the machine's memory for what is offloaded" in cost.bases[0].reason
+    assert "of CPU memory for offloaded state" in cost.bases[0].reason
     assert cost.bases[0].memory_gib is not None and cost.bases[0].memory_gib < 80
-    with pytest.raises(CostError, match="no type of the price table has them"):
+    with pytest.raises(CostError, match="no type in the price table has that"):
         check_budget(cost, 1e9)
     named = price(FullFineTuning(), SEVENTY, OFFLOADED, replace(SHIPPED, instance="p5.48xlarge"))
     with pytest.raises(
@@ -115,14 +115,17 @@ def test_a_type_of_the_cluster_that_is_too_small_is_noted() -> None:
     cost = price(ZeroShot(), SEVEN, Footprint(), here)
     check_memory(cost)
     text = "\n".join(describe_cost(cost))
-    assert "note: base needs 1 x " in text and "may put its blocks on g6.2xlarge, too small" in text
+    assert (
+        "note: base needs 1 x " in text
+        and "may place its blocks on g6.2xlarge, which is too small" in text
+    )
     assert not price(QLoRA(), SEVEN, Footprint(), here).notes
 
 
 def test_where_the_machines_are_not_known_the_reason_is_printed_only() -> None:
     cost = price(ZeroShot(), SEVENTY, Footprint())
     check_memory(cost)
-    assert "no type of the price table has them" in "\n".join(describe_cost(cost))
+    assert "no type in the price table has that" in "\n".join(describe_cost(cost))
 
 
 def test_a_machine_without_a_price_may_hold_anything() -> None:

@@ -43,7 +43,7 @@ def test_a_keys_address_has_the_options_behind_the_path(root: str, path: str, ba
         ("ftp://user:XYZ@host/r", "something@"),
         ("ftp://host/r?key=XYZ", "s3://bucket"),
         ("s3://?secret_key=XYZ", "s3://bucket"),
-        ("s3://user:XYZ@b-1/r", "must not hold keys"),
+        ("s3://user:XYZ@b-1/r", "must not contain keys"),
     ],
 )
 def test_what_may_be_secret_is_refused_by_name_and_never_repeated(root: str, named: str) -> None:
