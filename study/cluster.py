@@ -1,7 +1,7 @@
 """`python -m study.cluster FILE`: checks a cluster file before it costs anything.
 
-Ray's own schema comes first, then the policy: spot market, scaling, price, access. No cloud is
-asked and nothing is started.
+Ray's own schema comes first, then the policy: spot market, scaling, price, access. It contacts no
+cloud and starts no machine.
 """
 
 from __future__ import annotations

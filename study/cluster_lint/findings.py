@@ -12,7 +12,7 @@ class Finding:
     """A broken rule, or a note for the reader; prints as `key: text`."""
 
     key: str
-    """Place in the file, parts joined by dots; `(file)` for the file as a whole."""
+    """Path in the file, joined by dots; `(file)` for the whole file."""
     text: str
     """The rule and the remedy."""
     is_note: bool = False
@@ -24,15 +24,15 @@ def parts_at(content: Any, path: str) -> Iterator[Mapping[str, Any]]:
 
     Values of any other shape are skipped, so a rule reports the key as missing.
     """
-    parts = [content]
+    nodes = [content]
     for key in path.split("."):
-        values = [part[key] for part in parts if isinstance(part, Mapping) and key in part]
-        parts = [e for value in values for e in (value if isinstance(value, list) else [value])]
-    yield from (part for part in parts if isinstance(part, Mapping))
+        values = [node[key] for node in nodes if isinstance(node, Mapping) and key in node]
+        nodes = [e for value in values for e in (value if isinstance(value, list) else [value])]
+    yield from (node for node in nodes if isinstance(node, Mapping))
 
 
 def part_at(content: Any, path: str) -> Mapping[str, Any]:
-    """Returns the first mapping at a dotted path; an empty one if there is none."""
+    """Returns the first mapping at a dotted path; an empty one if the path does not exist."""
     return next(parts_at(content, path), {})
 
 

@@ -1,13 +1,13 @@
 """Every file name of a run folder. No other module joins a path below `--out`.
 
-<out>/cells/<cell_id>/  record.json, scores.parquet, curve.jsonl; adapter.safetensors where the cell
-                        is a parent; selection.parquet where it labelled a pool; rewards.parquet
-                        and pairs.parquet of a policy; failure.json if it failed
+<out>/cells/<cell_id>/  record.json, scores.parquet, curve.jsonl; adapter.safetensors of a parent;
+                        selection.parquet of a self-training round; rewards.parquet and
+                        pairs.parquet of a policy; failure.json if the cell failed
 <out>/running/          <cell_id>.json while a cell runs
-<out>/checkpoints/      <cell_id>/: progress.json and a share a worker, while a cell trains
-<out>/states/           <key>.safetensors: hidden states that later probes read
-<out>/measures/<task>/  <name>.parquet and <name>.json: a model-based measure and its sources
-<out>/sweep.json        which sweep works on the folder now
+<out>/checkpoints/      <cell_id>/: progress.json and one share per worker, while a cell trains
+<out>/states/           <key>.safetensors: hidden states that probes share
+<out>/measures/<task>/  <name>.parquet and <name>.json: a model-based measure and its provenance
+<out>/sweep.json        the lock: which sweep uses the folder
 <out>/<space>/          plan.json, items.parquet, surface.parquet, audit.parquet,
                         detectors.parquet, reliability.parquet, selective.parquet,
                         rewards.parquet, alignment.parquet, report/, ray/, wandb/, tune/
@@ -20,36 +20,36 @@ import re
 CELLS = "cells"
 
 LOCK = "sweep.json"
-"""Which sweep works on the run folder now."""
+"""The lock: which sweep uses the run folder."""
 
 
 def cell(cell_id: str) -> str:
-    """Folder of what a cell leaves."""
+    """Folder of a cell's files."""
     return f"{CELLS}/{cell_id}"
 
 
 def record(cell_id: str) -> str:
-    """The record of a finished cell: written last, so that it vouches for the rest."""
+    """Record of a finished cell; written last, so its existence means that the rest is complete."""
     return f"{CELLS}/{cell_id}/record.json"
 
 
 def scores(cell_id: str) -> str:
-    """One row a test item."""
+    """Scores: one row per test item."""
     return f"{CELLS}/{cell_id}/scores.parquet"
 
 
 def curve(cell_id: str) -> str:
-    """Loss curve: JSON lines, one an optimizer step."""
+    """Loss curve: JSON lines, one per optimizer update."""
     return f"{CELLS}/{cell_id}/curve.jsonl"
 
 
 def trained(cell_id: str) -> str:
-    """The trained state that children start from: of an adapter, a probe, or a prompt."""
+    """Trained state of an adapter, a probe or a prompt, which child cells start from."""
     return f"{CELLS}/{cell_id}/adapter.safetensors"
 
 
 def rewards(cell_id: str) -> str:
-    """A policy's answers to the test questions with their gold rewards: one row an answer."""
+    """A policy's answers to the test questions with gold rewards: one row per answer."""
     return f"{CELLS}/{cell_id}/rewards.parquet"
 
 
@@ -59,7 +59,7 @@ def pairs(cell_id: str) -> str:
 
 
 def selection(cell_id: str) -> str:
-    """A round of self-training: what it thought of every unlabelled item, and what it kept."""
+    """A self-training round: its predictions for every unlabelled item, and which it selected."""
     return f"{CELLS}/{cell_id}/selection.parquet"
 
 
@@ -67,7 +67,7 @@ RUNNING = "running"
 
 
 def running(cell_id: str) -> str:
-    """Who runs the cell now, since when; gone when it ends. All in one folder: quick to list."""
+    """Claim of the worker that runs the cell; deleted when it ends. One folder, to list quickly."""
     return f"{RUNNING}/{cell_id}.json"
 
 
@@ -76,58 +76,55 @@ CHECKPOINTS = "checkpoints"
 MEASURES = "measures"
 
 FOLDERS = frozenset({CELLS, RUNNING, CHECKPOINTS, MEASURES, "states"})
-"""Of a run folder, beside those of its spaces."""
-
+"""Folders of a run folder that belong to no space."""
 
 _RESERVED = re.compile(rf"({'|'.join(sorted(FOLDERS))}|{re.escape(LOCK)}.*)|.*\.measures", re.I)
 
 
 def check_space_name(name: str) -> None:
-    """Refuses a space whose folder would be something else's.
+    """Checks that the name of a space's folder is not reserved.
 
     Raises:
-        ValueError: If the run folder has a file or folder of this name, in any letter case, or
-            `study.measure` of another space has it.
+        ValueError: If the run folder uses the name itself, in any letter case, or for a measure.
     """
     if _RESERVED.fullmatch(name):
         raise ValueError(
-            f"a space may not be named {name!r}: the run folder keeps that name for itself; give "
-            "the space another name"
+            f"a space may not be named {name!r}, which the run folder reserves; rename the space"
         )
 
 
 def checkpoint(cell_id: str) -> str:
-    """How far a cell's training is; gone when it ends. All in one folder: quick to list."""
+    """Checkpoint of a cell's training; deleted when it ends. One folder, to list quickly."""
     return f"{CHECKPOINTS}/{cell_id}"
 
 
 def checkpoint_progress(cell_id: str) -> str:
-    """Which update the checkpoint is of: written last, so that it vouches for the shares."""
+    """The checkpoint's update; written last, so its existence means that its shares exist."""
     return f"{checkpoint(cell_id)}/progress.json"
 
 
 def checkpoint_share(cell_id: str, update: int, rank: int) -> str:
-    """What one worker holds of the training after an update."""
+    """One worker's share of the training state after an update."""
     return f"{checkpoint(cell_id)}/{update}-{rank}.safetensors"
 
 
 def failure(cell_id: str) -> str:
-    """Why the cell's last run failed; gone once it succeeds."""
+    """Why the cell's last run failed; deleted once it succeeds."""
     return f"{CELLS}/{cell_id}/failure.json"
 
 
 def states(key: str) -> str:
-    """Hidden states of one layer of some items of a task, for probes that come later."""
+    """Hidden states of one layer for a task's items, which probes share."""
     return f"states/{key}.safetensors"
 
 
 def measure_values(task: str, name: str) -> str:
-    """A model-based measure of a task: one row an item that has a value."""
+    """A model-based measure of a task: one row per item with a value."""
     return f"{MEASURES}/{task}/{name}.parquet"
 
 
 def measure_facts(task: str, name: str) -> str:
-    """What a model-based measure comes from: written last, so that it vouches for the values."""
+    """Provenance of a model-based measure; written after the values."""
     return f"{MEASURES}/{task}/{name}.json"
 
 
@@ -147,37 +144,37 @@ def items(space: str) -> str:
 
 
 def surface(space: str) -> str:
-    """One row a point."""
+    """The surface: one row per point."""
     return f"{space}/surface.parquet"
 
 
 def audit(space: str) -> str:
-    """Rounds of self-training held against gold: a row a cell, set of items, moment and level."""
+    """Self-training compared with gold labels: one row per cell, set of items, stage and level."""
     return f"{space}/audit.parquet"
 
 
 def alignment(space: str) -> str:
-    """Win rates between policies: a row a comparison."""
+    """Win rates between policies: one row per comparison."""
     return f"{space}/alignment.parquet"
 
 
 def reward_models(space: str) -> str:
-    """Reward models on preference tasks: a row an arm and set, and one for each subset."""
+    """Reward models on preference tasks: one row per arm and set, and per subset."""
     return f"{space}/rewards.parquet"
 
 
 def detectors(space: str) -> str:
-    """Failure detectors of self-training: a row a source and detector."""
+    """Failure detectors of self-training: one row per source and detector."""
     return f"{space}/detectors.parquet"
 
 
 def reliability(space: str) -> str:
-    """Reliability before and after each round of self-training: a row a bin."""
+    """Reliability before and after each self-training round: one row per bin."""
     return f"{space}/reliability.parquet"
 
 
 def selective(space: str) -> str:
-    """Accuracy of the most confident pseudo-labels: a row a coverage."""
+    """Accuracy of the most confident pseudo-labels: one row per coverage."""
     return f"{space}/selective.parquet"
 
 
@@ -192,16 +189,16 @@ def tune(space: str) -> str:
 
 
 def tuned(space: str, *parts: str, ending: str = "json") -> str:
-    """A recipe search, named by what it is of: its file, or a drawing of it (`svg`, `png`)."""
+    """A recipe search, named after its parts: its file, or a figure of it (`svg`, `png`)."""
     names = (re.sub(r"[^A-Za-z0-9._-]+", "_", part).strip("_.") for part in parts)
     return f"{tune(space)}/{'-'.join(names)}.{ending}"
 
 
 def ray(space: str) -> str:
-    """Ray's own files while a study runs; removed when it ends."""
+    """Ray's own files while a study runs; deleted when it ends."""
     return f"{space}/ray"
 
 
 def wandb(space: str) -> str:
-    """Folder of the W&B runs (offline ones wait here for `wandb sync`)."""
+    """Folder of the W&B runs; offline ones wait here for `wandb sync`."""
     return f"{space}/wandb"
