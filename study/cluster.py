@@ -49,7 +49,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         count = f"{len(problems)} problem{'s' if len(problems) > 1 else ''}"
         print(f"{options.file}: {count}; do not start it", file=sys.stderr)
         return BAD_INPUT
-    print(f"{options.file}: no problem found. No cloud was asked.")
+    print(f"{options.file}: no problem found. No cloud was contacted.")
     return OK
 
 

@@ -27,8 +27,8 @@ class NodeType:
         """Whether the cloud may reclaim the machine."""
         aws = part_at(self.node_config, "InstanceMarketOptions").get("MarketType") == "spot"
         return aws or any(
-            part.get("preemptible") is True or part.get("provisioningModel") == "SPOT"
-            for part in parts_at(self.node_config, "scheduling")
+            options.get("preemptible") is True or options.get("provisioningModel") == "SPOT"
+            for options in parts_at(self.node_config, "scheduling")
         )
 
     @property

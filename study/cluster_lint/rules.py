@@ -150,6 +150,6 @@ def _open_ports(config: Mapping[str, Any], nodes: Sequence[NodeType]) -> Iterato
         yield Finding("provider.use_internal_ips", text)
     for node in nodes:
         for interfaces, address in PUBLIC_ADDRESSES.items():
-            if any(part.get(address) for part in parts_at(node.node_config, interfaces)):
+            if any(network.get(address) for network in parts_at(node.node_config, interfaces)):
                 key = f"{node.key}.node_config.{interfaces}.{address}"
                 yield Finding(key, "no node may have a public address; remove it")

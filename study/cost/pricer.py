@@ -97,7 +97,7 @@ class Pricer:
             num_nodes = len(used)
         starts = _total([self.start(footprint) for footprint in used])
         share = num_nodes / max(len(used), 1)
-        on_demand, spot = (None if part is None else part * share for part in starts)
+        on_demand, spot = (None if dollars is None else dollars * share for dollars in starts)
         return StudyCost(
             prices=self._pricing.source,
             bases=bases,
@@ -194,11 +194,11 @@ def _total(costs: Iterable[Cost | None]) -> tuple[float | None, float | None]:
     )
 
 
-def _known_sum(parts: Iterable[float | None]) -> float | None:
-    """Returns the sum; None if a part is unknown, because a partial sum would look complete."""
+def _known_sum(amounts: Iterable[float | None]) -> float | None:
+    """Returns the sum; None if an amount is unknown, because a partial sum would look complete."""
     total = 0.0
-    for part in parts:
-        if part is None:
+    for amount in amounts:
+        if amount is None:
             return None
-        total += part
+        total += amount
     return total

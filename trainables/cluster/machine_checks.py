@@ -52,7 +52,7 @@ def machine_checks(*, is_deep: bool) -> Mapping[str, Callable[[], Check]]:
 
     Args:
         is_deep: Also run the checks that take minutes: a step with DeepSpeed where it has to be
-            compiled first, and the start of a local Ray.
+            compiled, and the start of a local Ray.
     """
     checks: dict[str, Callable[[], Check]] = {
         "GPUs": check_gpus,
@@ -172,7 +172,7 @@ def start_ray() -> str:
 
 
 def _in_subprocess(function: Callable[[], str]) -> Check:
-    """Runs a function of this module in a process of its own; nothing is left behind in this one.
+    """Runs a function of this module in a subprocess, so that it does not affect this process.
 
     The last line of the process's output is the summary, or the last line of its error.
     """

@@ -188,10 +188,10 @@ def tune(space: str) -> str:
     return f"{space}/tune"
 
 
-def tuned(space: str, *parts: str, ending: str = "json") -> str:
-    """A recipe search, named after its parts: its file, or a figure of it (`svg`, `png`)."""
-    names = (re.sub(r"[^A-Za-z0-9._-]+", "_", part).strip("_.") for part in parts)
-    return f"{tune(space)}/{'-'.join(names)}.{ending}"
+def tuned(space: str, *names: str, ending: str = "json") -> str:
+    """A recipe search, named after its subject: its file, or a figure of it (`svg`, `png`)."""
+    safe = (re.sub(r"[^A-Za-z0-9._-]+", "_", name).strip("_.") for name in names)
+    return f"{tune(space)}/{'-'.join(safe)}.{ending}"
 
 
 def ray(space: str) -> str:

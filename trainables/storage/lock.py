@@ -1,8 +1,8 @@
 """The lock of a run folder: one sweep at a time. A second one fails and names the holder.
 
 The lock is a file that its holder renews every few seconds. A holder that was killed stops doing
-so, and the next sweep takes over. A holder that finds another sweep's lock in place of its own
-(because it could not write for a minute) stops, so that never two go on.
+so, and the next sweep takes over. A holder that could not write for a minute may find another
+sweep's lock; then it stops, so that only one goes on.
 
 A disk creates the lock only if it is absent. Arrow's bucket clients cannot, so on a bucket, and to
 replace a dead sweep's lock, a sweep writes the lock, waits, and reads it again: of several that
