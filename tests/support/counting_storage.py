@@ -1,86 +1,59 @@
-"""A storage that counts what a bucket would be asked: a disk behind the door for other systems."""
+"""A storage that counts the requests a bucket would get; its files are on a disk."""
 
 from __future__ import annotations
 
 import threading
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from pyarrow import fs
 
 from trainables.storage.filesystem import Storage
 
 
-class CountingDisk(fs.FileSystemHandler):
-    """Counts the calls by name; a listing of many files counts a request a thousand of them."""
+class CountingStorage(Storage):
+    """Counts requests by kind; a listing counts one request per thousand files."""
 
-    def __init__(self) -> None:
-        self.asked: Counter[str] = Counter()
-        self._disk = fs.LocalFileSystem()
-        self._lock = threading.Lock()
+    asked: Counter[str]
+    lock: threading.Lock
 
-    def _count(self, name: str, times: int = 1) -> None:
-        with self._lock:
-            self.asked[name] += times
+    @property
+    def is_local(self) -> bool:
+        return False
 
-    def get_type_name(self) -> str:
-        return "counting"
+    def count(self, kind: str, times: int = 1) -> None:
+        with self.lock:
+            self.asked[kind] += times
 
-    def get_file_info(self, paths: list[str]) -> list[fs.FileInfo]:
-        self._count("look", len(paths))
-        return self._disk.get_file_info(paths)
+    def read_bytes(self, key: str) -> bytes:
+        self.count("read")
+        return super().read_bytes(key)
 
-    def get_file_info_selector(self, selector: fs.FileSelector) -> list[fs.FileInfo]:
-        found = self._disk.get_file_info(selector)
-        self._count("list", 1 + len(found) // 1000)
-        return found
+    def delete(self, key: str) -> None:
+        self.count("delete")
+        super().delete(key)
 
-    def create_dir(self, path: str, recursive: bool) -> None:
-        self._disk.create_dir(path, recursive=recursive)
+    def _info(self, key: str) -> fs.FileInfo:
+        self.count("look")
+        return super()._info(key)
 
-    def delete_dir(self, path: str) -> None:
-        self._count("delete")
-        self._disk.delete_dir(path)
+    def _infos(self, path: str, *, recursive: bool = False) -> Sequence[fs.FileInfo]:
+        infos = super()._infos(path, recursive=recursive)
+        self.count("list", 1 + len(infos) // 1000)
+        return infos
 
-    def delete_file(self, path: str) -> None:
-        self._count("delete")
-        self._disk.delete_file(path)
-
-    def open_input_stream(self, path: str) -> Any:
-        self._count("read")
-        return self._disk.open_input_stream(path)
-
-    def open_input_file(self, path: str) -> Any:
-        self._count("read")
-        return self._disk.open_input_file(path)
-
-    def open_output_stream(self, path: str, metadata: Any) -> Any:
-        self._count("write")
+    def _put(self, path: str, content: bytes) -> None:
+        self.count("write")
         Path(path).parent.mkdir(parents=True, exist_ok=True)
-        return self._disk.open_output_stream(path)
-
-    def open_append_stream(self, path: str, metadata: Any) -> Any:
-        raise NotImplementedError
-
-    def copy_file(self, src: str, dest: str) -> None:
-        raise NotImplementedError
-
-    def move(self, src: str, dest: str) -> None:
-        raise NotImplementedError
-
-    def delete_dir_contents(self, path: str, missing_dir_ok: bool = False) -> None:
-        raise NotImplementedError
-
-    def delete_root_dir_contents(self) -> None:
-        raise NotImplementedError
-
-    def normalize_path(self, path: str) -> str:
-        return path
+        super()._put(path, content)
 
 
 def counting_storage(folder: Path) -> tuple[Storage, Counter[str]]:
-    """Returns a storage that is no local one, and what it has been asked so far."""
-    disk = CountingDisk()
-    found = Storage(root="s3://counted", filesystem=fs.PyFileSystem(disk), base=str(folder))
-    return found, disk.asked
+    """Returns a storage that counts as remote, and its requests so far."""
+    storage = CountingStorage(
+        root="s3://counted", filesystem=fs.LocalFileSystem(), base=str(folder)
+    )
+    object.__setattr__(storage, "asked", Counter())
+    object.__setattr__(storage, "lock", threading.Lock())
+    return storage, storage.asked
