@@ -54,12 +54,8 @@ class PricedJob:
     num_states: float = 0.0
     """Hidden states extracted for the cells."""
 
-    def flop_of_team(self, workers: int) -> float:
-        """Returns the FLOP of all workers of a group that runs each cell together."""
-        return flop_of_team(self.flop, self.training_flop, workers)
 
-
-def flop_of_team(flop: float, training_flop: float, workers: int) -> float:
+def group_flop(flop: float, training_flop: float, workers: int) -> float:
     """Returns the FLOP of a cell over all workers of a group; only its training is divided.
 
     Args:
@@ -118,7 +114,7 @@ class Timings:
         gpus = record.gpus_per_worker
         group = (gpus > 0, cell.model_name, cell.cell.recipe.method)
         spent = record.seconds.get("total", 0.0) * record.workers * pace_share(gpus)
-        done = flop_of_team(cell.flop, cell.training_flop, record.workers)
+        done = group_flop(cell.flop, cell.training_flop, record.workers)
         self._seconds[group] = self._seconds.get(group, 0.0) + spent
         self._flop[group] = self._flop.get(group, 0.0) + done
 

@@ -166,7 +166,7 @@ class Nodes:
         pricing = self._pricing
         if pricing.instance is not None:
             return pricing.instance if self._holders(need) else None
-        return pricing.prices.cheapest(need, is_spot=True, among=pricing.types)
+        return pricing.prices.cheapest(need, pricing.types)
 
     def _holders(self, need: NodeNeed) -> list[str]:
         """Returns the available node types that hold a block; unpriced ones may."""

@@ -16,7 +16,7 @@ from study.artifacts.costs import BaseCost, BlockCost, StudyCost
 from study.artifacts.plan import ModelFacts, PlannedTask
 from study.cost.devices import useful_flop_per_second
 from study.cost.flops import CPU_FLOP_PER_SECOND
-from study.cost.jobs import PricedJob, PricingOptions, Rates, jobs_of, pace_share
+from study.cost.jobs import PricedJob, PricingOptions, Rates, group_flop, jobs_of, pace_share
 from study.cost.memory import ModelShape, weight_bytes
 from study.cost.node_choice import Node, Nodes
 from study.cost.prices import SECONDS_PER_HOUR, Cost, node_cost
@@ -173,7 +173,7 @@ class Pricer:
                     quantization=job.recipe.quantization,
                     generates=job.recipe.reasoning is not None,
                 )
-            total += job.flop_of_team(node.worker_group) * (
+            total += group_flop(job.flop, job.training_flop, node.worker_group) * (
                 1.0 / rate if measured is None else measured
             )
         return total / pace_share(node.gpus)

@@ -135,14 +135,11 @@ class PriceTable(FrozenModel):
             return instance.spot
         return instance.on_demand * self.clouds[instance.cloud].spot_share
 
-    def cheapest(
-        self, need: NodeNeed, *, is_spot: bool, among: Collection[str] | None = None
-    ) -> str | None:
-        """Returns the cheapest instance type that holds a block; None if none does.
+    def cheapest(self, need: NodeNeed, among: Collection[str] | None = None) -> str | None:
+        """Returns the instance type with the lowest spot price that holds a block; None if none.
 
         Args:
             need: What the block needs.
-            is_spot: Whether to compare spot prices instead of on-demand prices.
             among: Names of the available types; None: the whole table.
         """
         fitting = [
@@ -150,7 +147,7 @@ class PriceTable(FrozenModel):
             for name, instance in self.instances.items()
             if (among is None or name in among) and instance.holds(need)
         ]
-        return min(fitting, key=lambda name: self.hourly(name, is_spot=is_spot), default=None)
+        return min(fitting, key=lambda name: self.hourly(name, is_spot=True), default=None)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -65,7 +65,7 @@ def test_spot_price_of_its_own_beats_the_share_of_the_cloud(own: Path) -> None:
 def test_cheapest_type_holds_what_is_asked(own: Path) -> None:
     table = read_prices(own)
     found = {
-        need: table.cheapest(NodeNeed(gpus=need[0], gpu_memory_gib=need[1]), is_spot=False)
+        need: table.cheapest(NodeNeed(gpus=need[0], gpu_memory_gib=need[1]))
         for need in ((1, 10), (1, 20), (2, 10), (0, 0), (1, 80))
     }
     assert list(found.values()) == ["small", "big", "big", "head", None]
@@ -74,14 +74,14 @@ def test_cheapest_type_holds_what_is_asked(own: Path) -> None:
 def test_only_types_that_there_are_are_taken(own: Path) -> None:
     table = read_prices(own)
     one = NodeNeed(gpus=1, gpu_memory_gib=10)
-    assert table.cheapest(one, is_spot=False, among=("big", "head")) == "big"
-    assert table.cheapest(one, is_spot=False, among=("head",)) is None
+    assert table.cheapest(one, among=("big", "head")) == "big"
+    assert table.cheapest(one, among=("head",)) is None
 
 
 def test_offloading_takes_memory_that_the_table_knows_of(own: Path) -> None:
     table = read_prices(own)
-    assert table.cheapest(NodeNeed(gpus=1, memory_gib=100), is_spot=False) == "big"
-    assert table.cheapest(NodeNeed(gpus=1, memory_gib=300), is_spot=False) is None
+    assert table.cheapest(NodeNeed(gpus=1, memory_gib=100)) == "big"
+    assert table.cheapest(NodeNeed(gpus=1, memory_gib=300)) is None
     assert not table.find("small").holds(NodeNeed(gpus=1, memory_gib=1)), "not known, so none"
 
 
