@@ -168,8 +168,11 @@ def check_disk(out: str) -> Check:
     least = min(free.values())
     if least >= FREE_WARNING_GB:
         return Check("ok", text)
-    status = "problem" if least < FREE_PROBLEM_GB else "warning"
-    return Check(status, text, "free some space, or move the model cache with HF_HOME")
+    return Check(
+        "problem" if least < FREE_PROBLEM_GB else "warning",
+        text,
+        "free some space, or move the model cache with HF_HOME",
+    )
 
 
 def free_gb(path: Path) -> float:

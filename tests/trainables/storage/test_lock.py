@@ -178,6 +178,7 @@ def test_a_live_holder_is_not_displaced_by_a_sweep_whose_clock_is_wrong(
 ) -> None:
     """On a shared disk: by the second sweep's clock the lock is an hour old."""
     monkeypatch.setattr(heartbeat, "HEARTBEAT_S", 0.2)
+    monkeypatch.setattr(lock, "SETTLE_S", 0.0)
     monkeypatch.setattr(lock, "is_own_disk", lambda storage: False)
     storage = open_storage(str(tmp_path))
     with held(storage):
