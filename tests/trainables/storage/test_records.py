@@ -164,7 +164,7 @@ def test_scores_that_are_not_the_records_are_invalid(storage: Storage) -> None:
     record = read_record(storage, ID)
     content = storage.read_bytes(layout.scores(ID))
     storage.write_bytes(layout.scores(ID), content[:-1])
-    with pytest.raises(InvalidRecordError, match="vouches"):
+    with pytest.raises(InvalidRecordError, match="does not match the hash"):
         read_scores(storage, ID, record)
     storage.delete(layout.scores(ID))
     with pytest.raises(InvalidRecordError, match="missing"):
