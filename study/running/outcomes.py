@@ -12,11 +12,11 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from functools import partial
 
-from study.running.run_state import read_claim
 from trainables.cells.completion import cells_without_outcome
 from trainables.cells.planned import PlannedCell
 from trainables.storage import layout
 from trainables.storage.checkpoints import clean_checkpoints
+from trainables.storage.claims import read_claim
 from trainables.storage.failures import read_failure, write_failure
 from trainables.storage.filesystem import Storage, map_parallel
 

@@ -6,28 +6,18 @@ import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from pydantic import ValidationError
-
 from trainables.cells.planned import PlannedCell
 from trainables.storage import layout
+from trainables.storage.claims import Claim, read_claim
 from trainables.storage.failures import Failure, failure_of
-from trainables.storage.filesystem import Storage, UnreadableError, map_parallel
+from trainables.storage.filesystem import Storage, map_parallel
 from trainables.storage.heartbeat import Heartbeat, read_heartbeat
-from trainables.storage.process_identity import ProcessIdentity, has_ended
+from trainables.storage.process_identity import has_ended
 from trainables.storage.records import InvalidRecordError, Record, read_record
 
 OVERDUE_FACTOR = 5.0
 OVERDUE_AT_LEAST_S = 600.0
 """A cell that runs this many times longer than expected, and at least this long, may be lost."""
-
-
-class Claim(ProcessIdentity):
-    """The content of a claim file: which process runs a cell. Unknown keys are ignored."""
-
-    started: float
-    """Seconds since 1970 by the clock of the worker's machine."""
-    token: str | None = None
-    """Identifies the sweep: its lock holds the same token while it is alive."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -204,14 +194,6 @@ def _read_outcome(storage: Storage, id_: str, heartbeat: Heartbeat | None) -> _O
 def _is_running(claim: Claim, heartbeat: Heartbeat) -> bool:
     is_of_this_sweep = claim.token == heartbeat.token
     return heartbeat.is_alive and is_of_this_sweep and not has_ended(claim)
-
-
-def read_claim(storage: Storage, id_: str) -> Claim | None:
-    """Returns the claim on a cell; None if there is none."""
-    try:
-        return Claim.model_validate_json(storage.read_bytes(layout.running(id_)))
-    except (FileNotFoundError, UnreadableError, ValidationError):
-        return None
 
 
 def _spent(record: Record) -> tuple[float, float]:

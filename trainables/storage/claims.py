@@ -1,6 +1,7 @@
 """Claim files: which cell each worker is running, and how its previous attempt ended.
 
-A process that dies says nothing of itself: the sign that it leaves says which cell it died with.
+A process that dies leaves its claim, which tells the next start of the worker group which cell it
+died with.
 """
 
 from __future__ import annotations
@@ -8,84 +9,109 @@ from __future__ import annotations
 import json
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+
+from pydantic import ValidationError
 
 from trainables.storage import layout
 from trainables.storage.checkpoints import update_reached
-from trainables.storage.filesystem import Storage
-from trainables.storage.process_identity import this_process
+from trainables.storage.filesystem import Storage, UnreadableError
+from trainables.storage.process_identity import ProcessIdentity, this_process
 
 NOTICE_POLL_S = 2.0
-"""Between two looks at whether the machine is about to be taken away."""
+"""Interval of checks whether the machine is about to be taken away."""
+
+
+class Claim(ProcessIdentity):
+    """The content of a claim file: which process runs a cell. Unknown keys are ignored."""
+
+    started: float
+    """Seconds since 1970 by the clock of the worker's machine."""
+    token: str | None = None
+    """Identifies the sweep: its lock holds the same token while it is alive."""
+    group: str = ""
+    """Identifies the start of the worker group."""
+    attempt: int = 0
+    """Counted from 1; 0 if the next start must not count a death."""
+    share: float = 1.0
+    """Fraction of the usual tokens per batch."""
+    update: int = 0
+    """Update of the cell's checkpoint when it was claimed."""
+    was_leaving: bool = False
+    """Whether the cloud had announced that it takes the machine away."""
+
+
+def read_claim(storage: Storage, id_: str) -> Claim | None:
+    """Returns the claim on a cell; None if there is none that can be read."""
+    try:
+        return Claim.model_validate_json(storage.read_bytes(layout.running(id_)))
+    except (FileNotFoundError, UnreadableError, ValidationError):
+        return None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PreviousAttempt:
-    """What an earlier start of the worker group came to with a cell that it did not end."""
+    """How an earlier start of the worker group left a cell that it did not end."""
 
     deaths: int = 0
-    """How often a process died with it in hand."""
+    """Number of processes that died while running it."""
     share: float = 1.0
-    """Of the usual tokens of a batch, to go on with: less where memory ran out."""
+    """Fraction of the usual tokens per batch to continue with; below 1 after running out of
+    memory."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class CellClaims:
-    """The signs of one start of a worker group."""
+    """The claims of one start of a worker group."""
 
     storage: Storage
     group: str
-    """Names this start; signs of others are of processes that died."""
+    """Identifies this start; claims with another value belong to processes that died."""
     is_leaving: Callable[[], bool]
     """Whether a machine of the group is about to be taken away."""
     token: str | None = None
-    """Names the sweep that the cells are run for."""
+    """Identifies the sweep that runs the cells."""
 
     def previous_attempts(self) -> dict[str, dict[str, float]]:
-        """Returns the fields of `Begun` for each cell that processes of this sweep died with."""
-        found = {}
-        for name in self.storage.list(layout.RUNNING):
-            id_ = name.removesuffix(".json")
-            try:
-                word = json.loads(self.storage.read_bytes(layout.running(id_)))
-                if word["group"] != self.group:
-                    share = float(word.get("share", 1.0))
-                    found[id_] = {"deaths": self._deaths(id_, word), "share": share}
-            except (FileNotFoundError, ValueError, KeyError, TypeError):
-                continue  # it ended meanwhile
-        return found
+        """Returns the fields of `PreviousAttempt` for each cell that an earlier start left."""
+        ids = [name.removesuffix(".json") for name in self.storage.list(layout.RUNNING)]
+        claims = {id_: read_claim(self.storage, id_) for id_ in ids}
+        return {
+            id_: {"deaths": self._deaths(id_, claim), "share": claim.share}
+            for id_, claim in claims.items()
+            if claim is not None and claim.group != self.group
+        }
 
     def write(self, id_: str, attempt: int, share: float, *, was_leaving: bool = False) -> None:
-        """Says that a cell is in hand.
+        """Claims a cell.
 
         Args:
-            id_: The cell's.
-            attempt: Counted from 1; 0 for a next start that no death is counted against.
-            share: Of the usual tokens of a batch.
+            id_: The cell's id.
+            attempt: Counted from 1; 0 if the next start must not count a death.
+            share: Fraction of the usual tokens per batch.
             was_leaving: Whether the cloud is about to take the machine away.
         """
-        word = {
+        claim = Claim(
             **this_process().model_dump(),
-            "started": time.time(),
-            "token": self.token,
-            "group": self.group,
-            "attempt": attempt,
-            "share": share,
-            "update": update_reached(self.storage, id_),
-            "was_leaving": was_leaving,
-        }
-        self.storage.write_bytes(layout.running(id_), json.dumps(word).encode())
+            started=time.time(),
+            token=self.token,
+            group=self.group,
+            attempt=attempt,
+            share=share,
+            update=update_reached(self.storage, id_),
+            was_leaving=was_leaving,
+        )
+        self.storage.write_bytes(layout.running(id_), json.dumps(claim.model_dump()).encode())
 
     def remove(self, id_: str) -> None:
-        """Says that the cell has ended."""
+        """Deletes the claim on a cell that has ended."""
         self.storage.delete(layout.running(id_))
 
     @contextmanager
     def noting_departure(self, id_: str, attempt: int, share: float) -> Iterator[None]:
-        """Says in the cell's sign when the machine is about to be taken away under it."""
+        """Notes in the cell's claim if its machine is about to be taken away."""
         ended = threading.Event()
 
         def watch() -> None:
@@ -102,13 +128,11 @@ class CellClaims:
             ended.set()
             thread.join()
 
-    def _deaths(self, id_: str, word: Mapping[str, Any]) -> int:
-        """Returns how often a cell's process died that may be the cell's own fault.
+    def _deaths(self, id_: str, claim: Claim) -> int:
+        """Returns how many deaths may be the cell's own fault.
 
-        Not where the cloud took the machine with a notice, and not where training got further.
+        None if the cloud took the machine away with a notice, or if training made progress.
         """
-        if word.get("was_leaving") or update_reached(self.storage, id_) > int(
-            word.get("update", 0)
-        ):
+        if claim.was_leaving or update_reached(self.storage, id_) > claim.update:
             return 0
-        return int(word["attempt"])
+        return claim.attempt
