@@ -97,7 +97,7 @@ def test_an_items_table_of_another_version_is_refused_in_one_line(
 def test_a_record_of_another_version_is_not_valid_and_said_in_one_line(study: FakeStudy) -> None:
     cell = study.plan.cells[0]
     change(file_of(study, layout.record(cell.id)), shards=4, num_items="many")
-    with pytest.raises(InvalidRecordError, match="of another version") as caught:
+    with pytest.raises(InvalidRecordError, match="written by another version") as caught:
         read_record(study.storage, cell.id)
     assert "Record.shards" in str(caught.value) and "\n" not in str(caught.value)
 
