@@ -1,44 +1,54 @@
-"""`python -m study.cluster FILE`: checks a cluster file before it costs anything.
+"""`python -m study.cluster FILE`: checks a cluster file before you start the cluster.
 
-Ray's own schema comes first, then the policy: spot market, scaling, price, access. It contacts no
-cloud and starts no machine.
+Validates it with Ray's schema, then checks the policy: spot market, scaling, price, access. No
+cloud is contacted.
 """
 
 from __future__ import annotations
 
-import argparse
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
+import typer
 import yaml
 
-from study.cli import dollars
+from study import options
 from study.cluster_lint.findings import Finding, part_at
 from study.cluster_lint.kuberay_rules import is_kuberay, lint_kuberay
 from study.cluster_lint.rules import lint_ray_up
-from study.console import command
+from study.console import BAD_INPUT, OK, checking_input, command
 from study.cost.prices import PriceTable, read_prices
 
-OK, BAD_INPUT = 0, 2
 
+@command()
+def main(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="such as cluster.yaml")],
+    max_hourly_cost: Annotated[
+        float | None,
+        typer.Option(
+            "--max-hourly-cost",
+            metavar="DOLLARS",
+            parser=options.dollars,
+            help="reject a cluster that can cost more than this per hour (`ray up` files)",
+        ),
+    ] = None,
+    prices: options.Prices = None,
+) -> int:
+    """Checks a cluster file (`ray up` or KubeRay) before you start it.
 
-@command(needs_output=True)
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs the command; returns its exit status.
+    Validates it with Ray's schema, then checks spot market, scaling, price, token and ports.
+    No cloud is contacted.
 
-    0: no problem. 1: the output could not be written. 2: the file must not be used.
+    Exit status: 0 no problem, 1 the output could not be written, 2 problems (each with its key and
+    its fix).
     """
-    options = _parser().parse_args(arguments)
-    try:
-        documents = read_documents(options.file)
-        prices = read_prices(options.prices)
-    except ValueError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return BAD_INPUT
-    findings = check_documents(documents, prices, max_hourly_cost=options.max_hourly_cost)
+    with checking_input():
+        documents = read_documents(file)
+        table = read_prices(prices)
+    findings = check_documents(documents, table, max_hourly_cost=max_hourly_cost)
     problems = [finding for finding in findings if not finding.is_note]
     for finding in findings:
         if finding.is_note:
@@ -47,24 +57,24 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"problem  {finding.key}: {finding.text}", file=sys.stderr)
     if problems:
         count = f"{len(problems)} problem{'s' if len(problems) > 1 else ''}"
-        print(f"{options.file}: {count}; do not start it", file=sys.stderr)
+        print(f"{file}: {count}; do not start it", file=sys.stderr)
         return BAD_INPUT
-    print(f"{options.file}: no problem found. No cloud was contacted.")
+    print(f"{file}: no problem found. No cloud was contacted.")
     return OK
 
 
 def read_documents(path: Path) -> list[dict[str, Any]]:
-    """Returns the documents of a cluster file, without empty ones.
+    """Returns the non-empty documents of a cluster file.
 
     Raises:
-        ValueError: If it cannot be read, or is not YAML mappings.
+        ValueError: If it cannot be read, or its documents are not YAML mappings.
     """
     try:
         documents = list(yaml.safe_load_all(path.read_text(encoding="utf-8")))
     except (OSError, UnicodeDecodeError) as error:
         raise ValueError(f"cannot read {path}: {error}") from error
     except (yaml.YAMLError, ValueError, AttributeError, RecursionError) as error:
-        # Besides its own errors PyYAML raises those of values that do not fit their tag.
+        # PyYAML also raises builtin errors for values that do not fit their tag.
         raise ValueError(f"{path} is not YAML: {type(error).__name__}: {error}") from error
     for document in documents or [None]:
         if not isinstance(document, dict) and (document is not None or len(documents) < 2):
@@ -81,13 +91,13 @@ def check_documents(
 ) -> list[Finding]:
     """Returns the problems and notes of one file's documents.
 
-    `ray up` reads a single document. A file for Kubernetes may have several; those of KubeRay are
+    `ray up` reads a single document. A Kubernetes file may have several; only those of KubeRay are
     checked.
 
     Args:
         documents: The content of the file.
         prices: Prices of machines.
-        max_hourly_cost: The most that a `ray up` cluster may cost, $ an hour; None: no limit.
+        max_hourly_cost: Maximum cost of a `ray up` cluster, $ per hour; None: no limit.
     """
     ours = [document for document in documents if is_kuberay(document)]
     if not ours and len(documents) != 1:
@@ -113,30 +123,6 @@ def check_documents(
 def _name(document: Mapping[str, Any]) -> str:
     name = part_at(document, "metadata").get("name", "without a name")
     return f"{document.get('kind', 'a document without a kind')} {name}"
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="python -m study.cluster",
-        description="Check a cluster file (`ray up`, or KubeRay) before it costs anything: Ray's "
-        "schema, then spot market, scaling, price, token and ports. No cloud is asked.",
-        epilog="exit status: 0 no problem, 1 the output could not be written, 2 problems (each "
-        "with its key and what to do)",
-    )
-    parser.add_argument("file", metavar="FILE", type=Path, help="such as cluster.yaml")
-    parser.add_argument(
-        "--max-hourly-cost",
-        type=dollars,
-        metavar="DOLLARS",
-        help="refuse a cluster that can cost more than this an hour (`ray up` files)",
-    )
-    parser.add_argument(
-        "--prices",
-        type=Path,
-        metavar="FILE",
-        help="a price table in the form of study/cost/prices.toml (default: that one)",
-    )
-    return parser
 
 
 if __name__ == "__main__":

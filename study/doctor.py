@@ -5,7 +5,6 @@ It changes nothing: it writes small files to the run folder and deletes them aga
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
 import re
@@ -14,18 +13,24 @@ import sys
 import tempfile
 import time
 import uuid
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from functools import partial
 from importlib.metadata import PackageNotFoundError, requires, version
 from pathlib import Path
+from typing import Annotated
 
-from study.console import command
-from study.formatting import aligned
+import typer
+
+from study import options
+from study.console import OK, command, show
 from trainables.cluster.machine_checks import Check, machine_checks, run_check
 from trainables.storage.addresses import is_local
 
-OK, PROBLEM = 0, 1
+PROBLEM = 1
+
+STYLES = {"ok": "", "warning": "yellow", "problem": "red"}
+"""How each status looks on a terminal."""
 
 PROJECT = "scarce-labels"
 CONSTRAINTS = Path(__file__).parents[1] / "constraints.txt"
@@ -37,27 +42,39 @@ CLOCK_WARNING_S, CLOCK_PROBLEM_S = 10.0, 300.0
 """S3 refuses requests whose time is 15 minutes off; a third of it leaves time to set the clock."""
 
 
-@command(needs_output=True)
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs the command; returns its exit status.
+@command()
+def main(
+    out: options.Out = "runs/",
+    data_root: options.DataRoot = None,
+    deep: Annotated[
+        bool,
+        typer.Option(
+            "--deep",
+            help="also start Ray, and compile DeepSpeed and train one step with it (minutes)",
+        ),
+    ] = False,
+    json_: options.Json = False,
+) -> int:
+    """Checks whether this machine is ready for a study.
 
-    0: no problem. 1: a problem, or the output could not be written.
+    Reports ok, warning or problem for each check, and how to fix it.
+
+    Exit status: 0 no problem, 1 a problem, or the output could not be written.
     """
-    options = _parser().parse_args(arguments)
     results: dict[str, Check] = {}
-    for name, check in _checks(options.out, options.data_root, is_deep=options.deep).items():
+    for name, check in _checks(out, data_root, is_deep=deep).items():
         results[name] = run_check(check)
-        if not options.json:
-            print("\n".join(as_lines(name, results[name])), flush=True)
-    if options.json:
+        if not json_:
+            show(*as_lines(name, results[name]), style=STYLES[results[name].status])
+    if json_:
         print(json.dumps([{"name": name, **asdict(x)} for name, x in results.items()], indent=2))
     return PROBLEM if any(result.status == "problem" for result in results.values()) else OK
 
 
 def as_lines(name: str, check: Check) -> list[str]:
     """Returns the result of a check as lines for the terminal."""
-    lines = aligned([(f"{check.status:7}", f"{name:9}", check.text)], indent=0)
-    return [*lines, f"{'':9}-> {check.advice}"] if check.advice else lines
+    line = f"{check.status:7}  {name:9}  {check.text}"
+    return [line, f"{'':9}-> {check.advice}"] if check.advice else [line]
 
 
 def _checks(
@@ -210,29 +227,6 @@ def check_tracking() -> Check:
         advice = f"set it to one of {', '.join(texts)}, or unset it"
         return Check("problem", f"WANDB_MODE is {mode!r}", advice)
     return Check("ok", texts[mode])
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="python -m study.doctor",
-        description="Check whether this machine is ready for a study. Each line is ok, a warning "
-        "or a problem, with what to do.",
-        epilog="exit status: 0 no problem, 1 a problem, or the output could not be written",
-    )
-    parser.add_argument(
-        "--out",
-        default="runs/",
-        help="run folder of the study: a local path, s3://... or gs://... (default: runs/)",
-    )
-    parser.add_argument("--data-root", type=Path, metavar="DIR", help="folder of local data sets")
-    parser.add_argument(
-        "--deep",
-        action="store_true",
-        help="also start a local Ray, and train a step with DeepSpeed (on a CPU it is compiled "
-        "first, which takes minutes)",
-    )
-    parser.add_argument("--json", action="store_true", help="print JSON instead of text")
-    return parser
 
 
 if __name__ == "__main__":

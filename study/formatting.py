@@ -1,17 +1,54 @@
-"""How numbers, times and plain text tables print."""
+"""How numbers, times and tables print."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass
+
+ESCAPES = {
+    code: f"\\x{code:02x}" for code in (*range(0x20), *range(0x7F, 0xA0)) if chr(code) not in "\n\t"
+}
+"""How control characters print: a terminal would obey those that come with the data."""
 
 
-def aligned(rows: Iterable[Sequence[str]], *, indent: int) -> list[str]:
-    """Returns the rows as lines whose columns begin at the same places, indented by spaces."""
+def without_controls(text: str) -> str:
+    """Returns a text with its control characters escaped."""
+    return text.translate(ESCAPES)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Table:
+    """A table; as a string its columns are aligned and its lines as long as they need to be."""
+
+    header: Sequence[str]
+    rows: Sequence[Sequence[str]]
+    numbers: Collection[str] = ()
+    """Names of the columns that are aligned right."""
+
+    def __str__(self) -> str:
+        right = [name in self.numbers for name in self.header]
+        rows = [[without_controls(cell) for cell in row] for row in (self.header, *self.rows)]
+        return "\n".join(aligned(rows, right=right))
+
+
+def text_of(parts: Iterable[str | Table]) -> str:
+    """Returns texts and tables as plain text."""
+    return "\n".join(map(str, parts))
+
+
+def aligned(
+    rows: Iterable[Sequence[str]], *, indent: int = 0, right: Sequence[bool] | None = None
+) -> list[str]:
+    """Returns the rows as lines whose columns begin (right: end) at the same places."""
     table = list(rows)
     widths = [max(map(len, column)) for column in zip(*table, strict=True)]
+    sides = right or [False] * len(widths)
     return [
         " " * indent
-        + "  ".join(text.ljust(width) for text, width in zip(row, widths, strict=True)).rstrip()
+        + "  ".join(
+            text.rjust(width) if is_right else text.ljust(width)
+            for text, width, is_right in zip(row, widths, sides, strict=True)
+        ).rstrip()
         for row in table
     ]
 

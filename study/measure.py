@@ -1,37 +1,31 @@
-"""`python -m study.measure SPACE`: the model-based measures that a space's axes are cut by.
+"""`python -m study.measure SPACE`: makes the model-based measures that cut the axes of a space.
 
-It comes before the sweep of the space: it runs the cells that the measures need, through the same
-blocks, records and workers, and leaves the measures in the run folder.
+Run it before the sweep of the space. It runs the cells of the measures with the same blocks,
+records and workers, and writes the measures to the run folder.
 """
 
 from __future__ import annotations
 
-import argparse
 import sys
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
+from statistics import fmean
 
 from scipy.stats import spearmanr
 
 from search_spaces.hardness import SCORES, ModelHardness
 from search_spaces.registry import find_space
 from search_spaces.space import Space
+from study import options
 from study.artifacts.plan import write_plan
-from study.cli import (
-    add_data_flags,
-    add_max_cost_flag,
-    add_pricing_flags,
-    load_pricing,
-    refuse,
-    run_command,
-)
-from study.console import command
+from study.cli import load_pricing
+from study.console import checking_input, command, show
 from study.cost.budget import Budget, price_plan
 from study.cost.flops import CPU_FLOP_PER_SECOND
 from study.cost.jobs import PricingOptions, Timings, check_budget, check_memory
 from study.cost.text import describe_cost
-from study.formatting import aligned, clock
+from study.formatting import Table, clock
 from study.planning.hardness.files import HardnessFacts, forget_hardness, write_hardness
 from study.planning.hardness.values import (
     HardnessSource,
@@ -43,13 +37,11 @@ from study.planning.hardness_cells import HardnessPlan, plan_hardness, wanted_ha
 from study.running.executor import (
     CELLS_FAILED,
     OK,
-    STATUS_OF_SIGNALS,
     exit_status,
     missing_cells,
     run_cells,
 )
 from study.tracking.tracker import open_tracker
-from trainables.cluster.capacity import IN_PROCESS
 from trainables.data.task import TaskData
 from trainables.errors import CostError, UnavailableError
 from trainables.storage import layout
@@ -57,35 +49,36 @@ from trainables.storage.filesystem import Storage, check_writable, open_storage
 from trainables.storage.lock import held
 
 
-@command(needs_output=False)
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs the command; returns its exit status.
+@command(keeps="Finished cells")
+def main(
+    space_name: options.SpaceName,
+    out: options.Out = "runs/",
+    data_root: options.DataRoot = None,
+    skip_bad_rows: options.SkipBadRows = False,
+    address: options.Address = None,
+    dry_run: options.DryRun = False,
+    max_cost: options.MaxCost = None,
+    prices: options.Prices = None,
+    instance: options.Instance = None,
+) -> int:
+    """Makes the model-based measures that cut a space's axes: run it before the space's sweep.
 
-    0: every measure is there. 1: a cell failed, and what needs it is not there, or the run folder
-    did not answer any more. 2: bad input, nothing was started. 130, 143, 129: stopped by Ctrl-C, by
-    SIGTERM, by a closed terminal; the next run goes on from there.
+    Runs every missing cell of the measures, then writes the measures to the run folder.
+
+    Exit status: 0 done, 1 a cell failed or the run folder became unavailable, 2 bad input (no work
+    was started), 130 stopped by Ctrl-C, 143 by SIGTERM, 129 by a closed terminal.
     """
-    options = _parser().parse_args(arguments)
-    return run_command(lambda: _run(options), out=options.out)
-
-
-def _run(options: argparse.Namespace) -> int:
-    try:
-        space = find_space(options.space)
-        storage = open_storage(options.out)
-        pricing = load_pricing(
-            options.prices, options.instance, address=options.address, max_cost=options.max_cost
-        )
-        if options.dry_run:
-            return _dry_run(space, options, pricing)
-        plan = plan_hardness(space, options.data_root, skip_bad_rows=options.skip_bad_rows)
+    with checking_input():
+        space = find_space(space_name)
+        storage = open_storage(out)
+        pricing = load_pricing(prices, instance, address=address, max_cost=max_cost)
+        plan_measures = partial(plan_hardness, space, data_root, skip_bad_rows=skip_bad_rows)
+        if dry_run:
+            return _dry_run(space, plan_measures, pricing, max_cost)
+        plan = plan_measures()
         check_writable(storage)
-    except (OSError, ValueError) as error:
-        return refuse(error)
     with held(storage):
-        return make_measures(
-            plan, storage, pricing, address=options.address, max_cost=options.max_cost
-        )
+        return make_measures(plan, storage, pricing, address=address, max_cost=max_cost)
 
 
 def make_measures(
@@ -96,21 +89,22 @@ def make_measures(
     address: str | None = None,
     max_cost: float | None = None,
 ) -> int:
-    """Runs the missing cells and writes every measure whose cells are all there.
+    """Runs the missing cells and writes every measure whose cells are complete.
 
     Args:
-        planned: The cells, and what they are for.
+        planned: The cells and the measures that need them.
         storage: The run folder.
         pricing: What nodes cost.
-        address: A Ray cluster's address, None for the surrounding or a local one, or `in-process`.
-        max_cost: Dollars that what is left to run may cost; None: whatever it takes.
+        address: Address of a Ray cluster, None for the surrounding or a local one, or `in-process`.
+        max_cost: Budget for the missing cells, $; None: no limit.
 
     Returns:
         The exit status.
 
     Raises:
-        ClusterError: If the cluster is not there or cannot hold a block; nothing is written then.
-        CostError: If it costs too much, or does not fit; nothing is written then.
+        ClusterError: If the cluster is unreachable or too small for a block; before any file is
+            written.
+        CostError: If the missing cells exceed the budget or the memory; before any file is written.
     """
     plan, timings = planned.plan, Timings()
     missing = missing_cells(storage, plan.cells, timings)
@@ -134,23 +128,23 @@ def make_measures(
 
 
 def _make(planned: HardnessPlan, storage: Storage, source: HardnessSource) -> bool:
-    """Writes one measure and says what came out; without it says why it is not there."""
+    """Writes one measure and prints its result; otherwise prints why it could not be made."""
     task = planned.inputs.tasks[source.task]
     try:
-        found = hardness_values(storage, task, source)
+        hardness = hardness_values(storage, task, source)
     except NotMeasuredError as error:
         forget_hardness(storage, source)
         print(f"NOT MADE {source.hardness.name} of {source.task}: {error}", file=sys.stderr)
         return False
     seed = planned.plan.space.study_seed
-    facts = write_hardness(storage, source, found, data_hash=task.data.data_hash, seed=seed)
-    print("\n".join(["", *_result(task.data, facts, found)]))
+    facts = write_hardness(storage, source, hardness, data_hash=task.data.data_hash, seed=seed)
+    show("", *_result(task.data, facts, hardness))
     print(f"  written   {storage.path(layout.measure_values(source.task, source.hardness.name))}")
     return True
 
 
 def describe(planned: HardnessPlan, *, num_finished: int | None = None) -> str:
-    """Returns which cells make which measures, as text for the terminal."""
+    """Returns the measures and their cells as text for the terminal."""
     plan = planned.plan
     lines = [f"Space {plan.space.name}"]
     for source, facts in zip(planned.sources, plan.tasks, strict=True):
@@ -158,7 +152,7 @@ def describe(planned: HardnessPlan, *, num_finished: int | None = None) -> str:
         lines += [
             f"  task      {facts.task} by {hardness.name}: {facts.source}",
             f"            data {facts.data_hash[:12]}, {facts.num_test:,} items, each scored by "
-            "what was not trained on it",
+            "models that were not trained on it",
             f"            {_how(hardness)}, by {', '.join(source.contents)}",
             *(f"            note: {note}" for note in facts.notes),
         ]
@@ -175,27 +169,32 @@ def describe(planned: HardnessPlan, *, num_finished: int | None = None) -> str:
     )
 
 
-def _dry_run(space: Space, options: argparse.Namespace, pricing: PricingOptions) -> int:
-    """Prints what would be run, and its price where data and weights are here."""
+def _dry_run(
+    space: Space,
+    plan_measures: Callable[[], HardnessPlan],
+    pricing: PricingOptions,
+    max_cost: float | None,
+) -> int:
+    """Prints the plan, and its price if data and weights are available."""
     try:
-        planned = plan_hardness(space, options.data_root, skip_bad_rows=options.skip_bad_rows)
+        planned = plan_measures()
     except UnavailableError as error:
         print(_describe_unloaded(space, str(error)))
-        if options.max_cost is not None:
+        if max_cost is not None:
             raise CostError(
-                f"--max-cost {options.max_cost:g} cannot be kept: without data and weights the "
-                "cost is not known"
+                f"--max-cost {max_cost:g} cannot be enforced: the cost is unknown without data "
+                "and weights"
             ) from error
         return OK
     cost = price_plan(planned.plan, pricing)
     print("\n".join([describe(planned), *describe_cost(cost)]))
     check_memory(cost)
-    check_budget(cost, options.max_cost)
+    check_budget(cost, max_cost)
     return OK
 
 
 def _describe_unloaded(space: Space, reason: str) -> str:
-    """Returns what would be run, counted from the space alone."""
+    """Returns the plan, counted from the space alone."""
     lines, cells = [], set()
     for task, hardness in wanted_hardness(space):
         names = [model.name for model in hardness.models]
@@ -216,28 +215,32 @@ def _how(hardness: ModelHardness) -> str:
     return f"{hardness.method.method}, sizes {sizes}{draws}"
 
 
-def _result(task: TaskData, facts: HardnessFacts, found: HardnessValues) -> list[str]:
-    """Returns the means by model, and the rank correlations with the task's own measures."""
-    name, models = facts.hardness.name, list(facts.contents)
-    codes = [found.values[f"{name}:{score}"] for score in SCORES]
-    rows: list[tuple[str, ...]] = [("mean by", *SCORES)]
-    for model in models:
-        columns = [found.values[f"{name}:{score}:{model}"] for score in SCORES]
-        rows.append((model, *(f"{_mean(column.values()):.3f}" for column in columns)))
-    rows += [("", "", ""), ("Spearman with", "", "")]
-    for measure, values in task.measures.items():
-        rows.append((measure, *(_spearman(values, code) for code in codes)))
-    rows.append((f"{name}:{SCORES[0]}", "", _spearman(*codes)))
+def _result(
+    task: TaskData, facts: HardnessFacts, hardness: HardnessValues
+) -> Iterator[str | Table]:
+    """Yields the means by model, and the rank correlations with the task's own measures."""
+    name = facts.hardness.name
+    codes = [hardness.values[f"{name}:{score}"] for score in SCORES]
     without = f"{facts.num_without:,} of {facts.num_items:,} items have no value"
-    return [
-        f"{name} of {task.name}: {len(codes[0]):,} values; {without}",
-        *aligned(rows, indent=2),
+    yield f"{name} of {task.name}: {len(codes[0]):,} values; {without}"
+    means = [
+        (
+            model,
+            *(
+                f"{fmean(hardness.values[f'{name}:{score}:{model}'].values()):.3f}"
+                for score in SCORES
+            ),
+        )
+        for model in facts.contents
     ]
-
-
-def _mean(values: Iterable[float]) -> float:
-    found = list(values)
-    return sum(found) / len(found)
+    yield Table(header=("mean by", *SCORES), rows=means, numbers=SCORES)
+    correlations: list[tuple[str, ...]] = [
+        (measure, *(_spearman(values, code) for code in codes))
+        for measure, values in task.measures.items()
+    ]
+    correlations.append((f"{name}:{SCORES[0]}", "", _spearman(*codes)))
+    yield ""
+    yield Table(header=("Spearman with", *SCORES), rows=correlations, numbers=SCORES)
 
 
 def _spearman(first: Mapping[str, float], second: Mapping[str, float]) -> str:
@@ -246,32 +249,6 @@ def _spearman(first: Mapping[str, float], second: Mapping[str, float]) -> str:
     if len(set(ours)) < 2 or len(set(theirs)) < 2:
         return "constant"
     return f"{spearmanr(ours, theirs).statistic:+.3f}"
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="python -m study.measure",
-        description="Make the model-based measures that a space's axes are cut by: run every "
-        "missing cell of theirs, then write the measures. Then comes the sweep of the space.",
-        epilog="exit status: 0 done, 1 a cell failed, 2 bad input (nothing was started), "
-        f"{STATUS_OF_SIGNALS}",
-    )
-    parser.add_argument(
-        "space", metavar="SPACE", help="name of a space, or path/to/file.py:function"
-    )
-    parser.add_argument(
-        "--out", default="runs/", help="run folder, that of the sweep (default: runs/)"
-    )
-    add_data_flags(parser)
-    parser.add_argument(
-        "--address",
-        help="an existing Ray cluster (default: the one this runs on, else a local Ray); "
-        f"'{IN_PROCESS}' runs the cells in this process, for debugging",
-    )
-    parser.add_argument("--dry-run", action="store_true", help="print the plan and stop")
-    add_max_cost_flag(parser, what="what is left to run")
-    add_pricing_flags(parser)
-    return parser
 
 
 if __name__ == "__main__":

@@ -1,17 +1,19 @@
-"""`python -m study.plan SPACE`: what a study would run, and what it could resolve."""
+"""`python -m study.plan SPACE`: prints what a study would run, and what it could resolve."""
 
 from __future__ import annotations
 
-import argparse
 import sys
-from collections.abc import Sequence
+from typing import Annotated
+
+import typer
 
 from search_spaces.registry import find_space
-from study.analysis.power_analysis import estimate_power, format_power
+from study import options
+from study.analysis.power_analysis import estimate_power, power_parts
 from study.analysis.surface import Surface, compute_surface
 from study.artifacts.plan import Plan
-from study.cli import add_data_flags, add_pricing_flags, load_pricing
-from study.console import command
+from study.cli import load_pricing
+from study.console import OK, checking_input, command, show
 from study.cost.budget import price_plan
 from study.planning.planner import make_plan
 from study.planning.preview.invalidated import describe_invalidated_cells
@@ -20,86 +22,74 @@ from trainables.errors import UnavailableError
 from trainables.storage import layout
 from trainables.storage.filesystem import open_storage
 
-OK, BAD_INPUT = 0, 2
 
+@command()
+def main(
+    space_name: options.SpaceName,
+    out: options.Out = "runs/",
+    target_width: Annotated[
+        float | None,
+        typer.Option(
+            "--target-width",
+            metavar="W",
+            help="print how many seeds or items an SGR interval of this width needs",
+        ),
+    ] = None,
+    pilot: Annotated[
+        str | None,
+        typer.Option(
+            "--pilot",
+            metavar="RUNS",
+            help="run folder with finished cells of this space, to take gaps and variances from "
+            "(default: stated assumptions)",
+        ),
+    ] = None,
+    data_root: options.DataRoot = None,
+    skip_bad_rows: options.SkipBadRows = False,
+    prices: options.Prices = None,
+    instance: options.Instance = None,
+) -> int:
+    """Prints what a study would run and what each of its points could resolve.
 
-@command(needs_output=True)
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs the command; returns its exit status.
+    Runs and writes nothing; --out is read for model-based measures.
 
-    0: done. 1: the output could not be written. 2: bad input.
+    Exit status: 0 done, 1 the output could not be written, 2 bad input.
     """
-    options = _parser().parse_args(arguments)
-    skip = options.skip_bad_rows
-    try:
-        space = find_space(options.space)
-        pricing = load_pricing(options.prices, options.instance)
+    with checking_input():
+        space = find_space(space_name)
+        pricing = load_pricing(prices, instance)
         try:
-            storage = open_storage(options.out)
-            plan, _ = make_plan(space, options.data_root, storage, skip_bad_rows=skip)
+            storage = open_storage(out)
+            plan, _ = make_plan(space, data_root, storage, skip_bad_rows=skip_bad_rows)
         except UnavailableError as error:
             text, _ = format_estimate(
-                space, str(error), options.data_root, pricing, skip_bad_rows=skip
+                space, str(error), data_root, pricing, skip_bad_rows=skip_bad_rows
             )
             print(text)
             return OK
-        pilot = None if options.pilot is None else _read_pilot(options.pilot, plan)
-        points = estimate_power(plan, target_width=options.target_width, pilot=pilot)
+        pilot_surface = None if pilot is None else _read_pilot(pilot, plan)
+        points = estimate_power(plan, target_width=target_width, pilot=pilot_surface)
         lost = describe_invalidated_cells(storage, plan)
-    except (ValueError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return BAD_INPUT
     print(format_plan(plan.model_copy(update={"cost": price_plan(plan, pricing)})))
-    print("\n".join((*lost, "")))
-    print(format_power(points, target_width=options.target_width))
+    show(*lost, "", *power_parts(points, target_width=target_width))
     return OK
 
 
 def _read_pilot(out: str, plan: Plan) -> Surface:
-    """Returns what is finished of the plan in a run folder.
+    """Returns the surface of the plan's finished cells in a run folder.
 
     Raises:
-        ValueError: If none of the plan's cells is.
+        ValueError: If none of the plan's cells is finished.
     """
     storage = open_storage(out)
     if not storage.exists(layout.items(plan.space.name)):
-        raise ValueError(f"{out} holds no study {plan.space.name}: a pilot is a run of this space")
+        raise ValueError(
+            f"{out} has no study {plan.space.name}: a pilot must be a run of this space"
+        )
     surface = compute_surface(storage, plan)
     if not surface.scores.records:
-        raise ValueError(f"{out} holds no finished cell of {plan.space.name}")
+        raise ValueError(f"{out} has no finished cell of {plan.space.name}")
     return surface
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="python -m study.plan",
-        description="Print what a study would run and what each of its points could resolve. "
-        "Nothing is run or written.",
-        epilog="exit status: 0 done, 1 the output could not be written, 2 bad input",
-    )
-    parser.add_argument(
-        "space", metavar="SPACE", help="name of a space, or path/to/file.py:function"
-    )
-    parser.add_argument(
-        "--out",
-        default="runs/",
-        help="run folder, which model-based measures are read from (default: runs/)",
-    )
-    parser.add_argument(
-        "--target-width",
-        type=float,
-        metavar="W",
-        help="wanted width of the SGR intervals: says how many seeds or items that takes",
-    )
-    parser.add_argument(
-        "--pilot",
-        metavar="RUNS",
-        help="run folder with finished cells of this space: gaps and variances are taken from them "
-        "(default: stated assumptions)",
-    )
-    add_data_flags(parser)
-    add_pricing_flags(parser)
-    return parser
 
 
 if __name__ == "__main__":

@@ -1,75 +1,60 @@
-"""`python -m study.sweep [SPACE]`: plans a study, runs its missing cells, and reports on all."""
+"""`python -m study.sweep [SPACE]`: plans a study, runs its missing cells, and reports."""
 
 from __future__ import annotations
 
-import argparse
 import sys
-from collections.abc import Sequence
+from pathlib import Path
 
 from search_spaces.registry import find_space
 from search_spaces.space import Space
+from study import options
 from study.artifacts.items import write_items
 from study.artifacts.plan import Plan, write_plan
-from study.cli import (
-    add_data_flags,
-    add_max_cost_flag,
-    add_pricing_flags,
-    load_pricing,
-    refuse,
-    run_command,
-)
-from study.console import command
+from study.cli import load_pricing
+from study.console import checking_input, command, show
 from study.cost.budget import Budget, price_plan
 from study.cost.jobs import PricingOptions, Timings, check_budget, check_memory
 from study.planning.planner import Inputs, make_plan
 from study.planning.preview.invalidated import describe_invalidated_cells
 from study.planning.preview.summary import format_estimate, format_plan
-from study.running.executor import OK, STATUS_OF_SIGNALS, exit_status, missing_cells, run_cells
+from study.running.executor import OK, exit_status, missing_cells, run_cells
 from study.tracking.tracker import open_tracker
-from trainables.cluster.capacity import IN_PROCESS
 from trainables.errors import UnavailableError
 from trainables.storage import layout
 from trainables.storage.filesystem import Storage, check_writable, open_storage
 from trainables.storage.lock import held
 
 
-@command(needs_output=False)
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs the command; returns its exit status.
+@command(keeps="Finished cells")
+def main(
+    space_name: options.SpaceName = "micro",
+    out: options.Out = "runs/",
+    data_root: options.DataRoot = None,
+    skip_bad_rows: options.SkipBadRows = False,
+    address: options.Address = None,
+    dry_run: options.DryRun = False,
+    max_cost: options.MaxCost = None,
+    prices: options.Prices = None,
+    instance: options.Instance = None,
+) -> int:
+    """Runs a study: every missing cell of a space on Ray, then its SGR surface and report.
 
-    0: every cell has a valid record. 1: a cell failed (the rest of the study is done), or the run
-    folder did not answer any more. 2: bad input, nothing was started. 130, 143, 129: stopped by
-    Ctrl-C, by SIGTERM, by a closed terminal; the next run goes on from there.
+    Finished cells are kept; the same command continues where it stopped.
+
+    Exit status: 0 done, 1 a cell failed or the run folder became unavailable, 2 bad input (no work
+    was started), 130 stopped by Ctrl-C, 143 by SIGTERM, 129 by a closed terminal.
     """
-    options = _parser().parse_args(arguments)
-    return run_command(lambda: _run(options), out=options.out)
-
-
-def _run(options: argparse.Namespace) -> int:
-    try:
-        space = find_space(options.space)
-        storage = open_storage(options.out)
-        pricing = load_pricing(
-            options.prices, options.instance, address=options.address, max_cost=options.max_cost
-        )
-        if options.dry_run:
-            return _dry_run(space, options, storage, pricing)
+    with checking_input():
+        space = find_space(space_name)
+        storage = open_storage(out)
+        pricing = load_pricing(prices, instance, address=address, max_cost=max_cost)
+        if dry_run:
+            return _dry_run(space, data_root, storage, pricing, skip_bad_rows, max_cost)
         print(f"Planning {space.name} ...", flush=True)
-        plan, inputs = make_plan(
-            space, options.data_root, storage, skip_bad_rows=options.skip_bad_rows
-        )
+        plan, inputs = make_plan(space, data_root, storage, skip_bad_rows=skip_bad_rows)
         check_writable(storage)
-    except (OSError, ValueError) as error:
-        return refuse(error)
     with held(storage):
-        return run_study(
-            plan,
-            inputs,
-            storage,
-            address=options.address,
-            pricing=pricing,
-            max_cost=options.max_cost,
-        )
+        return run_study(plan, inputs, storage, address=address, pricing=pricing, max_cost=max_cost)
 
 
 def run_study(
@@ -81,31 +66,32 @@ def run_study(
     pricing: PricingOptions,
     max_cost: float | None,
 ) -> int:
-    """Runs a plan's missing cells and refreshes its surface and report; returns an exit status.
+    """Runs a plan's missing cells and updates its surface and report; returns the exit status.
 
     Args:
         plan: What to run.
         inputs: The loaded tasks and resolved models of the plan.
         storage: The run folder.
-        address: A Ray cluster's address, None for the surrounding or a local one, or `in-process`.
+        address: Address of a Ray cluster, None for the surrounding or a local one, or `in-process`.
         pricing: What nodes cost.
-        max_cost: Dollars that what is left to run may cost; None: whatever it takes.
+        max_cost: Budget for the missing cells, $; None: no limit.
 
     Raises:
-        ClusterError: If the cluster is not there or cannot hold a block; nothing is written then.
-        CostError: If it costs too much; nothing is written then.
+        ClusterError: If the cluster is unreachable or too small for a block; before any file is
+            written.
+        CostError: If the missing cells exceed the budget; before any file is written.
     """
-    # Here, because they load plotting and statistics, which a dry run does without.
+    # Imported here: a dry run needs neither plotting nor statistics.
     from study.analysis.surface import compute_surface
     from study.reporting.content import gather
     from study.reporting.files import write_report
-    from study.reporting.terminal import format_table, print_findings
+    from study.reporting.terminal import finding_parts, surface_parts
 
     timings = Timings()
     missing = missing_cells(storage, plan.cells, timings)
     budget = Budget(plan, missing, pricing, timings, max_cost)
     print(format_plan(plan, num_finished=len(plan.cells) - len(missing)))
-    _print_lost(storage, plan)
+    _print_invalidated(storage, plan)
     with open_tracker(storage, plan, is_active=bool(missing)) as tracker:
         run_cells(
             plan,
@@ -121,8 +107,7 @@ def run_study(
         content = gather(storage, plan, surface)
         report = write_report(storage, plan, surface, content)
         tracker.log_surface(surface)
-    print(f"\n{format_table(surface)}")
-    print_findings(content)
+    show("", *surface_parts(surface), *finding_parts(content))
     print(f"\nReport:  {report}")
     print(f"Surface: {storage.path(layout.surface(plan.space.name))}")
     print(f"Records: {storage.path(layout.CELLS)}")
@@ -130,66 +115,38 @@ def run_study(
 
 
 def _write_plan(storage: Storage, plan: Plan, inputs: Inputs) -> None:
-    """Writes what a surface is computed from."""
+    """Writes the plan and the test items, which the surface is computed from."""
     write_items(storage, plan, inputs.tasks)
     write_plan(storage, plan)
 
 
-def _print_lost(storage: Storage, plan: Plan) -> None:
+def _print_invalidated(storage: Storage, plan: Plan) -> None:
     for sentence in describe_invalidated_cells(storage, plan):
         print(sentence, flush=True)
 
 
 def _dry_run(
-    space: Space, options: argparse.Namespace, storage: Storage, pricing: PricingOptions
+    space: Space,
+    data_root: Path | None,
+    storage: Storage,
+    pricing: PricingOptions,
+    skip_bad_rows: bool,
+    max_cost: float | None,
 ) -> int:
-    skip = options.skip_bad_rows
     try:
-        plan, _ = make_plan(space, options.data_root, storage, skip_bad_rows=skip)
+        plan, _ = make_plan(space, data_root, storage, skip_bad_rows=skip_bad_rows)
     except UnavailableError as error:
         text, cost = format_estimate(
-            space, str(error), options.data_root, pricing, skip_bad_rows=skip
+            space, str(error), data_root, pricing, skip_bad_rows=skip_bad_rows
         )
         print(text)
     else:
         cost = price_plan(plan, pricing)
         print(format_plan(plan.model_copy(update={"cost": cost})))
-        _print_lost(storage, plan)
+        _print_invalidated(storage, plan)
     check_memory(cost)
-    check_budget(cost, options.max_cost)
+    check_budget(cost, max_cost)
     return OK
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="python -m study.sweep",
-        description="Run a study: every missing cell of a space on Ray, then its SGR surface and "
-        "report. Finished cells are kept; the same command goes on where it stopped.",
-        epilog="exit status: 0 done, 1 a cell failed, 2 bad input (nothing was started), "
-        f"{STATUS_OF_SIGNALS}",
-    )
-    parser.add_argument(
-        "space",
-        nargs="?",
-        default="micro",
-        metavar="SPACE",
-        help="name of a shipped study, or path/to/file.py:function (default: micro)",
-    )
-    parser.add_argument(
-        "--out",
-        default="runs/",
-        help="run folder: a local path, s3://bucket/... or gs://bucket/... (default: runs/)",
-    )
-    add_data_flags(parser)
-    parser.add_argument(
-        "--address",
-        help="an existing Ray cluster (default: the one this runs on, else a local Ray); "
-        f"'{IN_PROCESS}' runs the cells in this process, for debugging",
-    )
-    parser.add_argument("--dry-run", action="store_true", help="print the plan and stop")
-    add_max_cost_flag(parser, what="what is left to run")
-    add_pricing_flags(parser)
-    return parser
 
 
 if __name__ == "__main__":

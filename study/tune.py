@@ -1,92 +1,137 @@
-"""`python -m study.tune SPACE --method lora`: searches a method's recipe on easy labels alone."""
+"""`python -m study.tune SPACE --method lora`: searches a method's recipe on easy labels only."""
 
 from __future__ import annotations
 
-import argparse
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
+from typing import Annotated
 
+import typer
+
+from search_spaces.base_models import BaseModelRef
 from search_spaces.recipes import num_labels
 from search_spaces.registry import find_space
 from search_spaces.space import Space
 from search_spaces.tuning import RANGES
-from study.cli import (
-    add_data_flags,
-    add_max_cost_flag,
-    add_pricing_flags,
-    load_pricing,
-    refuse,
-    run_command,
-)
-from study.console import command
+from study import options
+from study.cli import load_pricing
+from study.console import checking_input, command
 from study.reporting.figures.sensitivity import draw_sensitivity
-from study.running.executor import OK, STATUS_OF_SIGNALS, open_executor
+from study.running.executor import OK, open_executor
 from study.tuning.budget import SearchBudget
 from study.tuning.job import SearchJob, resumed
 from study.tuning.results import parameters_text, standard_error, winner
 from study.tuning.searches import make_searches
-from trainables.cluster.capacity import IN_PROCESS, Capacity
+from trainables.cluster.capacity import Capacity
 from trainables.cluster.executor import Executor
 from trainables.storage.filesystem import Storage, check_writable, open_storage
 from trainables.storage.lock import held
+from trainables.tuning.trial import Search
 
 NOTHING_FOUND = 1
 
 METHODS = {name.replace(" ", "-"): name for name in RANGES}
 
 
-@command(needs_output=False)
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs the command; returns its exit status.
+def method_name(text: str) -> str:
+    """Returns the name of a method that can be tuned.
 
-    0: every search has its winner. 1: in some search no trial went to its end, or the run folder
-    did not answer any more. 2: bad input, nothing was started. 130, 143, 129: stopped by
-    Ctrl-C, by SIGTERM, by a closed terminal; the same command goes on from there.
+    Raises:
+        typer.BadParameter: If there is no such method.
     """
-    options = _parser().parse_args(arguments)
-    return run_command(lambda: _run(options), out=options.out, kept="Ended trials")
+    if text not in METHODS:
+        raise typer.BadParameter(f"{text!r} is not one of {', '.join(sorted(METHODS))}")
+    return METHODS[text]
 
 
-def _run(options: argparse.Namespace) -> int:
-    try:
-        space = find_space(options.space)
-        storage = open_storage(options.out)
-        pricing = load_pricing(
-            options.prices, options.instance, address=options.address, max_cost=options.max_cost
+@command(keeps="Completed trials")
+def main(
+    space_name: options.SpaceName,
+    method: Annotated[
+        str,
+        typer.Option(
+            "--method",
+            metavar="METHOD",
+            parser=method_name,
+            help=f"method to tune: {', '.join(sorted(METHODS))}",
+        ),
+    ],
+    trials: Annotated[
+        int, typer.Option("--trials", metavar="N", min=1, help="number of recipes to try")
+    ] = 20,
+    validation: Annotated[
+        int,
+        typer.Option(
+            "--validation",
+            metavar="N",
+            min=1,
+            help="easy labels to validate with; fewer if the level has fewer",
+        ),
+    ] = 160,
+    seed: Annotated[
+        int,
+        typer.Option(
+            "--seed",
+            metavar="S",
+            help="seed of the sampler and of the training and validation draws; 0 trains on the "
+            "labels of the study's seed 0",
+        ),
+    ] = 0,
+    out: options.Out = "runs/",
+    data_root: options.DataRoot = None,
+    skip_bad_rows: options.SkipBadRows = False,
+    address: options.Address = None,
+    max_cost: options.MaxCost = None,
+    prices: options.Prices = None,
+    instance: options.Instance = None,
+) -> int:
+    """Searches a method's hyper-parameters for each base model and task of a space.
+
+    Trials are judged on labelled items of the easiest level only. The winner is written to
+    RUNS/SPACE/tune/; search_spaces.tuning.tuned(path) puts it into a space. The same command
+    continues where it stopped. --max-cost compares an upper bound: every remaining trial at the
+    upper end of its ranges, without early stopping.
+
+    Exit status: 0 done, 1 a search completed no trial or the run folder became unavailable, 2 bad
+    input (no work was started), 130 stopped by Ctrl-C, 143 by SIGTERM, 129 by a closed terminal.
+    """
+    with checking_input():
+        space = find_space(space_name)
+        storage = open_storage(out)
+        pricing = load_pricing(prices, instance, address=address, max_cost=max_cost)
+        searches = make_searches(
+            space,
+            method,
+            data_root,
+            storage,
+            num_validation=validation,
+            seed=seed,
+            skip_bad_rows=skip_bad_rows,
         )
-        jobs = _make_jobs(space, storage, options)
+        jobs = _make_jobs(space, storage, searches, num_trials=trials)
         check_writable(storage)
-    except (OSError, ValueError) as error:
-        return refuse(error)
     with held(storage):
         waiting = [job for job in jobs if not job.is_over]
         left = [(job.model, job.search, job.num_left) for job in waiting]
-        budget = SearchBudget(space, left, pricing, options.max_cost)
-        return _run_jobs(jobs, storage, space, options.address, budget)
+        budget = SearchBudget(space, left, pricing, max_cost)
+        return _run_jobs(jobs, storage, space, address, budget)
 
 
-def _make_jobs(space: Space, storage: Storage, options: argparse.Namespace) -> list[SearchJob]:
-    """Returns the searches with what earlier runs found; all is checked before one starts.
+def _make_jobs(
+    space: Space,
+    storage: Storage,
+    searches: Iterable[tuple[BaseModelRef, Search]],
+    *,
+    num_trials: int,
+) -> list[SearchJob]:
+    """Returns the searches, resumed from earlier runs; checks all of them before one starts.
 
     Raises:
         ValueError: If the input is bad.
     """
-    if min(options.trials, options.validation) < 1:
-        raise ValueError(
-            f"--trials and --validation must be at least 1, got {options.trials} and "
-            f"{options.validation}"
-        )
     jobs: list[SearchJob] = []
-    for model, search in make_searches(
-        space,
-        METHODS[options.method],
-        options.data_root,
-        storage,
-        num_validation=options.validation,
-        seed=options.seed,
-        skip_bad_rows=options.skip_bad_rows,
-    ):
+    for model, search in searches:
         if space.footprint_of(model).engine != "plain":
             raise ValueError(
                 f"{model.name} is shared by several workers (engine "
@@ -96,7 +141,7 @@ def _make_jobs(space: Space, storage: Storage, options: argparse.Namespace) -> l
         job = SearchJob(
             model=model,
             search=search,
-            num_trials=options.trials,
+            num_trials=num_trials,
             storage=storage,
             space=space.name,
             draw=draw_sensitivity,
@@ -115,7 +160,7 @@ def _run_jobs(
     waiting = [job for job in jobs if not job.is_over]
     for job in jobs:
         _announce(job)
-        if job.is_over and not job.is_pinned:  # stopped on the way to more trials
+        if job.is_over and not job.is_pinned:  # an earlier run with more trials was stopped
             job.write()
     if waiting:
         with open_executor(address, storage, space.name) as executor:
@@ -156,71 +201,22 @@ def _announce(job: SearchJob) -> None:
 
 
 def _conclude(job: SearchJob) -> int:
-    """Prints what a search found; returns its exit status."""
-    found, history = job.found, job.search.history
+    """Prints the result of a search; returns its exit status."""
+    result, history = job.found, job.search.history
     best = winner(history)
-    if best is None or best.value is None or found.recipe is None:
-        print(f"{job.name}: no trial went to its end.", file=sys.stderr)
+    if best is None or best.value is None or result.recipe is None:
+        print(f"{job.name}: no trial was completed.", file=sys.stderr)
         return NOTHING_FOUND
     error = standard_error(best.value, history.num_validation)
     print(
         f"{job.name}: {parameters_text(best.parameters)}\n"
         f"  {100 * best.value:.1f} % of {history.num_validation} validation items right (standard "
         f"error {100 * error:.1f}; the best of {len(history.trials)} trials is an optimistic "
-        f"estimate), stopped early: {found.num_pruned} trials; labels: {num_labels(found.recipe)} "
-        f"a cell, {found.num_labels} in the search\n"
+        f"estimate), stopped early: {result.num_pruned} trials; labels: "
+        f"{num_labels(result.recipe)} per cell, {result.num_labels} in the search\n"
         f"  {job.storage.path(job.key('json'))}"
     )
     return OK
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="python -m study.tune",
-        description="Search a method's hyper-parameters for each base model and task of a space, "
-        "judged on labelled items of the easiest level alone. The winner lies in "
-        "OUT/SPACE/tune/; search_spaces.tuning.tuned(path) puts it into a space. The same command "
-        "goes on where it stopped.",
-        epilog="exit status: 0 done, 1 a search found nothing, 2 bad input (nothing was started), "
-        f"{STATUS_OF_SIGNALS}",
-    )
-    parser.add_argument(
-        "space", metavar="SPACE", help="name of a space, or path/to/file.py:function"
-    )
-    parser.add_argument("--method", required=True, choices=sorted(METHODS), help="what is tuned")
-    parser.add_argument(
-        "--trials", type=int, default=20, metavar="N", help="recipes tried (default: 20)"
-    )
-    parser.add_argument(
-        "--validation",
-        type=int,
-        default=160,
-        metavar="N",
-        help="easy labels to judge by, fewer where the level has fewer (default: 160)",
-    )
-    parser.add_argument(
-        "--seed",
-        type=int,
-        default=0,
-        metavar="S",
-        help="training draw, validation draw and sampler (default: 0, whose training labels are "
-        "those of the study's seed 0)",
-    )
-    parser.add_argument(
-        "--out",
-        default="runs/",
-        help="run folder: a local path, s3://bucket/... or gs://bucket/... (default: runs/)",
-    )
-    add_data_flags(parser)
-    parser.add_argument(
-        "--address",
-        help="an existing Ray cluster (default: the one this runs on, else a local Ray); "
-        f"'{IN_PROCESS}' runs the trials in this process, one after the other",
-    )
-    what = "an upper bound of what is left (every trial at the upper end of its ranges, to its end)"
-    add_max_cost_flag(parser, what=what)
-    add_pricing_flags(parser)
-    return parser
 
 
 if __name__ == "__main__":

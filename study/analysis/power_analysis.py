@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -10,7 +10,7 @@ import numpy as np
 from study.analysis.surface import ArmReader, Surface
 from study.artifacts.plan import LevelSize, Plan
 from study.artifacts.points import Point
-from study.formatting import aligned
+from study.formatting import Table
 from study.statistics.power.logit_model import Population
 from study.statistics.power.power import Design, PointPower, point_power
 from study.statistics.power.variances import PointVariances, assumed_variances, variances_of_pilot
@@ -137,15 +137,16 @@ def _foresee_point(
     return replace(found, with_whole_test=whole)
 
 
-def format_power(points: Iterable[PlannedPower], *, target_width: float | None) -> str:
-    """Returns a table for the terminal; points that are foreseen alike share a row."""
+def power_parts(
+    points: Iterable[PlannedPower], *, target_width: float | None
+) -> Iterator[str | Table]:
+    """Yields the table for the terminal, and its notes; points with equal results share a row."""
     groups: dict[tuple[str, ...], list[PlannedPower]] = {}
     for planned_power in points:
         groups.setdefault(_cells(planned_power, target_width), []).append(planned_power)
     header = ["test level", "points", "items", "gap", "resolves from", "at best", "width"]
     header += [] if target_width is None else ["seeds needed", "items needed"]
     rows = [[_name(group), str(len(group)), *cells[1:]] for cells, group in groups.items()]
-    lines = aligned([header, *rows], indent=2)
     reasons = dict.fromkeys(
         f"  {_name(group)}: {group[0].reason}" for group in groups.values() if group[0].reason
     )
@@ -155,17 +156,17 @@ def format_power(points: Iterable[PlannedPower], *, target_width: float | None) 
         for planned_power in group
         if planned_power.power is not None
     )
-    return "\n".join(
-        [
-            "What the points can resolve (gaps in points of accuracy, 80 % power)",
-            *lines,
-            *(["Out of reach:", *reasons] if reasons else []),
-            *_test_item_lines(groups.values()),
-            "gap: hard - zero-shot, seen in the pilot or assumed; resolves from: smallest gap with "
-            "these items and seeds; at best: with any number of seeds; width: of the SGR interval",
-            "Variances: " + "; ".join(sources),
-        ]
+    yield "What the points can resolve (gaps in points of accuracy, 80 % power)"
+    yield Table(header=header, rows=rows, numbers=header[1:])
+    if reasons:
+        yield "Out of reach:"
+        yield from reasons
+    yield from _test_item_lines(groups.values())
+    yield (
+        "gap: hard - zero-shot, seen in the pilot or assumed; resolves from: smallest gap with "
+        "these items and seeds; at best: with any number of seeds; width: of the SGR interval"
     )
+    yield "Variances: " + "; ".join(sources)
 
 
 def _test_item_lines(groups: Iterable[Sequence[PlannedPower]]) -> list[str]:

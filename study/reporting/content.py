@@ -1,4 +1,4 @@
-"""What a report shows: gathered once, then laid out by the page, the files and W&B."""
+"""Content of a report: gathered once, then used by the page, the files and W&B."""
 
 from __future__ import annotations
 
@@ -43,24 +43,24 @@ from study.reporting.surface_views.views import View, make_view, varying_axes
 from trainables.storage.filesystem import Storage
 
 MAX_TILES = 30_000
-"""Tiles of all views together, so that the page stays quick."""
+"""Tiles of all views together; more would make the page slow."""
 
 ACCURACY_ALT = (
-    "Accuracy against difficulty, one panel a model and method, one curve a condition, with "
+    "Accuracy against difficulty, one panel per model and method, one curve per condition, with "
     "intervals. The table of points has the same accuracies for every test level."
 )
-FACTOR_ALT = "Accuracy against the options of self-training, one curve a condition."
+FACTOR_ALT = "Accuracy against the options of self-training, one curve per condition."
 LABEL_ALT = (
-    "Accuracy against {axis}, one curve a level of labels, with intervals. The dotted line marks "
+    "Accuracy against {axis}, one curve per level of labels, with intervals. The dotted line marks "
     "where the curves of {easy} and {hard} labels cross, and the grey band its interval; a panel "
     "without a line shows no crossing."
 )
-LOSS_ALT = "Training loss against optimizer steps, averaged over seeds, one curve a condition."
+LOSS_ALT = "Training loss against optimizer steps, averaged over seeds, one curve per condition."
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ViewChoice:
-    """What a reader asked to see, on top of the views that every report has."""
+    """The view that a reader asked for, instead of the default ones."""
 
     x: str | None = None
     y: str | None = None
@@ -70,37 +70,37 @@ class ViewChoice:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Content:
-    """Everything in a report but the points themselves."""
+    """Everything in a report except the points themselves."""
 
     views: tuple[View, ...]
     surfaces: tuple[Drawing, ...]
     """Drawings of the views."""
     accuracy: tuple[Drawing, ...]
     curves: tuple[Drawing, ...]
-    """Learning, noise, cost and loss curves; empty where the study has none."""
+    """Learning, noise, cost and loss curves; empty if the study has none."""
     label_curves: tuple[LabelCurves, ...]
-    """What the curves over noise, number and cost of labels show."""
+    """Curves over noise, number and cost of labels."""
     reliability: tuple[Drawing, ...]
     calibration: tuple[CalibrationRow, ...]
     contrasts: tuple[ContrastResult, ...]
     trends: tuple[TrendRow, ...]
     mixes: tuple[LevelMix, ...]
     rewards: tuple[RewardRow, ...]
-    """Arms on preference tasks; empty where the study has none."""
+    """Arms on preference tasks; empty if the study has none."""
     ceilings: tuple[Ceiling, ...]
-    """What people reach on them."""
+    """Human agreement on these tasks."""
     self_training: SelfTrainingSection | None
-    """None where nothing in the study trains itself."""
+    """None for a study without self-training."""
     alignment: tuple[WinRate, ...]
-    """Policies side by side; empty where the study trains none."""
+    """Comparisons of policies; empty if the study trains none."""
     searches: tuple[TunedRecipe, ...]
-    """Recipes that a search found; empty where all were chosen by hand."""
+    """Recipes that a search found; empty if there was no search."""
     recipe_pairs: tuple[RecipePair, ...]
-    """Points that have a found recipe and one chosen by hand."""
+    """Points that have both a found and a default recipe."""
     legacy: tuple[LegacyRow, ...]
-    """The paper's bootstrap beside ours, where it was asked for."""
+    """The paper's bootstrap, if requested."""
     against: Comparison | None
-    """A paper's results beside ours, where they were asked for."""
+    """Comparison with a paper's results, if requested."""
     provenance: Sequence[tuple[str, str]]
     labels: Mapping[str, str]
     """Recipe text -> label."""
@@ -108,13 +108,13 @@ class Content:
     @property
     def drawings(self) -> tuple[Drawing, ...]:
         """All figures."""
-        own = () if self.self_training is None else self.self_training.drawings
+        ssrm = () if self.self_training is None else self.self_training.drawings
         searches = tuple(s.drawing for s in self.searches if s.drawing is not None)
-        return (*self.surfaces, *self.accuracy, *self.curves, *self.reliability, *own, *searches)
+        return (*self.surfaces, *self.accuracy, *self.curves, *self.reliability, *ssrm, *searches)
 
     @property
     def warnings(self) -> tuple[str, ...]:
-        """What the reader must not overlook, a line each."""
+        """Warnings to the reader, a line each."""
         return () if self.self_training is None else self.self_training.warnings
 
 
@@ -127,10 +127,10 @@ def gather(
     legacy: tuple[LegacyRow, ...] = (),
     against: Comparison | None = None,
 ) -> Content:
-    """Computes and draws everything that a report shows.
+    """Computes and draws the content of a report.
 
     Raises:
-        ValueError: If the chosen view has an unknown axis, value or category, or no point.
+        ValueError: If the chosen view has an unknown axis, value or category, or no points.
     """
     views = choose_views(surface.rows, choice or ViewChoice())
     calibration = calibration_rows(surface)
@@ -173,11 +173,11 @@ def _draw_accuracy(panels: Sequence[CurvePanel]) -> Drawing:
 
 
 def _draw_label_curves(
-    found: Sequence[LabelCurves], conditions: Sequence[str]
+    label_panels: Sequence[LabelCurves], conditions: Sequence[str]
 ) -> Iterator[Drawing]:
-    """Draws one figure an axis of labels."""
+    """Draws one figure per axis of labels."""
     for axis, title in LABEL_AXES.items():
-        curves = [entry for entry in found if entry.axis == axis]
+        curves = [entry for entry in label_panels if entry.axis == axis]
         if curves:
             panels = [entry.panel for entry in curves]
             what = LABEL_ALT.format(axis=title, easy=curves[0].easy, hard=curves[0].hard)
@@ -194,7 +194,7 @@ def _draw_label_curves(
 def _draw_factor_and_loss_curves(
     storage: Storage, plan: Plan, surface: Surface, conditions: Sequence[str]
 ) -> tuple[Drawing, ...]:
-    """Draws curves of self-training and of losses, those that there are."""
+    """Draws the curves of self-training and of losses, if the study has any."""
     drawings = []
     factors = factor_panels(surface, max_panels=MAX_PANELS)
     if factors:
@@ -218,14 +218,14 @@ def _draw_factor_and_loss_curves(
 
 
 def _varies_labels(rows: Sequence[SurfaceRow]) -> bool:
-    """Says whether one recipe has several numbers of labels; methods have numbers of their own."""
+    """Returns whether any method was run with several numbers of labels."""
     labels = recipe_labels((row.point.recipe for row in rows), without=LABEL_COUNTS)
     pairs = {(labels[recipe_text(row.point.recipe)], row.point.num_labels) for row in rows}
     return len(pairs) > len({method for method, _ in pairs})
 
 
 def choose_views(rows: Sequence[SurfaceRow], choice: ViewChoice) -> tuple[View, ...]:
-    """Returns the chosen view, or size x gap and one view for each further axis that varies."""
+    """Returns the chosen view, or model size x gap and one view for each other axis that varies."""
     if choice.x or choice.y or choice.fixed or choice.value != "sgr":
         return (
             make_view(
@@ -238,7 +238,7 @@ def choose_views(rows: Sequence[SurfaceRow], choice: ViewChoice) -> tuple[View, 
         )
     views = [make_view(rows)]
     shown = {"model_size", "difficulty_gap", "train_level", "test_level", "method"}
-    shown |= LABEL_COUNTS  # the axis of labels has them
+    shown |= LABEL_COUNTS  # num_labels covers them
     if not _varies_labels(rows):
         shown.add("num_labels")
     if all(row.point.label_cost == 1.0 for row in rows):

@@ -1,7 +1,7 @@
-"""The paper's block bootstrap beside ours (`--legacy-bootstrap`), so that tables can be compared.
+"""The paper's block bootstrap (`--legacy-bootstrap`), for comparing tables with the paper.
 
-Its "mean +/- half-width" is not for reading numbers off: where the gap is small it is far too
-narrow or far too wide (see `study.statistics.legacy_bootstrap`).
+Do not quote its "mean +/- half-width": for small gaps the interval is far too narrow or too wide
+(see `study.statistics.legacy_bootstrap`).
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from study.analysis.names import outcome, point_label, recipe_labels
+from study.analysis.names import point_label, recipe_labels
 from study.analysis.surface import ArmReader, Surface
 from study.analysis.surface_rows import SurfaceRow
 from study.artifacts.plan import Plan
@@ -22,7 +22,7 @@ NUM_RESAMPLES = 10_000
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class LegacyRow:
-    """One point by the paper's rules and by ours."""
+    """The paper's estimate of a point, and ours."""
 
     where: str
     row: SurfaceRow
@@ -34,8 +34,8 @@ def legacy_rows(
 ) -> tuple[LegacyRow, ...]:
     """Returns every estimated point with the paper's mean and half-width.
 
-    Each point draws from a generator of its own, named by the study's seed and the point, so that
-    a number does not depend on which other points there are.
+    Each point has its own generator, seeded by the study's seed and the point, so its numbers do
+    not depend on the other points.
     """
     labels = recipe_labels(row.point.recipe for row in surface.rows)
     reader = ArmReader(surface.items, surface.scores)
@@ -56,17 +56,6 @@ def legacy_rows(
         )
         rows.append(LegacyRow(where=point_label(row, labels), row=row, paper=paper))
     return tuple(rows)
-
-
-def format_legacy(rows: tuple[LegacyRow, ...]) -> str:
-    """Returns the paper's numbers beside ours as text, a line a point."""
-    width = max((len(row.where) for row in rows), default=5)
-    lines = [f"{'point'.ljust(width)}  {'paper: mean +/- half-width'.ljust(26)}  ours"]
-    lines += [
-        f"{row.where.ljust(width)}  {paper_text(row.paper).ljust(26)}  {outcome(row.row)}"
-        for row in rows
-    ]
-    return "\n".join(lines)
 
 
 def paper_text(paper: LegacyEstimate) -> str:

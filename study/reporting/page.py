@@ -1,14 +1,12 @@
-"""The page: everything a study found, in one HTML file that opens from disk without a network."""
+"""The report page: one HTML file that opens from disk without a network."""
 
 from __future__ import annotations
 
 import base64
 import json
 from collections.abc import Mapping, Sequence
-from importlib.resources import files
 from typing import Any
 
-from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 from plotly.offline import get_plotlyjs
 
@@ -22,13 +20,20 @@ from study.analysis.surface_rows import recipe_text
 from study.artifacts.plan import Plan
 from study.formatting import DASH, number, percent, span
 from study.reporting.content import Content
-from study.reporting.crossings import crossing_text
 from study.reporting.figures.drawing import Drawing
 from study.reporting.figures.sensitivity import search_text
+from study.reporting.html import render
 from study.reporting.legacy import paper_text
-from study.reporting.policy_table import labels_text, source_of
-from study.reporting.reward_table import ceiling_text, prior_text
-from study.reporting.sentences import question, sentence, verdict
+from study.reporting.sentences import (
+    ceiling_text,
+    crossing_text,
+    labels_text,
+    prior_text,
+    question,
+    sentence,
+    source_of,
+    verdict,
+)
 from study.reporting.surface_views.plotly import panel_figure
 from study.reporting.surface_views.tiles import hover_text
 from study.reporting.surface_views.views import View
@@ -38,12 +43,8 @@ from study.reporting.terminal import gain_text, residual_text, summary
 
 def render_page(plan: Plan, surface: Surface, content: Content) -> str:
     """Returns index.html."""
-    environment = Environment(
-        autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
-    environment.filters |= {"number": number, "data_uri": _data_uri}
-    template = environment.from_string(_template("page.html"))
-    return template.render(
+    return render(
+        "page.html",
         plan=plan,
         surface=surface,
         content=content,
@@ -52,28 +53,11 @@ def render_page(plan: Plan, surface: Surface, content: Content) -> str:
         summary=summary(surface.rows, surface.counts),
         data=Markup(_script_json(_page_data(plan, surface, content))),
         dash=DASH,
-        css=Markup(_template("page.css")),
-        script=Markup(_template("page.js")),
         plotly=Markup(get_plotlyjs().replace("</script", "<\\/script")),
         ece=_ece_table(content.calibration),
         meanings=MEANINGS,
-        p_text=_p_text,
-        recipe_text=recipe_text,
         bench_sections=tuple(SUBSETS),
-        prior_text=prior_text,
-        ceiling_text=ceiling_text,
-        labels_text=labels_text,
-        paper_text=paper_text,
-        comparison_row=comparison_row,
-        outcome=outcome,
-        source_of=source_of,
-        search_text=search_text,
-        point_label=point_label,
-        percent=percent,
-        span=span,
-        gain_text=gain_text,
-        crossing_text=crossing_text,
-        residual_text=residual_text,
+        **{function.__name__.lstrip("_"): function for function in _FUNCTIONS},
     )
 
 
@@ -85,7 +69,7 @@ def _page_data(plan: Plan, surface: Surface, content: Content) -> dict[str, Any]
         "hover": [hover_text(row) for row in surface.rows],
         "cells": cell_table(plan, surface),
         "missing": missing_table(plan, surface),
-        "audit": audit_table(() if content.self_training is None else content.self_training.lines),
+        "audit": audit_table(content.self_training.lines if content.self_training else ()),
         "views": [_view_data(surface, view) for view in content.views],
     }
 
@@ -104,7 +88,7 @@ def _view_data(surface: Surface, view: View) -> dict[str, Any]:
 
 
 def _ece_table(rows: Sequence[CalibrationRow]) -> Mapping[str, Any]:
-    """ECE by method and model (down) and condition (across)."""
+    """Returns the ECE by method and model (rows) and condition (columns)."""
     conditions = list(dict.fromkeys(row.condition for row in rows))
     lines: dict[tuple[str, str, str], dict[str, str]] = {}
     for row in rows:
@@ -124,10 +108,14 @@ def _data_uri(drawing: Drawing) -> str:
 
 
 def _script_json(value: Any) -> str:
-    """JSON that can stand in a script element: no text in it can end the element."""
+    """Returns JSON for a script element; no text in it can end the element."""
     text = json.dumps(value, ensure_ascii=True, separators=(",", ":"), allow_nan=False)
     return text.replace("<", "\\u003c")
 
 
-def _template(name: str) -> str:
-    return files("study.reporting").joinpath("templates", name).read_text(encoding="utf-8")
+_FUNCTIONS = (
+    *(ceiling_text, comparison_row, crossing_text, gain_text, labels_text, number, outcome),
+    *(paper_text, percent, point_label, prior_text, recipe_text, residual_text, search_text),
+    *(source_of, span, _data_uri, _p_text),
+)
+"""Functions that the template calls, by these names."""

@@ -1,4 +1,4 @@
-"""Where the numbers come from: code, packages, data, models, seeds and hosts."""
+"""Provenance of the numbers: code, packages, data, models, seeds and hosts."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ NOT_SHOWN = frozenset({"threads"})
 
 
 def provenance(plan: Plan, surface: Surface) -> list[tuple[str, str]]:
-    """Returns what a reader needs to make the numbers again, as names with values."""
+    """Returns what a reader needs to reproduce the numbers, as names with values."""
     facts = [("code", commit() or "not a git checkout"), ("packages of this report", _packages())]
     for task in plan.tasks:
         name = f"{task.task} by {task.measure}"
@@ -34,7 +34,7 @@ def provenance(plan: Plan, surface: Surface) -> list[tuple[str, str]]:
 
 
 def commit() -> str | None:
-    """Returns the commit of the code that makes the report, marked where files were changed."""
+    """Returns the commit of the report's code, marked `-dirty` if files were changed."""
     folder = Path(__file__).parent
     try:
         result = subprocess.run(
@@ -50,17 +50,17 @@ def commit() -> str | None:
 
 
 def _packages() -> str:
-    found = []
+    versions = []
     for name in PACKAGES:
         try:
-            found.append(f"{name} {version(name)}")
+            versions.append(f"{name} {version(name)}")
         except PackageNotFoundError:
             continue
-    return ", ".join(found)
+    return ", ".join(versions)
 
 
 def _executions(surface: Surface) -> Iterator[tuple[str, str]]:
-    """Every kind of host, device and package version among the records, with its cells."""
+    """Yields each host, device and package version among the records, with its number of cells."""
     counts: dict[str, dict[str, int]] = {}
     for record in surface.scores.records.values():
         for name, value in record.execution.items():

@@ -1,4 +1,4 @@
-"""What a report shows of self-training: gains over its start, the audit, detectors' findings."""
+"""The report's section on self-training: gains over the start, audit and failure detectors."""
 
 from __future__ import annotations
 
@@ -33,19 +33,19 @@ MEANS = (
     "brier",
     "selective_area",
 )
-"""Numbers of the audit that the page shows, averaged over seeds."""
+"""Columns of the audit that the page shows, averaged over seeds."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class AuditLine:
-    """One line of the page's audit: a source's round on one set of items, over its seeds."""
+    """A line of the page's audit: a round of a source on one set of items, averaged over seeds."""
 
     task: str
     measure: str | None
     model: str
     method: str
     condition: str
-    """With what tells it from others of its name."""
+    """With its variant, if other conditions have the same name."""
     threshold: float | None
     ssrm_round: int
     role: str
@@ -54,12 +54,12 @@ class AuditLine:
     level: str
     num_seeds: int
     means: Mapping[str, float | None]
-    """Name of `MEANS` -> mean over the seeds that have it; None where none has."""
+    """Name in `MEANS` -> mean over the seeds that have a value; None if no seed has one."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SelfTrainingSection:
-    """Everything that a report shows of self-training."""
+    """Content of the section."""
 
     rows: tuple[SurfaceRow, ...]
     """Self-trained points, controls last."""
@@ -67,18 +67,18 @@ class SelfTrainingSection:
     lines: tuple[AuditLine, ...]
     detectors: tuple[DetectorRow, ...]
     warnings: tuple[str, ...]
-    """A line for each detector that warns, and for each round that cannot be audited."""
+    """A line for each detector that warns and for each round that cannot be audited."""
     drawings: tuple[Drawing, ...]
     reliability: pa.Table
-    """Bins of every source, round and level (`confidence_tables.RELIABILITY`)."""
+    """Bins of every source, round and level."""
     selective: pa.Table
-    """Likewise accuracy against coverage (`confidence_tables.SELECTIVE`)."""
+    """Accuracy against coverage of every source, round and level."""
 
 
 def gather_self_training(
     storage: Storage, plan: Plan, surface: Surface
 ) -> SelfTrainingSection | None:
-    """Computes and draws it; None where nothing in the study trains itself."""
+    """Computes and draws the section; None for a study without self-training."""
     rows = [row for row in surface.rows if row.point.start is not None]
     if not rows:
         return None
@@ -108,7 +108,7 @@ def gather_self_training(
 def audit_lines(rows: Iterable[AuditRow], labels: Mapping[str, str]) -> Iterable[AuditLine]:
     """Yields the audit with seeds averaged, controls last.
 
-    The line of all levels together is left out where there is one level.
+    With a single level, the line of all levels together is left out.
     """
     groups: dict[tuple[object, ...], list[AuditRow]] = {}
     for row in rows:

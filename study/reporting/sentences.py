@@ -1,20 +1,25 @@
-"""Sentences a reader can quote: the question, the verdict over all points, and one a point."""
+"""Sentences that a reader can quote: the question, the overall verdict, and one per point."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
+from study.analysis.label_curves import LabelCurves
 from study.analysis.names import recipe_labels
+from study.analysis.preferences.policies import WinRate
+from study.analysis.preferences.reward_models import PRIOR_SETS, Ceiling, RewardRow
+from study.analysis.preferences.rewardbench import LEADERBOARD_PRIOR_SETS
 from study.analysis.surface import Surface
 from study.analysis.surface_rows import Interval, SurfaceRow, recipe_text
 from study.artifacts.plan import Plan
+from study.artifacts.policies import PolicyComparison
 from study.formatting import number, percent, span
 from study.reporting.surface_views.tiles import Status, status
 
 
 def question(plan: Plan) -> str:
-    """Returns what the study asks."""
+    """Returns the question that the study asks."""
     tasks = " and ".join(
         dict.fromkeys(f"{axis.task} (by {axis.measure})" for axis in plan.space.tasks)
     )
@@ -27,19 +32,19 @@ def question(plan: Plan) -> str:
 def verdict(surface: Surface) -> str:
     """Returns the answer in two sentences: how many points are resolved, and their range.
 
-    Values of different points are never averaged: the range names its two ends. Controls are no
-    answer to the question, so they are not counted.
+    Points are never averaged; the range names its two ends. Controls do not answer the question, so
+    they are not counted.
     """
     rows = [row for row in surface.rows if row.role != "control"]
     counts = Counter(status(row) for row in rows)
     resolved = [row for row in rows if row.sgr.estimate is not None]
     left_out = len(surface.rows) - len(rows)
-    told = f"Of {_count(len(rows), 'point')}"
-    told += f" ({_count(left_out, 'control')} apart)" if left_out else ""
-    told += f", {counts[Status.RESOLVED]} are resolved"
+    text = f"Of {_count(len(rows), 'point')}"
+    text += f" (not counting {_count(left_out, 'control')})" if left_out else ""
+    text += f", {counts[Status.RESOLVED]} are resolved"
     rest = [
-        f"at {counts[kind]} {text}"
-        for kind, text in (
+        f"at {counts[kind]} {reason}"
+        for kind, reason in (
             (Status.NOT_RESOLVABLE, "the gap between hard labels and zero-shot is not resolvable"),
             (Status.HARD_LABELS_HURT, "hard labels hurt"),
             (Status.NO_FLOOR, "zero-shot is below chance or not readable"),
@@ -47,24 +52,24 @@ def verdict(surface: Surface) -> str:
         )
         if counts[kind]
     ]
-    told += f"; {', '.join(rest)}." if rest else "."
+    text += f"; {', '.join(rest)}." if rest else "."
     if not resolved:
-        return f"{told} So this study cannot say which share easier labels recover."
+        return f"{text} This study therefore cannot tell which share easier labels recover."
     low = min(resolved, key=lambda row: row.sgr.estimate or 0.0)
     high = max(resolved, key=lambda row: row.sgr.estimate or 0.0)
     labels = recipe_labels(row.point.recipe for row in rows)
     return (
-        f"{told} Where it is resolved, the supervision gap recovered (SGR) runs from "
+        f"{text} At the resolved points, the supervision gap recovered (SGR) ranges from "
         f"{_sgr(low)} ({_where(low, labels)}) to {_sgr(high)} ({_where(high, labels)})."
     )
 
 
 def sentence(row: SurfaceRow, labels: Mapping[str, str], level: float) -> str:
-    """Returns what may be said of one point, numbers and interval included.
+    """Returns a sentence on one point, with numbers and interval.
 
     Args:
         row: The point.
-        labels: Recipe text -> label, of all recipes of the study.
+        labels: Recipe text -> label, for all recipes of the study.
         level: Confidence of the intervals.
     """
     point = row.point
@@ -86,41 +91,41 @@ def sentence(row: SurfaceRow, labels: Mapping[str, str], level: float) -> str:
             )
         case Status.HARD_LABELS_HURT:
             text = (
-                f"{who}: no share can be given on {where}, because hard labels hurt by "
+                f"{who}: SGR is undefined on {where}, because hard labels hurt by "
                 f"{_points(row.gap)}: {accuracies}"
             )
         case Status.NOT_RESOLVABLE:
             text = (
-                f"{who}: no share can be given on {where}, because what hard labels buy, "
-                f"{_points(row.gap)}, cannot be told from nothing: {accuracies}"
+                f"{who}: SGR is undefined on {where}, because the gains of hard labels, "
+                f"{_points(row.gap)}, do not differ significantly from 0: {accuracies}"
             )
         case Status.NO_FLOOR:
             text = (
-                f"{who}: no share can be given on {where}, because zero-shot is no floor "
+                f"{who}: SGR is undefined on {where}, because zero-shot is no floor "
                 f"({row.verdict_note}): {accuracies}"
             )
         case Status.MISSING:
-            told = f"{who}: no estimate on {where}: {row.reason}."
-            return " ".join(filter(None, (told, gain_sentence(row))))
+            text = f"{who}: no estimate on {where}: {row.reason}."
+            return " ".join(filter(None, (text, gain_sentence(row))))
     return " ".join(filter(None, (f"{text} ({_evidence(row)}).", gain_sentence(row))))
 
 
 def gain_sentence(row: SurfaceRow) -> str:
-    """Returns whether self-training beats what it started from, whatever the sign.
+    """Returns a sentence on the gain of self-training over its start.
 
-    Empty for a source that is not self-trained, and where an arm is missing.
+    Empty for a source without self-training, and if an arm is missing.
     """
     gain, point = row.ssrm_gain, row.point
     if gain.estimate is None:
         return ""
     start = "its start" if point.train_level is None else f"{point.train_level.name} labels alone"
     if gain.low is None or gain.high is None:
-        return f"{point.source} against {start}: {_points(gain)}, without an interval."
+        return f"{point.source} compared with {start}: {_points(gain)}, without an interval."
     if gain.low > 0.0:
         return f"{point.source} beats {start} by {_points(gain)}."
     if gain.high < 0.0:
-        return f"{point.source} hurts: against {start} {_points(gain)}."
-    return f"{point.source} is not told apart from {start}: {_points(gain)}."
+        return f"{point.source} hurts compared with {start}: {_points(gain)}."
+    return f"{point.source} does not differ significantly from {start}: {_points(gain)}."
 
 
 def _evidence(row: SurfaceRow) -> str:
@@ -149,3 +154,70 @@ def _where(row: SurfaceRow, labels: Mapping[str, str]) -> str:
 
 def _count(number_of: int, what: str) -> str:
     return f"{number_of} {what}{'' if number_of == 1 else 's'}"
+
+
+def crossing_lines(curves: Sequence[LabelCurves]) -> list[str]:
+    """Returns a line for each pair of curves that could cross."""
+    return [
+        f"{_panel_name(entry)}: {crossing_text(entry)}" for entry in curves if entry.panel.crossing
+    ]
+
+
+def crossing_text(entry: LabelCurves) -> str:
+    """Returns where two curves cross, with the interval, or that they do not."""
+    crossing = entry.panel.crossing
+    if crossing is None:
+        return "not measured at two places each"
+    measured = f"between {crossing.start:.3g} and {crossing.stop:.3g}"
+    if crossing.is_empty:
+        return f"{entry.easy} and {entry.hard} do not cross {measured}"
+    if crossing.estimate is None and crossing.low is None and crossing.high is None:
+        return f"no crossing seen {measured}; the interval excludes no place"
+    low = f"below {crossing.start:.3g}" if crossing.low is None else f"{crossing.low:.3g}"
+    high = f"above {crossing.stop:.3g}" if crossing.high is None else f"{crossing.high:.3g}"
+    if crossing.estimate is None:
+        return f"no crossing seen {measured}; interval [{low}, {high}]"
+    return f"{entry.easy} and {entry.hard} cross at {crossing.estimate:.3g} [{low}, {high}]"
+
+
+def _panel_name(entry: LabelCurves) -> str:
+    panel = entry.panel
+    return f"{panel.column}, {panel.row}, {panel.x_title}"
+
+
+def source_of(comparison: PolicyComparison) -> str:
+    """Returns the reader's name of a reward model: method, condition, threshold and last round."""
+    parts = [comparison.recipe.method, comparison.condition]
+    if comparison.variant:
+        parts.append(comparison.variant)
+    if comparison.threshold is not None:
+        parts.append(f"tau {comparison.threshold:g}")
+    return " ".join([*parts, f"round {comparison.ssrm_round}"])
+
+
+def labels_text(row: WinRate) -> str:
+    """Returns the accuracy of the preference labels in %, or why it is undefined."""
+    return "pairs of equal rewards" if row.label_accuracy is None else percent(row.label_accuracy)
+
+
+def prior_text(rows: Sequence[RewardRow]) -> str:
+    """Returns which prior sets the overall means of these rows include."""
+    names = dict.fromkeys(name for row in rows for name in row.prior_sets)
+    if not names:
+        return "No prior set was answered by the same models, so the last column is empty."
+    return (
+        f"Prior sets count half: {', '.join(PRIOR_SETS[name] for name in names)}, answered by the "
+        f"same models. The public leaderboard uses {', '.join(LEADERBOARD_PRIOR_SETS)} instead, so "
+        "its overall score is not comparable."
+    )
+
+
+def ceiling_text(ceiling: Ceiling) -> str:
+    """Returns the human ceiling, or that it is unknown."""
+    agreement = ceiling.agreement
+    if agreement is None:
+        return "unknown ceiling (one label per pair)."
+    return (
+        f"one annotator scores {100 * agreement.accuracy:.1f} % against the others on these "
+        f"{agreement.num_items} pairs."
+    )

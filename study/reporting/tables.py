@@ -2,207 +2,148 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from typing import Any
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
 
 from study.analysis.contrasts import explored
 from study.analysis.names import recipe_labels
 from study.analysis.surface import Surface
-from study.analysis.surface_rows import SurfaceRow, recipe_text
+from study.analysis.surface_rows import recipe_text
 from study.artifacts.plan import Plan
 from study.reporting.self_training import AuditLine
+from trainables.cells.planned import PlannedCell
 
-Table = dict[str, Any]
-"""`columns`: name and kind of each (`text`, `percent`, `points`, `share`, `signed`,
-`p`, `number`, `seconds`);
-`rows`: their values."""
-
-_POINT_COLUMNS: tuple[tuple[str, str], ...] = (
-    ("model", "text"),
-    ("method", "text"),
-    ("trained on", "text"),
-    ("test level", "text"),
-    ("gap", "signed"),
-    ("zero-shot %", "percent"),
-    ("source %", "percent"),
-    ("hard %", "percent"),
-    ("SGR", "share"),
-    ("low", "share"),
-    ("high", "share"),
-    ("verdict", "text"),
-    ("caveats", "text"),
-    ("hard - source", "points"),
-    ("q (E=H)", "p"),
-    ("items", "number"),
-    ("seeds", "number"),
-    ("cost", "seconds"),
-)
-
-_CELL_COLUMNS: tuple[tuple[str, str], ...] = (
-    ("cell", "text"),
-    ("model", "text"),
-    ("task", "text"),
-    ("method", "text"),
-    ("condition", "text"),
-    ("seed", "number"),
-    ("accuracy %", "percent"),
-    ("unreadable %", "percent"),
-    ("time", "seconds"),
-    ("loading", "seconds"),
-    ("core time", "seconds"),
-    ("expected GFLOP", "number"),
-    ("host", "text"),
-    ("notes", "text"),
-)
-
-_AUDIT_COLUMNS: tuple[tuple[str, str], ...] = (
-    ("model", "text"),
-    ("method", "text"),
-    ("condition", "text"),
-    ("tau", "number"),
-    ("round", "number"),
-    ("items", "text"),
-    ("level", "text"),
-    ("number", "number"),
-    ("selected %", "percent"),
-    ("right %", "percent"),
-    ("right of selected %", "percent"),
-    ("right of trained on %", "percent"),
-    ("confidence %", "percent"),
-    ("ECE %", "percent"),
-    ("ECE (equal mass) %", "percent"),
-    ("Brier", "share"),
-    ("selective area %", "percent"),
-    ("seeds", "number"),
-)
-
-_MISSING_COLUMNS: tuple[tuple[str, str], ...] = (
-    ("cell", "text"),
-    ("what", "text"),
-    ("why", "text"),
-)
+PageTable = dict[str, Any]
+"""`columns`: name and kind of each; `rows`: their values."""
 
 
-def point_table(surface: Surface, labels: Mapping[str, str]) -> Table:
-    """Returns the points, one a row, in the order of the surface."""
-    adjusted = explored(surface)["E=H"]
+class PageColumn(NamedTuple):
+    """A column: its header, how the page formats it, and its value for a row."""
+
+    name: str
+    kind: str
+    """`text`, `percent`, `points`, `share`, `signed`, `p`, `number` or `seconds`."""
+    value: Callable[[Any], Any]
+
+
+def _table(columns: Iterable[PageColumn | None], rows: Sequence[Any]) -> PageTable:
+    """Returns the values of all columns, short enough for the page."""
+    shown = [column for column in columns if column is not None]
+    return {
+        "columns": [{"name": column.name, "kind": column.kind} for column in shown],
+        "rows": [[_rounded(column, column.value(row)) for column in shown] for row in rows],
+    }
+
+
+DECIMALS = {"seconds": 2, "number": 4}
+"""Decimals of a value in the page, by kind; the others are rounded once, by the page's script."""
+
+
+def _rounded(column: PageColumn, value: Any) -> Any:
+    return round(value, DECIMALS.get(column.kind, 10)) if isinstance(value, float) else value
+
+
+def point_table(surface: Surface, labels: Mapping[str, str]) -> PageTable:
+    """Returns the points, one per row, in the order of the surface."""
+    q_values = dict(zip(map(id, surface.rows), explored(surface)["E=H"], strict=True))
     several_tasks = len({(row.point.task, row.point.measure) for row in surface.rows}) > 1
-    columns = (("task", "text"), *_POINT_COLUMNS) if several_tasks else _POINT_COLUMNS
-    rows = []
-    for row, q_value in zip(surface.rows, adjusted, strict=True):
-        values = _point_values(row, labels, q_value)
-        task = f"{row.point.task} by {row.point.measure}"
-        rows.append([task, *values] if several_tasks else values)
-    return _table(columns, rows)
+    columns = (
+        PageColumn("task", "text", lambda row: f"{row.point.task} by {row.point.measure}")
+        if several_tasks
+        else None,
+        PageColumn("model", "text", lambda row: row.point.model),
+        PageColumn("method", "text", lambda row: labels[recipe_text(row.point.recipe)]),
+        PageColumn("trained on", "text", lambda row: row.point.source),
+        PageColumn("test level", "text", lambda row: row.point.test_level.name),
+        PageColumn("gap", "signed", lambda row: row.point.difficulty_gap),
+        PageColumn("zero-shot %", "percent", lambda row: row.zero_shot),
+        PageColumn("source %", "percent", lambda row: row.easy),
+        PageColumn("hard %", "percent", lambda row: row.hard),
+        PageColumn("SGR", "share", lambda row: row.sgr.estimate),
+        PageColumn("low", "share", lambda row: row.sgr.low),
+        PageColumn("high", "share", lambda row: row.sgr.high),
+        PageColumn("verdict", "text", lambda row: row.verdict or "no estimate"),
+        PageColumn("caveats", "text", lambda row: "; ".join(row.caveats) or None),
+        PageColumn("hard - source", "points", lambda row: row.hard_minus_easy.estimate),
+        PageColumn("q (E=H)", "p", lambda row: _two_digits(q_values[id(row)])),
+        PageColumn("items", "number", lambda row: row.num_items),
+        PageColumn("seeds", "number", lambda row: row.draw_note or row.num_seeds),
+        PageColumn("cost", "seconds", lambda row: row.cell_seconds),
+    )
+    return _table(columns, surface.rows)
 
 
-def cell_table(plan: Plan, surface: Surface) -> Table:
-    """Returns the finished cells with their times; cost is time on the threads a cell had."""
+def cell_table(plan: Plan, surface: Surface) -> PageTable:
+    """Returns the finished cells with their times; core time is time times threads."""
     labels = recipe_labels(planned.cell.recipe for planned in plan.cells)
-    rows = []
-    for planned in plan.cells:
-        record = surface.scores.records.get(planned.id)
-        if record is None:
-            continue
-        total = record.seconds["total"]
+    records = surface.scores.records
+
+    def core_seconds(planned: PlannedCell) -> float | None:
+        record = records[planned.id]
         threads = record.execution.get("threads")
-        rows.append(
-            [
-                planned.id,
-                planned.model_name,
-                planned.cell.task,
-                labels[recipe_text(planned.cell.recipe)],
-                " ".join(filter(None, (planned.condition, planned.variant))),
-                planned.cell.seed,
-                _rounded(record.accuracy),
-                _rounded(record.unreadable),
-                round(total, 2),
-                round(record.seconds.get("load", 0.0), 2),
-                round(total * threads, 2) if isinstance(threads, int) else None,
-                round(planned.flop / 1e9, 2),
-                str(record.execution.get("host", "")),
-                "; ".join(record.notes),
-            ]
-        )
-    return _table(_CELL_COLUMNS, rows)
+        return record.seconds["total"] * threads if isinstance(threads, int) else None
+
+    columns = (
+        PageColumn("cell", "text", lambda cell: cell.id),
+        PageColumn("model", "text", lambda cell: cell.model_name),
+        PageColumn("task", "text", lambda cell: cell.cell.task),
+        PageColumn("method", "text", lambda cell: labels[recipe_text(cell.cell.recipe)]),
+        PageColumn("condition", "text", lambda cell: f"{cell.condition} {cell.variant}".strip()),
+        PageColumn("seed", "number", lambda cell: cell.cell.seed),
+        PageColumn("accuracy %", "percent", lambda cell: records[cell.id].accuracy),
+        PageColumn("unreadable %", "percent", lambda cell: records[cell.id].unreadable),
+        PageColumn("time", "seconds", lambda cell: records[cell.id].seconds["total"]),
+        PageColumn("loading", "seconds", lambda cell: records[cell.id].seconds.get("load", 0.0)),
+        PageColumn("core time", "seconds", core_seconds),
+        PageColumn("expected GFLOP", "number", lambda cell: cell.flop / 1e9),
+        PageColumn("host", "text", lambda cell: str(records[cell.id].execution.get("host", ""))),
+        PageColumn("notes", "text", lambda cell: "; ".join(records[cell.id].notes)),
+    )
+    return _table(columns, [planned for planned in plan.cells if planned.id in records])
 
 
-def missing_table(plan: Plan, surface: Surface) -> Table:
+def missing_table(plan: Plan, surface: Surface) -> PageTable:
     """Returns the cells without scores and why."""
-    rows = [
-        [planned.id, planned.label, surface.reasons[planned.id]]
-        for planned in plan.cells
-        if planned.id in surface.reasons
-    ]
-    return _table(_MISSING_COLUMNS, rows)
+    columns = (
+        PageColumn("cell", "text", lambda cell: cell.id),
+        PageColumn("what", "text", lambda cell: cell.label),
+        PageColumn("why", "text", lambda cell: surface.reasons[cell.id]),
+    )
+    return _table(columns, [planned for planned in plan.cells if planned.id in surface.reasons])
 
 
-def audit_table(lines: Iterable[AuditLine]) -> Table:
-    """Returns the audit of self-training, a line a source, round, set of items and level."""
-    shown = list(lines)
-    several_tasks = len({(line.task, line.measure) for line in shown}) > 1
-    columns = (("task", "text"), *_AUDIT_COLUMNS) if several_tasks else _AUDIT_COLUMNS
-    rows = [
-        [
-            *([f"{line.task} by {line.measure}"] if several_tasks else []),
-            line.model,
-            line.method,
-            line.condition,
-            line.threshold,
-            line.ssrm_round,
-            f"{line.items}, {line.moment} the round",
-            line.level,
-            _rounded(line.means["num_items"]),
-            *(_rounded(line.means[name]) for name in _AUDIT_MEANS),
-            line.num_seeds,
-        ]
-        for line in shown
-    ]
-    return _table(columns, rows)
+def audit_table(lines: Sequence[AuditLine]) -> PageTable:
+    """Returns the audit of self-training: a row per source, round, set of items and level."""
+
+    def mean(name: str, key: str, kind: str = "percent") -> PageColumn:
+        return PageColumn(name, kind, lambda line: line.means[key])
+
+    several_tasks = len({(line.task, line.measure) for line in lines}) > 1
+    columns = (
+        PageColumn("task", "text", lambda line: f"{line.task} by {line.measure}")
+        if several_tasks
+        else None,
+        PageColumn("model", "text", lambda line: line.model),
+        PageColumn("method", "text", lambda line: line.method),
+        PageColumn("condition", "text", lambda line: line.condition),
+        PageColumn("tau", "number", lambda line: line.threshold),
+        PageColumn("round", "number", lambda line: line.ssrm_round),
+        PageColumn("items", "text", lambda line: f"{line.items}, {line.moment} the round"),
+        PageColumn("level", "text", lambda line: line.level),
+        mean("number", "num_items", "number"),
+        mean("selected %", "coverage"),
+        mean("right %", "accuracy"),
+        mean("right of selected %", "selected_accuracy"),
+        mean("right of trained on %", "target_accuracy"),
+        mean("confidence %", "mean_confidence"),
+        mean("ECE %", "ece_equal_width"),
+        mean("ECE (equal mass) %", "ece_equal_mass"),
+        mean("Brier", "brier", "share"),
+        mean("selective area %", "selective_area"),
+        PageColumn("seeds", "number", lambda line: line.num_seeds),
+    )
+    return _table(columns, lines)
 
 
-_AUDIT_MEANS = (
-    "coverage",
-    "accuracy",
-    "selected_accuracy",
-    "target_accuracy",
-    "mean_confidence",
-    "ece_equal_width",
-    "ece_equal_mass",
-    "brier",
-    "selective_area",
-)
-"""In the order of the columns."""
-
-
-def _point_values(row: SurfaceRow, labels: Mapping[str, str], q_value: float | None) -> list[Any]:
-    point = row.point
-    return [
-        point.model,
-        labels[recipe_text(point.recipe)],
-        point.source,
-        point.test_level.name,
-        _rounded(point.difficulty_gap),
-        _rounded(row.zero_shot),
-        _rounded(row.easy),
-        _rounded(row.hard),
-        _rounded(row.sgr.estimate),
-        _rounded(row.sgr.low),
-        _rounded(row.sgr.high),
-        row.verdict or "no estimate",
-        "; ".join(row.caveats) or None,
-        _rounded(row.hard_minus_easy.estimate),
-        None if q_value is None else float(f"{q_value:.2g}"),
-        row.num_items,
-        row.draw_note or row.num_seeds,
-        None if row.cell_seconds is None else round(row.cell_seconds, 1),
-    ]
-
-
-def _rounded(value: float | None) -> float | None:
-    """Returns a number short enough for the page, long enough to be rounded once, by the page."""
-    return None if value is None else round(value, 10)
-
-
-def _table(columns: tuple[tuple[str, str], ...], rows: list[list[Any]]) -> Table:
-    return {"columns": [{"name": name, "kind": kind} for name, kind in columns], "rows": rows}
+def _two_digits(value: float | None) -> float | None:
+    return None if value is None else float(f"{value:.2g}")

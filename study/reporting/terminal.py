@@ -1,64 +1,56 @@
-"""The SGR table for the terminal."""
+"""What a study found, as texts and tables for the terminal."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from study.analysis.names import outcome, recipe_labels, source_label
+from study.analysis.preferences.policies import WinRate
+from study.analysis.published.comparison import comparison_parts
 from study.analysis.surface import Counts, Surface
 from study.analysis.surface_rows import SurfaceRow, recipe_text
-from study.formatting import DASH, percent, points_span, span
+from study.formatting import DASH, Table, percent, points_span, span
 from study.reporting.content import Content
-from study.reporting.crossings import crossing_lines
-from study.reporting.policy_table import format_win_rates
+from study.reporting.legacy import LegacyRow, paper_text
+from study.reporting.sentences import crossing_lines, labels_text, source_of
 from study.statistics.recovery import ONE_SEED
 
-MAX_WIDTH = 118
-"""Columns of the widest line; longer reasons are cut, the report has them in full."""
 
-MIN_LAST_WIDTH = 64
-"""Columns of the last cell at least: an SGR with its interval and both caveats is never cut."""
-
-_RIGHT_ALIGNED = frozenset(
-    {"gap", "zero", "easy", "hard", "tau", "round", "start", "ssrm", "ssrm - start"}
-)
-
-
-def format_table(surface: Surface) -> str:
-    """Returns the surface as text: a line a point, then what is there of the study."""
+def surface_parts(surface: Surface) -> Iterator[str | Table]:
+    """Yields the table of points, its legend, a summary, and the gains of self-training."""
     labels = recipe_labels(row.point.recipe for row in surface.rows)
-    several_tasks = len({(row.point.task, row.point.measure) for row in surface.rows}) > 1
-    header = ["model", "method", "train -> test", "gap", "zero", "easy", "hard", "SGR"]
-    lines = [
-        [
-            row.point.model,
-            labels[recipe_text(row.point.recipe)],
-            _levels(row, several_tasks=several_tasks),
-            DASH if row.point.difficulty_gap is None else f"{row.point.difficulty_gap:+.1f}",
-            percent(row.zero_shot),
-            percent(row.easy),
-            percent(row.hard),
-            outcome(row),
-        ]
-        for row in surface.rows
-    ]
-    return "\n".join(
-        [
-            *_aligned(header, lines),
-            "",
-            "zero, easy, hard: accuracy in % on the test level; easy: the labels before the arrow",
-            f"gap: difficulty gap; SGR: with its {100 * surface.level:g} % interval where the gap "
-            "hard - zero is resolved",
-            *dict.fromkeys(caveat for row in surface.rows for caveat in row.caveats),
-            summary(surface.rows, surface.counts),
-            *draws(surface.rows),
-            *_self_training(surface, labels),
-        ]
+    several_tasks = _has_several_tasks(surface.rows)
+    yield Table(
+        header=("model", "method", "train -> test", "gap", "zero", "easy", "hard", "SGR"),
+        rows=[
+            (
+                row.point.model,
+                labels[recipe_text(row.point.recipe)],
+                _levels(row, several_tasks=several_tasks),
+                DASH if row.point.difficulty_gap is None else f"{row.point.difficulty_gap:+.1f}",
+                percent(row.zero_shot),
+                percent(row.easy),
+                percent(row.hard),
+                outcome(row),
+            )
+            for row in surface.rows
+        ],
+        numbers=("gap", "zero", "easy", "hard"),
     )
+    yield ""
+    yield "zero, easy, hard: accuracy in % on the test level; easy: the labels before the arrow"
+    yield (
+        f"gap: difficulty gap; SGR: with its {100 * surface.level:g} % interval if the gap "
+        "hard - zero is resolved"
+    )
+    yield from dict.fromkeys(caveat for row in surface.rows for caveat in row.caveats)
+    yield summary(surface.rows, surface.counts)
+    yield from draws(surface.rows)
+    yield from _self_training(surface, labels)
 
 
 def draws(rows: Sequence[SurfaceRow]) -> list[str]:
-    """Returns a line that says which intervals are about one draw; none where all have more."""
+    """Returns a line that counts the intervals about a single draw; empty if there is none."""
     count = sum(bool(row.draw_note) for row in rows)
     if not count:
         return []
@@ -68,51 +60,56 @@ def draws(rows: Sequence[SurfaceRow]) -> list[str]:
     ]
 
 
-def _self_training(surface: Surface, labels: Mapping[str, str]) -> list[str]:
-    """Lines that say whether self-training beats its start; none where nothing trains itself."""
+def _self_training(surface: Surface, labels: Mapping[str, str]) -> Iterator[str | Table]:
+    """Yields the gains of self-training over its start; nothing for a study without it."""
     rows = [row for row in surface.rows if row.point.start is not None]
     if not rows:
-        return []
-    several_tasks = len({(row.point.task, row.point.measure) for row in rows}) > 1
-    header = ["model", "method", "condition", "tau", "round", "test", "start", "ssrm"]
-    header += ["ssrm - start", "residual recovery"]
-    lines = [
-        [
-            row.point.model,
-            labels[recipe_text(row.point.recipe)],
-            source_label(row.point, frozenset({"threshold", "ssrm_round"})),
-            DASH if row.point.threshold is None else f"{row.point.threshold:g}",
-            str(row.point.ssrm_round),
-            f"{row.point.task} {row.point.test_level.name}"
-            if several_tasks
-            else row.point.test_level.name,
-            percent(row.start),
-            percent(row.easy),
-            gain_text(row),
-            residual_text(row),
-        ]
-        for row in sorted(rows, key=lambda row: row.role == "control")
-    ]
-    return [
-        "",
+        return
+    several_tasks = _has_several_tasks(rows)
+    yield ""
+    yield (
         "Self-training against its start, accuracy in %, difference in points (paired, "
-        f"{100 * surface.level:g} % interval); * excludes 0; controls last",
-        *_aligned(header, lines),
-    ]
+        f"{100 * surface.level:g} % interval); * excludes 0; controls last"
+    )
+    yield Table(
+        header=(
+            *("model", "method", "condition", "tau", "round", "test", "start", "ssrm"),
+            *("ssrm - start", "residual recovery"),
+        ),
+        rows=[
+            (
+                row.point.model,
+                labels[recipe_text(row.point.recipe)],
+                source_label(row.point, frozenset({"threshold", "ssrm_round"})),
+                DASH if row.point.threshold is None else f"{row.point.threshold:g}",
+                str(row.point.ssrm_round),
+                f"{row.point.task} {row.point.test_level.name}"
+                if several_tasks
+                else row.point.test_level.name,
+                percent(row.start),
+                percent(row.easy),
+                gain_text(row),
+                residual_text(row),
+            )
+            for row in sorted(rows, key=lambda row: row.role == "control")
+        ],
+        numbers=("tau", "round", "start", "ssrm", "ssrm - start"),
+    )
 
 
 def gain_text(row: SurfaceRow) -> str:
-    """Returns the gain over the start with its interval, starred where it excludes 0."""
+    """Returns the gain over the start with its interval, starred if that excludes 0."""
     gain = row.ssrm_gain
     if gain.estimate is None:
         return DASH
     text = f"{percent(gain.estimate, sign=True)} {points_span(gain.low, gain.high)}".rstrip()
-    is_told = gain.low is not None and gain.high is not None and not gain.low <= 0.0 <= gain.high
-    return f"{text} *" if is_told else text
+    if gain.low is None or gain.high is None or gain.low <= 0.0 <= gain.high:
+        return text
+    return f"{text} *"
 
 
 def residual_text(row: SurfaceRow) -> str:
-    """Returns the residual recovery with its interval, or why there is none."""
+    """Returns the residual recovery with its interval, or why it is undefined."""
     share = row.residual
     if share.estimate is None:
         return row.residual_verdict or f"no estimate: {row.reason}"
@@ -120,7 +117,7 @@ def residual_text(row: SurfaceRow) -> str:
 
 
 def summary(rows: Sequence[SurfaceRow], counts: Counts) -> str:
-    """Returns how many points have which verdict, and how many cells there are."""
+    """Returns the number of points by verdict and of cells by state."""
     verdicts: dict[str, int] = {}
     for row in rows:
         verdict = row.verdict or "without estimate"
@@ -138,31 +135,69 @@ def _levels(row: SurfaceRow, *, several_tasks: bool) -> str:
     return f"{row.point.task}/{row.point.measure} {levels}" if several_tasks else levels
 
 
-def _aligned(header: Sequence[str], lines: Sequence[Sequence[str]]) -> list[str]:
-    columns = list(zip(header, *lines, strict=True))
-    widths = [max(map(len, column)) for column in columns[:-1]]
-    last_width = max(MAX_WIDTH - sum(widths) - 2 * len(widths), MIN_LAST_WIDTH)
-    aligned = []
-    for line in (header, *lines):
-        cells = [
-            text.rjust(width) if name in _RIGHT_ALIGNED else text.ljust(width)
-            for name, text, width in zip(header, line, widths, strict=False)
-        ]
-        last = line[-1] if len(line[-1]) <= last_width else line[-1][: last_width - 3] + "..."
-        aligned.append("  ".join([*cells, last]).rstrip())
-    return aligned
-
-
-def print_findings(content: Content) -> None:
-    """Prints what stands beside the table of points: policies side by side, and each warning."""
+def finding_parts(content: Content) -> Iterator[str | Table]:
+    """Yields what follows the table of points: policies, crossings, warnings, comparisons."""
     if content.alignment:
-        print(f"\nPolicies under the gold reward\n{format_win_rates(content.alignment)}")
+        yield "\nPolicies under the gold reward"
+        yield win_rate_table(content.alignment)
     crossings = crossing_lines(content.label_curves)
-    if crossings:
-        print("\nWhere easy and hard labels are worth the same")
-    for line in crossings:
-        print(f"- {line}")
-    if content.warnings:
-        print("\nWarnings")
-    for line in content.warnings:
-        print(f"- {line}")
+    for title, lines in (
+        ("Where the curves of easy and hard labels cross", crossings),
+        ("Warnings", content.warnings),
+    ):
+        if lines:
+            yield "\n".join((f"\n{title}", *(f"- {line}" for line in lines)))
+    if content.legacy:
+        yield "\nThe paper's block bootstrap and our estimate"
+        yield legacy_table(content.legacy)
+    if content.against is not None:
+        yield ""
+        yield from comparison_parts(content.against)
+
+
+def win_rate_table(rows: Sequence[WinRate]) -> Table:
+    """Returns the comparisons of policies, one per row."""
+    return Table(
+        header=(
+            *("model", "reward model", "policy", "against", "wins %", "interval", "p"),
+            *("rewards", "labels right %"),
+        ),
+        rows=[
+            (
+                row.comparison.model,
+                source_of(row.comparison),
+                row.first,
+                row.second,
+                *_win_rate_cells(row),
+            )
+            for row in rows
+        ],
+        numbers=("wins %",),
+    )
+
+
+def _win_rate_cells(row: WinRate) -> tuple[str, ...]:
+    rate = row.rate
+    if rate.estimate is None:
+        return (DASH, "", "", row.reason or "", "")
+    return (
+        percent(rate.estimate),
+        DASH
+        if rate.low is None or rate.high is None
+        else f"[{percent(rate.low)}, {percent(rate.high)}]",
+        DASH if rate.p_value is None else f"{rate.p_value:.3f}",
+        f"{row.first_reward:.2f} : {row.second_reward:.2f}",
+        labels_text(row),
+    )
+
+
+def legacy_table(rows: Sequence[LegacyRow]) -> Table:
+    """Returns the paper's estimates and ours, a point per row."""
+    return Table(
+        header=("point", "paper: mean +/- half-width", "ours"),
+        rows=[(row.where, paper_text(row.paper), outcome(row.row)) for row in rows],
+    )
+
+
+def _has_several_tasks(rows: Sequence[SurfaceRow]) -> bool:
+    return len({(row.point.task, row.point.measure) for row in rows}) > 1

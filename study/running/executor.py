@@ -37,9 +37,6 @@ from trainables.storage.records import InvalidRecordError, Record
 OK, CELLS_FAILED, BAD_INPUT = 0, 1, 2
 """Exit statuses of the commands that run cells; `trainables.stop_signals` has those of a signal."""
 
-STATUS_OF_SIGNALS = "130 stopped by Ctrl-C, 143 by SIGTERM, 129 by a closed terminal"
-"""For the help of the commands that run cells."""
-
 
 class CellObserver(Protocol):
     """Follows a run, for example a W&B mirror."""

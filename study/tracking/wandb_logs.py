@@ -16,7 +16,7 @@ from study.analysis.surface_rows import Scalar, surface_table
 from study.analysis.trends import trend_rows
 from study.artifacts.plan import Plan
 from study.reporting.content import ViewChoice, choose_views
-from study.reporting.crossings import crossing_text
+from study.reporting.sentences import crossing_text
 from study.reporting.surface_views.plotly import panel_figure
 from study.statistics.recovery import ONE_SEED
 from study.tracking.rows import (

@@ -541,4 +541,4 @@ def test_a_run_that_names_no_study_is_refused(name: str, fresh_study: Callable[[
 def test_a_pilot_that_never_ran_is_refused(fresh_study: Callable[[], Study]) -> None:
     study = fresh_study()
     shutil.rmtree(study.runs / "own")
-    refused(study.pilot(), "holds no study own")
+    refused(study.pilot(), "has no study own")

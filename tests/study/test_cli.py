@@ -10,7 +10,7 @@ from types import ModuleType
 import pytest
 
 from study import measure, sweep, tune
-from study.cli import run_command
+from study.console import command
 from study.running.executor import BAD_INPUT, CELLS_FAILED, OK
 from tests.support.tuning_study import TuningStudy
 from trainables.errors import ClusterError, CostError, LockLostError, RunFolderInUseError
@@ -95,7 +95,7 @@ def test_a_full_disk_is_said_in_two_lines_and_the_same_command_goes_on(
         assert main(arguments) == CELLS_FAILED
     said = capsys.readouterr().err
     assert "cannot be read or written" in said and "No space left on device" in said
-    assert said.splitlines()[-1].endswith("are kept: the same command goes on from here.")
+    assert said.splitlines()[-1].endswith("are kept: the same command continues from here.")
     assert "Traceback" not in said
     assert main(arguments) == OK
 
@@ -130,17 +130,21 @@ def test_a_run_folder_that_fails_before_anything_starts_is_bad_input(
 def test_each_way_to_end_has_its_status(
     error: BaseException, status: int, said: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    def run() -> int:
+    @command(keeps="Trials")
+    def main(out: str = "s3://b-1/r") -> int:
+        """Fails."""
         raise error
 
-    assert run_command(run, out="s3://b-1/r", kept="Trials") == status
+    assert main([]) == status
     found = capsys.readouterr()
     assert said in found.err + found.out
 
 
 def test_an_error_of_the_program_is_not_hidden() -> None:
-    def run() -> int:
+    @command(keeps="Trials")
+    def main(out: str = "runs") -> int:
+        """Fails."""
         raise KeyError("a mistake")
 
     with pytest.raises(KeyError):
-        run_command(run, out="runs")
+        main([])

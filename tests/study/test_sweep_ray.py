@@ -89,7 +89,7 @@ def test_a_signal_stops_cleanly_and_the_next_run_goes_on(
         send(process.pid, signum)
         said, _ = process.communicate(timeout=60)
         assert process.returncode == 128 + signum, said
-        assert "goes on from here" in said and "Traceback" not in said
+        assert "continues from here" in said and "Traceback" not in said
         assert at_least <= len(scores_of(out)) < study.num_cells
         kept = {path.name for path in out.glob("checkpoints/*")}
         assert in_hand <= kept | set(scores_of(out)), "each ended or left a checkpoint"

@@ -1,5 +1,5 @@
 """What a task is made of: items, frozen splits, seeded draws, hardness measures, label noise.
 
 `items`, `task` (TaskData, SplitTask), `splits`, `draws`, `seeding`, `measures`, `level_cuts`,
-`label_noise`, `errors`. Torch is not imported.
+`label_noise`. Torch is not imported.
 """

@@ -8,7 +8,7 @@ test level need not be one of the space's.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from study.analysis.published.hase_2024_curves import curves
@@ -18,7 +18,7 @@ from study.analysis.published.matching import ArmMatcher, MatchedResult
 from study.analysis.published.result import Paper, Published
 from study.analysis.surface import Surface
 from study.artifacts.plan import Plan
-from study.formatting import DASH, aligned, number, percent, span
+from study.formatting import DASH, Table, number, percent, span
 
 PAPERS: Mapping[str, Paper] = {
     "hase2024": Paper(
@@ -103,23 +103,26 @@ def compare(plan: Plan, surface: Surface, name: str) -> Comparison:
     )
 
 
-def format_comparison(comparison: Comparison) -> str:
-    """Returns the comparison as text: a line a pair of numbers, then what did not match."""
-    num_unmatched = sum(comparison.unmatched.values())
-    lines = [f"Against {comparison.title}"]
+def comparison_parts(comparison: Comparison) -> Iterator[str | Table]:
+    """Yields the comparison for the terminal: a table of the pairs, then what did not match."""
+    yield f"Comparison with {comparison.title}"
     if comparison.compared:
-        header = ("", "train -> test", "ours", "", "published", "difference", "source")
-        lines += aligned([header, *map(comparison_row, comparison.compared)], indent=2)
-        lines.append("accuracies and their differences in %; SGR as shares; [95 % interval]")
+        yield Table(
+            header=("", "train -> test", "ours", "", "published", "difference", "source"),
+            rows=[comparison_row(row) for row in comparison.compared],
+            numbers=("ours", "published", "difference"),
+        )
+        yield "accuracies and their differences in %; SGR as shares; [95 % interval]"
     else:
-        lines.append("  No coordinates of this study match published ones.")
-    lines.append(f"{num_unmatched} published numbers have none of this study beside them:")
-    lines += [f"  {count} {why}" for why, count in comparison.unmatched.items()]
-    lines.append(
+        yield "  No coordinates of this study match published ones."
+    yield f"{sum(comparison.unmatched.values())} published numbers have no match in this study:"
+    for reason, count in comparison.unmatched.items():
+        yield f"  {count} {reason}"
+    yield (
         f"{comparison.num_alone} of this study's {comparison.num_arms} arms have no published "
         "number."
     )
-    return "\n".join([*lines, *comparison.notes])
+    yield from comparison.notes
 
 
 def comparison_row(row: Compared) -> tuple[str, ...]:

@@ -1,7 +1,7 @@
 """Figures of the audit: confidence before and after each round, reliability, selective accuracy.
 
-Each level of the pool has panels of its own. Seeds are put together. Controls select as their
-source does, so they are not drawn.
+Each level of the pool has its own panels. Seeds are pooled. Controls select the same items as their
+source, so they are not drawn.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ IN_AUDIT = "audit.parquet has the numbers of all"
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class AuditPanel:
-    """Rounds that share a panel, and the level of their pools that it shows."""
+    """Rounds that share a panel, and the pool level that it shows."""
 
     row: str
     column: str
@@ -50,12 +50,12 @@ class AuditPanel:
 
     @property
     def key(self) -> tuple[str, str]:
-        """Where the panel stands in a grid."""
+        """Row and column of the panel in the grid."""
         return self.row, self.column
 
 
 def draw_confidence(rounds: Sequence[AuditedRound], labels: Mapping[str, str]) -> Drawing | None:
-    """Draws how confident the models before and after each round are; None without a round."""
+    """Draws the confidence of the models before and after each round; None without a round."""
     panels = _panels(rounds, labels)
     shown = panels[:MAX_PANELS]
     if not shown:
@@ -66,14 +66,14 @@ def draw_confidence(rounds: Sequence[AuditedRound], labels: Mapping[str, str]) -
         figure, places = grid([panel.key for panel in shown])
         used: dict[str, None] = {}
         for place, panel in zip(places, shown, strict=True):
-            for name, found in _sets(panel).items():
-                counts, _ = np.histogram(100 * _all_confidence(found), bins=edges)
+            for name, answers in _sets(panel).items():
+                counts, _ = np.histogram(100 * _all_confidence(answers), bins=edges)
                 place.stairs(100 * counts / counts.sum(), edges, **_line(looks[name]))
                 used[name] = None
             for threshold in _thresholds(panel.rounds):
                 place.axvline(100 * threshold, color="#777777", linewidth=0.8, dashes=(2, 2))
             place.set(xlim=(0, 100), xlabel="confidence %", ylabel="share of items %")
-        # One scale for all: only the outer panels keep its labels.
+        # One scale for all panels: only the outer ones keep their labels.
         top = max(place.get_ylim()[1] for place in places)
         for place in places:
             place.set_ylim(0, top)
@@ -81,9 +81,8 @@ def draw_confidence(rounds: Sequence[AuditedRound], labels: Mapping[str, str]) -
         return finish(
             figure,
             "ssrm-confidence",
-            "How confident the models before and after each round of self-training are: histograms "
-            "in bins of 5 points; a panel a source, model and level. Dashed: the threshold in "
-            "force."
+            "Confidence of the models before and after each round of self-training: histograms "
+            "in bins of 5 points; a panel per source, model and level. Dashed: the threshold."
             f"{capped(panels, IN_AUDIT)}",
         )
 
@@ -100,8 +99,8 @@ def draw_reliability(rounds: Sequence[AuditedRound], labels: Mapping[str, str]) 
         used: dict[str, None] = {}
         for place, panel in zip(places, shown, strict=True):
             place.plot([0, 100], [0, 100], color="#777777", linewidth=0.8, dashes=(2, 2))
-            for name, found in _sets(panel).items():
-                bins = calibrate(_all_confidence(found), _all_correct(found)).bins
+            for name, answers in _sets(panel).items():
+                bins = calibrate(_all_confidence(answers), _all_correct(answers)).bins
                 x, y = [100 * b.confidence for b in bins], [100 * b.accuracy for b in bins]
                 place.plot(x, y, **looks[name])
                 used[name] = None
@@ -110,8 +109,9 @@ def draw_reliability(rounds: Sequence[AuditedRound], labels: Mapping[str, str]) 
         return finish(
             figure,
             "ssrm-reliability",
-            "Reliability before and after each round of self-training: how often answers of a "
-            "confidence are right, in 10 bins of equal width; a panel a source, model and level. "
+            "Reliability before and after each round of self-training: accuracy of the answers "
+            "against their confidence, in 10 bins of equal width; a panel per source, model and "
+            "level. "
             f"The audit's table has the calibration errors.{capped(panels, IN_AUDIT)}",
         )
 
@@ -119,19 +119,19 @@ def draw_reliability(rounds: Sequence[AuditedRound], labels: Mapping[str, str]) 
 def draw_selective(rounds: Sequence[AuditedRound], labels: Mapping[str, str]) -> Drawing | None:
     """Draws the accuracy of the most confident pseudo-labels against their share of the pool.
 
-    Rounds that have one teacher and differ in nothing but the threshold share a curve; each of
-    their thresholds is marked where it cuts.
+    Rounds that share a teacher and differ only in the threshold share a curve; each threshold is
+    marked where it cuts.
     """
     panels = _panels(rounds, labels, by_source=False)
     shown = panels[:MAX_PANELS]
     if not shown:
         return None
     curves = [_curves(panel.rounds) for panel in shown]
-    looks = looks_of(_curve_name(chain) for found in curves for chain in found)
+    looks = looks_of(_curve_name(chain) for chains in curves for chain in chains)
     with mpl.rc_context(STYLE):
         figure, places = grid([panel.key for panel in shown])
-        for place, panel, found in zip(places, shown, curves, strict=True):
-            for chain in found:
+        for place, panel, chains in zip(places, shown, curves, strict=True):
+            for chain in chains:
                 colour = str(looks[_curve_name(chain)]["color"])
                 _draw_selective(place, chain, panel.level, colour)
             place.set(xlim=(0, 103), ylim=(0, 103), xlabel="labelled share %", ylabel="right %")
@@ -140,43 +140,43 @@ def draw_selective(rounds: Sequence[AuditedRound], labels: Mapping[str, str]) ->
         return finish(
             figure,
             "ssrm-selective",
-            "Selective accuracy of the pseudo-labels: how many of the most confident ones are "
-            "right, for every share of a level's items in the pool that could be labelled; a panel "
-            "a pool, model and level. Each threshold is marked at the share that it selected."
+            "Selective accuracy of the pseudo-labels: accuracy of the most confident ones against "
+            "their share of a level's items in the pool; a panel per pool, model and level. Each "
+            "threshold is marked at the share that it selected."
             f"{capped(panels, IN_AUDIT)}",
         )
 
 
 def _curves(rounds: Sequence[AuditedRound]) -> list[list[AuditedRound]]:
-    """Rounds of one panel by curve: those of one teacher and variant together."""
+    """Groups the rounds of a panel by curve: one per teacher and variant."""
     by_source: dict[str, list[AuditedRound]] = {}
-    for found in rounds:
-        by_source.setdefault(condition_label(found.planned), []).append(found)
+    for audited in rounds:
+        by_source.setdefault(condition_label(audited.planned), []).append(audited)
     curves: dict[tuple[str | None, ...], list[AuditedRound]] = {}
     for chain in by_source.values():
-        teachers = (found.planned.cell.parent for found in chain)
+        teachers = (audited.planned.cell.parent for audited in chain)
         curves.setdefault((chain[0].planned.variant, *teachers), []).extend(chain)
     return list(curves.values())
 
 
 def _draw_selective(place: Axes, chain: Sequence[AuditedRound], level: str, colour: str) -> None:
-    seen = {found.planned.cell.parent: _of_level(found.pool, level) for found in chain}
-    pools = list(seen.values())
+    pool_of = {audited.planned.cell.parent: _of_level(audited.pool, level) for audited in chain}
+    pools = list(pool_of.values())
     curve = selective_accuracy(_all_confidence(pools), _all_correct(pools)).curve
     x, y = [100 * step.coverage for step in curve], [100 * step.accuracy for step in curve]
     place.plot(x, y, color=colour, linewidth=1.3)
     by_tau: dict[float, list[AuditedRound]] = {}
-    for found in chain:
-        options = found.planned.cell.self_training
+    for audited in chain:
+        options = audited.planned.cell.self_training
         if options is not None and options.threshold is not None:
-            by_tau.setdefault(options.threshold, []).append(found)
+            by_tau.setdefault(options.threshold, []).append(audited)
     for number, (tau, members) in enumerate(sorted(by_tau.items())):
-        chosen = [found.selected[_rows(found.pool, level)] for found in members]
+        chosen = [audited.selected[_rows(audited.pool, level)] for audited in members]
         share = 100 * float(np.mean(np.concatenate(chosen)))
         if share > 0:
             height = float(np.interp(share, x, y))
             place.plot([share], [height], "o", color=colour, markerfacecolor="white", markersize=5)
-            # Labels of neighbouring thresholds stand above and below the curve in turn.
+            # Labels of neighbouring thresholds alternate above and below the curve.
             place.annotate(
                 f"{tau:g}",
                 (share, height),
@@ -189,9 +189,9 @@ def _draw_selective(place: Axes, chain: Sequence[AuditedRound], level: str, colo
 
 
 def _curve_name(chain: Sequence[AuditedRound]) -> str:
-    """Round 1 has one teacher for all thresholds; later rounds have one each."""
+    """Names a curve: round 1 has one teacher for all thresholds, later rounds one for each."""
     number = chain[0].planned.cell.round
-    sources = {condition_label(found.planned, has_rounds=False) for found in chain}
+    sources = {condition_label(audited.planned, has_rounds=False) for audited in chain}
     if len(sources) > 1 or number == 1:
         return ", ".join(filter(None, (chain[0].planned.variant, f"before round {number}")))
     return f"{min(sources)}, before round {number}"
@@ -200,37 +200,37 @@ def _curve_name(chain: Sequence[AuditedRound]) -> str:
 def _panels(
     rounds: Sequence[AuditedRound], labels: Mapping[str, str], *, by_source: bool = True
 ) -> list[AuditPanel]:
-    """Rounds of self-training by model, source (or pool) and level."""
+    """Groups the rounds of self-training by model, source (or pool) and level."""
     grouped: dict[tuple[str, str, str], list[AuditedRound]] = {}
-    several = len({(found.planned.cell.task, found.planned.measure) for found in rounds}) > 1
-    for found in rounds:
-        planned = found.planned
+    several = len({(each.planned.cell.task, each.planned.measure) for each in rounds}) > 1
+    for audited in rounds:
+        planned = audited.planned
         if condition_kind(planned) != "self-training":
             continue
         method = labels.get(recipe_text(planned.cell.recipe), planned.cell.recipe.method)
-        levels = _levels(found)
+        levels = _levels(audited)
         row = condition_label(planned) if by_source else f"{method}, pool {'+'.join(levels)}"
         column = f"{planned.model_name} {method}" if by_source else planned.model_name
         column += f", {planned.cell.task} by {planned.measure}" if several else ""
         for level in levels:
-            grouped.setdefault((row, f"{column}, {level}", level), []).append(found)
+            grouped.setdefault((row, f"{column}, {level}", level), []).append(audited)
     return [
         AuditPanel(row=row, column=column, level=level, rounds=members)
         for (row, column, level), members in grouped.items()
     ]
 
 
-def _levels(found: AuditedRound) -> list[str]:
-    """Levels of the round's pool, from easy to hard as it draws them."""
-    draws = found.planned.draws
+def _levels(audited: AuditedRound) -> list[str]:
+    """Returns the levels of the round's pool, in the order that it draws them: easy to hard."""
+    draws = audited.planned.draws
     drawn = [] if draws is None else [draw.level for draw in draws.unlabelled]
     order = [level.name for level in drawn if level is not None]
-    held = set(found.pool.levels)
-    return [*(name for name in order if name in held), *sorted(held - set(order))]
+    names = set(audited.pool.levels)
+    return [*(name for name in order if name in names), *sorted(names - set(order))]
 
 
 def _line(look: Mapping[str, Any]) -> dict[str, Any]:
-    """The look of a line without markers."""
+    """Returns the style of a line without markers."""
     return {name: look[name] for name in ("color", "linestyle", "linewidth")}
 
 
@@ -243,31 +243,31 @@ def _of_level(answers: PoolAnswers, level: str) -> PoolAnswers:
 
 
 def _sets(panel: AuditPanel) -> dict[str, list[PoolAnswers]]:
-    """The seeds' answers by set on the items of the panel's level, those that there are."""
+    """Returns the answers of all seeds by set, on the items of the panel's level."""
     named = {"pool": POOL, "test": TEST}
-    found: dict[str, list[PoolAnswers]] = {}
-    for one in panel.rounds:
-        for items, moment, answers in one.answers():
-            own = _of_level(answers, panel.level)
-            if own.ids:
-                found.setdefault(f"{named[items]}, {moment}", []).append(own)
-    return found
+    sets: dict[str, list[PoolAnswers]] = {}
+    for audited in panel.rounds:
+        for items, moment, answers in audited.answers():
+            of_level = _of_level(answers, panel.level)
+            if of_level.ids:
+                sets.setdefault(f"{named[items]}, {moment}", []).append(of_level)
+    return sets
 
 
 def _thresholds(rounds: Iterable[AuditedRound]) -> set[float]:
-    """Thresholds on the plain confidence; those on another scale have no place on this axis."""
+    """Returns the thresholds on raw confidence; those on another scale do not fit this axis."""
     return {
-        found.threshold
-        for found in rounds
-        if found.threshold is not None
-        and found.planned.cell.self_training is not None
-        and found.planned.cell.self_training.confidence == "raw"
+        audited.threshold
+        for audited in rounds
+        if audited.threshold is not None
+        and audited.planned.cell.self_training is not None
+        and audited.planned.cell.self_training.confidence == "raw"
     }
 
 
-def _all_confidence(found: Iterable[PoolAnswers]) -> _Floats:
-    return np.concatenate([answers.confidence for answers in found])
+def _all_confidence(answer_sets: Iterable[PoolAnswers]) -> _Floats:
+    return np.concatenate([answers.confidence for answers in answer_sets])
 
 
-def _all_correct(found: Iterable[PoolAnswers]) -> _Floats:
-    return np.concatenate([answers.correct for answers in found])
+def _all_correct(answer_sets: Iterable[PoolAnswers]) -> _Floats:
+    return np.concatenate([answers.correct for answers in answer_sets])

@@ -1,6 +1,6 @@
-"""Figures by matplotlib: copies in PNG and SVG that need no browser, and what the page prints.
+"""Matplotlib figures in PNG and SVG, for use without a browser and for printing the page.
 
-Nothing rests on colour alone: conditions differ in marker and dash, verdicts in hatching and words.
+They need no colour: conditions differ in marker and dash, verdicts in hatching and text.
 """
 
 from __future__ import annotations
@@ -23,21 +23,21 @@ from study.analysis.accuracy_curves import CurvePanel
 from study.analysis.calibration import CalibrationRow
 
 MAX_PANELS = 24
-"""Panels of one figure; more would be too small to read."""
+"""Panels per figure; more would be too small to read."""
 
 DPI = 130
 
 LETTER = 0.075
-"""Inches that a letter of a label takes on average."""
+"""Average width of a letter in a label, inches."""
 
 MIN_WIDTH = 6.0
-"""Inches of a figure with one panel: its legend needs them."""
+"""Width of a figure with one panel, inches; its legend needs it."""
 
 LEGEND_LINE = 0.22
-"""Inches that a line of a legend takes."""
+"""Height of a line in a legend, inches."""
 
 COLOURS = ("#000000", "#0072B2", "#D55E00", "#009E73", "#AA3377", "#8C6D1F", "#56B4E9")
-"""Okabe and Ito's, without those too pale for lines on white."""
+"""The palette of Okabe and Ito, without colours too pale for lines on white."""
 
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 DASHES = ("-", "--", "-.", ":")
@@ -49,7 +49,7 @@ STYLE: dict[Any, Any] = {
     "axes.spines.top": False,
     "axes.spines.right": False,
     "hatch.linewidth": 0.6,
-    # Equal figures give equal bytes.
+    # Makes the bytes of a figure reproducible.
     "svg.hashsalt": "scarce-labels",
 }
 
@@ -61,7 +61,7 @@ class Drawing:
     name: str
     """File name without its ending."""
     alt: str
-    """What it shows, for who cannot see it."""
+    """Alternative text."""
     png: bytes
     svg: bytes
 
@@ -75,15 +75,15 @@ def draw_curves(
     is_share: bool = True,
     conditions: Sequence[str] = (),
 ) -> Drawing:
-    """Draws one small panel a model (across) and recipe (down), one curve a condition.
+    """Draws one panel per model (columns) and recipe (rows), one curve per condition.
 
     Args:
-        name: Of the file.
-        panels: With their curves.
-        y_title: Of the common vertical axis.
-        what: Words for who cannot see it.
+        name: Name of the file.
+        panels: Panels with their curves.
+        y_title: Title of the common vertical axis.
+        what: Alternative text.
         is_share: Whether values are shares, shown in %.
-        conditions: All that the report knows, so that each looks alike in all its figures.
+        conditions: All conditions of the report, so that each has one look in all figures.
     """
     drawn = dict.fromkeys(curve.name for panel in panels for curve in panel.curves)
     looks = {k: look for k, look in looks_of([*conditions, *drawn]).items() if k in drawn}
@@ -100,7 +100,7 @@ def draw_curves(
             if panel.is_log:
                 place.set_xscale("log")
                 place.set_xticks(list(labels), list(labels.values()))
-                place.minorticks_off()  # whose own labels would stand among these
+                place.minorticks_off()  # their labels would collide with these
             place.set(xlabel=panel.x_title, ylabel=y_title)
             place.set_ylim(*limits)
             place.grid(axis="y", alpha=0.3)
@@ -109,7 +109,7 @@ def draw_curves(
 
 
 def _limits(panels: Sequence[CurvePanel], *, is_share: bool) -> tuple[float, float]:
-    """Returns the ends of the common vertical axis; curves that may cross are drawn close up."""
+    """Returns the limits of the common vertical axis; curves that may cross fill the height."""
     points = [p for panel in panels for curve in panel.curves for p in curve.points]
     if not is_share:
         return 0.0, 1.05 * max(p.mean for p in points)
@@ -121,18 +121,18 @@ def _limits(panels: Sequence[CurvePanel], *, is_share: bool) -> tuple[float, flo
 
 
 def _draw_crossing(place: Axes, panel: CurvePanel) -> None:
-    """Marks where the curves cross: a line, and a band over its interval."""
-    found = panel.crossing
-    if found is None or found.estimate is None:
+    """Marks the crossing of the curves with a line, and its interval with a band."""
+    crossing = panel.crossing
+    if crossing is None or crossing.estimate is None:
         return
-    low = found.start if found.low is None else found.low
-    high = found.stop if found.high is None else found.high
+    low = crossing.start if crossing.low is None else crossing.low
+    high = crossing.stop if crossing.high is None else crossing.high
     place.axvspan(low, high, color="#777777", alpha=0.15, linewidth=0)
-    place.axvline(found.estimate, color="#555555", linewidth=1, linestyle=":")
+    place.axvline(crossing.estimate, color="#555555", linewidth=1, linestyle=":")
 
 
 def draw_calibration(name: str, rows: Sequence[CalibrationRow]) -> Drawing:
-    """Draws reliability diagrams: accuracy against confidence, one curve a condition."""
+    """Draws reliability diagrams: accuracy against confidence, one curve per condition."""
     looks = looks_of(row.condition for row in rows)
     keys = list(dict.fromkeys((row.method, row.model) for row in rows))
     shown = keys[:MAX_PANELS]
@@ -152,9 +152,9 @@ def draw_calibration(name: str, rows: Sequence[CalibrationRow]) -> Drawing:
             place.set_aspect("equal")
         add_legend(figure, looks)
         alt = (
-            "Reliability diagrams, one panel a model and method: how often answers of a confidence "
-            "are right, per condition. On the diagonal confidence and accuracy agree. The expected "
-            "calibration errors are in the table below."
+            "Reliability diagrams, one panel per model and method: accuracy of the answers against "
+            "their confidence, per condition. On the diagonal, confidence and accuracy agree. The "
+            "expected calibration errors are in the table below."
         ) + capped(keys, "the table has all")
         return finish(figure, name, alt)
 
@@ -180,26 +180,26 @@ def _draw_curve(
 
 
 def capped(panels: Sequence[object], elsewhere: str) -> str:
-    """Returns what a caption says where there are more panels than a figure has.
+    """Returns a caption's note on omitted panels; empty if all are shown.
 
     Args:
-        panels: All of them; a figure has the first `MAX_PANELS`.
-        elsewhere: Where the others are, as a clause.
+        panels: All panels; a figure shows the first `MAX_PANELS`.
+        elsewhere: A clause that names where the others are.
     """
     if len(panels) <= MAX_PANELS:
         return ""
-    return f" Shown are the first {MAX_PANELS} of {len(panels)} panels; {elsewhere}."
+    return f" Only the first {MAX_PANELS} of {len(panels)} panels are shown; {elsewhere}."
 
 
 def filled(panels: Sequence[object], elsewhere: str) -> str:
-    """Returns what a caption says of a full figure where nobody counted the panels left out."""
+    """Returns a caption's note on a full figure, whose omitted panels were not counted."""
     if len(panels) < MAX_PANELS:
         return ""
-    return f" A figure has no more than {MAX_PANELS} panels: {elsewhere} has all points."
+    return f" A figure has at most {MAX_PANELS} panels: {elsewhere} has all points."
 
 
 def grid(keys: Sequence[tuple[str, str]]) -> tuple[Figure, list[Axes]]:
-    """A grid of axes with one row a first key and one column a second; absent pairs are blank."""
+    """Returns a grid of axes: a row per first key, a column per second; absent pairs stay blank."""
     row_names = list(dict.fromkeys(row for row, _ in keys))
     column_names = list(dict.fromkeys(column for _, column in keys))
     letters = max(len(name) for name in (*row_names, *column_names))
@@ -219,7 +219,7 @@ def grid(keys: Sequence[tuple[str, str]]) -> tuple[Figure, list[Axes]]:
 
 
 def looks_of(names: Iterable[str]) -> dict[str, dict[str, Any]]:
-    """Returns colour, marker and dash of each name: no two of 28 have all three in common."""
+    """Returns the colour, marker and dash of each name; up to 28 names differ in at least one."""
     return {
         name: {
             "color": COLOURS[i % len(COLOURS)],
@@ -233,7 +233,7 @@ def looks_of(names: Iterable[str]) -> dict[str, dict[str, Any]]:
 
 
 def add_legend(figure: Figure, looks: Mapping[str, Mapping[str, Any]]) -> None:
-    """One legend for all panels; axes inside a complete grid lose their repeated labels."""
+    """Adds one legend for all panels; axes inside a complete grid lose their repeated labels."""
     width, height = figure.get_size_inches()
     letters = max((len(label) for label in looks), default=0)
     ncols = max(min(len(looks), int(width / (LETTER * letters + 0.6))), 1)
@@ -257,7 +257,7 @@ def _line(label: str, look: Mapping[str, Any]) -> Line2D:
 def finish(figure: Figure, name: str, alt: str) -> Drawing:
     """Lays a figure out and returns its copies in PNG and SVG."""
     figure.set_dpi(DPI)
-    # Laid out once and drawn once for each copy: `savefig` would do both several times.
+    # One layout and one drawing per format: `savefig` would repeat both.
     canvas: Any = FigureCanvasAgg(figure)
     figure.set_layout_engine("constrained")
     engine: Any = figure.get_layout_engine()

@@ -1,4 +1,4 @@
-"""What self-training gains over its start: a dot and an interval for each source."""
+"""Gains of self-training over its start: a dot and an interval per source."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from study.reporting.figures.drawing import LETTER, MAX_PANELS, STYLE, Drawing, 
 def draw_gains(
     rows: Sequence[SurfaceRow], labels: Mapping[str, str], level: float
 ) -> Drawing | None:
-    """Draws source - start of every self-trained source; None where no gain is known yet.
+    """Draws source - start for every self-trained source; None if no gain is known yet.
 
     Args:
         rows: Self-trained points.
@@ -42,10 +42,13 @@ def draw_gains(
     shown = dict(list(panels.items())[:MAX_PANELS])
     num_columns = min(len(shown), 3)
     num_rows = math.ceil(len(shown) / num_columns)
-    room = LETTER * max(len(name) for name in sources)
+    label_width = LETTER * max(len(name) for name in sources)
     with mpl.rc_context(STYLE):
         figure = Figure(
-            figsize=(room + 2.6 * num_columns + 0.5, num_rows * (0.24 * len(sources) + 1.0) + 0.5)
+            figsize=(
+                label_width + 2.6 * num_columns + 0.5,
+                num_rows * (0.24 * len(sources) + 1.0) + 0.5,
+            )
         )
         axes: Any = figure.subplots(num_rows, num_columns, squeeze=False, sharex=True, sharey=True)
         for place, (title, members) in zip(axes.ravel(), shown.items(), strict=False):
@@ -56,7 +59,7 @@ def draw_gains(
         for place in axes[-1]:
             place.set_xlabel("self-trained - start (points)")
         alt = (
-            f"What self-training adds to its start on each test level, in points, with "
+            f"Gain of self-training over its start on each test level, in points, with "
             f"{100 * level:g} % intervals; hollow: controls. {len(known)} points in "
             f"{len(shown)} of {len(panels)} panels. The table above has the numbers."
         )

@@ -1,4 +1,4 @@
-"""Loss curves of the trained cells: a panel a model and recipe, a curve a condition."""
+"""Loss curves of the trained cells: a panel per model and recipe, a curve per condition."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from trainables.storage.filesystem import Storage
 from trainables.storage.records import read_curve
 
 MAX_CELLS = 300
-"""Cells whose curves are read: more would neither be readable nor quick."""
+"""Cells whose curves are read; more would be slow and unreadable."""
 
 MAX_POINTS = 60
-"""Points of one curve; longer ones are thinned."""
+"""Points per curve; longer curves are thinned."""
 
 
 def loss_panels(storage: Storage, plan: Plan, surface: Surface) -> tuple[CurvePanel, ...]:
-    """Returns the mean loss over seeds at each optimizer step, where cells have written any."""
+    """Returns the mean loss over seeds at each optimizer step, for cells that wrote a curve."""
     trained = [
         cell
         for cell in plan.cells
@@ -53,12 +53,12 @@ def loss_panels(storage: Storage, plan: Plan, surface: Surface) -> tuple[CurvePa
             curves=tuple(
                 Curve(name=name, points=_points(steps))
                 for name, steps in sorted(
-                    found.items(), key=lambda entry: order.get(entry[0], last)
+                    conditions.items(), key=lambda entry: order.get(entry[0], last)
                 )
                 if steps
             ),
         )
-        for (method, model), found in losses.items()
+        for (method, model), conditions in losses.items()
     ]
     return tuple(panel for panel in panels if panel.curves)
 

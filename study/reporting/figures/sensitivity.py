@@ -1,4 +1,4 @@
-"""Recipe searches drawn: validation accuracy against each hyper-parameter."""
+"""Figures of recipe searches: validation accuracy against each hyper-parameter."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from trainables.storage.filesystem import Storage
 from trainables.tuning.optuna_sampler import importances
 
 LOOKS: dict[str, dict[str, Any]] = {
-    "went to its end": {"marker": "o", "color": COLOURS[1]},
+    "completed": {"marker": "o", "color": COLOURS[1]},
     "stopped early": {"marker": "x", "color": COLOURS[2]},
     "found": {"marker": "*", "color": COLOURS[3], "s": 140, "zorder": 3},
 }
@@ -37,14 +37,14 @@ class TunedRecipe:
     search: str
     """Hash of the search's history."""
     found: FoundRecipe | None
-    """None: its file is not in the run folder."""
+    """None if the file is not in the run folder."""
     drawing: Drawing | None
 
 
 def tuned_recipes(storage: Storage, plan: Plan) -> tuple[TunedRecipe, ...]:
-    """Returns each search that a recipe of the plan comes from, with its trials where they are.
+    """Returns each search that found a recipe of the plan, with its trials if its file exists.
 
-    The search's file may lie in the folder of any space of the run folder.
+    The file of a search may be in the folder of any space in the run folder.
     """
     wanted = {
         search: planned.cell.recipe
@@ -53,16 +53,18 @@ def tuned_recipes(storage: Storage, plan: Plan) -> tuple[TunedRecipe, ...]:
     }
     if not wanted:
         return ()
-    found = _searches(storage, plan.space.name, set(wanted))
-    return tuple(_tuned(search, recipe, found.get(search)) for search, recipe in wanted.items())
+    results = _searches(storage, plan.space.name, set(wanted))
+    return tuple(_tuned(search, recipe, results.get(search)) for search, recipe in wanted.items())
 
 
 def search_text(tuned: TunedRecipe) -> str:
-    """Returns what a search found and what it cost, in a few sentences."""
+    """Returns the result and the cost of a search in a few sentences."""
     found = tuned.found
     best = None if found is None else winner(found.history)
     if found is None or best is None or best.value is None:
-        return f"The file of search {tuned.search} is not in the run folder: no trial is shown."
+        return (
+            f"The file of search {tuned.search} is not in the run folder, so no trials are shown."
+        )
     history = found.history
     error = standard_error(best.value, history.num_validation)
     num_failed = sum(trial.state == "failed" for trial in history.trials)
@@ -73,7 +75,7 @@ def search_text(tuned: TunedRecipe) -> str:
         f"{100 * error:.1f}; the best of {len(history.trials)} trials is an optimistic estimate). "
         f"Stopped early: {history.num_pruned}, failed: {num_failed}. Labels that the "
         f"search counted: {found.num_labels} ({history.num_labelled} to train on, "
-        f"{history.num_validation} to judge by); they are paid once."
+        f"{history.num_validation} to validate with); they are paid for once."
     )
 
 
@@ -85,7 +87,7 @@ def _tuned(search: str, recipe: Recipe, found: FoundRecipe | None) -> TunedRecip
 
 
 def _searches(storage: Storage, space: str, wanted: Set[str]) -> dict[str, FoundRecipe]:
-    """Reads the wanted searches of the run folder, those of the own space first."""
+    """Reads the wanted searches of the run folder, starting with this space."""
     others = [name for name in storage.list_root() if name not in {space, *layout.FOLDERS}]
     keys = (
         f"{layout.tune(name)}/{file}"
@@ -96,18 +98,18 @@ def _searches(storage: Storage, space: str, wanted: Set[str]) -> dict[str, Found
     known: dict[str, FoundRecipe] = {}
     for key in keys:
         try:
-            found = FoundRecipe.model_validate_json(storage.read_bytes(key))
+            result = FoundRecipe.model_validate_json(storage.read_bytes(key))
         except ValidationError:
-            continue  # changed by hand, so it is none of the searches that are wanted
-        if found.history.hash in wanted:
-            known.setdefault(found.history.hash, found)
+            continue  # edited, so its hash is not a wanted one
+        if result.history.hash in wanted:
+            known.setdefault(result.history.hash, result)
         if wanted <= known.keys():
             break
     return known
 
 
 def draw_sensitivity(found: FoundRecipe) -> Drawing | None:
-    """Draws one small panel a hyper-parameter; None where no trial has a value."""
+    """Draws one panel per hyper-parameter; None if no trial has a value."""
     history = found.history
     trials = [trial for trial in history.trials if trial.values]
     if not trials:
@@ -131,7 +133,7 @@ def draw_sensitivity(found: FoundRecipe) -> Drawing | None:
 def _draw(place: Axes, history: History, trials: list[Trial], name: str, range_: Range) -> None:
     best = winner(history)
     groups = {
-        "went to its end": [trial for trial in trials if trial.state == "complete"],
+        "completed": [trial for trial in trials if trial.state == "complete"],
         "stopped early": [trial for trial in trials if trial.state != "complete"],
         "found": [] if best is None else [best],
     }
@@ -156,7 +158,7 @@ def _draw(place: Axes, history: History, trials: list[Trial], name: str, range_:
 
 
 def _place(value: Any, range_: Range) -> float:
-    """Returns where a value stands: choices one beside the other."""
+    """Returns the x position of a value; choices are numbered."""
     if not isinstance(range_, Choice):
         return float(value)
     return [canonical_json(known) for known in range_.values].index(canonical_json(value))
@@ -165,9 +167,9 @@ def _place(value: Any, range_: Range) -> float:
 def _describe(found: FoundRecipe, trials: list[Trial], shares: dict[str, float]) -> str:
     history = found.history
     largest = max(shares, key=lambda name: shares[name], default=None)
-    ranked = f" What differs most between better and worse trials is {largest}." if largest else ""
+    ranked = f" {largest} matters most." if largest else ""
     return (
-        f"Recipe search of {history.start.method} for {found.model_name} on {history.task}: share "
-        f"of {history.num_validation} easy validation items right against each hyper-parameter, a "
-        f"point a trial ({len(trials)} trials, {history.num_pruned} stopped early).{ranked}"
+        f"Recipe search of {history.start.method} for {found.model_name} on {history.task}: "
+        f"accuracy on {history.num_validation} easy validation items against each hyper-parameter, "
+        f"one point per trial ({len(trials)} trials, {history.num_pruned} stopped early).{ranked}"
     )

@@ -1,9 +1,9 @@
-"""Surfaces by matplotlib: a tile a point, hatched and worded where there is no number."""
+"""Surfaces as matplotlib figures: a tile per point, hatched and labelled if it has no number."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import matplotlib as mpl
@@ -17,7 +17,8 @@ from study.analysis.surface_rows import SurfaceRow
 from study.reporting.figures.drawing import LETTER, MAX_PANELS, STYLE, Drawing, finish
 from study.reporting.surface_views.places import AXES
 from study.reporting.surface_views.tiles import (
-    Status,
+    LOOKS,
+    MAX_LABELLED_TILES,
     draw_key,
     ink_on,
     is_share,
@@ -27,26 +28,16 @@ from study.reporting.surface_views.tiles import (
 from study.reporting.surface_views.views import VALUES, SurfacePanel, View
 
 MAX_TILES = 600
-"""Tiles of one figure; the page and surface.parquet have all."""
+"""Tiles per figure; the page and surface.parquet have all points."""
 
 MAX_WIDTH = 16.0
-"""Inches of a figure with several panels side by side; wider ones cannot be read on a page."""
-
-MAX_LABELLED_TILES = 400
-"""More tiles than this in a panel are too small to be written on."""
-
-HATCHES: Mapping[Status, tuple[str, str]] = {
-    Status.NOT_RESOLVABLE: ("////", "#ececec"),
-    Status.HARD_LABELS_HURT: ("xxxx", "#f6e3d5"),
-    Status.NO_FLOOR: ("\\\\\\\\", "#e3e8f4"),
-    Status.MISSING: ("..", "#ffffff"),
-}
+"""Width of a figure with several columns, inches; wider ones are unreadable on a page."""
 
 
 def draw_view(name: str, rows: Sequence[SurfaceRow], view: View) -> Drawing:
-    """Draws a surface: a tile a point, unresolved ones hatched; at most `MAX_PANELS` panels."""
+    """Draws a surface: a tile per point, unresolved ones hatched; at most `MAX_PANELS` panels."""
     panels = _drawable(view.panels)
-    # Labels take room too, or nothing is left for the tiles; inches.
+    # Sizes in inches; the labels need space in addition to the tiles.
     letters = max(len(label) for panel in panels for label in panel.y_labels)
     height = max(len(panel.y_labels) for panel in panels) * 0.3 + 1.2
     width = max(0.8 + 0.95 * len(panel.x_labels) for panel in panels) + LETTER * letters
@@ -78,7 +69,7 @@ def draw_view(name: str, rows: Sequence[SurfaceRow], view: View) -> Drawing:
 
 
 def _drawable(panels: Sequence[SurfacePanel]) -> Sequence[SurfacePanel]:
-    """The first panels that fit on one figure, at least one."""
+    """Returns the first panels that fit on one figure, at least one."""
     count = 0
     for number, panel in enumerate(panels[:MAX_PANELS]):
         count += len(panel.tiles)
@@ -94,8 +85,8 @@ def _draw_panel(
     for tile in panel.tiles:
         row = rows[tile.row]
         estimate = getattr(row, view.value).estimate
-        hatch, fill = HATCHES.get(shown_status(row, view.value), ("", "#ffffff"))
-        look: dict[str, Any] = {"hatch": hatch, "facecolor": fill}
+        pattern, fill = LOOKS.get(shown_status(row, view.value), ("", "#ffffff"))
+        look: dict[str, Any] = {"hatch": 4 * pattern, "facecolor": fill}
         ink = "#111111"
         if estimate is not None:
             colour = scale(norm(estimate))
@@ -121,14 +112,14 @@ def _draw_panel(
 def _legend(rows: Sequence[SurfaceRow], view: View, panels: Sequence[SurfacePanel]) -> list[Patch]:
     present = {shown_status(rows[tile.row], view.value) for panel in panels for tile in panel.tiles}
     return [
-        Patch(facecolor=fill, hatch=hatch, edgecolor="#444444", label=kind.value)
-        for kind, (hatch, fill) in HATCHES.items()
+        Patch(facecolor=fill, hatch=4 * pattern, edgecolor="#444444", label=kind.value)
+        for kind, (pattern, fill) in LOOKS.items()
         if kind in present
     ]
 
 
 def _tick(view: View) -> Callable[[float, float], str]:
-    """How the colour bar is labelled: shares as they are, differences in points."""
+    """Returns the labels of the colour bar: shares as fractions, differences in points."""
     if is_share(view.value):
         return lambda value, _: f"{value:.1f}"
     return lambda value, _: f"{100 * value:+.0f}"
@@ -149,9 +140,7 @@ def _describe_view(rows: Sequence[SurfaceRow], view: View, panels: Sequence[Surf
     tiles = [tile.row for panel in panels for tile in panel.tiles]
     numbers = [getattr(rows[i], view.value).estimate for i in tiles]
     known = [value for value in numbers if value is not None]
-    told = f"{view.title}: {len(tiles)} points in {len(panels)} of {len(view.panels)} panels"
+    text = f"{view.title}: {len(tiles)} points in {len(panels)} of {len(view.panels)} panels"
     if known:
-        told += f"; {len(known)} have a number, from {min(known):.2f} to {max(known):.2f}"
-    return (
-        f"{told}. Points that are not resolved are hatched. The table of points has every number."
-    )
+        text += f"; {len(known)} have a number, from {min(known):.2f} to {max(known):.2f}"
+    return f"{text}. Unresolved points are hatched. The table of points has every number."

@@ -1,4 +1,4 @@
-"""Places: the category of each axis that a point of the surface falls into."""
+"""Places: the category of a surface point on each axis."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ FACTOR_AXES: Mapping[str, str] = {
     "epochs": "epochs",
     "quantization": "quantization",
 }
-"""Axes that are hyper-parameters: the recipe's name of it -> title."""
+"""Hyper-parameter axes: name in the recipe -> title."""
 
 POINT_AXES: Mapping[str, str] = {
     "model_size": "model size",
@@ -33,18 +33,18 @@ POINT_AXES: Mapping[str, str] = {
 }
 
 LABEL_AXES = frozenset({"noise_rate", "num_labels", "label_cost"})
-"""Axes that say what the labels of a source are, so that its level names it."""
+"""Axes that describe the labels of a source, so that its level is enough to name it."""
 
 AXES: Mapping[str, str] = {**POINT_AXES, **FACTOR_AXES}
-"""All axes that a view can have: name -> title."""
+"""All axes of a view: name -> title."""
 
 Rank = tuple[int, float, int]
-"""Where a category stands on its axis: known values before unknown, by value, then as planned."""
+"""Order of a category on its axis: known values before unknown, by value, then as planned."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Place:
-    """A category of one axis that a row falls into."""
+    """A row's category on one axis."""
 
     key: Hashable
     label: str
@@ -54,15 +54,15 @@ class Place:
 def places_of(
     rows: Sequence[SurfaceRow], axis: str, shown: frozenset[str] = frozenset()
 ) -> list[Place | None]:
-    """Returns the place of each row on an axis, None where it has none.
+    """Returns the place of each row on an axis; None for a row without one.
 
     Args:
         rows: The surface's rows.
-        axis: Its name.
-        shown: Axes whose category is read off elsewhere, so that no label repeats it.
+        axis: Name of the axis.
+        shown: Axes that the view shows already, so that labels do not repeat their categories.
 
     Raises:
-        ValueError: If there is no such axis, or no row has a place on it.
+        ValueError: If the axis is unknown, or no row has a place on it.
     """
     if axis not in AXES:
         raise ValueError(f"axis {axis!r}: a surface has the axes {', '.join(AXES)}")
@@ -76,7 +76,7 @@ def places_of(
 def all_places(
     rows: Sequence[SurfaceRow], axis: str, shown: frozenset[str] = frozenset()
 ) -> list[Place | None]:
-    """Returns the place of each row on an axis, all None where nothing has one."""
+    """Returns the place of each row on an axis; all None if no row has one."""
     hidden = hidden_rounds(rows) | (shown & {"threshold", "ssrm_round"})
     if axis == "difficulty_gap":
         return [_difficulty_gap(row, i, hidden, shown) for i, row in enumerate(rows)]
@@ -100,7 +100,7 @@ def _model_size(row: SurfaceRow, index: int) -> Place:
 
 
 def source_name(row: SurfaceRow, hidden: frozenset[str], shown: frozenset[str]) -> str:
-    """Returns how a view names a source: by its level alone, where an axis says what else it is."""
+    """Returns the name of a source in a view: its level alone if an axis describes the labels."""
     level = row.point.train_level
     if shown & LABEL_AXES and row.role == "labels" and level is not None:
         return level.name
@@ -110,7 +110,7 @@ def source_name(row: SurfaceRow, hidden: frozenset[str], shown: frozenset[str]) 
 def _difficulty_gap(
     row: SurfaceRow, index: int, hidden: frozenset[str], shown: frozenset[str]
 ) -> Place:
-    # The levels are part of the category: pairs of levels with equal gaps are different points.
+    # The levels belong to the category: pairs of levels with equal gaps are different points.
     point, gap = row.point, row.point.difficulty_gap
     levels = f"{source_name(row, hidden, shown)} -> {point.test_level.name}"
     label = f"{levels}  ({'?' if gap is None else f'{round(gap, 2):+g}'})"
@@ -124,32 +124,19 @@ def _source(row: SurfaceRow, index: int, hidden: frozenset[str], shown: frozense
 
 
 def _noise_rate(row: SurfaceRow, index: int) -> Place | None:
-    """Clean labels have the rate 0; random ones and those of no content have none."""
-    value = row.point.noise_rate or (0.0 if row.label_kind == "gold" else None)
-    return None if value is None else _value(value, index)
+    """Returns the noise rate: 0 for clean labels, None for random and empty ones."""
+    return _value(row.point.noise_rate or (0.0 if row.label_kind == "gold" else None), index)
 
 
-def _value(value: float, index: int) -> Place:
+def _value(value: float | None, index: int) -> Place | None:
+    if value is None:
+        return None
     return Place(key=value, label=f"{value:g}", rank=(0, value, index))
-
-
-def _threshold(row: SurfaceRow, index: int) -> Place | None:
-    value = row.point.threshold
-    return None if value is None else Place(key=value, label=f"{value:g}", rank=(0, value, index))
-
-
-def _round(row: SurfaceRow, index: int) -> Place | None:
-    value = row.point.ssrm_round
-    return None if value is None else Place(key=value, label=str(value), rank=(0, value, index))
 
 
 def _factor(row: SurfaceRow, name: str, index: int) -> Place | None:
     value = recipe_factors(row.point.recipe).get(name)
-    if value is None:
-        return None
-    if isinstance(value, str):
-        return _named(value, index)
-    return Place(key=value, label=f"{value:g}", rank=(0, float(value), index))
+    return _named(value, index) if isinstance(value, str) else _value(value, index)
 
 
 def _named(label: str, index: int) -> Place:
@@ -162,6 +149,6 @@ _PLACES: Mapping[str, Callable[[SurfaceRow, int], Place | None]] = {
     "noise_rate": _noise_rate,
     "num_labels": lambda row, index: _value(row.point.num_labels, index),
     "label_cost": lambda row, index: _value(row.point.num_labels * row.point.label_cost, index),
-    "threshold": _threshold,
-    "ssrm_round": _round,
+    "threshold": lambda row, index: _value(row.point.threshold, index),
+    "ssrm_round": lambda row, index: _value(row.point.ssrm_round, index),
 }

@@ -1,12 +1,12 @@
-"""Surfaces as Plotly figures: plain mappings, for the page and for W&B alike.
+"""Surfaces as Plotly figures: plain mappings, for the page and for W&B.
 
-A surface is drawn as tiles (bars of one unit), because only bars can be hatched in Plotly: what is
-not resolved has a pattern and a word on it, and is told apart without any colour.
+Tiles are bars of unit height, because Plotly can hatch only bars: unresolved points have a pattern
+and a label, and so are recognisable without colour.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from matplotlib import colormaps
@@ -14,6 +14,8 @@ from matplotlib import colormaps
 from study.analysis.surface_rows import SurfaceRow
 from study.reporting.surface_views.places import AXES
 from study.reporting.surface_views.tiles import (
+    LOOKS,
+    MAX_LABELLED_TILES,
     Status,
     draw_key,
     hover_text,
@@ -24,22 +26,10 @@ from study.reporting.surface_views.tiles import (
 )
 from study.reporting.surface_views.views import VALUES, SurfacePanel, Tile, View
 
-LOOKS: Mapping[Status, tuple[str, str]] = {
-    Status.NOT_RESOLVABLE: ("/", "#e8e8e8"),
-    Status.HARD_LABELS_HURT: ("x", "#f3d9c5"),
-    Status.NO_FLOOR: ("\\", "#dfe5f3"),
-    Status.MISSING: (".", "#ffffff"),
-}
-"""Pattern and fill of what has no number to be coloured by."""
-
 SHARE_SCALE, DIFFERENCE_SCALE = "Cividis", "PuOr"
-"""Both can be told apart by colour-blind readers and in grey."""
+"""Both scales work for colour-blind readers and in grey."""
 
-_BORDER = {"color": "#333333", "width": 1}
 _PATTERN = {"fgcolor": "#8c8c8c", "size": 9, "solidity": 0.15}
-
-MAX_LABELLED_TILES = 500
-"""More tiles than this are too small to be written on."""
 
 Figure = dict[str, Any]
 

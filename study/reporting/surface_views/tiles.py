@@ -1,9 +1,10 @@
-"""What a tile of a surface looks like and says: shared by the page, W&B and the PNG copies."""
+"""Look and text of a surface tile, shared by the page, W&B and the PNG figures."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from enum import Enum
+from textwrap import wrap
 
 from study.analysis.names import brief
 from study.analysis.surface_rows import SurfaceRow, recipe_text
@@ -12,13 +13,25 @@ from study.statistics.recovery import HARD_LABELS_HURT, ONE_SEED, RESOLVED
 
 
 class Status(Enum):
-    """What is known of a point; each has a look of its own, so that colour is not needed."""
+    """Status of a point; each has its own look, so that colour is not needed."""
 
     RESOLVED = "resolved"
     NOT_RESOLVABLE = "gap not resolvable"
     HARD_LABELS_HURT = "hard labels hurt"
     NO_FLOOR = "floor below chance or not readable"
     MISSING = "no estimate"
+
+
+LOOKS: Mapping[Status, tuple[str, str]] = {
+    Status.NOT_RESOLVABLE: ("/", "#e8e8e8"),
+    Status.HARD_LABELS_HURT: ("x", "#f3d9c5"),
+    Status.NO_FLOOR: ("\\", "#dfe5f3"),
+    Status.MISSING: (".", "#ffffff"),
+}
+"""Pattern (of Plotly and matplotlib) and fill of points without a number."""
+
+MAX_LABELLED_TILES = 500
+"""Panels with more tiles have no labels: the tiles are too small."""
 
 
 def status(row: SurfaceRow) -> Status:
@@ -33,22 +46,22 @@ def status(row: SurfaceRow) -> Status:
 
 
 def shown_status(row: SurfaceRow, value: str) -> Status:
-    """Returns the status of what is shown: a difference is there whatever the share's verdict."""
+    """Returns the status of the shown value: a difference is known whatever the verdict on SGR."""
     if getattr(row, value).estimate is not None:
         return Status.RESOLVED
-    found = status(row)
-    return Status.MISSING if found is Status.RESOLVED else found
+    point_status = status(row)
+    return Status.MISSING if point_status is Status.RESOLVED else point_status
 
 
 def is_share(value: str) -> bool:
-    """Says whether a value is a share (SGR, residual recovery); else it is a difference."""
+    """Returns whether a value is a share (SGR, residual recovery) rather than a difference."""
     return value in ("sgr", "residual")
 
 
 def tile_text(row: SurfaceRow, value: str) -> str:
-    """Returns the lines on a tile: the number with its caveats, or in a word why there is none.
+    """Returns the text of a tile: the number with its caveats, or one word for its absence.
 
-    A star stands for `ONE_SEED`, which `draw_key` says in full.
+    A star stands for `ONE_SEED`; `draw_key` explains it.
     """
     if row.verdict is None and getattr(row, value).estimate is None:
         return "missing"
@@ -66,7 +79,7 @@ def _tile_number(row: SurfaceRow, value: str) -> str:
 
 
 def draw_key(rows: Iterable[SurfaceRow]) -> str:
-    """Returns what the star on a tile means; empty where no point of these has one seed."""
+    """Returns the meaning of the star on a tile; empty if no point has a single seed."""
     return f"* {ONE_SEED}" if any(row.draw_note for row in rows) else ""
 
 
@@ -81,7 +94,7 @@ def ink_on(colour: Sequence[float]) -> str:
 
 
 def hover_text(row: SurfaceRow) -> str:
-    """Returns all that is known of a point, as lines of HTML for a hover label."""
+    """Returns everything known about a point, as HTML lines for a hover label."""
     point = row.point
     gap = "?" if point.difficulty_gap is None else f"{point.difficulty_gap:+.2f}"
     lines = [
@@ -106,14 +119,4 @@ def hover_text(row: SurfaceRow) -> str:
         for arm, share in row.unreadable.items()
     ]
     lines += [note for note in (*row.caveats, row.verdict_note, row.reason) if note]
-    return "<br>".join([*lines, _wrapped(recipe_text(point.recipe))])
-
-
-def _wrapped(text: str, width: int = 60) -> str:
-    """Breaks a long text at spaces."""
-    lines = [""]
-    for word in text.split():
-        if len(lines[-1]) + len(word) > width:
-            lines.append("")
-        lines[-1] = f"{lines[-1]} {word}".strip()
-    return "<br>".join(lines)
+    return "<br>".join([*lines, *wrap(recipe_text(point.recipe), width=60)])

@@ -1,7 +1,7 @@
-"""Views: a surface over any two axes, all others fixed or faceted. No value is ever averaged.
+"""Views: a surface over any two axes, with all others fixed or faceted. Values are never averaged.
 
-Every point falls on one tile of one panel: what neither axis says of a point and no fixed value
-decides becomes a facet by itself, so that two points never share a tile.
+Every point has its own tile: properties that neither axis shows and no fixed value decides become
+facets.
 """
 
 from __future__ import annotations
@@ -33,17 +33,17 @@ VALUES: Mapping[str, str] = {
     "ssrm_gain": "self-trained minus its start (points)",
     "residual": "residual recovery",
 }
-"""What a surface can show: name -> title."""
+"""Values of a surface: name -> title."""
 
 OF_SELF_TRAINING = ("ssrm_gain", "residual")
-"""Values that only points of self-training have."""
+"""Values of self-trained points only."""
 
 ROLES: Mapping[ConditionKind, str] = {
     "labels": "labels alone",
     "self-training": "self-training",
     "control": "controls",
 }
-"""How a panel names what its conditions are there for: controls never stand among results."""
+"""Titles of the panels of each kind of condition; controls have separate panels."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -53,12 +53,12 @@ class Tile:
     x: int
     y: int
     row: int
-    """Its number among the surface's rows."""
+    """Index of the point among the surface's rows."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SurfacePanel:
-    """The tiles of one combination of all that is not on an axis."""
+    """The tiles of one facet."""
 
     label: str
     x_labels: tuple[str, ...]
@@ -77,7 +77,7 @@ class View:
 
     @property
     def title(self) -> str:
-        """What the view shows over what."""
+        """Title of the view."""
         return f"{VALUES[self.value]} over {AXES[self.x]} and {AXES[self.y]}"
 
 
@@ -89,29 +89,29 @@ def make_view(
     value: str = "sgr",
     fixed: Mapping[str, str] | None = None,
 ) -> View:
-    """Lays the points of a surface out over two axes.
+    """Lays out the points of a surface over two axes.
 
     Args:
         rows: The surface's rows.
         x: Name of an axis, see `AXES`.
         y: Name of another axis.
-        value: What is shown, see `VALUES`.
-        fixed: Axis -> the one category that is kept, as its label says it (a model's name for the
-            model size, a level's name for a level).
+        value: Value to show, see `VALUES`.
+        fixed: Axis -> the label of the one category to keep (a model's name for the model size, a
+            level's name for a level).
 
     Returns:
-        One panel for each combination of what is left.
+        The view, with one panel per facet.
 
     Raises:
-        ValueError: If an axis, value or category is unknown, or no point is left.
+        ValueError: If an axis, value or category is unknown, or no point remains.
     """
     fixed = dict(fixed or {})
     if value not in VALUES:
         raise ValueError(f"value {value!r}: a surface shows one of {', '.join(VALUES)}")
     if value in OF_SELF_TRAINING and all(row.point.threshold is None for row in rows):
-        raise ValueError(f"value {value!r}: no point of this study trains itself")
+        raise ValueError(f"value {value!r}: this study has no self-trained points")
     if x == y:
-        raise ValueError(f"a surface has two different axes, got {x!r} twice")
+        raise ValueError(f"a surface needs two different axes, got {x!r} twice")
     shown = frozenset((x, y))
     places = {axis: places_of(rows, axis, shown) for axis in (x, y, *fixed)}
     kept = _keep(rows, places, fixed)
@@ -128,7 +128,7 @@ def make_view(
 
 
 def varying_axes(rows: Sequence[SurfaceRow]) -> tuple[str, ...]:
-    """Returns the axes on which the study's points differ."""
+    """Returns the axes on which the points of the study differ."""
     varying = []
     for axis in AXES:
         labels = {place.label for place in all_places(rows, axis) if place is not None}
@@ -160,7 +160,7 @@ def _keep(
 
 
 def _facets(rows: Sequence[SurfaceRow], kept: Sequence[int], taken: set[str]) -> dict[int, str]:
-    """Names each row by all that no axis and no fixed value says of it."""
+    """Names the facet of each row: its properties that no axis and no fixed value shows."""
     has_gap = "difficulty_gap" in taken
     has_source = has_gap or "train_level" in taken
     covered = {
@@ -177,23 +177,23 @@ def _facets(rows: Sequence[SurfaceRow], kept: Sequence[int], taken: set[str]) ->
     if taken & {"num_labels", "label_cost"}:
         without |= LABEL_COUNTS
     labels = recipe_labels((rows[i].point.recipe for i in kept), without=without)
-    parts: dict[str, dict[int, str]] = {"task": {}, "role": {}, **{name: {} for name in covered}}
+    names: dict[str, dict[int, str]] = {"task": {}, "role": {}, **{name: {} for name in covered}}
     for i in kept:
         point = rows[i].point
-        parts["task"][i] = f"{point.task} by {point.measure}"
-        parts["recipe"][i] = labels[recipe_text(point.recipe)]
-        parts["model"][i] = point.model
-        parts["role"][i] = ROLES[rows[i].role]
-        parts["condition"][i] = f"trained on {source_name(rows[i], hidden, frozenset(taken))}"
-        parts["test"][i] = f"tested on {point.test_level.name}"
-        parts["threshold"][i] = "" if point.threshold is None else f"threshold {point.threshold:g}"
-        parts["round"][i] = "" if point.ssrm_round is None else f"round {point.ssrm_round}"
+        names["task"][i] = f"{point.task} by {point.measure}"
+        names["recipe"][i] = labels[recipe_text(point.recipe)]
+        names["model"][i] = point.model
+        names["role"][i] = ROLES[rows[i].role]
+        names["condition"][i] = f"trained on {source_name(rows[i], hidden, frozenset(taken))}"
+        names["test"][i] = f"tested on {point.test_level.name}"
+        names["threshold"][i] = "" if point.threshold is None else f"threshold {point.threshold:g}"
+        names["round"][i] = "" if point.ssrm_round is None else f"round {point.ssrm_round}"
     shown = [
-        part
-        for name, part in parts.items()
-        if not covered.get(name, False) and len(set(part.values())) > 1
+        name_of
+        for property_, name_of in names.items()
+        if not covered.get(property_, False) and len(set(name_of.values())) > 1
     ]
-    return {i: ", ".join(filter(None, (part[i] for part in shown))) for i in kept}
+    return {i: ", ".join(filter(None, (name_of[i] for name_of in shown))) for i in kept}
 
 
 def _apart(
@@ -201,7 +201,7 @@ def _apart(
     facets: Mapping[int, str],
     tiles: Mapping[int, tuple[Place | None, Place | None]],
 ) -> dict[int, str]:
-    """Names the source of points that would share a tile: two kinds of noise at one rate, say."""
+    """Adds the source to the facet of points that would share a tile (two kinds of noise, say)."""
 
     def tile(i: int) -> tuple[str, ...]:
         return (facets[i], *("" if place is None else place.label for place in tiles[i]))
@@ -231,7 +231,7 @@ def _panel(
 
 
 def _order(members: Sequence[int], places: Sequence[Place | None]) -> dict[str, int]:
-    """Numbers the categories of an axis by rank, each by its best row's."""
+    """Numbers the categories of an axis by the rank of their first row."""
     ranks: dict[str, Rank] = {}
     for i in members:
         place = places[i]

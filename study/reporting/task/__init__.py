@@ -1,4 +1,4 @@
 """The data card of one task.
 
-`describe`, `text`, `html`.
+`describe`, `card`.
 """

@@ -1,6 +1,6 @@
-"""What is in a task: counts, pools, mix and examples of every level, as plain values.
+"""Describes a task: counts, pools, mix and examples of every level, as plain values.
 
-Pure functions of a loaded and split task; nothing is printed here.
+Pure functions of a loaded and split task.
 """
 
 from __future__ import annotations
@@ -34,11 +34,11 @@ class LevelRow:
     num_pool: int
     num_test: int
     overlap: float | None
-    """Mean share of a draw that another seed's draw also has; None: the pool is too small."""
+    """Mean share of a draw that another seed's draw also has; None if the pool is too small."""
     mean_question_words: float
     mean_answer_chars: float
     answer_positions: tuple[float, ...]
-    """Share of items whose gold answer stands at each place."""
+    """Share of items whose gold answer is at each position."""
     topics: Mapping[str, float]
     """Share of the most frequent topics."""
     example_id: str
@@ -51,13 +51,13 @@ class Correlation:
     first: str
     second: str
     spearman: float | None
-    """None: one of the two is the same for all items."""
+    """None if a measure is constant."""
     num_items: int
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class DataReport:
-    """Everything that `python -m study.data` shows."""
+    """The content of a data card (`python -m study.data`)."""
 
     task: str
     source: str
@@ -70,13 +70,13 @@ class DataReport:
     n_train: int
     num_groups: int
     num_duplicates: int
-    """Items that have another item's question and choices, letter case and white space folded."""
+    """Items that repeat another's question and choices, up to case and white space."""
     values: Mapping[str, Mapping[str, int]]
     """Measure -> value -> items, for measures of few values."""
     levels: tuple[LevelRow, ...]
     correlations: tuple[Correlation, ...]
     examples: Mapping[str, Item]
-    """Item id -> item, for the examples that the levels name."""
+    """Item id -> item, for the examples of the levels."""
     notes: tuple[str, ...]
     skipped: tuple[str, ...]
 
@@ -89,7 +89,7 @@ def describe_data(
     Args:
         task: The task with its split.
         n_train: Items of a draw, for the overlap of draws.
-        num_seeds: Draws between which the overlap is taken.
+        num_seeds: Number of draws whose pairwise overlap is averaged.
         study_seed: The seed of the split and of the draws.
     """
     data, split = task.data, task.split

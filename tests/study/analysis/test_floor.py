@@ -9,10 +9,11 @@ from study.analysis.contrasts import declared_contrasts
 from study.analysis.surface import Surface, compute_surface
 from study.analysis.surface_rows import FLOOR_AT_CHANCE, SurfaceRow, surface_table
 from study.analysis.trends import trend_rows
+from study.formatting import text_of
 from study.reporting.sentences import sentence
 from study.reporting.surface_views.tiles import Status, hover_text, status, tile_text
 from study.reporting.tables import cell_table, point_table
-from study.reporting.terminal import format_table
+from study.reporting.terminal import surface_parts
 from tests.support.fakes import FakeStudy, fake_space, fake_study
 from trainables.storage.records import generated_table, write_record
 
@@ -63,7 +64,7 @@ def test_answers_that_cannot_be_read_take_the_sgr_from_the_points_of_their_floor
         assert "zero-shot: 20.0 % of answers not readable" in hover_text(row)
     labels = {row.columns["recipe"]: "any" for row in after.rows}
     assert "zero-shot is no floor (20.0 % of" in sentence(rows[0], labels, 0.95)  # type: ignore[arg-type]
-    assert "floor not readable" in format_table(after)
+    assert "floor not readable" in text_of(surface_parts(after))
     tested = {c.where.split()[0]: c for c in declared_contrasts(study.plan, after)}
     assert tested[MODEL].p_value is None and "could not be read" in str(tested[MODEL].reason)
     assert tested["large"].reason is None
@@ -96,7 +97,7 @@ def test_a_floor_at_chance_is_a_caveat_in_every_place_that_shows_the_sgr(tmp_pat
         assert "floor" not in tile_text(row, "gap")
         assert FLOOR_AT_CHANCE in hover_text(row)
         assert FLOOR_AT_CHANCE in sentence(row, labels, 0.95)
-    told = format_table(surface)
+    told = text_of(surface_parts(surface))
     assert FLOOR_AT_CHANCE in told.splitlines() and "]; floor at chance" in told
     table = point_table(surface, labels)
     place = [column["name"] for column in table["columns"]].index("caveats")

@@ -17,8 +17,8 @@ from study.analysis.accuracy_curves import CurvePanel, condition_order
 from study.analysis.label_curves import LabelCurves, label_curves
 from study.analysis.surface import Surface, compute_surface
 from study.reporting.content import ViewChoice, choose_views, gather
-from study.reporting.crossings import crossing_lines, crossing_text
 from study.reporting.figures.drawing import COLOURS
+from study.reporting.sentences import crossing_lines, crossing_text
 from study.reporting.surface_views.views import make_view
 from study.statistics.across_points.crossing import Crossing
 from study.tracking.wandb_logs import summarize

@@ -11,7 +11,8 @@ from typing import Any
 
 import pytest
 
-from study.cluster import BAD_INPUT, check_documents, main, read_documents
+from study.cluster import check_documents, main, read_documents
+from study.console import BAD_INPUT
 from study.cost.prices import read_prices
 from tests.study.cluster_lint.cluster_files import AWS, GCP, KUBERAY, changed
 

@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from study.cluster import BAD_INPUT, OK, main, read_documents
+from study.cluster import main, read_documents
 from study.cluster_lint.price_ceiling import hourly_ceiling
+from study.console import BAD_INPUT, OK
 from study.cost.prices import read_prices
 from tests.study.cluster_lint.cluster_files import AWS, changed
 
@@ -60,7 +61,5 @@ def test_machine_without_a_price_on_this_cloud_is_refused_only_under_a_limit(
 def test_limit_that_is_no_sum_of_money_is_refused(
     cost: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    with pytest.raises(SystemExit) as stop:
-        main([str(AWS), f"--max-hourly-cost={cost}"])
-    assert stop.value.code == BAD_INPUT
-    assert "dollars are a number, 0 or more" in capsys.readouterr().err
+    assert main([str(AWS), f"--max-hourly-cost={cost}"]) == BAD_INPUT
+    assert "dollars must be a number of 0 or more" in capsys.readouterr().err

@@ -12,8 +12,9 @@ from search_spaces.levels import Level
 from search_spaces.recipes import InContext, QLoRA
 from search_spaces.registry import find_space
 from search_spaces.space import Space
-from study.analysis.power_analysis import estimate_power, format_power
+from study.analysis.power_analysis import estimate_power, power_parts
 from study.artifacts.plan import Plan, read_plan, write_plan
+from study.formatting import text_of
 from study.plan import main
 from study.planning import axes
 from study.planning.planner import make_plan
@@ -180,7 +181,7 @@ def test_foresight_without_a_pilot_states_its_assumptions(plan: Plan) -> None:
     assert small.power is not None and large.power is not None
     assert small.power.smallest_gap > large.power.smallest_gap
     assert small.reason, "34 items never resolve 10 points"
-    text = format_power(points, target_width=0.4)
+    text = text_of(power_parts(points, target_width=0.4))
     assert "assumed: logit model" in text and "items needed" in text
 
 
@@ -192,4 +193,4 @@ def test_plan_command_prints_plan_and_foresight(
     assert "19 distinct" in said and "seeds needed" in said
     assert main([*study.arguments, "--target-width", "-1"]) == 2
     assert main([*study.arguments, "--pilot", str(study.folder / "none")]) == 2
-    assert "holds no study small" in capsys.readouterr().err
+    assert "has no study small" in capsys.readouterr().err

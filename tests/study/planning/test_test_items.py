@@ -18,10 +18,11 @@ from search_spaces.space import Space, TaskAxis
 from search_spaces.studies.lab.micro import EASY, HARD, SINGLE_STEPS
 from search_spaces.studies.published.noise import noise
 from search_spaces.supervision import Condition, SelfTraining
-from study.analysis.power_analysis import estimate_power, format_power
+from study.analysis.power_analysis import estimate_power, power_parts
 from study.analysis.surface import compute_surface
 from study.artifacts.items import read_items
 from study.artifacts.plan import Plan
+from study.formatting import text_of
 from study.planning.planner import Inputs, make_plan
 from study.planning.preview.summary import format_plan
 from study.sweep import main
@@ -135,7 +136,7 @@ def test_fewer_test_items_cost_less_and_the_plan_says_what_they_do_to_intervals(
     assert powers[0].width is not None and powers[1].width is None
     (line,) = [
         line
-        for line in format_power(estimate_power(few), target_width=None).splitlines()
+        for line in text_of(power_parts(estimate_power(few), target_width=None)).splitlines()
         if "half-width" in line
     ]
     assert (
@@ -143,7 +144,9 @@ def test_fewer_test_items_cost_less_and_the_plan_says_what_they_do_to_intervals(
         f"resolves gaps from {100 * powers[1].smallest_gap:.1f} points, from "
         f"{100 * powers[0].smallest_gap:.1f} with all" in line
     )
-    assert "leaves test items out" not in format_power(estimate_power(whole), target_width=None)
+    assert "leaves test items out" not in text_of(
+        power_parts(estimate_power(whole), target_width=None)
+    )
 
 
 def test_an_interval_needs_two_items() -> None:

@@ -18,12 +18,13 @@ from study.analysis.self_training.rounds import read_rounds
 from study.analysis.surface import compute_surface
 from study.analysis.surface_rows import surface_table
 from study.artifacts.condition_kinds import condition_label
+from study.formatting import text_of
 from study.planning.planner import make_plan
 from study.planning.variants import disambiguate_conditions, variant_label
 from study.reporting.figures.audit import _panels
 from study.reporting.self_training import gather_self_training
 from study.reporting.tables import audit_table
-from study.reporting.terminal import format_table
+from study.reporting.terminal import surface_parts
 from study.tracking.rows import cell_factors
 from tests.support.fake_ssrm import ssrm, ssrm_space
 from tests.support.fakes import FakeStudy
@@ -115,7 +116,7 @@ def test_all_that_is_keyed_by_source_is_apart(study: FakeStudy) -> None:
     ]
     (panel,) = [p for p in difficulty_panels(surface) if "self-training" in p.row]
     assert len([curve for curve in panel.curves if curve.name.startswith("easy_ssrm")]) == 3
-    shown = format_table(surface)
+    shown = text_of(surface_parts(surface))
     assert all(name.split(" tau")[0] in shown for name in NAMES)
 
 

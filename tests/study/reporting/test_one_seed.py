@@ -10,13 +10,14 @@ import pytest
 from study.analysis.names import recipe_labels
 from study.analysis.surface import Surface, compute_surface
 from study.analysis.surface_rows import surface_table
+from study.formatting import text_of
 from study.reporting.sentences import sentence
 from study.reporting.surface_views.drawing import draw_view
 from study.reporting.surface_views.plotly import panel_figure
 from study.reporting.surface_views.tiles import hover_text, tile_text
 from study.reporting.surface_views.views import make_view
 from study.reporting.tables import point_table
-from study.reporting.terminal import format_table
+from study.reporting.terminal import surface_parts
 from study.tracking.wandb_logs import summarize
 from tests.support.fakes import FakeStudy, fake_study
 
@@ -34,7 +35,7 @@ def _places(study: FakeStudy, surface: Surface) -> dict[str, list[str]]:
     labels = recipe_labels(row.point.recipe for row in rows)
     view = make_view(rows)
     return {
-        "terminal": format_table(surface).splitlines()[1 : len(rows) + 1],
+        "terminal": text_of(surface_parts(surface)).splitlines()[1 : len(rows) + 1],
         "table": [json.dumps(row) for row in point_table(surface, labels)["rows"]],
         "sentence": [sentence(row, labels, surface.level) for row in rows],
         "hover": [hover_text(row) for row in rows],
@@ -55,7 +56,7 @@ def test_every_place_says_it(study: FakeStudy) -> None:
         assert texts and all((NOTE in text) == one for text in texts), place
     first_lines = [tile_text(row, "sgr").splitlines()[0] for row in surface.rows]
     assert all(line.endswith(" *") == one for line in first_lines)
-    assert ("one seed: this draw only: 16 of 16 points" in format_table(surface)) == one
+    assert ("one seed: this draw only: 16 of 16 points" in text_of(surface_parts(surface))) == one
 
 
 def test_a_drawn_surface_explains_its_star(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

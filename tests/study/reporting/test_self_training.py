@@ -16,11 +16,12 @@ from study.analysis.contrasts import declared_contrasts
 from study.analysis.surface import Surface, compute_surface
 from study.analysis.surface_rows import Interval, SurfaceRow, surface_table
 from study.analysis.trends import trend_rows
+from study.formatting import text_of
 from study.reporting.content import ViewChoice, choose_views
 from study.reporting.self_training import audit_lines, gather_self_training
 from study.reporting.sentences import gain_sentence, verdict
 from study.reporting.surface_views.views import make_view
-from study.reporting.terminal import format_table
+from study.reporting.terminal import surface_parts
 from study.statistics.arms import ArmScores
 from study.statistics.sgr import estimate_residual_recovery
 from study.tracking.rows import cell_row
@@ -102,7 +103,7 @@ def test_without_self_training_there_is_neither_gain_nor_section(tmp_path: Path)
     assert {row.role for row in surface.rows} == {"labels"}
     assert all(row.ssrm_gain.estimate is None and row.start is None for row in surface.rows)
     assert gather_self_training(plain.storage, plain.plan, surface) is None
-    assert "Self-training" not in format_table(surface)
+    assert "Self-training" not in text_of(surface_parts(surface))
 
 
 def row_with(surface: Surface, low: float | None, high: float | None) -> SurfaceRow:
@@ -115,9 +116,14 @@ def row_with(surface: Surface, low: float | None, high: float | None) -> Surface
     ("low", "high", "sentence", "star"),
     [
         (0.003, 0.039, "beats easy labels alone by +2.1 points [+0.3, +3.9].", True),
-        (-0.01, 0.05, "is not told apart from easy labels alone: +2.0 points [-1.0, +5.0].", False),
-        (-0.05, -0.01, "hurts: against easy labels alone -3.0 points [-5.0, -1.0].", True),
-        (None, None, "against easy labels alone: +2.1 points, without an interval.", False),
+        (
+            -0.01,
+            0.05,
+            "does not differ significantly from easy labels alone: +2.0 points [-1.0, +5.0].",
+            False,
+        ),
+        (-0.05, -0.01, "hurts compared with easy labels alone: -3.0 points [-5.0, -1.0].", True),
+        (None, None, "compared with easy labels alone: +2.1 points, without an interval.", False),
     ],
 )
 def test_the_sentence_says_the_sign_whatever_it_is(
@@ -125,12 +131,12 @@ def test_the_sentence_says_the_sign_whatever_it_is(
 ) -> None:
     row = row_with(surface, low, high)
     assert gain_sentence(row) == f"easy_ssrm tau 0.5 round 1 {sentence}"
-    line = format_table(replace(surface, rows=(row,))).splitlines()[-1]
+    line = text_of(surface_parts(replace(surface, rows=(row,)))).splitlines()[-1]
     assert ("*" in line) == star
 
 
 def test_the_terminal_lists_every_threshold_and_round_and_controls_last(surface: Surface) -> None:
-    text = format_table(surface)
+    text = text_of(surface_parts(surface))
     lines = text[text.index("Self-training against its start") :].splitlines()[2:]
     shown = [tuple(line.split()[:5]) for line in lines]
     wanted = [("0.5", "1"), ("0.5", "2"), ("0.7", "1"), ("0.7", "2")]
@@ -251,7 +257,7 @@ def test_a_declared_gain_is_tested_for_every_threshold_together(tmp_path: Path) 
 
 def test_controls_are_in_no_headline_and_no_trend(surface: Surface) -> None:
     text = verdict(surface)
-    assert text.startswith("Of 10 points (4 controls apart), ")
+    assert text.startswith("Of 10 points (not counting 4 controls), ")
     assert "oracle" not in text and "random" not in text
     high = replace(
         surface,

@@ -208,7 +208,7 @@ def test_a_bucket_that_goes_away_ends_the_sweep_with_a_clear_error(
     root = bucket.root("gone")
     assert sweep(study, root) == CELLS_FAILED
     said = capsys.readouterr()
-    assert "cannot be read or written" in said.err and "goes on from here" in said.err
+    assert "cannot be read or written" in said.err and "continues from here" in said.err
     assert "cannot read" in said.out, "the progress reporter says so too"
     assert "Traceback" not in said.err
     bucket.answer = lambda method, key: "pass"

@@ -125,7 +125,7 @@ def test_a_lost_head_is_said_and_the_next_run_goes_on(
         os.kill(head[name][0].process.pid, signal.SIGKILL)
     said, _ = process.communicate(timeout=200)
     assert process.returncode not in (OK, BAD_INPUT), said
-    assert "does not answer any more" in said and "goes on from here" in said
+    assert "does not answer any more" in said and "continues from here" in said
     kept = times_of_records(out)
     assert main([*study.arguments, "--out", str(out), *TWIN]) == OK
     assert scores_of(out) == expected
@@ -206,7 +206,7 @@ def test_a_full_disk_ends_the_sweep_clearly_and_freed_it_goes_on(
         status, said = study.run(out, *TWIN)
         assert status == CELLS_FAILED, said
         assert "No space left on device" in said and "Traceback" not in said
-        assert "goes on from here" in said or "tries them again" in said
+        assert "continues from here" in said or "tries them again" in said
         kept = scores_of(out)
         assert kept and kept == {id_: expected[id_] for id_ in kept}
         assert len(kept) < study.num_cells

@@ -79,7 +79,7 @@ def test_the_search_of_a_recipe_is_found_in_the_run_folder(tmp_path: Path, space
     assert "Of 40 validation items of level easy 75.0 % were right (standard error 6.8;" in text
     assert "the best of 4 trials is an optimistic estimate" in text
     assert "Stopped early: 1, failed: 1." in text
-    assert "Labels that the search counted: 48 (8 to train on, 40 to judge by)" in text
+    assert "Labels that the search counted: 48 (8 to train on, 40 to validate with)" in text
 
 
 def test_the_report_shows_the_search_and_its_figure(tmp_path: Path) -> None:

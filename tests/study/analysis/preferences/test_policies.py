@@ -26,8 +26,9 @@ from study.artifacts.plan import Plan
 from study.artifacts.points import PlannedArm
 from study.artifacts.policies import PolicyComparison
 from study.reporting.content import gather
+from study.reporting.files import write_tables
 from study.reporting.page import render_page
-from study.reporting.policy_table import format_win_rates, write_alignment
+from study.reporting.terminal import win_rate_table
 from tests.support.fakes import FakeStudy, fake_space
 from trainables.data.lab.preferences import preference_questions
 from trainables.storage import layout
@@ -176,7 +177,8 @@ def found_by_sides(rows: tuple[WinRate, ...]) -> dict[tuple[str, str], WinRate]:
 def test_win_rates_of_a_study(study: FakeStudy) -> None:
     plan, cells = with_policies(study)
     finish(study, cells)
-    rows = win_rates(study.storage, plan, compute_surface(study.storage, plan))
+    surface = compute_surface(study.storage, plan)
+    rows = win_rates(study.storage, plan, surface)
     found = found_by_sides(rows)
     assert list(found) == [
         ("after", "before"),
@@ -191,9 +193,9 @@ def test_win_rates_of_a_study(study: FakeStudy) -> None:
     row = found["gold", "base"]
     assert (row.num_questions, row.num_samples, row.num_seeds) == (40, 4, 3)
     assert row.label_accuracy == 0.75
-    text = format_win_rates(rows)
+    text = str(win_rate_table(rows))
     assert "1/4 + SSRM tau 0.8 round 2" in text and f"{100 * after.estimate:.1f}" in text
-    write_alignment(study.storage, "fake", rows)
+    write_tables(study.storage, "fake", gather(study.storage, plan, surface))
     content = study.storage.read_bytes(layout.alignment("fake"))
     stored = pq.read_table(io.BytesIO(content)).to_pylist()
     assert [row["win_rate"] for row in stored] == [row.rate.estimate for row in rows]
@@ -208,12 +210,13 @@ def test_pairs_of_equal_rewards_say_nothing_of_the_labels(study: FakeStudy) -> N
     assert found["after", "base"].label_accuracy == 0.75  # of the two seeds that have one
     assert found["gold", "base"].label_accuracy is None
     assert found["gold", "base"].rate.estimate is not None
-    write_alignment(study.storage, "fake", rows)
+    content = gather(study.storage, plan, surface)
+    write_tables(study.storage, "fake", content)
     stored = pq.read_table(io.BytesIO(study.storage.read_bytes(layout.alignment("fake"))))
     assert stored["label_accuracy"].to_pylist() == [0.75, 0.75, 0.75, None]
-    gold = format_win_rates(rows).splitlines()[-1]
+    gold = str(win_rate_table(rows)).splitlines()[-1]
     assert gold.rstrip().endswith("pairs of equal rewards") and "nan" not in gold
-    page = render_page(plan, surface, gather(study.storage, plan, surface))
+    page = render_page(plan, surface, content)
     assert '<td class="n">pairs of equal rewards</td>' in page
 
 

@@ -187,7 +187,7 @@ def test_prior_sets_count_half_where_the_very_same_cells_answered_them(tmp_path:
     assert "in them is HH-RLHF (its whole test part, harmless pairs too)" in page
     assert "Anthropic Helpful, Anthropic HHH, SHP, Summarize" in page
     for part in ("hh_rlhf", "llmbar", "rewardbench"):
-        assert f"preferences/{part}: no ceiling known" in page
+        assert f"preferences/{part}: unknown ceiling" in page
 
 
 def test_arms_of_another_axis_are_other_models(tmp_path: Path) -> None:
@@ -277,7 +277,7 @@ def test_the_page_shows_rewards_and_says_where_no_ceiling_is_known(tmp_path: Pat
     study = reward_study(tmp_path, "rewardbench", topics=ALL_SUBSETS)
     surface = compute_surface(study.storage, study.plan)
     page = render_page(study.plan, surface, gather(study.storage, study.plan, surface))
-    assert "rewardbench: no ceiling known (one label a pair)." in page
+    assert "rewardbench: unknown ceiling (one label per pair)." in page
     for name in ("Chat Hard", "Safety (old)", "with prior sets", "xstest-should-respond"):
         assert name in page
 

@@ -30,10 +30,11 @@ from search_spaces.studies.published.mdl import hase2024_mdl
 from search_spaces.studies.published.noise import noise
 from search_spaces.supervision import Labels
 from study import report
-from study.analysis.published.comparison import PAPERS, Comparison, compare, format_comparison
+from study.analysis.published.comparison import PAPERS, Comparison, compare, comparison_parts
 from study.analysis.published.matching import is_of_method
 from study.analysis.published.result import Published
 from study.analysis.surface import Surface, compute_surface
+from study.formatting import text_of
 from tests.support.fakes import FakeStudy, fake_space, fake_study
 from tests.support.paper_study import PaperStudy, paper_study
 from trainables.storage.filesystem import open_storage
@@ -184,14 +185,14 @@ def test_the_report_prints_and_shows_both(
     run = str(tmp_path / "fake")
     assert report.main([run]) == 0
     page = tmp_path / "fake" / "report" / "index.html"
-    assert "Against the paper" not in page.read_text()
-    assert "Against" not in capsys.readouterr().out
+    assert "Comparison with the paper" not in page.read_text()
+    assert "Comparison" not in capsys.readouterr().out
     assert report.main([run, "--against", "hase2024"]) == 0
     said = capsys.readouterr().out
-    assert "Against Hase et al. 2024" in said
+    assert "Comparison with Hase et al. 2024" in said
     (line,) = [line for line in said.splitlines() if "linear probe, SGR" in line]
     assert re.search(r"easy -> hard\s.*0\.61\s+[+-]\d\.\d\d\s+Figure 15$", line)
-    assert "<h2>Against the paper</h2>" in page.read_text()
+    assert "<h2>Comparison with the paper</h2>" in page.read_text()
     assert report.main([run, "--against", "hase2023"]) == 2
     assert "no results of 'hase2023' to compare with; there are hase2024" in capsys.readouterr().err
 
@@ -199,10 +200,10 @@ def test_the_report_prints_and_shows_both(
 def test_no_match_is_said_plainly(tmp_path: Path) -> None:
     made = fake_study(tmp_path, seeds=2)
     found = compare(made.plan, compute_surface(made.storage, made.plan), "hase2024")
-    text = format_comparison(found)
+    text = text_of(comparison_parts(found))
     assert not found.compared
     assert "No coordinates of this study match published ones." in text
-    assert f"{len(RESULTS)} published numbers have none of this study beside them" in text
+    assert f"{len(RESULTS)} published numbers have no match in this study" in text
 
 
 def one(**wanted: object) -> Published:

@@ -104,12 +104,10 @@ def test_captions_say_how_many_panels_are_left_out(
     rounds: tuple[AuditedRound, ...], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert capped(range(MAX_PANELS), "the table has all") == ""
-    wanted = f" Shown are the first {MAX_PANELS} of 72 panels; the table has all."
+    wanted = f" Only the first {MAX_PANELS} of 72 panels are shown; the table has all."
     assert capped(range(72), "the table has all") == wanted
     assert filled(range(MAX_PANELS - 1), "the table") == ""
-    assert f"no more than {MAX_PANELS} panels: the table has" in filled(
-        range(MAX_PANELS), "the table"
-    )
+    assert f"at most {MAX_PANELS} panels: the table has" in filled(range(MAX_PANELS), "the table")
     for draw in (draw_confidence, draw_reliability, draw_selective):
         drawing = draw(rounds, {})
         assert drawing is not None and "Shown are" not in drawing.alt
