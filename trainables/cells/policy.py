@@ -152,7 +152,7 @@ def _label(
         model = reward_model
         pairs = label_pairs(candidates, lambda items: model.prefer(base, items))
     note = (
-        f"{len(pairs)} pairs of its own answers to {len(questions)} questions; without identical "
+        f"{len(pairs)} answer pairs to {len(questions)} questions; without identical "
         f"answers ({len(questions) - len(candidates)} questions) and ties "
         f"({len(candidates) - len(pairs)} pairs)"
     )

@@ -13,8 +13,8 @@ from __future__ import annotations
 
 import time
 import traceback
-from collections.abc import Callable, Mapping
-from contextlib import nullcontext
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from functools import partial
 
@@ -35,6 +35,10 @@ MAX_ATTEMPTS = 3
 use up its block's restarts and take the block's other cells with it."""
 
 
+class RepeatedDeathError(RuntimeError):
+    """Too many processes died while running the cell."""
+
+
 @dataclass(kw_only=True, slots=True)
 class RetryPolicy:
     """Runs cells within the limits of the policy, for one start of a worker group."""
@@ -44,8 +48,8 @@ class RetryPolicy:
     _previous: Mapping[str, PreviousAttempt] = field(init=False)
     _share: float = field(init=False, default=1.0)
     """Of the usual tokens per batch, in the current cell."""
-    _started: float | None = field(init=False, default=None)
-    """`time.perf_counter` at the start of the current cell; None: the cell is not run again."""
+    _started: float = field(init=False, default=0.0)
+    """`time.perf_counter` at the start of the current cell."""
 
     def __post_init__(self) -> None:
         previous = self.runner.worker_group.broadcast_decision(self.claims.previous_attempts)
@@ -56,11 +60,14 @@ class RetryPolicy:
 
     def deaths(self, unit: Unit) -> int:
         """Returns how many processes died while running the unit's most dangerous cell."""
-        previous = (self._previous.get(cell.id, PreviousAttempt()) for cell in unit)
-        return max((attempt.deaths for attempt in previous), default=0)
+        return max(map(self._deaths, unit), default=0)
 
-    def run(self, planned: PlannedCell, unit: Unit) -> None:
-        """Runs a cell and writes its record, or its failure.
+    def _deaths(self, planned: PlannedCell) -> int:
+        return self._previous.get(planned.id, PreviousAttempt()).deaths
+
+    @contextmanager
+    def recording_failure(self, planned: PlannedCell) -> Iterator[None]:
+        """Records an exception of the context as the cell's failure, and ends its claim.
 
         Raises:
             StoppedError: If the sweep must stop; a training has written its checkpoint.
@@ -68,26 +75,11 @@ class RetryPolicy:
             GroupBrokenError: If the group's other workers cannot end the cell.
         """
         group = self.runner.worker_group
-        previous = self._previous.get(planned.id, PreviousAttempt())
-        attempt, self._started = previous.deaths + 1, None
-        if attempt > MAX_ATTEMPTS:
-            reason = (
-                f"its process died {MAX_ATTEMPTS} times while running it (out of memory, or a "
-                "crash in native code); the rest of its block goes on without it"
-            )
-            group.broadcast_decision(partial(self._end, planned, reason))
-            return
         self._started = time.perf_counter()
-        run = partial(self._run, planned, unit, attempt)
         try:
-            if group.size == 1:  # `run_cell` halves the batch of a worker that is alone
-                write = run(previous.share)
-            else:
-                device = torch.device(self.runner.device)
-                write, _ = find_executable_batch_size(run, previous.share, device)
-            group.run_on_first(write)
+            yield
         except GroupBrokenError as error:
-            self._leave_broken_group(planned, attempt, error)
+            self._leave_broken_group(planned, error)
             raise
         except StoppedError:
             if group.is_first:
@@ -99,12 +91,32 @@ class RetryPolicy:
         else:
             group.broadcast_decision(partial(self._end, planned))
 
-    def _run(
-        self, planned: PlannedCell, unit: Unit, attempt: int, share: float
-    ) -> Callable[[], object]:
+    def run(self, planned: PlannedCell, unit: Unit) -> Callable[[], None]:
+        """Runs a cell; returns a function that writes its record.
+
+        A worker group that runs out of memory starts again with half the batch, as `run_cell` does
+        on a worker that is alone.
+
+        Raises:
+            RepeatedDeathError: If too many processes died while running the cell.
+        """
+        previous = self._previous.get(planned.id, PreviousAttempt())
+        if previous.deaths >= MAX_ATTEMPTS:
+            raise RepeatedDeathError(
+                f"its process died {MAX_ATTEMPTS} times while running it (out of memory, or a "
+                "crash in native code); the rest of its block goes on without it"
+            )
+        run = partial(self._run, planned, unit)
+        if self.runner.worker_group.size == 1:
+            return run(previous.share)
+        device = torch.device(self.runner.device)
+        write, _ = find_executable_batch_size(run, previous.share, device)
+        return write
+
+    def _run(self, planned: PlannedCell, unit: Unit, share: float) -> Callable[[], None]:
         """Runs the cell under its claim; returns a function that writes its record."""
         self._share = share
-        group = self.runner.worker_group
+        group, attempt = self.runner.worker_group, self._deaths(planned) + 1
         group.run_on_first(partial(self.claims.write, planned.id, attempt, share))
         noting_departure = self.claims.noting_departure(planned.id, attempt, share)
         with noting_departure if group.is_first else nullcontext():
@@ -129,17 +141,15 @@ class RetryPolicy:
             planned.id,
             reason=reason,
             details=details,
-            seconds=0.0 if self._started is None else time.perf_counter() - self._started,
+            seconds=time.perf_counter() - self._started,
             gpus=self.runner.gpus * self.runner.worker_group.size,
         )
 
-    def _leave_broken_group(
-        self, planned: PlannedCell, attempt: int, error: GroupBrokenError
-    ) -> None:
+    def _leave_broken_group(self, planned: PlannedCell, error: GroupBrokenError) -> None:
         """Records how the next start of the group continues. Any worker may have to do this."""
         try:
             if error.ran_out and self._share / 2 >= LEAST_SHARE:
-                self.claims.write(planned.id, attempt - 1, self._share / 2)
+                self.claims.write(planned.id, self._deaths(planned), self._share / 2)
             else:
                 reason = f"{type(error).__name__}: {error}"
                 self._write_failure(planned, reason, traceback.format_exc())

@@ -56,7 +56,7 @@ class CellRunner:
     def __post_init__(self) -> None:
         self.storage = open_storage(self.run_context.out)
 
-    def run(self, planned: PlannedCell, unit: Unit, share: float) -> Callable[[], object]:
+    def run(self, planned: PlannedCell, unit: Unit, share: float) -> Callable[[], None]:
         """Runs a cell; returns a function that writes its record.
 
         Args:
@@ -85,24 +85,28 @@ class CellRunner:
         )
         result = (self.run_context.run_cell or run_cell)(inputs, base)
         ended = time.perf_counter()
-        notes = base.notes
+        notes = (*base.notes, *result.notes)
         if self.gpus:
             execution["gpus_per_worker"] = self.gpus
         if share < 1.0:
             execution |= {"class": "B", "token_share": share}
-            notes = (*notes, halved_note(share))
-        return partial(
-            write_record,
-            self.storage,
-            planned.cell,
-            scores_of(inputs.test, result),
-            seconds={"load": loaded - started, "run": ended - loaded, "total": ended - started},
-            execution={**execution, **result.execution},
-            curve=curve,
-            notes=(*notes, *result.notes),
-            selection=None if result.round is None else result.round.facts,
-            files=files_of(planned, result),
-        )
+            notes = (*base.notes, halved_note(share), *result.notes)
+        scores, files = scores_of(inputs.test, result), files_of(planned, result)
+
+        def write() -> None:
+            write_record(
+                self.storage,
+                planned.cell,
+                scores,
+                seconds={"load": loaded - started, "run": ended - loaded, "total": ended - started},
+                execution={**execution, **result.execution},
+                curve=curve,
+                notes=notes,
+                selection=None if result.round is None else result.round.facts,
+                files=files,
+            )
+
+        return write
 
     def unload(self) -> None:
         """Drops the base model: the next cell loads it again."""

@@ -65,8 +65,11 @@ class Worker:
                 for planned in units[index]:
                     if group.broadcast_decision(runner.must_stop):
                         raise StoppedError
-                    if not group.broadcast_decision(partial(self._has_ended, planned)):
-                        policy.run(planned, units[index])
+                    if group.broadcast_decision(partial(self._has_ended, planned)):
+                        continue
+                    with policy.recording_failure(planned):
+                        write_record = policy.run(planned, units[index])
+                        group.run_on_first(write_record)
 
     def _in_order(self, deaths: Sequence[int], claims: Iterable[int]) -> Iterator[int]:
         """Yields the claimed units, then the suspects with the fewest deaths first."""

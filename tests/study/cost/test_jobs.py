@@ -200,17 +200,14 @@ def test_a_team_that_runs_out_of_memory_tries_again_at_half() -> None:
     retries = pytest.importorskip("trainables.cells.retries")
     tried = []
 
-    def run(planned: object, unit: object, attempt: int, share: float) -> Callable[[], None]:
+    def run(planned: object, unit: object, share: float) -> Callable[[], None]:
         tried.append(share)
         if share > LEAST_SHARE:
             raise MemoryError
         return lambda: None
 
-    group = SimpleNamespace(
-        size=2, run_on_first=lambda work: work(), broadcast_decision=lambda decide: decide()
-    )
-    runner = SimpleNamespace(worker_group=group, device="cpu")
-    policy = SimpleNamespace(runner=runner, _previous={}, _run=run, _end=lambda planned: None)
+    runner = SimpleNamespace(worker_group=SimpleNamespace(size=2), device="cpu")
+    policy = SimpleNamespace(runner=runner, _previous={}, _run=run)
     retries.RetryPolicy.run(policy, SimpleNamespace(id="cell"), ())
     assert tried == [1.0, 0.5, 0.25, 0.125]
 
