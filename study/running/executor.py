@@ -24,7 +24,7 @@ from study.running.outcomes import (
 from study.running.preflight import check_local_devices
 from study.running.progress import ProgressReporter
 from trainables import stop_signals
-from trainables.cells.completion import check_record
+from trainables.cells.completion import checked_record
 from trainables.cells.planned import Block, PlannedCell, RunContext, Unit
 from trainables.cluster.capacity import IN_PROCESS
 from trainables.cluster.executor import Executor
@@ -32,7 +32,7 @@ from trainables.cluster.ray_executor import open_ray_executor
 from trainables.storage import layout
 from trainables.storage.filesystem import Storage, map_parallel
 from trainables.storage.lock import token_of
-from trainables.storage.records import InvalidRecordError, Record
+from trainables.storage.records import Record
 
 OK, CELLS_FAILED, BAD_INPUT = 0, 1, 2
 """Exit statuses of the commands that run cells; `trainables.stop_signals` has those of a signal."""
@@ -60,7 +60,7 @@ def missing_cells(
     """
     folders = set(storage.list(layout.CELLS))
     started = [cell for cell in cells if cell.id in folders]
-    records = map_parallel(storage, partial(_checked_record, storage), started)
+    records = map_parallel(storage, partial(checked_record, storage), started)
     valid = set()
     for cell, record in zip(started, records, strict=True):
         if isinstance(record, Record):
@@ -71,15 +71,6 @@ def missing_cells(
             print(f"The record of {cell.label} is not valid, so the cell runs again: {record}")
             storage.delete(layout.cell(cell.id))
     return [cell for cell in cells if cell.id not in valid]
-
-
-def _checked_record(storage: Storage, cell: PlannedCell) -> Record | InvalidRecordError | None:
-    try:
-        return check_record(storage, cell)
-    except FileNotFoundError:
-        return None
-    except InvalidRecordError as error:
-        return error
 
 
 def run_cells(

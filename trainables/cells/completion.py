@@ -16,21 +16,23 @@ from trainables.storage.records import (
 )
 
 
-def check_record(storage: Storage, planned: PlannedCell) -> Record:
-    """Returns a finished cell's record after checking the hashes of all of its files.
+def checked_record(storage: Storage, planned: PlannedCell) -> Record | InvalidRecordError | None:
+    """Returns a cell's record after checking the hashes of all of its files.
 
-    Raises:
-        FileNotFoundError: If the cell has no record, or lacks the trained state that its children
-            need (it finished in a study where it had none).
-        InvalidRecordError: If the record or one of its files is corrupt.
+    Returns the fault of a corrupt record. None: the cell has no record, or lacks the trained state
+    that its children need (it finished in a study where it had none).
     """
-    record = read_record(storage, planned.id)
-    read_scores(storage, planned.id, record, columns=[])
-    for name in record.files:
-        read_file(storage, record, name)
-    if planned.is_parent and layout.trained(planned.id) not in record.files:
-        raise FileNotFoundError(layout.trained(planned.id))
-    return record
+    try:
+        record = read_record(storage, planned.id)
+        read_scores(storage, planned.id, record, columns=[])
+        for name in record.files:
+            read_file(storage, record, name)
+    except FileNotFoundError:
+        return None
+    except InvalidRecordError as error:
+        return error
+    lacks_state = planned.is_parent and layout.trained(planned.id) not in record.files
+    return None if lacks_state else record
 
 
 def cells_without_outcome(storage: Storage, cells: Iterable[PlannedCell]) -> list[PlannedCell]:
@@ -41,12 +43,3 @@ def cells_without_outcome(storage: Storage, cells: Iterable[PlannedCell]) -> lis
         for cell in cells
         if layout.record(cell.id) not in keys and layout.failure(cell.id) not in keys
     ]
-
-
-def is_finished(storage: Storage, planned: PlannedCell) -> bool:
-    """Returns whether the cell has a valid record."""
-    try:
-        check_record(storage, planned)
-    except (FileNotFoundError, InvalidRecordError):
-        return False
-    return True

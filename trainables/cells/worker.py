@@ -14,13 +14,14 @@ from functools import partial
 
 import torch
 
-from trainables.cells.completion import is_finished
+from trainables.cells.completion import checked_record
 from trainables.cells.planned import PlannedCell, Unit
 from trainables.cells.retries import RetryPolicy
 from trainables.cells.runner import CellRunner
 from trainables.stop_signals import StoppedError
 from trainables.storage.claims import CellClaims
 from trainables.storage.failures import read_failure
+from trainables.storage.records import Record
 
 
 @dataclass(slots=True)
@@ -93,4 +94,4 @@ class Worker:
         storage = self.runner.storage
         if self.runner.worker_group.size > 1 and read_failure(storage, planned.id) is not None:
             return True
-        return is_finished(storage, planned)
+        return isinstance(checked_record(storage, planned), Record)
