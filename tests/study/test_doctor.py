@@ -1,4 +1,4 @@
-"""The doctor: each check is ok here, and says what to do where the thing is not right."""
+"""The doctor: each check passes here, and gives advice on a faulty machine."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from trainables.storage.filesystem import Storage
 
 @pytest.fixture
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Leaves out the checks that import torch: they have tests of their own."""
+    """Skips the checks that import torch, which are tested separately."""
     monkeypatch.setattr(doctor, "machine_checks", lambda *, is_deep: {})
 
 

@@ -51,8 +51,8 @@ def machine_checks(*, is_deep: bool) -> Mapping[str, Callable[[], Check]]:
     """Returns the checks of this module by name.
 
     Args:
-        is_deep: Also run the checks that take minutes: a step with DeepSpeed where it has to be
-            compiled, and the start of a local Ray.
+        is_deep: Also run the checks that take minutes: a step with DeepSpeed on a CPU, which
+            has to compile it, and the start of a local Ray.
     """
     checks: dict[str, Callable[[], Check]] = {
         "GPUs": check_gpus,

@@ -78,7 +78,7 @@ def read_progress(storage: Storage, cell_id: str) -> Progress | None:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Checkpoint:
-    """One cell's checkpoint: where it is, and when it is written."""
+    """Reads and writes the checkpoint of one cell."""
 
     storage: Storage
     cell_id: str
@@ -87,7 +87,7 @@ class Checkpoint:
     so that it ends as if it had not been interrupted."""
     is_due: Callable[[], bool] = field(default_factory=Timer)
     must_stop: Callable[[], bool] = lambda: False
-    """Whether the sweep has been told to stop: the training writes its checkpoint and ends."""
+    """Whether the sweep is being stopped: the training writes its checkpoint and ends."""
 
     def read_progress(self) -> Progress | None:
         """Returns the progress to resume from; None if there is none of the same execution."""

@@ -137,7 +137,7 @@ def _release(storage: Storage, token: str) -> None:
 def _beat(
     storage: Storage, token: str, stop: threading.Event, lost: threading.Event, is_main: bool
 ) -> None:
-    """Renews the lock until told to stop, or until another sweep holds it.
+    """Renews the lock until `stop` is set, or until another sweep holds it.
 
     A lock that is not settled belongs to a sweep that will read it once more before it begins;
     renewing ours tells it to give up.

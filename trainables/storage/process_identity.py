@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict
 class ProcessIdentity(BaseModel):
     """Distinguishes a process from all others; locks and claims carry it.
 
-    A host name alone is ambiguous: containers share one, and each numbers its processes anew.
+    A host name alone is ambiguous: containers share one, and each has its own process numbers.
     """
 
     model_config = ConfigDict(frozen=True)

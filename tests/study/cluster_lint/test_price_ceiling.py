@@ -1,4 +1,4 @@
-"""What a cluster may cost: the ceiling by hand, and the limit of `--max-hourly-cost`."""
+"""The highest price of a cluster, and the limit of `--max-hourly-cost`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The price of a plan: memory, node types, seconds and dollars, against sums made by hand."""
+"""The price of a plan: memory, node types, seconds and dollars, against manual sums."""
 
 from __future__ import annotations
 
@@ -126,14 +126,14 @@ def test_memory_of_known_cases() -> None:
         (FullFineTuning(), "float32", 4 + 4 + 8),
         (FullFineTuning(), "bfloat16", 2 + 4 + 4 + 8),
         (FullFineTuning(), "float16", 2 + 4 + 4 + 8),
-        # The policy and its reference stand beside the base.
+        # The policy and its reference are kept in addition to the base model.
         (PolicyDPO(), "bfloat16", 2 + 4 + 4 + 4 + 8),
     ],
 )
 def test_masters_and_their_moments_are_counted_in_32_bits(
     recipe: Recipe, dtype: str, bytes_a_weight: int
 ) -> None:
-    """Weight, master, gradient and two moments, by hand; 1,024 tokens are an eighth of a batch."""
+    """Weight, master, gradient and two moments; 1,024 tokens are an eighth of a batch."""
     shape = replace(SEVEN, dtype=dtype)
     size = 4 if dtype == "float32" else 2
     batch = 1024 * 4096 * size * (17 + 32) + 2 * 1024 / 4 * 32_000 * 4
@@ -184,7 +184,7 @@ def test_zero_shares_what_its_stage_shares() -> None:
 def test_an_eighth_of_a_batch_has_to_fit_because_teams_halve_too(
     recipe: Recipe, workers: int
 ) -> None:
-    """7 billion weights in 16 bits with ZeRO-2: the sum by hand."""
+    """7 billion weights in 16 bits with ZeRO-2, summed manually."""
     kept = 17 + (32 if isinstance(recipe, FullFineTuning) else 0)
     logits = 1024 / 4 * 32_000 * 4 * (2 if isinstance(recipe, FullFineTuning) else 1)
     batch = 1024 * 4096 * 2 * kept + logits
@@ -393,7 +393,7 @@ def test_pace_is_taken_from_records_of_that_kind_of_device(tmp_path: Path) -> No
     timings.add(probes[0], record(2.0, device="cuda"))
     timings.add(probes[1], record(6.0, device="cuda", workers=3))
     timings.add(others[0], record(7.0, device="cpu"))
-    # Three workers that ran a cell together did all of it each: nothing of a probe is shared.
+    # Each of three workers in a group did the whole cell: a probe is not divided.
     pace = 20.0 / (probes[0].flop + 3 * probes[1].flop)
     assert timings.rates(on_gpus=True) == {("micro-s", "linear probe"): pytest.approx(pace)}
     assert set(timings.rates(on_gpus=False)) == {("micro-s", "lora")}
@@ -407,7 +407,7 @@ def test_jobs_hold_every_cell_and_each_state_once(tmp_path: Path, pricing: Prici
     assert sum(found.flop for found in jobs) == pytest.approx(plan.flop)
     trained = {found.recipe.method: found.training_flop / found.flop for found in jobs}
     assert trained.keys() == {"zero-shot", "in-context", "linear probe", "lora"}
-    # 6 items trained for one epoch in three forward passes each, beside the test's items.
+    # 6 items trained for one epoch in three forward passes each, plus the test items.
     tests = plan.tasks[0].num_test
     assert trained.pop("lora") == pytest.approx(3 * 6 / (3 * 6 + tests))
     assert set(trained.values()) == {0.0}

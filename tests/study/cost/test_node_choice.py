@@ -61,7 +61,7 @@ def test_nothing_is_counted_where_nothing_is_offloaded() -> None:
 
 
 def test_70b_in_32_bits_offloaded_to_one_machine_does_not_fit() -> None:
-    """Its GPUs would hold it: all but a layer and a batch lies in the CPU's memory, 4 TiB."""
+    """Its GPUs would hold it, but everything except a layer and a batch is in CPU memory: 4 TiB."""
     cost = price(FullFineTuning(), SEVENTY, OFFLOADED)
     assert cost.on_demand is None
     assert "of CPU memory for offloaded state" in cost.bases[0].reason

@@ -1,4 +1,4 @@
-"""The price table: what it holds, what it refuses, and the sums over it."""
+"""The price table: its rules, and sums over it."""
 
 from __future__ import annotations
 

@@ -50,7 +50,7 @@ def execution(storage: Storage, kind: Mapping[str, object] = KIND) -> Execution:
 
 
 def run(method: str, base: Base, how: Execution, *, lost_after: int | None = None) -> tuple:
-    """Returns curve, scores and state; the worker is lost after so many logged updates."""
+    """Returns curve, scores and state; the worker is lost after `lost_after` logged updates."""
     curve: list[Mapping[str, float]] = []
 
     def log(row: Mapping[str, float]) -> None:
