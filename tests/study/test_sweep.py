@@ -12,8 +12,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from search_spaces.registry import find_space
+from study.console import BAD_INPUT, FAILED, OK
 from study.planning.planner import make_plan
-from study.running.executor import BAD_INPUT, CELLS_FAILED, OK
 from study.sweep import main
 from tests.support.small_study import SmallStudy, scores_of
 from tests.support.workers import worker_of
@@ -25,6 +25,7 @@ from trainables.errors import MissingDataError
 from trainables.inference import hidden_states
 from trainables.models.loading import Base
 from trainables.storage import layout
+from trainables.storage.claims import Claim
 from trainables.storage.filesystem import open_storage
 
 TWIN = ("--address", "in-process")
@@ -131,7 +132,7 @@ def test_poisoned_cell_fails_alone(tmp_path: Path, capsys: pytest.CaptureFixture
     space = tmp_path / "space.py"
     space.write_text(space.read_text().replace("epochs=1", "epochs=1, learning_rate=1e38"))
     out = tmp_path / "runs"
-    assert main([*study.arguments, "--out", str(out), *TWIN]) == CELLS_FAILED
+    assert main([*study.arguments, "--out", str(out), *TWIN]) == FAILED
     said = capsys.readouterr()
     assert said.err.count("FAILED") == 6 and "lora" in said.err
     assert len(scores_of(out)) == study.num_cells - 6
@@ -305,8 +306,8 @@ def test_a_cell_that_kills_its_process_is_given_up_and_the_rest_goes_on(tmp_path
     units = [(cell,) for cell in cells]
     storage = open_storage(str(out))
     for cell, attempt in ((cells[0], 1), (cells[1], MAX_ATTEMPTS)):
-        word = {"group": "one that died", "attempt": attempt}
-        storage.write_bytes(layout.running(cell.id), json.dumps(word).encode())
+        claim = Claim(started=0.0, group="one that died", attempt=attempt)
+        storage.write_bytes(layout.running(cell.id), claim.model_dump_json().encode())
     second = worker_of(inputs, out, is_first=False)
     second.run(units, range(4))
     assert finished_cells(out) == {cells[2].id, cells[3].id}, "suspects are left to the first"
@@ -355,12 +356,16 @@ def test_a_cell_whose_machines_are_taken_away_is_not_given_up(tmp_path: Path, ki
     plan, inputs = make_plan(find_space(study.arguments[0]), study.folder / "data")
     cell = next(cell for cell in plan.cells if cell.cell.recipe.method == "lora")
     storage = open_storage(str(out))
-    word = {"group": "gone", "attempt": MAX_ATTEMPTS, "update": 5, "was_leaving": False}
-    if kind == "announced":
-        word["was_leaving"] = True
+    claim = Claim(
+        started=0.0,
+        group="gone",
+        attempt=MAX_ATTEMPTS,
+        update=5,
+        was_leaving=kind == "announced",
+    )
     progress = {"update": 9 if kind == "further" else 5, "rows": [], "execution": {}}
     storage.write_bytes(layout.checkpoint_progress(cell.id), json.dumps(progress).encode())
-    storage.write_bytes(layout.running(cell.id), json.dumps(word).encode())
+    storage.write_bytes(layout.running(cell.id), claim.model_dump_json().encode())
     worker_of(inputs, out).run([(cell,)], [0])
     assert finished_cells(out) == (set() if kind == "same place" else {cell.id})
     assert not storage.exists(layout.checkpoint_progress(cell.id))
