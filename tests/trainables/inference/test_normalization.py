@@ -166,6 +166,18 @@ def test_per_char_refuses_items_without_text() -> None:
         normalize_scores(sums, tokenized, "per-char")
 
 
+@pytest.mark.parametrize(
+    ("scoring", "expected"),
+    [("sum", [-1.0, -4.0]), ("per-token", [-1.0, -2.0]), ("pmi", [1.0, -1.0])],
+)
+def test_pmi_alone_reads_the_sums_of_the_domain(scoring: str, expected: list[float]) -> None:
+    item = TokenizedItem(context=[1, 2], answers=([3], [4, 5]), num_scored=(1, 2))
+    tokenized = TokenizedItems(shared=[], items=(item,))
+    domain = [np.array([-2.0, -3.0])]
+    found = normalize_scores([np.array([-1.0, -4.0])], tokenized, scoring, domain)
+    assert found[0].tolist() == expected
+
+
 @pytest.mark.parametrize("scoring", SCORINGS)
 def test_no_items_have_no_scores(scoring: str) -> None:
     model, tokenizer = make_model("llama"), make_tokenizer("bytes")

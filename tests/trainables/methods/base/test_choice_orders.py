@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trainables.methods.base.choice_orders import average_over_orders, orders_of
+from trainables.methods.base.choice_orders import average_over_orders, first_position, orders_of
 
 scores = st.floats(-60, 20)
 
@@ -135,3 +135,12 @@ class TestAverage:
     ) -> None:
         with pytest.raises(ValueError, match=r"order|scores"):
             average_over_orders(rows, orders)
+
+
+def test_what_is_first_is_more_probable_by_so_much() -> None:
+    # First of two: 3/4 in one order and 2/3 in the other.
+    found = first_position([[math.log(3.0), 0.0], [math.log(2.0), 0.0]])
+    assert found == pytest.approx((3 / 4 + 2 / 3) / 2 - 1 / 2)
+    # A model that answers by content: what is more probable stands first in one order alone.
+    assert first_position([[1.0, 0.0], [0.0, 1.0]]) == pytest.approx(0.0)
+    assert first_position([[1.0, 0.0]]) is None
