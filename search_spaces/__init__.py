@@ -1,5 +1,5 @@
 """The language of a study: axes, recipes, conditions, cells and their ids.
 
 `space` (Space, TaskAxis, Level, BaseModelRef, Contrast), `recipes`, `supervision`, `hardness`,
-`tuning`, `cell`, `registry` (a space by its name). Only pydantic is imported.
+`tuning`, `cell`, `registry` (a space by its name). It imports only pydantic.
 """

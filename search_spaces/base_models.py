@@ -1,4 +1,4 @@
-"""Base models and what their cells take of a cluster. Pure values; nothing is loaded."""
+"""Base models and the cluster resources of their cells, as pure values."""
 
 from __future__ import annotations
 
@@ -10,35 +10,35 @@ from pydantic import Field, NonNegativeFloat, PositiveInt, model_validator
 from search_spaces.frozen import FrozenModel
 
 EngineName = Literal["plain", "zero-1", "zero-2", "zero-3"]
-"""Who holds a training: one worker, or all of a block by one of DeepSpeed's ZeRO stages."""
+"""Which workers run a training: one alone, or all of a block with a DeepSpeed ZeRO stage."""
 
 BosRule = Literal["always", "never"]
-"""Whether a text starts with the tokenizer's BOS, whatever the tokenizer itself does."""
+"""Whether texts start with the BOS token; overrides the tokenizer."""
 
 GPU_STEPS = 10_000
-"""Steps of a GPU that Ray can allocate."""
+"""Smallest fractions of a GPU that Ray can allocate, per GPU."""
 
 
 class Footprint(FrozenModel):
-    """What one block's worker group takes of the cluster: execution, never identity."""
+    """Cluster resources of one block's worker group: execution, never identity."""
 
     workers: PositiveInt | None = None
-    """Workers of a block; None: as many as one node of the cluster can hold."""
+    """Workers of a block; None: as many as fit on one node of the cluster."""
     cpus_per_worker: PositiveInt = 1
     gpus_per_worker: NonNegativeFloat | None = None
     """A whole number, or a fraction below 1 of a GPU that workers share: 0.5 puts two workers on
     each. None: one GPU where the cluster has GPUs, else none."""
     engine: EngineName = "plain"
-    """`plain`: every worker runs cells of its own. DeepSpeed's ZeRO stages: all workers of a block
-    run each cell together, and share its optimizer's state (1), gradients too (2), weights too
-    (3)."""
+    """`plain`: each worker runs different cells. DeepSpeed's ZeRO stages: all workers of a block
+    run each cell together and shard its optimizer state (1), its gradients too (2), its weights
+    too (3)."""
     offload: bool = False
-    """Whether what ZeRO shares lies in the memory of the CPU instead of the GPU's."""
+    """Whether ZeRO keeps its shards in CPU memory instead of GPU memory."""
 
     @model_validator(mode="after")
     def _zero_goes_with_what_it_shares(self) -> Footprint:
         if self.offload and self.engine == "plain":
-            raise ValueError("offload is ZeRO's: give engine zero-1, zero-2 or zero-3 with it")
+            raise ValueError("offload needs a ZeRO engine: set engine to zero-1, zero-2 or zero-3")
         return self
 
     @model_validator(mode="after")
@@ -70,19 +70,19 @@ class BaseModelRef(FrozenModel):
     name: str = Field(min_length=1)
     """`micro-s`, a path to a folder with a config.json, or `owner/name` on the Hub."""
     revision: str | None = None
-    """Commit on the Hub; without it the current one is looked up and pinned in the plan."""
+    """Commit on the Hub; None: the plan looks up the current one and pins it."""
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
-    """Number format of unquantized weights. `auto`: the checkpoint's own, which of the lab's bases
-    is float32. The plan resolves it, and the resolved format is part of a cell's identity."""
+    """Number format of unquantized weights. `auto`: that of the checkpoint (float32 for the lab's
+    bases). The plan resolves it, and the resolved format is part of a cell's identity."""
     bos: BosRule | None = None
-    """Whether texts start with the tokenizer's BOS; None: as the tokenizer itself starts a text. A
-    chat template (`chat:` prompts) writes its own start, and gets no other."""
+    """Whether texts start with the BOS token; None: the tokenizer decides. A chat template (`chat:`
+    prompts) writes its own start."""
     footprint: Footprint | None = None
-    """Of blocks of this base model; None: the space's."""
+    """For blocks of this base model; None: the footprint of the space."""
 
 
 def workers_on(num_gpus: float, gpus_per_worker: float) -> int:
-    """Returns how many workers fit on the GPUs of one node; a shared GPU is never split over two.
+    """Returns how many workers fit on the GPUs of one node; no worker spans two shared GPUs.
 
     Args:
         num_gpus: Of the node.
@@ -95,7 +95,7 @@ def workers_on(num_gpus: float, gpus_per_worker: float) -> int:
 
 
 def gpus_for(workers: int, gpus_per_worker: float) -> int:
-    """Returns how many whole GPUs of one node the workers need; 0 where they need none."""
+    """Returns how many whole GPUs of one node the workers need; may be 0."""
     if gpus_per_worker >= 1 or not gpus_per_worker:
         return int(workers * gpus_per_worker)
     return math.ceil(workers / workers_on(1, gpus_per_worker))

@@ -1,7 +1,7 @@
 """Cells: one model + task + method + training draw + recipe + seed, and the id derived from it.
 
-Everything in a `Cell` can change its numbers, and nothing else is in it: names for the reader
-(condition, level, model name), paths, devices and workers live in the plan beside it.
+A `Cell` holds exactly what can change its numbers. Names for the reader (condition, level, model
+name), paths, devices and workers are fields of the plan.
 """
 
 from __future__ import annotations
@@ -30,9 +30,9 @@ STEP_VERSIONS: Mapping[str, int] = {
     "self-training": 2,
     "self-training, noisy validation": 3,
 }
-"""Version of each step's code (the methods, and what a round of self-training does beside its
-method): raised when the same cell would give other numbers. Rounds that calibrate on noisy labels
-have a version of their own: 3 gave the validation labels the noise of the cell's labels."""
+"""Version of each step's code: the methods, and the rest of a self-training round. A version is
+raised when the same cell would give other numbers. Rounds that calibrate on noisy labels have a
+separate version: since 3, validation labels get the same noise as the cell's labels."""
 
 CELL_ID_LENGTH = 16
 """Hex digits of a cell id: 64 bits, so 100,000 cells collide with a probability below 1e-9."""
@@ -41,8 +41,8 @@ CELL_ID_LENGTH = 16
 def step_version(recipe: Recipe, dtype: str) -> int:
     """Returns the version of a method's code for a base in the dtype.
 
-    Training in 16 bits has one version more behind it than training in float32, whose numbers did
-    not change: it steps fp32 masters, and scales the loss of float16.
+    Training in 16 bits is one version ahead of training in float32, whose numbers did not change:
+    since then it steps fp32 master weights, and scales the loss of float16.
     """
     trains_base = isinstance(recipe, FullFineTuning) or (
         isinstance(recipe, PolicyDPO) and recipe.labels != "none"
@@ -53,12 +53,12 @@ def step_version(recipe: Recipe, dtype: str) -> int:
 
 
 class Cell(FrozenModel):
-    """The unit of work; its result holds a score for every test item that it is scored on."""
+    """The unit of work; its result holds a score for every test item it is scored on."""
 
     model: str
     """Content of the base model: `files:<sha256>` for a local folder, `hub:<name>@<commit>`."""
     dtype: str
-    """Number format in which an unquantized weight is held (`float32`, `bfloat16`)."""
+    """Number format of unquantized weights (`float32`, `bfloat16`)."""
     task: str
     data_hash: str
     """Hash of all items of the task (`trainables.data.items.data_hash`)."""
@@ -72,12 +72,12 @@ class Cell(FrozenModel):
     labels: Labels = Labels()
     self_training: SelfTraining | None = None
     round: NonNegativeInt = 0
-    """Of self-training; 0: labelled items only."""
+    """Round of self-training; 0: labelled items only."""
     unlabelled_hash: str | None = None
     """Hash of the ids of the unlabelled items, level after level."""
     answer_classes: Literal["texts"] | None = None
-    """Of a round: what rules that ask for classes balance. `texts`: the texts of the choices, which
-    all items share that any round of the chain may label. None: positions."""
+    """Of a round: the classes that a class-balanced rule balances. `texts`: the choices' texts,
+    shared by all items that any round of the chain may label. None: positions of the choices."""
     round_version: int | None = Field(default=None, ge=1)
     """`STEP_VERSIONS` of self-training when a round was planned; other cells have none."""
     validation_hash: str | None = None
@@ -143,29 +143,29 @@ def _json(value: FrozenModel | str | int) -> str:
     """Returns a field's canonical JSON; ids are made by the hundred thousand."""
     if isinstance(value, str):
         return encode_basestring_ascii(value)
-    return str(value) if isinstance(value, int) else _part_json(value)
+    return str(value) if isinstance(value, int) else _model_json(value)
 
 
 @lru_cache(maxsize=4096)
-def _part_json(part: FrozenModel) -> str:
-    """Returns a recipe's text, say, once for all cells that share it."""
-    return canonical_json(without_unset(part))
+def _model_json(value: FrozenModel) -> str:
+    """Encodes a part once for all cells that share it, such as a recipe."""
+    return canonical_json(without_unset(value))
 
 
 def encode_cell(cell: Cell) -> dict[str, Any]:
     """Returns the cell as a plain JSON mapping.
 
-    What a cell does without is left out, so that cells keep their ids when others learn something
-    new; a default that is a value stays in, so that changing it changes the id.
+    Unset fields are left out, so that cells keep their ids when a new optional field appears.
+    Defaults other than None stay in, so that changing one changes the id.
     """
     return without_unset(cell)
 
 
 def decode_cell(encoded: Mapping[str, Any]) -> Cell:
-    """Returns the cell of a mapping made by `encode_cell`.
+    """Returns the cell that `encode_cell` made the mapping from.
 
     Raises:
-        ValueError: If a key is unknown or missing, or a value is not of its kind.
+        ValueError: If a key is unknown or missing, or a value has the wrong type.
     """
     try:
         return Cell.model_validate(dict(encoded))

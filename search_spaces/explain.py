@@ -1,4 +1,4 @@
-"""A space's faults in the words of the space: field, rule, value, without pydantic's own terms."""
+"""Validation errors as field, rule and value, without pydantic's terms."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from pydantic_core import ErrorDetails
 from search_spaces.frozen import FrozenModel
 
 NUM_FAULTS = 3
-"""Faults that one message states; more are counted."""
+"""Faults that a message lists; further ones are counted."""
 
 _MAX_CHARS = 60
-"""Of a value or a user's own message that is repeated."""
+"""Longest quotation of a value or of a user's message."""
 
 _RULES: Mapping[str, str] = {
     "missing": "is missing",
@@ -37,7 +37,7 @@ _RULES: Mapping[str, str] = {
     "tuple_type": "must be a tuple, as in (x, y) or (x,)",
     "frozen_instance": "cannot be changed: make another with model_copy(update=...)",
 }
-"""Pydantic's name of a fault -> the rule that is broken."""
+"""Pydantic's name of a fault -> the broken rule."""
 
 _MAPPINGS = (dict, Mapping)
 
@@ -59,15 +59,13 @@ def short(value: object) -> str:
         return f"{type(value).__name__}(...)"
     try:
         text = repr(value)
-    except (
-        Exception
-    ):  # an integer of more than 4,300 digits, or an object that cannot say what it is
+    except Exception:  # an integer of more than 4,300 digits, or an object with a broken __repr__
         text = f"a value of type {type(value).__name__}"
     return one_line(text, _MAX_CHARS)
 
 
 def one_line(text: str, max_chars: int) -> str:
-    """Returns a text on one line, cut where it is too long."""
+    """Returns a text on one line, shortened to the limit."""
     line = " ".join(text.split())
     return line if len(line) <= max_chars else f"{line[: max_chars - 3]}..."
 
@@ -76,7 +74,7 @@ def _faults(error: ValidationError) -> Iterator[str]:
     root = next((kind for kind in _kinds(FrozenModel) if kind.__name__ == error.title), None)
     rules: dict[str, list[str]] = {}
     given: dict[str, str] = {}
-    # A field that is not there comes first: it is likely a misspelt one, and the cause of the rest.
+    # An unknown field comes first: it is probably misspelt, and the cause of the other faults.
     findings = sorted(error.errors(), key=lambda finding: finding["type"] != "extra_forbidden")
     for finding in findings:
         if _follows_from_another(finding, findings):
@@ -95,7 +93,7 @@ def _faults(error: ValidationError) -> Iterator[str]:
 
 
 def _follows_from_another(finding: ErrorDetails, findings: Sequence[ErrorDetails]) -> bool:
-    """Says whether a tuple is too short only because its elements are wrong."""
+    """Returns whether a tuple is too short only because its elements are invalid."""
     at = finding["loc"]
     return finding["type"] == "too_short" and any(
         len(other["loc"]) > len(at) and other["loc"][: len(at)] == at for other in findings
@@ -105,7 +103,7 @@ def _follows_from_another(finding: ErrorDetails, findings: Sequence[ErrorDetails
 def _place(
     title: str, root: type[FrozenModel] | None, finding: ErrorDetails
 ) -> tuple[str, list[type[FrozenModel]]]:
-    """Returns where a fault is, as the user writes it, and the classes that a value there may have.
+    """Returns the path of a fault as the user writes it, and the classes allowed there.
 
     Pydantic's path also names the members of a union that it tried: those are left out.
     """
@@ -150,10 +148,10 @@ def _nearest(name: str, kinds: Sequence[type[FrozenModel]]) -> str:
 
 
 def _named(annotation: Any) -> list[type[FrozenModel]]:
-    """Returns the classes of values that a field's type names."""
+    """Returns the model classes that a field's type names."""
     if isinstance(annotation, type) and issubclass(annotation, FrozenModel):
         return [annotation]
-    return [kind for part in get_args(annotation) for kind in _named(part)]
+    return [kind for argument in get_args(annotation) for kind in _named(argument)]
 
 
 def _method(kind: type[FrozenModel]) -> object:

@@ -9,21 +9,22 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, GetCoreSchemaHandler
 from pydantic_core import PydanticCustomError, core_schema
 
-_AS_IT_IS = frozenset({str, int, bool, type(None)})
-"""Types whose values are plain already; a plan of 100,000 cells encodes millions of them."""
+_PLAIN_TYPES = frozenset({str, int, bool, type(None)})
+"""Types that need no encoding; a plan of 100,000 cells encodes millions of such values."""
 
 
 def _without_guessing(schema: Any, *, inside: bool) -> Any:
-    """Returns a schema that refuses booleans and texts for numbers, and all but booleans for them.
+    """Returns a schema without pydantic's type conversions.
 
-    Nor is a set, whose order changes from run to run, a tuple.
+    Booleans and texts are no numbers, only booleans are booleans, and a set, whose order changes
+    from run to run, is no tuple.
 
     Args:
         schema: A core schema or a part of one.
-        inside: Whether it is part of a model, so that the models in it are done already.
+        inside: Whether it is part of a model, so that nested models are done already.
     """
     if isinstance(schema, list):
-        return [_without_guessing(part, inside=inside) for part in schema]
+        return [_without_guessing(inner, inside=inside) for inner in schema]
     if not isinstance(schema, dict):
         return schema
     kind = schema.get("type")
@@ -35,9 +36,9 @@ def _without_guessing(schema: Any, *, inside: bool) -> Any:
         return {**schema, "strict": True}
     is_inside = inside or kind == "model"
     schema = {
-        # A key of a JSON object is a text, also where it stands for a number.
-        key: part if key == "keys_schema" else _without_guessing(part, inside=is_inside)
-        for key, part in schema.items()
+        # Keys of a JSON object are texts, even where they represent numbers.
+        key: inner if key == "keys_schema" else _without_guessing(inner, inside=is_inside)
+        for key, inner in schema.items()
     }
     is_tuple = kind == "tuple"
     return core_schema.no_info_before_validator_function(_in_order, schema) if is_tuple else schema
@@ -45,9 +46,9 @@ def _without_guessing(schema: Any, *, inside: bool) -> Any:
 
 def _in_order(given: object) -> object:
     if isinstance(given, str | FrozenModel):
-        raise ValueError("a tuple is wanted: one element needs a comma behind it, as in (x,)")
+        raise ValueError("expected a tuple: a single element needs a comma behind it, as in (x,)")
     if isinstance(given, set | frozenset):
-        raise ValueError("a tuple is wanted: a set has no order")
+        raise ValueError("expected a tuple: a set has no order")
     return given
 
 
@@ -58,7 +59,7 @@ def _a_number(given: object) -> object:
 
 
 class FrozenModel(BaseModel):
-    """Base of everything a space is made of: frozen, keyword-only, unknown keys refused."""
+    """Base of all values of a space: frozen, keyword-only, without unknown keys."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
@@ -66,9 +67,9 @@ class FrozenModel(BaseModel):
     def __get_pydantic_core_schema__(
         cls, source: Any, handler: GetCoreSchemaHandler
     ) -> core_schema.CoreSchema:
-        """Returns the schema with every number and truth value of the model's own taken as given.
+        """Returns the schema of the model without type conversions.
 
-        Pydantic alone reads True as 1, "5" as 5 and "yes" as True.
+        By default pydantic reads True as 1, "5" as 5 and "yes" as True.
         """
         schema = handler(source)
         definition: dict[str, Any] = handler.resolve_ref_schema(schema)  # type: ignore[assignment]
@@ -77,19 +78,19 @@ class FrozenModel(BaseModel):
 
 
 def without_unset(value: FrozenModel) -> dict[str, Any]:
-    """Returns a value as a plain mapping, without the fields that are None by default and are None.
+    """Returns a value as a plain mapping, without unset fields: those that are None by default.
 
-    So a value keeps its text when its kind learns something new that it does without.
+    A value therefore keeps its encoding when its class gets a new optional field.
     """
     plain: dict[str, Any] = {}
     for name, field in type(value).model_fields.items():
-        part = getattr(value, name)
-        if part is None and field.default is None:
+        inner = getattr(value, name)
+        if inner is None and field.default is None:
             continue
-        if type(part) in _AS_IT_IS or isinstance(part, float):
-            plain[name] = part
-        elif isinstance(part, FrozenModel):
-            plain[name] = without_unset(part)
+        if type(inner) in _PLAIN_TYPES or isinstance(inner, float):
+            plain[name] = inner
+        elif isinstance(inner, FrozenModel):
+            plain[name] = without_unset(inner)
         else:
             plain[name] = value.model_dump(mode="json", include={name})[name]
     return plain
@@ -105,7 +106,7 @@ def canonical_json(value: Any) -> str:
 
     Raises:
         TypeError: If the value holds anything but mappings with text keys, sequences, text,
-            numbers, booleans and None: an identity refuses to guess.
+            numbers, booleans and None.
         ValueError: If a number is not finite.
     """
     return _ENCODER.encode(_plain(value))
@@ -117,9 +118,9 @@ def digest(value: Any, *, length: int = 64) -> str:
 
 
 def _plain(value: Any) -> Any:
-    if type(value) in _AS_IT_IS:
+    if type(value) in _PLAIN_TYPES:
         return value
-    if isinstance(value, str | int):  # a kind of text or number of its own
+    if isinstance(value, str | int):  # a subclass, such as an enumeration
         return value
     if isinstance(value, float):
         return int(value) if value.is_integer() else value
@@ -127,6 +128,4 @@ def _plain(value: Any) -> Any:
         return [element if type(element) is str else _plain(element) for element in value]
     if isinstance(value, dict) and all(isinstance(key, str) for key in value):
         return {key: _plain(element) for key, element in value.items()}
-    raise TypeError(
-        f"an identity is made of plain values only, got {type(value).__name__}: {value!r}"
-    )
+    raise TypeError(f"an identity hashes plain values only, got {type(value).__name__}: {value!r}")

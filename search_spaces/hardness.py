@@ -1,4 +1,4 @@
-"""Model-based hardness: by which models, trained how, and on how many items."""
+"""Model-based hardness: its models, their training and its training sizes."""
 
 from __future__ import annotations
 
@@ -32,21 +32,21 @@ class ModelHardness(FrozenModel):
     """Minimum description length (MDL) of every item, by each of some models and by their mean.
 
     Its measures are `<name>:<score>`, the mean, and `<name>:<score>:<model>`; a task axis names one
-    of them, and is cut at quantiles. Size 0, the base as it is, is always measured
-    (`scored_sizes` says which score uses it).
+    of them, and is cut at quantiles. Size 0, the untrained base, is always measured (`scored_sizes`
+    gives the sizes of each score).
     """
 
     name: str = Field(default="mdl", pattern=r"^[a-z][a-z0-9_-]*$", max_length=100)
     models: tuple[BaseModelRef, ...] = ()
-    """Whose probabilities they are; empty: the space's models."""
+    """Models that measure the hardness; empty: the models of the space."""
     method: Annotated[ZeroShot | TrainedRecipe, Field(discriminator="method")] = ZeroShot()
-    """How the models are trained, and asked: its own number of labels gives way to `sizes`, and
-    without a prompt of its own it has the task's default one."""
+    """Training and scoring of the models. `sizes` replaces its number of labels; without a prompt
+    it uses the task's default one."""
     sizes: tuple[PositiveInt, ...] = ()
-    """Training sizes above 0, rising; none where the method is zero-shot. The paper's: 5, 20, 80,
-    340, 900."""
+    """Rising training sizes above 0; none for a zero-shot method. The paper's: 5, 20, 80, 340,
+    900."""
     seeds: PositiveInt = Field(default=5, le=10_000)
-    """Draws of each size. An item is scored by the draws that it is not in."""
+    """Draws of each size. An item is scored by the draws without it."""
 
     @model_validator(mode="after")
     def _sizes_fit_the_method(self) -> ModelHardness:
@@ -76,7 +76,7 @@ class ModelHardness(FrozenModel):
         return self
 
     def recipe(self, size: int) -> Recipe:
-        """Returns how a model is trained on so many items."""
+        """Returns how a model is trained on a number of items."""
         if size and not isinstance(self.method, ZeroShot):
             return with_num_labels(self.method, size)
         return ZeroShot(
@@ -87,21 +87,21 @@ class ModelHardness(FrozenModel):
         )
 
     def by_models(self, models: Sequence[BaseModelRef]) -> ModelHardness:
-        """Returns the same with its models named, in a space of these models."""
+        """Returns the same with explicit models: its own, or those of the space."""
         return self.model_copy(update={"models": self.models or tuple(models)})
 
     @property
     def identity(self) -> ModelHardness:
-        """The same without what is execution: what its values depend on."""
+        """The same without execution: everything that its values depend on."""
         models = (model.model_copy(update={"footprint": None}) for model in self.models)
         return self.model_copy(update={"models": tuple(models)})
 
     def makes(self, measure: str) -> bool:
-        """Says whether a measure of this name is one of its own, if there is such a one."""
+        """Returns whether a measure of this name would be one of this hardness."""
         return measure.startswith(f"{self.name}:")
 
     @property
     def measures(self) -> tuple[str, ...]:
-        """Names of the measures that its models make: the means first."""
+        """Names of its measures, the means first."""
         means = [f"{self.name}:{score}" for score in SCORES]
         return (*means, *(f"{mean}:{model.name}" for mean in means for model in self.models))

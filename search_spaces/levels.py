@@ -14,7 +14,7 @@ RESERVED_NAMES = frozenset({ALL, "zero-shot"})
 
 
 class Level(FrozenModel):
-    """A band of one measure: all items whose value lies in `[low, high]`."""
+    """A band of one measure: all items with a value in `[low, high]`."""
 
     name: str = Field(min_length=1)
     low: float
@@ -29,20 +29,21 @@ class Level(FrozenModel):
         return self
 
     def holds(self, value: float) -> bool:
-        """Says whether an item with this value of the measure belongs to the level."""
+        """Returns whether an item with this value of the measure belongs to the level."""
         return self.low <= value <= self.high
 
     def contains(self, other: Level) -> bool:
-        """Says whether every value of the other level is one of this level's."""
+        """Returns whether this level covers the other one."""
         return self.low <= other.low and other.high <= self.high
 
 
 def check_disjoint(levels: Iterable[Level], *, may_meet: bool) -> None:
-    """Refuses levels that overlap: a mix of them could draw an item of both twice.
+    """Checks that levels do not overlap: a mix of them could draw a shared item twice.
 
     Args:
         levels: In any order.
-        may_meet: Whether one may begin where another ends, as quantiles do, which the plan parts.
+        may_meet: Whether one may begin where another ends, as quantiles do before the plan turns
+            them into values.
 
     Raises:
         ValueError: Naming two levels with a value in common.
@@ -51,7 +52,7 @@ def check_disjoint(levels: Iterable[Level], *, may_meet: bool) -> None:
         meets = may_meet and first.low < first.high == second.low
         if second.low <= first.high and not meets:
             raise ValueError(
-                f"levels that overlap, {first.name!r} [{first.low:g}, {first.high:g}] and "
-                f"{second.name!r} [{second.low:g}, {second.high:g}], could draw an item of both "
-                "twice; name levels that have no value in common"
+                f"levels {first.name!r} [{first.low:g}, {first.high:g}] and "
+                f"{second.name!r} [{second.low:g}, {second.high:g}] overlap and could draw an item "
+                "twice; use levels without a common value"
             )

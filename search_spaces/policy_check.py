@@ -1,4 +1,4 @@
-"""Whether the policies of a space can be trained on its reward models, and judged."""
+"""Checks that the policies of a space can be trained on its reward models, and judged."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from search_spaces.recipes import PolicyDPO, TrainedRecipe, WeightTraining
 
 GOLD_REWARD_TASK = "micro_preferences"
-"""The task on which any text has a known reward."""
+"""The only task with a gold reward for any text."""
 
 
 def check_policy(
@@ -17,21 +17,21 @@ def check_policy(
     recipes: Iterable[TrainedRecipe],
     trains_itself: bool,
 ) -> None:
-    """Refuses policies without reward models before and after, or without a gold reward.
+    """Checks that policies have reward models before and after self-training, and a gold reward.
 
     Args:
-        policy: Of the space.
+        policy: The policy of the space.
         tasks: Names of the space's tasks.
-        recipes: Of its reward models.
-        trains_itself: Whether any of its conditions does.
+        recipes: Recipes of its reward models.
+        trains_itself: Whether any of its conditions has self-training.
 
     Raises:
         ValueError: Naming what does not fit.
     """
     if policy.labels != "reward model":
         raise ValueError(
-            "policy: its labels are a reward model's; the policy of the gold reward and the "
-            f"untrained one are planned beside it; got labels={policy.labels!r}"
+            "policy: labels must be 'reward model'; the plan adds the policies of the gold reward "
+            f"and of the untrained base; got labels={policy.labels!r}"
         )
     for task in tasks:
         if task != GOLD_REWARD_TASK:
@@ -41,12 +41,12 @@ def check_policy(
     for recipe in recipes:
         if not isinstance(recipe, WeightTraining) or recipe.quantization != "none":
             raise ValueError(
-                "policy: reward model and policy share one base, so a reward model is trained by "
-                "lora or full fine-tuning with quantization='none'; got "
+                "policy: reward model and policy share one base, so train the reward model by lora "
+                "or full fine-tuning with quantization='none'; got "
                 f"{recipe.method} with quantization={recipe.quantization!r}"
             )
     if not trains_itself:
         raise ValueError(
-            "policy: none of the conditions trains itself, so there is no reward model before and "
-            "after; add a condition with self_training=SelfTraining(...)"
+            "policy: no condition has self-training, so there is no reward model before and after "
+            "it; add a condition with self_training=SelfTraining(...)"
         )

@@ -1,7 +1,7 @@
 """Recipes: per method, the hyper-parameters that change the numbers.
 
-A default is stated here and nowhere else. What is missing from a recipe (workers, micro-batches,
-devices) is execution, and is no part of a cell's identity.
+Defaults are stated only here. Execution (workers, micro-batches, devices) is not part of a recipe,
+nor of a cell's identity.
 """
 
 from __future__ import annotations
@@ -14,26 +14,25 @@ from pydantic import Field, PositiveFloat, PositiveInt, model_validator
 from search_spaces.frozen import FrozenModel
 
 Quantization = Literal["none", "nf4", "int8"]
-"""How the frozen base is held: as loaded, bitsandbytes NF4, or bitsandbytes LLM.int8."""
+"""Format of the frozen base: as loaded, bitsandbytes NF4, or bitsandbytes LLM.int8."""
 
 Scoring = Literal["sum", "per-token", "per-char", "pmi"]
-"""How an answer text is scored: the sum of its tokens' log-probabilities, that sum per token or per
-character, or less the answer's own log-probability without the question (PMI)."""
+"""Score of an answer text: the sum of its tokens' log-probabilities, that sum per token or per
+character, or that sum minus the answer's log-probability without the question (PMI)."""
 
 Orders = Literal["given", "all"]
-"""Orders of the choices that an item's probabilities are averaged over: the one it has, or all
+"""Orders of the choices that an item's probabilities are averaged over: the given one, or all
 (both of a pair, the k rotations of k choices)."""
 
 
 class Reasoning(FrozenModel):
-    """The answer is generated after a chain of thought, greedily, and read off the text."""
+    """Generates a chain of thought and the answer greedily, and extracts the answer."""
 
     max_new_tokens: PositiveInt = 256
-    """An item whose text is longer than this has no answer; that is counted."""
+    """A longer text counts as an item without an answer."""
     reading: Literal[3] = 3
-    """Version of how the answer is read off the text (`trainables.data.prompts.answers`): raised
-    when the same text would give another answer, or a record says more of it (3: which texts
-    could not be read)."""
+    """Version of the answer extraction (`trainables.data.prompts.answers`): raised when the same
+    text would give another answer, or records get more fields (3: which texts have no answer)."""
 
 
 class _Recipe(FrozenModel):
@@ -41,26 +40,25 @@ class _Recipe(FrozenModel):
     scoring: Scoring = "sum"
     orders: Orders = "given"
     prompt: str | None = None
-    """Name of the task's prompt format; None: the one that the axis names."""
+    """Name of the task's prompt format; None: that of the axis."""
     reasoning: Reasoning | None = None
     """None: the given choices are scored."""
 
 
 class ZeroShot(_Recipe):
-    """The base model as it is: softmax over the choices' scores."""
+    """The untrained base model: softmax over the choices' scores."""
 
     method: Literal["zero-shot"] = "zero-shot"
 
 
 class _Labelled(_Recipe):
-    """What uses labels may have been searched for with some of them."""
+    """A recipe that uses labels, and may come from a search that used some too."""
 
     search: str | None = None
-    """Hash of the search that the values come from (`search_spaces.tuning`); None: chosen by
-    hand. Cells of a found recipe are not those of the same values without their history."""
+    """Hash of the search that found the values (`search_spaces.tuning`); None: the user chose them.
+    The hash is part of the cells' ids."""
     search_labels: PositiveInt | None = None
-    """Labelled items that this search used, to train on and to judge by: paid once, whatever the
-    number of cells."""
+    """Labelled items that this search used for training and validation, once for all cells."""
 
 
 class InContext(_Labelled):
@@ -79,40 +77,40 @@ class LinearProbe(_Labelled):
     layers: tuple[Literal["middle", "last"] | int, ...] = Field(
         default=("middle", "last"), min_length=1
     )
-    """Hidden states taken at the last token of question + answer, concatenated; a number counts
-    them from the embeddings, 0."""
+    """Layers whose hidden states at the last token of question + answer are concatenated; numbers
+    start at 0, the embeddings."""
     solver: Literal["newton", "paper"] = "newton"
-    """`newton`: the one minimum of the penalised loss. `paper`: the released code's SGD."""
+    """`newton`: the unique minimum of the penalised loss. `paper`: SGD as in the released code."""
     l2: PositiveFloat = 1.0
     """Weight of the ridge penalty on z-normalised features: total loss = sum of cross-entropies
-    over the training items + l2 / 2 * |w|^2. The `paper` solver has a penalty of its own."""
+    over the training items + l2 / 2 * |w|^2. The `paper` solver ignores it."""
     reasoning: None = None
-    """A probe chooses; it cannot generate."""
+    """A probe cannot generate."""
 
 
 class _Trained(_Labelled):
-    """What training of weights has in common, be they an adapter's or the model's own."""
+    """Fields shared by all recipes that train weights, of an adapter or of the model."""
 
     n_train: PositiveInt = 160
     loss: Literal["choices", "text"] = "choices"
     """`choices`: cross-entropy over the choices' summed log-probabilities. `text`: language-model
-    loss on the right answer's text, with its reasoning where the prompt has it: the mean over items
-    of the summed loss of their tokens. Of a verdict of one token (prompts `letter`) `text` is the
-    cross-entropy over the vocabulary, and `choices` that over the verdicts alone."""
+    loss on the right answer's text, including reasoning if the prompt has it: tokens are summed,
+    items are averaged. For a verdict of one token (prompts `letter`), `text` is cross-entropy over
+    the vocabulary and `choices` is cross-entropy over the verdicts."""
     learning_rate: PositiveFloat = 1e-4
-    """Peak; a linear rise, then linear decay to a tenth at the last update."""
+    """Peak of the schedule: linear warm-up, then linear decay to a tenth at the last update."""
     warm_up: float = Field(default=0.1, ge=0.0, lt=1.0)
-    """Share of the updates over which the learning rate rises; 0: it begins at its peak."""
+    """Share of the updates that warm up; 0: the learning rate starts at its peak."""
     epochs: PositiveInt = 3
     batch_size: PositiveInt = 32
-    """Items per optimizer update, whatever the micro-batch; the last batch of an epoch may be
-    smaller, nothing is dropped."""
+    """Items per optimizer update, for any micro-batch size; the last batch of an epoch may be
+    smaller, and no item is dropped."""
     min_updates: PositiveInt | None = None
-    """Training goes on past its epochs until it has made so many optimizer updates; for small draws
-    the paper's rule is 10 (arXiv:2401.06751). None: the epochs alone decide."""
+    """Training continues past its epochs up to this number of optimizer updates; the paper uses 10
+    for small draws (arXiv:2401.06751). None: the epochs decide."""
     max_updates: PositiveInt | None = None
-    """Training ends after so many updates, in mid-epoch too. Equal to `min_updates`, any number of
-    labels makes that many."""
+    """Training ends after this number of updates, even within an epoch. If it equals `min_updates`,
+    any number of labels gives the same number of updates."""
     weight_decay: float = Field(default=0.0, ge=0.0)
     max_grad_norm: PositiveFloat = 1.0
 
@@ -143,11 +141,11 @@ class _Adapter(_Trained):
     """LoRA scale: the update is multiplied by alpha / rank."""
     dropout: float = Field(default=0.0, ge=0.0, lt=1.0)
     target_modules: Literal["all-linear", "attention"] = "all-linear"
-    """Layers of the text model. `attention`: its query and value projections, or the fused one
-    where the architecture has one."""
+    """Layers of the text model. `attention`: the query and value projections, or the fused
+    projection of architectures that have one."""
     head: Literal["language model", "scalar"] = "language model"
-    """`scalar`: a reward head on the last token of question + answer in place of the vocabulary:
-    with two choices a Bradley-Terry model."""
+    """`scalar`: a reward head on the last token of question + answer instead of the vocabulary;
+    with two choices, a Bradley-Terry model."""
 
     @model_validator(mode="after")
     def _rewards_are_of_choices(self) -> Self:
@@ -165,7 +163,7 @@ class _Adapter(_Trained):
 
 
 class LoRA(_Adapter):
-    """Low-rank adapters on a base as loaded, or in LLM.int8 (arXiv:2208.07339)."""
+    """Low-rank adapters on an unquantized base, or on one in LLM.int8 (arXiv:2208.07339)."""
 
     method: Literal["lora"] = "lora"
     quantization: Literal["none", "int8"] = "none"
@@ -179,7 +177,7 @@ class QLoRA(_Adapter):
 
 
 class FullFineTuning(_Trained):
-    """All weights of an unquantized base are trained."""
+    """Trains all weights of an unquantized base."""
 
     method: Literal["full fine-tuning"] = "full fine-tuning"
     quantization: Literal["none"] = "none"
@@ -189,34 +187,34 @@ class FullFineTuning(_Trained):
 class PolicyDPO(_Recipe):
     """A policy by direct preference optimization (arXiv:2305.18290) on pairs of its own answers.
 
-    The base writes answers to questions, a reward model says which of two is the better one, and
-    the base is trained on that. The loss is trl's.
+    The base writes answers to questions, a reward model picks the better one of two, and the base
+    is trained on these preferences. The loss is trl's.
     """
 
     method: Literal["dpo"] = "dpo"
     labels: Literal["reward model", "gold", "none"] = "reward model"
-    """Who says which answer is better: the reward model that the cell starts from; the task's own
-    gold reward, an upper bound; or nobody, and the policy is the base as it is."""
+    """Source of the preferences: the reward model that the cell starts from; the task's gold
+    reward, an upper bound; or none, for the untrained base."""
     num_questions: PositiveInt = 400
-    """Questions that the policy answers for its training, at most: those of the pool's items."""
+    """Most questions that the policy answers for its training, taken from the pool."""
     num_candidates: PositiveInt = Field(default=4, ge=2)
-    """Answers to each of them, of which the first two different ones are a pair."""
+    """Answers to each of them; the first two different ones form a pair."""
     num_samples: PositiveInt = 4
-    """Answers to each test question, whose rewards say what the policy is worth."""
+    """Answers to each test question; their rewards measure the policy."""
     temperature: float = Field(default=1.0, ge=0.0)
     max_new_tokens: PositiveInt = 6
     beta: PositiveFloat = 0.1
-    """Weight of staying near the base; 0.1 is the default of the method's paper."""
+    """Strength of the penalty for leaving the base; 0.1 is the default of the DPO paper."""
     learning_rate: PositiveFloat = 1e-4
     epochs: PositiveInt = 3
     batch_size: PositiveInt = 16
-    """Pairs of an update."""
+    """Pairs per update."""
     rank: PositiveInt | None = None
-    """Of a LoRA adapter on all linear layers; None: all weights are trained."""
+    """Rank of a LoRA adapter on all linear layers; None: all weights are trained."""
     alpha: PositiveFloat = 32.0
     max_grad_norm: PositiveFloat = 1.0
     prompt: str | None = "text"
-    """Format of a question without answers: the policy writes them."""
+    """Format of a question without answers, which the policy writes."""
     quantization: Literal["none"] = "none"
     reasoning: None = None
 
@@ -233,14 +231,14 @@ PAPER_LORA = LoRA(
     batch_size=50,
     weight_decay=1e-5,
 )
-"""The paper's fine-tuning (arXiv:2401.06751, section 4 and appendix D), which it calls QLoRA: its
-base is in LLM.int8. 12 updates at 160 labels, 3 of 50 items and one of 10 an epoch. The released
-code drops what is left of an accumulation and makes 9 or 10; nothing is dropped here. Adam's
-moments are held in 32 bits here, there in 8."""
+"""The paper's fine-tuning (arXiv:2401.06751, section 4 and appendix D), which it calls QLoRA: the
+base is in LLM.int8. 160 labels make 12 updates: three batches of 50 items and one of 10 per epoch.
+The released code drops incomplete accumulations and makes 9 or 10; here no item is dropped. Adam's
+moments have 32 bits here and 8 bits there."""
 
 
 AdapterTraining = LoRA | QLoRA
-"""A recipe that trains an adapter and leaves the base as it is."""
+"""A recipe that trains an adapter on a frozen base."""
 
 WeightTraining = AdapterTraining | FullFineTuning
 """A recipe that trains weights by gradient steps."""
@@ -252,28 +250,28 @@ Recipe = Annotated[ZeroShot | TrainedRecipe | PolicyDPO, Field(discriminator="me
 
 
 def num_updates(recipe: WeightTraining, num_items: int) -> int:
-    """Returns how many optimizer updates a training on so many items makes."""
+    """Returns the optimizer updates of a training on a number of items."""
     number = updates_per_epoch(recipe, num_items) * recipe.epochs
     number = max(number, recipe.min_updates or number)
     return min(number, recipe.max_updates or number)
 
 
 def updates_per_epoch(recipe: WeightTraining, num_items: int) -> int:
-    """Returns how many batches hold every item once."""
+    """Returns the number of batches that contain every item once."""
     return math.ceil(num_items / recipe.batch_size)
 
 
 def with_fixed_updates(recipe: WeightTraining) -> WeightTraining:
-    """Returns the recipe with the updates that its own number of labels makes, for any number.
+    """Returns the recipe with the same number of updates for any number of labels.
 
-    Conditions with fewer labels, or with pseudo-labels, then differ in their labels alone.
+    Conditions with fewer labels, or with pseudo-labels, then differ only in their labels.
     """
     number = num_updates(recipe, recipe.n_train)
     return recipe.model_copy(update={"min_updates": number, "max_updates": number})
 
 
 def num_labels(recipe: Recipe) -> int:
-    """Returns how many labelled items a cell of this recipe uses."""
+    """Returns the number of labelled items that a cell of this recipe uses."""
     if isinstance(recipe, InContext):
         return recipe.k
     return 0 if isinstance(recipe, ZeroShot | PolicyDPO) else recipe.n_train

@@ -1,4 +1,4 @@
-"""Finds a space by its function's name: a shipped study, or `path/to/file.py:function`."""
+"""Finds a space by the name of its function: a shipped study, or `path/to/file.py:function`."""
 
 from __future__ import annotations
 
@@ -21,28 +21,28 @@ from search_spaces.frozen import FrozenModel
 from search_spaces.space import Space
 
 MAX_CHARS = 300
-"""Of what a user's code says when it fails."""
+"""Longest quotation of an error in a user's code."""
 
 
 def find_space(name: str) -> Space:
-    """Returns the space of a name.
+    """Returns the space with a name.
 
     Args:
         name: The name of a function in this package, or `path/to/file.py:function`.
 
     Raises:
-        ValueError: If there is no such file or function, the file cannot be imported, or what the
-            function returns is not a space: naming what is wrong.
+        ValueError: If there is no such file or function, the file cannot be imported, or the
+            function does not return a valid space.
     """
     factory = _from_file(name) if ".py:" in name else _from_package(name)
     with _blaming(name, "calling the function"):
         wanted = _arguments(factory)
         if wanted:
-            raise ValueError(f"it wants {', '.join(wanted)}: give each argument a default")
+            raise ValueError(f"it needs {', '.join(wanted)}: give each argument a default")
         space = factory()
     if not isinstance(space, Space):
         raise ValueError(f"space {name!r} must return a Space, it returned {short(space)}")
-    with _blaming(name, "checking what it returns"):
+    with _blaming(name, "checking its result"):
         return Space.model_validate(_unchecked(space))
 
 
@@ -57,10 +57,10 @@ def named_spaces() -> Mapping[str, Callable[[], Space]]:
 
 @contextmanager
 def _blaming(name: str, what: str) -> Iterator[None]:
-    """Turns whatever a user's code raises into an error that names the space."""
+    """Turns any exception of a user's code into an error that names the space."""
     try:
         yield
-    except KeyboardInterrupt:  # Ctrl-C, which is no fault of the space
+    except KeyboardInterrupt:  # Ctrl-C is no fault of the space
         raise
     except ValidationError as error:
         raise ValueError(f"space {name!r}: {explain(error)}") from error
@@ -68,18 +68,18 @@ def _blaming(name: str, what: str) -> Iterator[None]:
         code = short(error.code)
         raise ValueError(f"space {name!r}: {what} ends with sys.exit({code}); drop it") from error
     except BaseException as error:
-        said = one_line(str(error), MAX_CHARS)
-        if "BaseModel.__init__() takes 1 positional argument" in said:
-            said = "fields are given by name, as in Level(name='easy', low=1, high=2)"
+        message = one_line(str(error), MAX_CHARS)
+        if "BaseModel.__init__() takes 1 positional argument" in message:
+            message = "pass fields by name, as in Level(name='easy', low=1, high=2)"
         raise ValueError(
-            f"space {name!r}: {what} fails with {type(error).__name__}: {said}"
+            f"space {name!r}: {what} fails with {type(error).__name__}: {message}"
         ) from error
 
 
 def _unchecked(value: Any) -> Any:
-    """Returns a value as plain parts: `model_copy(update=...)` does not check what it is given."""
+    """Returns a model as plain mappings, because `model_copy(update=...)` does not validate."""
     if isinstance(value, FrozenModel):
-        return {name: _unchecked(part) for name, part in vars(value).items()}
+        return {name: _unchecked(inner) for name, inner in vars(value).items()}
     return tuple(map(_unchecked, value)) if isinstance(value, tuple) else value
 
 
@@ -87,14 +87,14 @@ def _from_package(name: str) -> Callable[[], Space]:
     spaces = named_spaces()
     if name not in spaces:
         raise ValueError(
-            f"unknown space {name!r}: one of your own is given as path/to/file.py:function, those "
-            f"that come with it are {', '.join(sorted(spaces))}"
+            f"unknown space {name!r}: give your own space as path/to/file.py:function, or one of "
+            f"the shipped ones: {', '.join(sorted(spaces))}"
         )
     return spaces[name]
 
 
 class _Uncached(SourceFileLoader):
-    """Runs a user's file without leaving __pycache__ beside it."""
+    """Runs a user's file without writing __pycache__ next to it."""
 
     def set_data(self, path: str, data: object, *, _mode: int = 0) -> None:
         """Drops the compiled code."""
@@ -104,18 +104,18 @@ def _from_file(name: str) -> Callable[[], Space]:
     file, _, function = name.rpartition(":")
     path = Path(file).expanduser()
     if not path.is_file():
-        raise ValueError(f"space {name!r}: there is no file {str(path)!r}")
+        raise ValueError(f"space {name!r}: no file {str(path)!r}")
     loader = _Uncached(f"space_in_{path.stem}", str(path))
     spec = importlib.util.spec_from_loader(loader.name, loader)
     assert spec is not None
     module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module  # dataclasses and pickle look a class's module up there
+    sys.modules[spec.name] = module  # dataclasses and pickle look up a class's module there
     with _blaming(name, f"importing {str(path)!r}"):
         loader.exec_module(module)
     factory = getattr(module, function, None)
     if isinstance(factory, Space):
         raise ValueError(
-            f"space {name!r}: {function!r} is a Space; give a function that returns it"
+            f"space {name!r}: {function!r} is a Space; name a function that returns it"
         )
     if not callable(factory):
         known = sorted(_factories(module)) or ["none that returns a Space"]
@@ -126,7 +126,7 @@ def _from_file(name: str) -> Callable[[], Space]:
 
 
 def _factories(module: ModuleType) -> dict[str, Callable[[], Space]]:
-    """Returns the module's own functions that say they return a `Space` and need no argument."""
+    """Returns the functions that a module defines to return a `Space`, without arguments."""
     return {
         name: value
         for name, value in vars(module).items()
@@ -138,7 +138,7 @@ def _factories(module: ModuleType) -> dict[str, Callable[[], Space]]:
 
 
 def _arguments(function: Callable[..., object]) -> list[str]:
-    """Returns the names of the arguments that a function cannot be called without."""
+    """Returns the names of a function's required arguments."""
     return [
         name
         for name, parameter in inspect.signature(function).parameters.items()

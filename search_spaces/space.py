@@ -1,4 +1,4 @@
-"""A space: the axes of a study and the contrasts it declares. Pure values; nothing is loaded."""
+"""A space: the axes of a study and its contrasts, as pure values."""
 
 from __future__ import annotations
 
@@ -30,32 +30,32 @@ __all__ = [
 
 
 Floor = Literal["auto", "choices", "instructed", "as_trained"]
-"""How the zero-shot arm of a recipe with reasoning answers: the zero of its SGR. `choices`: the
-given choices are scored without reasoning (arXiv:2401.06751). `instructed`: the answer is
-generated behind an instruction that says how to end it. `as_trained`: it is generated with the
-recipe's own prompt, whose form an untrained model may not follow. `auto`: `choices` where the task
-has choices, `instructed` where answers are free."""
+"""How the zero-shot arm of a recipe with reasoning answers, which is the zero of its SGR.
+`choices`: the given choices are scored without reasoning (arXiv:2401.06751). `instructed`: the
+answer is generated after an instruction that defines its ending. `as_trained`: it is generated with
+the recipe's prompt, whose format an untrained model may not follow. `auto`: `choices` if the task
+has choices, `instructed` if its answers are free."""
 
 
 Recipes = tuple[Annotated[TrainedRecipe, Field(discriminator="method")], ...]
 
 
 class TaskAxis(FrozenModel):
-    """A task, the measure that makes it easy or hard, and the levels to train and to test on."""
+    """A task, its hardness measure, and the levels to train and to test on."""
 
     task: str
     measure: str
     train_levels: tuple[Level, ...] = Field(min_length=1)
-    """From easy to hard. Each is a condition; the last one is the condition `hard`."""
+    """From easy to hard. Each is a condition, named after the level."""
     test_levels: tuple[Level, ...] = Field(min_length=1)
     train_on_all: bool = True
     """Adds the condition `all`: a draw from the pools of all levels together."""
     scale: Literal["ordinal", "quantiles"] = "ordinal"
-    """How the measure was cut, and so the unit of the difficulty gap: the measure's own where it
-    is ordinal, percentile ranks where the levels are quantiles."""
+    """How the measure was cut, which decides the unit of the difficulty gap: that of the measure
+    (`ordinal`), or percentile ranks (`quantiles`)."""
     bounds: Literal["values", "quantiles"] = "values"
-    """What the levels' bounds are: values of the measure, or quantiles of it over all items, in
-    [0, 1] and without gaps, which the plan turns into values."""
+    """Kind of the levels' bounds: values of the measure, or its quantiles over all items, in [0, 1]
+    and without gaps, which the plan turns into values."""
     test_items: int | None = Field(default=None, ge=2)
     """Most test items of each test level that the cells of this axis are scored on: the first of a
     seeded order, so 300 contain the 100. Bounds the cost of a large test set, and widens the
@@ -68,7 +68,7 @@ class TaskAxis(FrozenModel):
     floor: Floor = "auto"
     """Zero-shot arm of recipes with reasoning; other recipes have the choices scored in theirs."""
     conditions: tuple[Condition, ...] = ()
-    """Sources of supervision beside the training levels and `all`."""
+    """Sources of supervision besides the training levels and `all`."""
     methods: Recipes = ()
     """Recipes of this task alone; empty: the space's."""
 
@@ -145,7 +145,7 @@ class TaskAxis(FrozenModel):
 
     @property
     def plain_conditions(self) -> tuple[Condition, ...]:
-        """A condition for each training level, and `all` where it is wanted."""
+        """A condition for each training level, and `all` if `train_on_all`."""
         plain = [Condition(name=level.name, levels=(level.name,)) for level in self.train_levels]
         return (*plain, Condition(name=ALL)) if self.train_on_all else tuple(plain)
 
@@ -190,9 +190,9 @@ class Space(FrozenModel):
     models: tuple[BaseModelRef, ...] = Field(min_length=1)
     tasks: tuple[TaskAxis, ...] = Field(min_length=1)
     methods: Recipes = Field(min_length=1)
-    """Recipes; a method with several recipes stands several times."""
+    """Recipes; a method may have several."""
     seeds: PositiveInt = Field(default=5, le=10_000)
-    """Training draws per cell: seeds 0 .. seeds - 1."""
+    """Number of training draws: seeds 0 .. seeds - 1."""
     study_seed: NonNegativeInt = 0
     split: Literal["frozen", "paper"] = "frozen"
     """`frozen`: one split, test items are never trained on. `paper`: every item may be drawn, and a

@@ -1,4 +1,4 @@
-"""Recipe search: which hyper-parameters are looked at and where, what was found, and its file."""
+"""Recipe search: the searched hyper-parameters and their ranges, the result, and its file."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from search_spaces.recipes import (
 
 
 class LogUniform(FrozenModel):
-    """A positive number; every factor is as likely as any other."""
+    """A positive number, uniform on a logarithmic scale."""
 
     kind: Literal["log-uniform"] = "log-uniform"
     low: PositiveFloat
@@ -36,7 +36,7 @@ class LogUniform(FrozenModel):
         return self
 
     def holds(self, value: Any) -> bool:
-        """Says whether the value lies in the range."""
+        """Returns whether the value is in the range."""
         return bool(self.low <= value <= self.high)
 
 
@@ -54,7 +54,7 @@ class IntRange(FrozenModel):
         return self
 
     def holds(self, value: Any) -> bool:
-        """Says whether the value lies in the range."""
+        """Returns whether the value is in the range."""
         return bool(self.low <= value <= self.high)
 
 
@@ -65,7 +65,7 @@ class Choice(FrozenModel):
     values: tuple[float | int | str | tuple[str, ...], ...] = Field(min_length=2)
 
     def holds(self, value: Any) -> bool:
-        """Says whether the value is one of them."""
+        """Returns whether the value is one of them."""
         return value in self.values
 
 
@@ -94,44 +94,43 @@ RANGES: Mapping[str, Mapping[str, Range]] = {
     },
     "in-context": {"k": IntRange(low=1, high=16)},
 }
-"""Method -> hyper-parameter -> where it is looked for."""
+"""Method -> hyper-parameter -> searched range."""
 
 
 def ranges_of(recipe: TrainedRecipe) -> dict[str, Range]:
     """Returns the ranges of a recipe's method, without those that the recipe does not use."""
     ranges = dict(RANGES[recipe.method])
     if isinstance(recipe, LinearProbe) and recipe.solver == "paper":
-        del ranges["l2"]  # the paper's solver has a penalty of its own
+        del ranges["l2"]  # the paper's solver ignores it
     if isinstance(recipe, WeightTraining) and recipe.min_updates == recipe.max_updates is not None:
         del ranges["epochs"]  # the number of updates is fixed
     return ranges
 
 
 HASH_LENGTH = 16
-"""Hex digits of a history's hash, as of a cell's id: it stands in labels."""
+"""Hex digits of a history's hash, as in a cell's id; labels show it."""
 
 
 class Trial(FrozenModel):
-    """One recipe that was tried."""
+    """One tried recipe."""
 
     parameters: dict[str, Any]
     values: tuple[float, ...]
-    """Share of the validation items that were answered right after each epoch, from the first; a
-    method without epochs has one."""
+    """Accuracy on the validation items after each epoch; a method without epochs has one value."""
     state: Literal["complete", "pruned", "failed"]
     reason: str | None = None
-    """Why it failed."""
+    """Why the trial failed."""
 
     @property
     def value(self) -> float | None:
-        """The last value of a trial that went to its end."""
+        """The last value of a completed trial; None for any other."""
         return self.values[-1] if self.state == "complete" else None
 
 
 class History(FrozenModel):
-    """What was searched, by which labels, and every trial. Its hash is part of the found recipe.
+    """The search, its labels and every trial. Its hash is part of the found recipe.
 
-    Nothing is in it that another machine or another day would change.
+    It does not depend on the machine or the time.
     """
 
     model: str
@@ -140,75 +139,75 @@ class History(FrozenModel):
     task: str
     measure: str
     level: Level
-    """Where all items come from: the easiest training level."""
+    """Level of all items: the easiest training level."""
     prompt: str
     start: TrainedRecipe = Field(discriminator="method")
-    """The space's recipe: what is not searched stays as it is here."""
+    """The recipe of the space, which provides the values that are not searched."""
     ranges: dict[str, Range]
     study_seed: int
     seed: int
-    """Of the training draw, the validation draw and the sampler."""
+    """Seed of the training draw, the validation draw and the sampler."""
     items_hash: str
-    """Of the labelled and the validation items, gold included."""
+    """Hash of the labelled and the validation items, including gold."""
     num_labelled: PositiveInt
     num_validation: PositiveInt
     trials: tuple[Trial, ...] = ()
-    """In the order in which they ended."""
+    """In order of completion."""
 
     @property
     def num_pruned(self) -> int:
-        """Trials that were stopped early."""
+        """Number of trials that were stopped early."""
         return sum(trial.state == "pruned" for trial in self.trials)
 
     @property
     def num_labels(self) -> int:
-        """Labelled items that the search used: to train on and to validate with."""
+        """Labelled items that the search used, for training and validation."""
         return self.num_labelled + self.num_validation
 
     @property
     def hash(self) -> str:
-        """Of all of it: the first digits of its SHA-256."""
-        # What it starts from was not found by a search, so it has no labels of one.
+        """First digits of the SHA-256 of the history."""
+        # The start was not found by a search, so it has no search labels.
         content = self.model_dump(mode="json", exclude={"start": {"search_labels"}})
         return digest(content, length=HASH_LENGTH)
 
 
 class FoundRecipe(FrozenModel):
-    """The content of a search's file: the winner, pinned, and how it was found."""
+    """The content of a search's file: the winner, and how it was found."""
 
     recipe: TrainedRecipe | None = Field(default=None, discriminator="method")
-    """None while the search has not reached its number of trials."""
+    """None until the search has all its trials."""
     history: History
     model_name: str
     num_labels: int
-    """Easy labels that the search used: to train on and to validate with."""
+    """Easy labels that the search used, for training and validation."""
     num_pruned: int
     seconds: tuple[float, ...] = ()
     """Of each trial."""
     packages: dict[str, str] = Field(default_factory=dict)
-    """Versions of what the trials were run with."""
+    """Package -> version that the trials were run with."""
 
     @model_validator(mode="after")
     def _recipe_carries_its_history(self) -> FoundRecipe:
         if self.recipe is not None and self.recipe.search != self.history.hash:
             raise ValueError(
-                "the recipe does not carry the hash of this history: the file was changed by hand. "
-                "For values of your own write the recipe into a space, without `search`"
+                "the recipe does not carry the hash of this history, so the file was edited. To "
+                "use other values, write the recipe into a space, without `search`"
             )
         return self
 
 
 def with_parameters(recipe: TrainedRecipe, parameters: Mapping[str, Any]) -> TrainedRecipe:
-    """Returns the recipe with a trial's values, checked as any recipe is.
+    """Returns the recipe with a trial's values.
 
     Raises:
-        ValueError: If the method has no such hyper-parameter or value.
+        ValueError: If the method has no such hyper-parameter, or a value is invalid.
     """
     return type(recipe).model_validate({**recipe.model_dump(), **parameters})
 
 
 def num_epochs(recipe: TrainedRecipe) -> int:
-    """Returns how many values a trial of this recipe has when it goes to its end."""
+    """Returns the number of values of a completed trial of this recipe."""
     if not isinstance(recipe, WeightTraining):
         return 1
     per_epoch = updates_per_epoch(recipe, recipe.n_train)
@@ -216,7 +215,7 @@ def num_epochs(recipe: TrainedRecipe) -> int:
 
 
 def most_examples(start: TrainedRecipe, ranges: Mapping[str, Range]) -> int:
-    """Returns how many labelled items the trials of a search need at most."""
+    """Returns the largest number of labelled items that a trial of a search needs."""
     if not isinstance(start, InContext):
         return start.n_train
     k = ranges.get("k")
@@ -224,17 +223,17 @@ def most_examples(start: TrainedRecipe, ranges: Mapping[str, Range]) -> int:
 
 
 def tuned(path: str | Path) -> TrainedRecipe:
-    """Returns the recipe that `python -m study.tune` found, to stand in a space's `methods`.
+    """Returns the recipe that `python -m study.tune` found, for use in a space's `methods`.
 
-    Its `search` is the hash of its history, so its cells have ids of their own; `search_labels`
-    says how many labels the search used.
+    Its `search` is the hash of its history, which is part of its cells' ids; `search_labels` is the
+    number of labels that the search used.
 
     Args:
         path: The search's file, `<out>/<space>/tune/<model>-<task>-<measure>-<method>.json`.
 
     Raises:
-        ValueError: If there is no such file, it is none of a search, was changed by hand, or its
-            search has not ended.
+        ValueError: If there is no such file, it is not a search's file, it was edited, or its
+            search is unfinished.
     """
     try:
         found = FoundRecipe.model_validate_json(Path(path).expanduser().read_bytes())
@@ -246,6 +245,6 @@ def tuned(path: str | Path) -> TrainedRecipe:
         ) from error
     if found.recipe is None:
         raise ValueError(
-            f"the search in {str(path)!r} has not ended: the command that began it goes on with it"
+            f"the search in {str(path)!r} is unfinished: run the command that started it again"
         )
     return found.recipe.model_copy(update={"search_labels": found.history.num_labels})

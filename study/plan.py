@@ -17,6 +17,7 @@ from study.console import OK, checking_input, command, show
 from study.cost.budget import price_plan
 from study.planning.planner import make_plan
 from study.planning.preview.invalidated import describe_invalidated_cells
+from study.planning.preview.offline_estimate import estimate_plan
 from study.planning.preview.summary import format_estimate, format_plan
 from trainables.errors import UnavailableError
 from trainables.storage import layout
@@ -62,9 +63,8 @@ def main(
             storage = open_storage(out)
             plan, _ = make_plan(space, data_root, storage, skip_bad_rows=skip_bad_rows)
         except UnavailableError as error:
-            text, _ = format_estimate(
-                space, str(error), data_root, pricing, skip_bad_rows=skip_bad_rows
-            )
+            estimate = estimate_plan(space, data_root, skip_bad_rows=skip_bad_rows)
+            text, _ = format_estimate(estimate, str(error), pricing)
             print(text)
             return OK
         pilot_surface = None if pilot is None else _read_pilot(pilot, plan)

@@ -16,6 +16,7 @@ from study.cost.budget import Budget, price_plan
 from study.cost.jobs import PricingOptions, Timings, check_budget, check_memory
 from study.planning.planner import Inputs, make_plan
 from study.planning.preview.invalidated import describe_invalidated_cells
+from study.planning.preview.offline_estimate import estimate_plan
 from study.planning.preview.summary import format_estimate, format_plan
 from study.running.executor import OK, exit_status, missing_cells, run_cells
 from study.tracking.tracker import open_tracker
@@ -136,9 +137,8 @@ def _dry_run(
     try:
         plan, _ = make_plan(space, data_root, storage, skip_bad_rows=skip_bad_rows)
     except UnavailableError as error:
-        text, cost = format_estimate(
-            space, str(error), data_root, pricing, skip_bad_rows=skip_bad_rows
-        )
+        estimate = estimate_plan(space, data_root, skip_bad_rows=skip_bad_rows)
+        text, cost = format_estimate(estimate, str(error), pricing)
         print(text)
     else:
         cost = price_plan(plan, pricing)

@@ -1,4 +1,4 @@
-"""plan.json and items.parquet as typed values: what every later stage reads.
+"""plan.json and items.parquet as typed values, which all later stages read.
 
 `plan` (Plan), `points` (Point), `items`, `costs`, `condition_kinds`, `policies`.
 """

@@ -1,4 +1,4 @@
-"""What a condition is there for: labels alone, self-training, or a control that is held beside."""
+"""The kind of a condition (labels alone, self-training, control) and its label."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from typing import Literal
 from trainables.cells.planned import PlannedCell
 
 ConditionKind = Literal["labels", "self-training", "control"]
-"""`control`: shows what a result is not due to (right labels on the selected items, random ones,
-more steps, a pool as easy as the labels), so it never stands among results. Labels without content
-and targets other than pseudo-labels make one, and any condition that says so of itself."""
+"""`control`: rules out an explanation of a result (right labels on the selected items, random ones,
+more steps, a pool as easy as the labels), so it is never shown as a result. Labels without content
+and targets other than pseudo-labels are controls; a condition can also declare itself one."""
 
 
 def condition_kind(planned: PlannedCell) -> ConditionKind:
-    """Returns what the cell's condition is there for."""
+    """Returns the kind of the cell's condition."""
     cell, options = planned.cell, planned.cell.self_training
     has_no_content = cell.labels.kind in ("random", "trivial")
     is_other = options is not None and options.targets != "pseudo"
@@ -23,11 +23,11 @@ def condition_kind(planned: PlannedCell) -> ConditionKind:
 
 
 def condition_label(planned: PlannedCell, *, has_rounds: bool = True) -> str:
-    """Returns the condition with what tells it from others of its name, as points name theirs.
+    """Returns the full name of the cell's condition, as in `Point.source`.
 
     Args:
         planned: The cell.
-        has_rounds: False: its study has one round of self-training, which need not be named.
+        has_rounds: False: leave out the round.
     """
     options = planned.cell.self_training
     name = f"{planned.condition} {planned.variant}" if planned.variant else planned.condition

@@ -1,4 +1,4 @@
-"""The cost of a plan, as values: by base model, block and study."""
+"""Cost of a plan by base model, block and study."""
 
 from __future__ import annotations
 
@@ -6,33 +6,33 @@ from search_spaces.frozen import FrozenModel
 
 
 class BaseCost(FrozenModel):
-    """What the cells of one base model are expected to take; None where nobody knows."""
+    """Expected cost of the cells of one base model; None: unknown."""
 
     model: str
     num_cells: int
     flop: float
     bytes_moved: float | None
-    """Weights that a block's workers load, and hidden states that they write."""
+    """Weights loaded and hidden states written by a block's workers."""
     memory_gib: float | None
-    """Of one worker, on each of its GPUs, in the cell that needs most."""
+    """Of one worker, on each of its GPUs, in its largest cell."""
     instance: str | None
-    """Node type; None: no node is rented, or none can hold a block."""
+    """Node type; None: no node is rented, or no type can hold a block."""
     workers: int
-    """Of a block."""
+    """Per block."""
     gpu_hours: float | None
     worker_hours: float | None
-    """GPU-hours where a worker has one GPU; CPU-core-hours where it has none."""
+    """GPU-hours for workers with one GPU, CPU-core-hours for workers without."""
     on_demand: float | None
-    """$, of the whole node; 0 where nothing is rented."""
+    """$ for whole nodes; 0 if no node is rented."""
     spot: float | None
     measured_share: float
-    """Of the operations: those whose seconds follow from finished cells."""
+    """Share of the operations whose time is extrapolated from finished cells."""
     reason: str = ""
-    """Why something is not known, or why nothing is paid."""
+    """Why a value is unknown, or why the cost is 0."""
 
 
 class BlockCost(FrozenModel):
-    """A block of a run and its share of the cost."""
+    """A block of a run with its share of the cost."""
 
     index: int
     num_cells: int
@@ -41,23 +41,23 @@ class BlockCost(FrozenModel):
 
 
 class StudyCost(FrozenModel):
-    """What a plan, or what is left of it, is expected to cost."""
+    """Expected cost of a plan, or of its missing cells."""
 
     prices: str
-    """The price table, with the date of each of its clouds."""
+    """Name of the price table, with the date of each cloud's prices."""
     bases: tuple[BaseCost, ...]
     num_nodes: int
-    """Started at least once each: one a block."""
+    """Nodes that are started, one a block."""
     starts_on_demand: float | None
-    """$ for what nodes are paid beside their cells: booting, idling."""
+    """$ for booting and idling nodes."""
     starts_spot: float | None
     gpu_hours: float | None
     on_demand: float | None
-    """$ in all; None where a part is not known."""
+    """$ in total; None: some part is unknown."""
     spot: float | None
     blocks: tuple[BlockCost, ...] = ()
-    """Of a run, of one wave: no block waits for another."""
+    """Blocks of a run, which all start at once."""
     no_room: str = ""
-    """Which base the machines cannot hold, where they are known: such a plan is not run."""
+    """Which base model does not fit on the known machines; such a plan does not run."""
     notes: tuple[str, ...] = ()
-    """What may go wrong with the machines, a sentence each."""
+    """Risks on the machines, a sentence each."""

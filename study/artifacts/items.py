@@ -1,8 +1,8 @@
-"""The items of a study on disk: which are test, which are pool, and how hard each one is.
+"""items.parquet: the split and hardness of every item of a study.
 
-items.parquet is what lets a surface be computed without loading any task: scores are joined to it
-by item id, and every test level is cut from its measures. No question or answer text is in it: what
-a pseudo-label says is held against gold by a hash.
+A surface needs this file but no task: scores are joined to it by item id, and test levels are cut
+from its measures. It contains no question or answer text; pseudo-labels are compared with gold by
+hash.
 """
 
 from __future__ import annotations
@@ -32,26 +32,24 @@ if TYPE_CHECKING:
     from trainables.data.task import SplitTask
 
 MEASURE = "measure."
-"""Prefix of the columns that hold a measure's values (null: the item has none)."""
+"""Prefix of columns with a measure's values (null: the item has none)."""
 
 LEVELS = "levels."
-"""Prefix of the columns that hold the names of the levels of a measure that an item belongs to."""
+"""Prefix of columns with the names of an item's levels of a measure."""
 
 _HASHES = b"hashes"
 """Key of the schema's metadata: task -> [data hash, split hash] as JSON."""
 
 _TEST_DRAWS = b"test_draws"
-"""Key of the schema's metadata: the draws of axes that do not score every test item, as JSON."""
+"""Key of the schema's metadata: draws of the axes that score only some test items, as JSON."""
 
 _HASHES_TYPE = TypeAdapter(dict[str, tuple[str, str]])
 _DRAWS_TYPE = TypeAdapter(list[TestDraw])
 
 HASH_LENGTH = 16
-"""Hex digits of a choice's hash: an item has a handful of choices to tell apart."""
+"""Hex digits of a choice's hash, enough for the few choices of an item."""
 
-_AGAIN = "Run `python -m study.sweep` again: it writes the file anew and keeps all records"
-
-Part = Literal["test", "pool"]
+_AGAIN = "Run `python -m study.sweep` again: it rewrites the file and keeps all records"
 
 _FIXED = pa.schema(
     [
@@ -71,15 +69,14 @@ _FIXED = pa.schema(
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class TaskItems:
-    """The items of one part (test or pool) of a task, in the order of items.parquet."""
+    """The test or pool items of a task, in the order of items.parquet."""
 
     task: str
     data_hash: str
     split_hash: str
     table: pa.Table
     test_draws: Mapping[str, TestDraw] = field(default_factory=dict)
-    """Measure -> which of the test items the cells of its axis are scored on; a measure that is not
-    there, and every one of the pool: all."""
+    """Measure -> test items that the cells of its axis are scored on; a missing measure: all."""
 
     @property
     def ids(self) -> pa.Array:
@@ -88,14 +85,14 @@ class TaskItems:
 
     @property
     def groups(self) -> list[str | None]:
-        """The group each item was sampled in, None where it stands alone."""
+        """The group that each item was sampled in; None: no group."""
         groups: list[str | None] = self.table["group"].to_pylist()
         return groups
 
     def rows_of(self, measure: str | None, level: Level | None) -> NDArray[np.intp]:
-        """Returns the row numbers of the items of a level (None: all that have the measure).
+        """Returns the row numbers of a level's items (None: all items that have the measure).
 
-        Of test items only those that the cells of the measure's axis are scored on.
+        Test items are only those that the cells of the measure's axis are scored on.
 
         Raises:
             ValueError: If the items have no such measure.
@@ -127,7 +124,7 @@ class TaskItems:
         return np.flatnonzero((values >= level.low) & (values <= level.high))
 
     def values(self, measure: str) -> NDArray[np.float64]:
-        """Returns the values of a measure, of the items that have one.
+        """Returns the values of a measure, without items that have none.
 
         Raises:
             ValueError: If the items have no such measure.
@@ -153,10 +150,10 @@ class ItemsTable:
 
 
 def text_hash(item_id: str, text: str) -> str:
-    """Returns what stands for a choice of an item: equal texts of one item have one hash.
+    """Returns the hash of a choice; equal texts of one item have one hash.
 
-    The id is in it, so that equal answers of two items cannot be told to be equal. White space at
-    the ends is not, as in the data hash; letter case is, for choices may differ in nothing else.
+    The hash covers the item id, so that equal answers of two items have different hashes. It covers
+    letter case, because choices may differ only in case, but not white space at the ends.
     """
     return hashlib.sha256(f"{item_id}\n{text.strip()}".encode()).hexdigest()[:HASH_LENGTH]
 
@@ -166,12 +163,13 @@ def write_items(storage: Storage, plan: Plan, tasks: Mapping[str, SplitTask]) ->
 
     Args:
         storage: The run folder.
-        plan: Its space says which levels there are.
+        plan: Its space defines the levels.
         tasks: Task name -> loaded and split task.
     """
     axes = plan.space.tasks
-    parts = [_task_table(tasks[name], axes) for name in dict.fromkeys(axis.task for axis in axes)]
-    table = pa.concat_tables(parts, promote_options="default")
+    names = dict.fromkeys(axis.task for axis in axes)
+    tables = [_task_table(tasks[name], axes) for name in names]
+    table = pa.concat_tables(tables, promote_options="default")
     hashes = {
         name: [task.data.data_hash, task.split.split_hash] for name, task in sorted(tasks.items())
     }
@@ -187,7 +185,7 @@ def read_items(storage: Storage, space: str) -> ItemsTable:
     """Returns the items of a study.
 
     Raises:
-        ValueError: If items.parquet is missing or is not one of this version.
+        ValueError: If items.parquet is missing, damaged or of another version.
     """
     path = storage.path(layout.items(space))
     try:
@@ -198,37 +196,38 @@ def read_items(storage: Storage, space: str) -> ItemsTable:
         raise ValueError(f"{path} does not exist: run `python -m study.sweep` first") from error
     except (pa.ArrowException, KeyError, TypeError, ValidationError) as error:
         raise ValueError(
-            f"{path} is damaged or of another version of this program: it cannot be read as an "
-            f"items table with the hashes of its tasks. {_AGAIN}"
+            f"{path} is damaged or of another version of this program: it is no items table with "
+            f"the hashes of its tasks. {_AGAIN}"
         ) from error
     if faults := [field.name for field in _FIXED if not _has(table, field)]:
         raise ValueError(
-            f"{path} is of another version of this program: it lacks {', '.join(faults)}, or they "
-            f"are of another type. {_AGAIN}"
+            f"{path} is of another version of this program: columns are missing or have another "
+            f"type: {', '.join(faults)}. {_AGAIN}"
         )
     return ItemsTable(
-        test=_parts(table, hashes, "test", draws), pool=_parts(table, hashes, "pool", [])
+        test=_split_items(table, hashes, "test", draws),
+        pool=_split_items(table, hashes, "pool", []),
     )
 
 
 def _has(table: pa.Table, field: pa.Field) -> bool:
-    found = table.schema.get_field_index(field.name)
-    return found >= 0 and bool(table.schema.field(found).type == field.type)
+    index = table.schema.get_field_index(field.name)
+    return index >= 0 and bool(table.schema.field(index).type == field.type)
 
 
-def _parts(
+def _split_items(
     table: pa.Table,
     hashes: Mapping[str, tuple[str, str]],
-    part: Part,
+    split: Literal["test", "pool"],
     draws: Iterable[TestDraw],
 ) -> dict[str, TaskItems]:
-    in_part = table.filter(pc.equal(table["split"], part))
+    rows = table.filter(pc.equal(table["split"], split))
     return {
         task: TaskItems(
             task=task,
             data_hash=data_hash,
             split_hash=split_hash,
-            table=in_part.filter(pc.equal(in_part["task"], task)),
+            table=rows.filter(pc.equal(rows["task"], task)),
             test_draws={draw.measure: draw for draw in draws if draw.task == task},
         )
         for task, (data_hash, split_hash) in hashes.items()
@@ -236,7 +235,7 @@ def _parts(
 
 
 def _task_table(task: SplitTask, axes: Iterable[TaskAxis]) -> pa.Table:
-    """Items of one task: fixed columns, one column a measure, one a measure's levels."""
+    """Returns the items of a task: fixed columns, and for each measure its values and levels."""
     ids = [*task.split.test, *task.split.pool]
     items = task.by_id(ids)
     columns: dict[str, Sequence[Any]] = {
@@ -265,7 +264,7 @@ def _task_table(task: SplitTask, axes: Iterable[TaskAxis]) -> pa.Table:
 
 
 def _names(axis: TaskAxis, value: float | None) -> list[str]:
-    """Names of the levels that hold a value, training levels first, each once."""
+    """Returns the names of the levels that contain a value, training levels first, each once."""
     if value is None:
         return []
     levels = (*axis.train_levels, *axis.test_levels)

@@ -1,4 +1,4 @@
-"""What a plan is made of, as it lies in plan.json: values only, read without loading any data."""
+"""plan.json: the typed content of a plan, readable without any data."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from trainables.storage.filesystem import Storage
 
 
 def program_version() -> str:
-    """Returns the version of this program; `unknown` where it runs without being installed."""
+    """Returns the version of this program; `unknown` if it is not installed."""
     try:
         return version("scarce-labels")
     except PackageNotFoundError:
@@ -28,7 +28,7 @@ def program_version() -> str:
 
 
 class LevelSize(FrozenModel):
-    """How many items of a level there are to draw from and to test on."""
+    """Numbers of pool and test items of a level."""
 
     level: str
     low: float | None
@@ -41,7 +41,7 @@ class LevelSize(FrozenModel):
 
 
 class PlannedTask(FrozenModel):
-    """What the plan knows of a task: where it comes from, its hashes, and its counts."""
+    """Source, hashes and counts of a task, by one measure."""
 
     task: str
     measure: str
@@ -54,13 +54,13 @@ class PlannedTask(FrozenModel):
     levels: tuple[LevelSize, ...]
     notes: tuple[str, ...]
     num_skipped: int = 0
-    """Rows that could not be used and were left out on request."""
+    """Unusable rows that `--skip-bad-rows` left out."""
     num_states: float = 0.0
-    """Hidden states that one layer gives: items of test and pool times their choices."""
+    """Hidden states per layer: items of test and pool times their choices."""
 
 
 class ModelFacts(FrozenModel):
-    """What the plan knows of a base model."""
+    """Identity and size of a base model; None: unknown."""
 
     name: str
     content: str
@@ -76,18 +76,18 @@ class Plan(FrozenModel):
     """The content of plan.json."""
 
     version: str = Field(default_factory=program_version)
-    """Of the program that made it: for the message where another version cannot read it."""
+    """Version of the program that wrote the plan, for messages of other versions."""
     space: Space
     tasks: tuple[PlannedTask, ...]
     models: tuple[ModelFacts, ...]
     cells: tuple[PlannedCell, ...]
     units: tuple[tuple[str, ...], ...]
-    """Ids of the cells that one worker runs one after the other, in the order of the queue. A run
-    cuts the queue into as many blocks as the cluster has slots."""
+    """Ids of the cells that one worker runs in sequence, in queue order. A run divides the queue
+    into as many blocks as the cluster has slots."""
     points: tuple[Point, ...]
     policies: tuple[PolicyComparison, ...] = ()
     cost: StudyCost | None = None
-    """Of all cells, finished ones too; None where it was not asked for."""
+    """Cost of all cells, including finished ones; None: not priced."""
 
     @property
     def flop(self) -> float:
@@ -96,7 +96,7 @@ class Plan(FrozenModel):
 
 
 def write_plan(storage: Storage, plan: Plan) -> None:
-    """Writes plan.json, replacing the study's older plan."""
+    """Writes plan.json; replaces an older plan of the study."""
     content = plan.model_dump_json(indent=1).encode()
     storage.write_bytes(layout.plan(plan.space.name), content)
 
@@ -105,7 +105,7 @@ def read_plan(storage: Storage, space: str) -> Plan:
     """Returns the plan of a study.
 
     Raises:
-        ValueError: If there is none in the run folder, or it is not a plan.
+        ValueError: If plan.json is missing, damaged or of another version.
     """
     path = storage.path(layout.plan(space))
     try:
@@ -123,14 +123,13 @@ def read_plan(storage: Storage, space: str) -> Plan:
         raise ValueError(
             f"{path} was written by {_version_in(content)} of this program, or is damaged, and "
             f"this is version {program_version()}: {explain(error)}. Run `python -m "
-            "study.sweep` again with this version: it writes the plan anew and keeps all records "
-            "that are still valid"
+            "study.sweep` again with this version: it rewrites the plan and keeps all valid records"
         ) from error
 
 
 def _version_in(content: bytes) -> str:
     try:
-        found = json.loads(content)["version"]
+        written_by = json.loads(content)["version"]
     except (ValueError, KeyError, TypeError, RecursionError):
         return "an unknown version"
-    return f"version {found}" if isinstance(found, str) else "an unknown version"
+    return f"version {written_by}" if isinstance(written_by, str) else "an unknown version"

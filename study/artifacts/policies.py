@@ -1,4 +1,4 @@
-"""Policies of a plan: which are trained on whose preferences, and which are held side by side."""
+"""The comparisons of policies in a plan."""
 
 from __future__ import annotations
 
@@ -8,21 +8,21 @@ from study.artifacts.points import PlannedArm
 
 
 class PolicyComparison(FrozenModel):
-    """Policies trained on what a reward model prefers before and after its self-training."""
+    """Policies trained on a reward model's preferences before and after its self-training."""
 
     model: str
     task: str
     recipe: Recipe
-    """Of the reward model."""
+    """Recipe of the reward model."""
     condition: str
     variant: str = ""
-    """What tells the condition from others of its name, in words."""
+    """Label that tells the condition from others of its name."""
     threshold: float | None
     ssrm_round: int
-    """The last one: the reward model after self-training."""
+    """The last round, after which the reward model is compared."""
     base: PlannedArm
-    """The policy that nothing was trained of: one cell."""
+    """The untrained policy: one cell."""
     before: PlannedArm
     after: PlannedArm
     gold: PlannedArm
-    """Trained on what the gold reward prefers: an upper bound."""
+    """Trained on the preferences of the gold reward: an upper bound."""

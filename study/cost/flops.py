@@ -81,7 +81,7 @@ def expected_flop(cell: Cell, draws: CellDraws | None, model: ModelSource, size:
     An upper bound for self-training: every round is assumed to keep its whole pool.
     """
     options = None if draws is None else cell.self_training
-    return recipe_flop(cell.recipe, options, model.num_params or UNKNOWN_PARAMS, size)
+    return recipe_flop(cell.recipe, options, _active_params(model), size)
 
 
 def expected_training_flop(
@@ -89,7 +89,11 @@ def expected_training_flop(
 ) -> float:
     """Returns the part of a cell's FLOP that a worker group divides among its workers."""
     options = None if draws is None else cell.self_training
-    return training_flop(cell.recipe, options, model.num_params or UNKNOWN_PARAMS, size)
+    return training_flop(cell.recipe, options, _active_params(model), size)
+
+
+def _active_params(model: ModelSource) -> int:
+    return model.num_active_params or model.num_params or UNKNOWN_PARAMS
 
 
 def training_flop(

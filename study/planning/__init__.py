@@ -1,5 +1,5 @@
-"""Space to plan: every distinct cell and point; all input errors are found here.
+"""Turns a space into a plan of distinct cells and points, and reports every input error.
 
-`planner` (make_plan), `arms`, `axes`, `conditions`, `levels`, `units`, `pool_checks`,
-`footprint_checks`.
+`planner` (make_plan), `axes`, `conditions`, `arms`, `cells` (the factory), `units`, `axis_checks`,
+`model_checks`, `hardness_cells`.
 """

@@ -2,23 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+
+import numpy as np
 
 from search_spaces.levels import Level
 from search_spaces.recipes import TrainedRecipe
 from search_spaces.space import Space, TaskAxis
-from search_spaces.supervision import ALL
+from search_spaces.supervision import ALL, Condition
+from study.artifacts.condition_kinds import condition_label
 from study.artifacts.plan import LevelSize, PlannedTask
 from study.cost.flops import TaskSize, task_size
-from study.planning.conditions import split_draw
-from study.planning.floor_check import check_floor
+from study.planning.axis_checks import check_floor, check_pools
+from study.planning.cells import CellFactory, ScoredTask
+from study.planning.conditions import ResolvedCondition, resolve_conditions, split_draw
 from study.planning.hardness.files import with_hardness
-from study.planning.pool_checks import check_pools
-from trainables.data.draws import TestDraw, axis_test_draw
+from trainables.data.draws import axis_test_draw
 from trainables.data.level_cuts import quantile_cut
-from trainables.data.measures import check_axis, find_measure
+from trainables.data.measures import check_axis as check_levels
+from trainables.data.measures import find_measure
 from trainables.data.prompts.formats import get_prompt
 from trainables.data.splits import make_split, paper_split
 from trainables.data.task import Split, SplitTask, TaskData
@@ -28,19 +32,12 @@ from trainables.storage.filesystem import Storage
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class PreparedAxis:
-    """One task axis with what is needed to make its cells."""
+class PreparedAxis(ScoredTask):
+    """One task axis with its task, and its conditions resolved for each of its recipes."""
 
     axis: TaskAxis
-    task: SplitTask
-    size: TaskSize
-    test_draw: TestDraw | None = None
-    """None: the cells are scored on every test item."""
-
-    @property
-    def tested(self) -> tuple[str, ...]:
-        """Ids of the test items that the cells are scored on."""
-        return self.task.tested_ids(self.test_draw)
+    conditions: Mapping[TrainedRecipe, Mapping[Condition, ResolvedCondition]]
+    hardness: Hardness
 
 
 def load_tasks(
@@ -50,12 +47,12 @@ def load_tasks(
     *,
     skip_bad_rows: bool = False,
 ) -> tuple[Space, dict[str, SplitTask]]:
-    """Returns the space with every level as values of its measure, and its tasks, each once.
+    """Returns the space with every level as values of its measure, and its loaded tasks.
 
-    Model-based measures cut a task only: its split is made from the task without them.
+    Model-based measures only cut levels; the split is made without them.
 
     Args:
-        space: What is asked for.
+        space: The study.
         data_root: Folder with local copies of data sets; None: the Hub.
         storage: The run folder, which model-based measures are read from.
         skip_bad_rows: Leave out rows that cannot be used, instead of stopping at the first.
@@ -77,7 +74,7 @@ def with_values(space: Space, tasks: Mapping[str, TaskData]) -> Space:
     """Returns the space with every level's bounds as values of its measure.
 
     Args:
-        space: Its levels are values already, or quantiles over all items of the task.
+        space: Its levels are values, or quantiles over all items of the task.
         tasks: Task name -> loaded task.
 
     Raises:
@@ -91,24 +88,24 @@ def _with_values(axis: TaskAxis, task: TaskData) -> TaskAxis:
     if axis.bounds == "values":
         return axis
     values = find_measure(task, axis.measure).values()
-    cut = quantile_cut(
+    levels = quantile_cut(
         values,
         [level.high for level in axis.train_levels[:-1]],
         [level.name for level in axis.train_levels],
     )
-    found: Mapping[str, Level] = {level.name: level for level in cut.levels}
+    by_name = {level.name: level for level in levels}
     for level in axis.train_levels:
-        if level.name not in found:
+        if level.name not in by_name:
             raise ValueError(
                 f"{axis.task} by {axis.measure}: level {level.name!r}, quantiles {level.low:g} to "
-                f"{level.high:g}, is empty: too many items have one value; give it bounds of its "
-                "own"
+                f"{level.high:g}, is empty: too many items have one value; give it its own "
+                "bounds"
             )
     return axis.model_copy(
         update={
             "bounds": "values",
-            "train_levels": tuple(found[level.name] for level in axis.train_levels),
-            "test_levels": tuple(found[level.name] for level in axis.test_levels),
+            "train_levels": tuple(by_name[level.name] for level in axis.train_levels),
+            "test_levels": tuple(by_name[level.name] for level in axis.test_levels),
         }
     )
 
@@ -122,8 +119,8 @@ def _split(space: Space, data: TaskData) -> Split:
     return make_split(data, n_train=largest, study_seed=space.study_seed, bands=bands)
 
 
-def prepare_axis(space: Space, axis: TaskAxis, task: SplitTask) -> PreparedAxis:
-    """Returns the axis with its prompts, once it is known that its task can serve it.
+def check_axis(space: Space, axis: TaskAxis, task: SplitTask) -> None:
+    """Checks that a task can serve an axis.
 
     Raises:
         ValueError: If the task lacks the measure, the prompt or items, or has answers of another
@@ -133,20 +130,73 @@ def prepare_axis(space: Space, axis: TaskAxis, task: SplitTask) -> PreparedAxis:
     choosing = [recipe for recipe in recipes if recipe.reasoning is None]
     if task.data.free_form and choosing:
         raise ValueError(
-            f"task {axis.task} has free answers, and {choosing[0].method} without reasoning "
-            "chooses between given ones: give its axis methods=(...) with reasoning=Reasoning()"
+            f"task {axis.task} has free answers, and {choosing[0].method} without reasoning needs "
+            "choices: give its axis methods=(...) with reasoning=Reasoning()"
         )
-    check_axis(task.data, axis)
+    check_levels(task.data, axis)
     check_pools(space, axis, task)
     for recipe in recipes:
         _check_prompt(axis, recipe)
     check_floor(axis, recipes, free_form=task.data.free_form)
+
+
+def prepare_axis(
+    space: Space, axis: TaskAxis, task: SplitTask, size: TaskSize | None = None
+) -> PreparedAxis:
+    """Returns an axis with what its cells are made of.
+
+    Args:
+        space: The study.
+        axis: With levels as values of the measure.
+        task: Its task.
+        size: Of the task; None: counted on its items.
+    """
     drawn = axis_test_draw(space, axis)
     if drawn is not None and len(task.tested_ids(drawn)) == len(task.split.test):
-        drawn = None  # it is the whole test: the same cells as without it
+        drawn = None  # the whole test: the cells are the same without a draw
     return PreparedAxis(
-        axis=axis, task=task, size=task_size(task, task.tested_ids(drawn)), test_draw=drawn
+        axis=axis,
+        task=task,
+        size=size or task_size(task, task.tested_ids(drawn)),
+        test_draw=drawn,
+        conditions={recipe: resolve_conditions(axis, recipe) for recipe in space.recipes(axis)},
+        hardness=Hardness(task, axis),
     )
+
+
+class Hardness:
+    """Mean hardness of levels over a task's pool, in the unit of the axis."""
+
+    def __init__(self, task: SplitTask, axis: TaskAxis) -> None:
+        values = task.data.measures[axis.measure]
+        self._task, self._axis = task, axis
+        self._values: Mapping[str, float] = values
+        self._means: dict[Level | None, float | None] = {}
+        if axis.scale == "quantiles":
+            ids = [id_ for id_ in task.split.pool if id_ in values]
+            in_pool = np.array([values[id_] for id_ in ids])
+            # Mean ranks as `scipy.stats.rankdata` gives them; importing it costs every command 1 s.
+            ordered = np.sort(in_pool)
+            below = np.searchsorted(ordered, in_pool, side="left")
+            ranks = (below + np.searchsorted(ordered, in_pool, side="right") + 1) / 2
+            percentiles = (ranks - 0.5) / max(len(ids), 1) * 100.0
+            self._values = dict(zip(ids, percentiles.tolist(), strict=True))
+
+    def mean(self, level: Level | None) -> float | None:
+        """Returns the mean over the level's pool; None if the pool has no item of the level."""
+        if level not in self._means:
+            ids = self._task.pool_ids(self._axis.measure, level)
+            values = [self._values[id_] for id_ in ids]
+            self._means[level] = float(np.mean(values)) if values else None
+        return self._means[level]
+
+    def gap(self, levels: Iterable[Level | None], test: Level) -> float | None:
+        """Returns the difficulty gap from labelled levels to a test level."""
+        easy, hard = [self.mean(level) for level in levels], self.mean(test)
+        known = [value for value in easy if value is not None]
+        if hard is None or len(known) < len(easy):
+            return None
+        return hard - float(np.mean(known))
 
 
 def _check_prompt(axis: TaskAxis, recipe: TrainedRecipe) -> None:
@@ -155,25 +205,25 @@ def _check_prompt(axis: TaskAxis, recipe: TrainedRecipe) -> None:
     if recipe.reasoning is not None and not prompt.generates:
         raise ValueError(
             f"prompt {name!r} of {axis.task} has no reasoning in its answer; set "
-            "reasoning_prompt to one that has"
+            "reasoning_prompt to a format that has"
         )
 
 
 def _unmeasured(axis: PreparedAxis) -> tuple[str, ...]:
-    """Returns a sentence on items without a value of the measure, where there are any."""
+    """Returns a sentence on items without a value of the measure, if there are any."""
     number, measure = len(axis.task.data.items), axis.axis.measure
     without = number - len(find_measure(axis.task.data, measure))
-    if not without or measure in axis.task.data.measured_by:  # which have a note of their own
+    if not without or measure in axis.task.data.measured_by:  # which have another note
         return ()
     return (f"{without} of {number} items have no {measure}: they are in no level.",)
 
 
-def task_facts(axis: PreparedAxis, notes: tuple[str, ...]) -> PlannedTask:
-    """Returns what the plan keeps of an axis: source, hashes and counts.
+def task_facts(axis: PreparedAxis, factory: CellFactory) -> PlannedTask:
+    """Returns what the plan keeps of an axis: source, hashes, counts and notes.
 
     Args:
         axis: With its task.
-        notes: What the plan found, beside what loading and splitting did.
+        factory: Has made all cells of the plan.
     """
     named: dict[str, Level | None] = {
         level.name: level for level in (*axis.axis.train_levels, *axis.axis.test_levels)
@@ -200,7 +250,48 @@ def task_facts(axis: PreparedAxis, notes: tuple[str, ...]) -> PlannedTask:
             )
             for name, level in named.items()
         ),
-        notes=(*axis.task.data.loading_notes, *_unmeasured(axis), *axis.task.split.notes, *notes),
+        notes=(
+            *axis.task.data.loading_notes,
+            *_unmeasured(axis),
+            *axis.task.split.notes,
+            *_small_pools(axis, factory),
+        ),
         num_skipped=len(axis.task.data.skipped),
         num_states=axis.size.num_items * axis.size.num_choices,
     )
+
+
+def _small_pools(axis: PreparedAxis, factory: CellFactory) -> tuple[str, ...]:
+    """Returns a sentence for each condition with an unlabelled level smaller than it asks for."""
+    sizes: dict[str, dict[str, set[int]]] = {}
+    asked: dict[str, int] = {}
+    for planned in factory.planned.values():
+        cell, draws = planned.cell, planned.draws
+        is_of_axis = (cell.task, planned.measure) == (axis.axis.task, axis.axis.measure)
+        if cell.self_training is None or draws is None or not is_of_axis:
+            continue
+        most = cell.self_training.max_unlabelled
+        if most is None:
+            continue
+        source = condition_label(planned, has_rounds=False)
+        asked[source] = most
+        levels = sizes.setdefault(source, {})
+        for draw, ids in zip(
+            draws.unlabelled, factory.ids(axis.task, draws).unlabelled, strict=True
+        ):
+            name = "the pool" if draw.level is None else draw.level.name
+            levels.setdefault(name, set()).add(len(ids))
+    return tuple(
+        f"{source}: not every level has the requested {asked[source]} unlabelled items: "
+        f"{_listed(levels)}."
+        for source, levels in sizes.items()
+        if min(map(min, levels.values())) < asked[source]
+    )
+
+
+def _listed(levels: Mapping[str, Iterable[int]]) -> str:
+    parts = []
+    for name, numbers in levels.items():
+        low, high = min(numbers), max(numbers)
+        parts.append(f"{name} {low}" if low == high else f"{name} {low} to {high}")
+    return ", ".join(parts)

@@ -1,8 +1,8 @@
-"""The cells of model-based hardness: every model, training size and draw, on a task's every item.
+"""Plans the cells of model-based hardness: every model, training size and draw of a task.
 
-The cells are trainings of their own, each from the base: no parent, though the draws are nested.
-They take any item for training and are scored on all others; only a test that the data brings is
-never trained on.
+Each cell trains from the base, without a parent, although the draws are nested. Any item may be
+drawn for training, except the test items that a data set defines; a cell is scored on all other
+items.
 """
 
 from __future__ import annotations
@@ -12,36 +12,33 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from search_spaces.base_models import BaseModelRef
-from search_spaces.cell import Cell, cell_id, step_version
 from search_spaces.frozen import digest
 from search_spaces.hardness import ModelHardness
 from search_spaces.recipes import ZeroShot
 from search_spaces.space import Space
 from study.artifacts.plan import ModelFacts, Plan, PlannedTask
-from study.cost.flops import expected_flop, expected_training_flop, task_size
-from study.planning.adapter_checks import check_adapters
-from study.planning.footprint_checks import check_footprints
+from study.cost.flops import task_size
+from study.planning.cells import CellFactory, ResolvedBase, ScoredTask
 from study.planning.hardness.values import HardnessSource
+from study.planning.model_checks import check_adapters, check_footprints
 from study.planning.planner import Inputs
 from study.planning.units import make_units
 from trainables.cells.planned import PlannedCell
 from trainables.data.draws import CellDraws, Draw
-from trainables.data.seeding import ids_hash
 from trainables.data.splits import make_split, paper_split
 from trainables.data.task import Split, SplitTask, TaskData
 from trainables.data.tasks.registry import load_task
-from trainables.models.chat_templates import prompt_hash
 from trainables.models.resolve import resolve_model
 from trainables.models.source import ModelSource
 from trainables.storage import layout
 
 DEFAULT_PROMPT = "default"
-"""Name of the format that every task has."""
+"""Name of the prompt format that every task has."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class HardnessPlan:
-    """A plan without points, and what its records are made into."""
+    """A plan without points, and the measures that its records are made into."""
 
     plan: Plan
     inputs: Inputs
@@ -49,7 +46,7 @@ class HardnessPlan:
 
 
 def wanted_hardness(space: Space) -> tuple[tuple[str, ModelHardness], ...]:
-    """Returns each task that an axis cuts by model-based hardness, with the hardness.
+    """Returns every task that an axis cuts by model-based hardness, with that hardness.
 
     Raises:
         ValueError: If there is none.
@@ -71,11 +68,11 @@ def wanted_hardness(space: Space) -> tuple[tuple[str, ModelHardness], ...]:
 def plan_hardness(
     space: Space, data_root: Path | None = None, *, skip_bad_rows: bool = False
 ) -> HardnessPlan:
-    """Returns the cells of every model-based measure that an axis of the space is cut by.
+    """Returns the cells of every model-based measure that cuts an axis of the space.
 
     Raises:
-        ValueError: If no axis is, or a task, model or prompt cannot be used, or a task has fewer
-            items than the largest training size.
+        ValueError: If there is no such measure, a task, model or prompt cannot be used, or a task
+            has fewer items than the largest training size.
     """
     layout.check_space_name(space.name)
     wanted = wanted_hardness(space)
@@ -96,7 +93,7 @@ def plan_hardness(
 
 
 def _split(task: TaskData) -> Split:
-    """Returns every item as the test, and as the pool, but for a test of the data's own."""
+    """Returns every item as the test and as the pool; a test that the data defines is no pool."""
     split = paper_split(task)
     if not task.test:
         return split
@@ -154,27 +151,33 @@ def _source(
 ) -> HardnessSource:
     name, num_items = task.data.name, len(task.split.pool)
     if task.data.free_form:
-        raise ValueError(
-            f"task {name} has free answers: hardness {hardness.name!r} is a probability among "
-            "given choices"
-        )
+        raise ValueError(f"task {name} has free answers: hardness {hardness.name!r} needs choices")
     if hardness.sizes and hardness.sizes[-1] >= num_items:
         raise ValueError(
-            f"task {name} has {num_items} items to train on, and hardness {hardness.name!r} takes "
-            f"{hardness.sizes[-1]}: none would be left to score; take smaller sizes"
+            f"task {name} has {num_items} items to train on, and hardness {hardness.name!r} uses "
+            f"{hardness.sizes[-1]}, which leaves no item to score; use smaller sizes"
         )
+    factory, scored = CellFactory(), ScoredTask(task=task, size=task_size(task))
+
+    def cells(model: BaseModelRef, size: int) -> Iterator[PlannedCell]:
+        recipe = hardness.recipe(size)
+        for draws in _draws(hardness, size, name, study_seed):
+            yield factory.make(
+                scored,
+                ResolvedBase(model=model, source=models[model]),
+                recipe,
+                draws,
+                name=f"{size} items" if size else recipe.method,
+                prompt=recipe.prompt or DEFAULT_PROMPT,
+                study_seed=study_seed if size else 0,
+            )
+
     return HardnessSource(
         task=name,
         hardness=hardness,
         contents={model.name: models[model].content for model in hardness.models},
         cells={
-            model.name: {
-                size: tuple(
-                    _cell(task, hardness, model, models[model], draws)
-                    for draws in _draws(hardness, size, name, study_seed)
-                )
-                for size in (0, *hardness.sizes)
-            }
+            model.name: {size: tuple(cells(model, size)) for size in (0, *hardness.sizes)}
             for model in hardness.models
         },
     )
@@ -183,46 +186,13 @@ def _source(
 def _draws(
     hardness: ModelHardness, size: int, task: str, study_seed: int
 ) -> Iterator[CellDraws | None]:
-    """Yields what each seed draws of the whole task: the smaller sizes are in the larger ones."""
+    """Yields the draw of each seed from the whole task; smaller draws are parts of larger ones."""
     if not size:
         yield None
         return
     for seed in range(hardness.seeds):
         draw = Draw(task=task, measure=None, level=None, n=size, study_seed=study_seed, seed=seed)
         yield CellDraws(labelled=(draw,))
-
-
-def _cell(
-    task: SplitTask,
-    hardness: ModelHardness,
-    model: BaseModelRef,
-    source: ModelSource,
-    draws: CellDraws | None,
-) -> PlannedCell:
-    size = 0 if draws is None else draws.labelled[0].n or 0
-    recipe = hardness.recipe(size)
-    cell = Cell(
-        model=source.content,
-        dtype=source.dtype,
-        task=task.data.name,
-        data_hash=task.data.data_hash,
-        split_hash=task.split.split_hash,
-        prompt=prompt_hash(task.data.name, recipe.prompt or DEFAULT_PROMPT, source),
-        recipe=recipe,
-        training_hash=None if draws is None else ids_hash(task.drawn_ids(draws).labelled),
-        study_seed=0 if draws is None else draws.labelled[0].study_seed,
-        seed=None if draws is None else draws.labelled[0].seed,
-        version=step_version(recipe, model.dtype),
-    )
-    return PlannedCell(
-        id=cell_id(cell),
-        cell=cell,
-        model_name=model.name,
-        condition=f"{size} items" if size else recipe.method,
-        draws=draws,
-        flop=expected_flop(cell, draws, source, task_size(task)),
-        training_flop=expected_training_flop(cell, draws, source, task_size(task)),
-    )
 
 
 def _task_facts(task: SplitTask, source: HardnessSource) -> PlannedTask:

@@ -1,31 +1,25 @@
-"""The plan: all distinct cells of a study and the points they serve, checked before one starts."""
+"""Makes the plan: all distinct cells of a study and its points, checked before any cell runs."""
 
 from __future__ import annotations
 
 import gc
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from search_spaces.base_models import BaseModelRef
-from search_spaces.levels import Level
-from search_spaces.recipes import PolicyDPO, TrainedRecipe, num_labels
 from search_spaces.space import Space
-from search_spaces.supervision import Condition, Labels
+from search_spaces.supervision import Labels
 from study.artifacts.plan import ModelFacts, Plan
 from study.artifacts.points import NO_HARD_ARM, Point
 from study.artifacts.policies import PolicyComparison
-from study.planning.adapter_checks import check_adapters
-from study.planning.arms import Arms, Cells, only_level
-from study.planning.axes import PreparedAxis, load_tasks, prepare_axis, task_facts
-from study.planning.conditions import condition_recipe, serves
-from study.planning.footprint_checks import check_footprints
-from study.planning.levels import Hardness, hard_level, labelled_levels, sources
-from study.planning.policies import compare_policies
-from study.planning.pool_notes import pool_notes
+from study.planning.arms import Arms
+from study.planning.axes import PreparedAxis, check_axis, load_tasks, prepare_axis, task_facts
+from study.planning.cells import CellFactory, FindPrompt, ResolvedBase, find_prompt
+from study.planning.conditions import ResolvedCondition, hard_level, plain, sources
+from study.planning.model_checks import check_footprints, check_models
 from study.planning.units import make_units
-from study.planning.variants import variant_label
 from trainables.cells.planned import PlannedCell
 from trainables.data.label_noise import num_wrong
 from trainables.data.task import SplitTask
@@ -37,16 +31,16 @@ from trainables.storage.filesystem import Storage
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Inputs:
-    """What was loaded to make a plan and is needed to run it."""
+    """Loaded tasks and models of a plan, which running it needs."""
 
     tasks: Mapping[str, SplitTask]
     models: Mapping[str, ModelSource]
-    """Content -> where to load it from."""
+    """Content -> source to load it from."""
 
 
 @contextmanager
 def _no_garbage_collection() -> Iterator[None]:
-    """A plan makes values by the hundred thousand and drops few: looking for garbage costs 10 %."""
+    """A plan makes values by the hundred thousand and drops few: collecting garbage costs 10 %."""
     was_on = gc.isenabled()
     gc.disable()
     try:
@@ -56,7 +50,6 @@ def _no_garbage_collection() -> Iterator[None]:
             gc.enable()
 
 
-@_no_garbage_collection()
 def make_plan(
     space: Space,
     data_root: Path | None = None,
@@ -67,7 +60,7 @@ def make_plan(
     """Loads the tasks, resolves the models, and returns every distinct cell and point.
 
     Args:
-        space: What is asked for.
+        space: The study.
         data_root: Folder with local copies of data sets; None: the Hub.
         storage: The run folder, which model-based measures are read from.
         skip_bad_rows: Leave out rows that cannot be used, instead of stopping at the first.
@@ -75,153 +68,133 @@ def make_plan(
     Raises:
         ValueError: If anything in the space cannot be run: an unknown task, measure, prompt or
             model, a level without items, a band with fewer items than a recipe's labels, broken
-            data. Nothing has been written by then.
+            data. No file has been written by then.
     """
     layout.check_space_name(space.name)
     check_footprints(space)
     space, tasks = load_tasks(space, data_root, storage, skip_bad_rows=skip_bad_rows)
     models = {model.name: resolve_model(model) for model in space.models}
-    _check_dtypes(space, models)
-    check_adapters(models.values(), [r for axis in space.tasks for r in space.recipes(axis)])
+    check_models(space, models)
+    for axis in space.tasks:
+        check_axis(space, axis, tasks[axis.task])
     axes = [prepare_axis(space, axis, tasks[axis.task]) for axis in space.tasks]
-    builder = _Builder(space)
-    points = [
-        point
-        for axis in axes
-        for model in space.models
-        for point in builder.points(axis, model, models[model.name])
-    ]
+    inputs = Inputs(tasks=tasks, models={source.content: source for source in models.values()})
+    return plan_space(space, axes, models), inputs
+
+
+@_no_garbage_collection()
+def plan_space(
+    space: Space,
+    axes: Sequence[PreparedAxis],
+    models: Mapping[str, ModelSource],
+    find_prompt: FindPrompt = find_prompt,
+) -> Plan:
+    """Returns every distinct cell and point of a space.
+
+    Args:
+        space: The study, its levels as values.
+        axes: Its axes.
+        models: Name of a base model of the space -> what it was resolved to.
+        find_prompt: Finds prompt formats.
+
+    Raises:
+        ValueError: If the space has no point, or an unlabelled pool is empty.
+    """
+    factory = CellFactory(find_prompt)
+    points: list[Point] = []
+    policies: list[PolicyComparison] = []
+    for axis in axes:
+        for model in space.models:
+            base = ResolvedBase(model=model, source=models[model.name])
+            for recipe in axis.conditions:
+                arms = Arms(space=space, factory=factory, axis=axis, base=base, recipe=recipe)
+                points += _points(arms, policies)
     if not points:
         raise ValueError(
-            "the space has no point: an SGR needs labels that are easier than the hardest training "
-            "level, so give at least two train_levels or train_on_all"
+            "the space has no point: SGR needs labels that are easier than the hardest training "
+            "level; give at least two train_levels, or train_on_all"
         )
-    cells = _needed_cells(builder.cells.planned, points, builder.comparisons)
-    plan = Plan(
+    cells = _needed_cells(factory.planned, points, policies)
+    return Plan(
         space=space,
-        tasks=tuple(task_facts(axis, pool_notes(builder.cells, axis)) for axis in axes),
+        tasks=tuple(task_facts(axis, factory) for axis in axes),
         models=tuple(_model_facts(model, models[model.name]) for model in space.models),
         cells=cells,
         units=tuple(tuple(cell.id for cell in unit) for unit in make_units(cells)),
         points=tuple(points),
-        policies=tuple(builder.comparisons),
+        policies=tuple(policies),
     )
-    inputs = Inputs(
-        tasks=tasks,
-        models={source.content: source for source in models.values()},
-    )
-    return plan, inputs
 
 
-def _check_dtypes(space: Space, models: Mapping[str, ModelSource]) -> None:
-    """Checks footprints again, now that the dtype of every `auto` is known."""
-    resolved = tuple(
-        model.model_copy(update={"dtype": models[model.name].dtype}) for model in space.models
-    )
-    check_footprints(space.model_copy(update={"models": resolved}))
-
-
-class _Builder:
-    """Makes the points of a space, and each cell they need once."""
-
-    def __init__(self, space: Space) -> None:
-        self._space = space
-        self.cells = Cells(space)
-        self.comparisons: list[PolicyComparison] = []
-
-    def points(
-        self, axis: PreparedAxis, model: BaseModelRef, source: ModelSource
-    ) -> Iterator[Point]:
-        """Yields the points of one axis and model, and plans their cells."""
-        hardness = Hardness(axis.task, axis.axis)
-        for recipe in self._space.recipes(axis.axis):
-            arms = Arms(self.cells, axis, model, source, recipe)
-            zero_shot = arms.zero_shot()
-            if self._space.policy is not None:
-                self._plan_policies(self._space.policy, axis, model, recipe, arms)
-            for test in axis.axis.test_levels:
-                ceiling = hard_level(axis.axis, test)
-                hard = None if ceiling is None else arms.labelled(_plain(ceiling))
-                for condition in sources(axis.axis, test):
-                    if not serves(condition, recipe):
-                        continue
-                    used = condition_recipe(recipe, condition)
-                    shared = Point(
-                        model=model.name,
-                        num_params=source.num_params,
-                        task=axis.axis.task,
-                        measure=axis.axis.measure,
-                        recipe=used,
-                        condition=condition.name,
-                        variant=variant_label(condition, arms.differing),
-                        train_level=only_level(axis.axis, condition),
-                        test_level=test,
-                        hard_level=ceiling,
-                        difficulty_gap=hardness.gap(condition, test),
-                        num_labels=_num_labels(condition, used),
-                        label_cost=condition.label_cost,
-                        noise_rate=_noise_rate(condition.labels, num_labels(used)),
-                        pool_overlap=self._overlap(axis, recipe, condition, ceiling),
-                        zero_shot=zero_shot,
-                        easy=arms.labelled(condition),
-                        hard=hard,
-                        reason=NO_HARD_ARM if ceiling is None else None,
-                    )
-                    yield from _rounds(shared, arms, condition)
-
-    def _plan_policies(
-        self,
-        policy: PolicyDPO,
-        axis: PreparedAxis,
-        model: BaseModelRef,
-        recipe: TrainedRecipe,
-        arms: Arms,
-    ) -> None:
-        for condition in axis.axis.conditions:
-            self.comparisons += compare_policies(
-                policy,
-                arms,
-                condition,
-                model=model.name,
-                task=axis.axis.task,
-                used=condition_recipe(recipe, condition),
-                variant=variant_label(condition, arms.differing),
+def _points(arms: Arms, policies: list[PolicyComparison]) -> Iterator[Point]:
+    """Yields the points of one axis, base model and recipe; adds what policies are compared."""
+    axis, conditions = arms.axis.axis, arms.axis.conditions[arms.recipe]
+    zero_shot = arms.zero_shot()
+    if arms.space.policy is not None:
+        for condition in axis.conditions:
+            comparison = arms.compare_policies(arms.space.policy, conditions[condition])
+            policies += [] if comparison is None else [comparison]
+    for test in axis.test_levels:
+        ceiling = hard_level(axis, test)
+        supervised = None if ceiling is None else conditions[plain(ceiling)]
+        hard = None if supervised is None else arms.trained(supervised)
+        for source in (conditions[condition] for condition in sources(axis, test)):
+            if not source.is_served:
+                continue
+            point = Point(
+                model=arms.base.model.name,
+                num_params=arms.base.source.num_params,
+                task=axis.task,
+                measure=axis.measure,
+                recipe=source.recipe,
+                condition=source.condition.name,
+                variant=source.variant(),
+                train_level=source.train_level,
+                test_level=test,
+                hard_level=ceiling,
+                difficulty_gap=arms.axis.hardness.gap(source.levels, test),
+                num_labels=_num_labels(source),
+                label_cost=source.condition.label_cost,
+                noise_rate=_noise_rate(source.condition.labels, source.num_labels),
+                pool_overlap=max(_overlap(arms.axis, each) for each in (source, supervised)),
+                zero_shot=zero_shot,
+                easy=arms.trained(source),
+                hard=hard,
+                reason=NO_HARD_ARM if ceiling is None else None,
             )
-
-    def _overlap(
-        self, axis: PreparedAxis, recipe: TrainedRecipe, condition: Condition, ceiling: Level | None
-    ) -> float:
-        def share(of: Condition) -> float:
-            levels = labelled_levels(axis.axis, of)
-            sizes = [len(axis.task.pool_ids(axis.axis.measure, level)) for level in levels]
-            each = num_labels(condition_recipe(recipe, of)) / len(levels)
-            return max(each / max(size, 1) for size in sizes)
-
-        return max(share(condition), 0.0 if ceiling is None else share(_plain(ceiling)))
+            yield from _rounds(point, arms, source)
 
 
-def _rounds(shared: Point, arms: Arms, condition: Condition) -> Iterator[Point]:
+def _overlap(axis: PreparedAxis, resolved: ResolvedCondition | None) -> float:
+    """Returns the expected share of labels that two seeds' draws have in common."""
+    if resolved is None:
+        return 0.0
+    sizes = [len(axis.task.pool_ids(axis.axis.measure, level)) for level in resolved.levels]
+    return resolved.num_labels / len(sizes) / max(min(sizes), 1)
+
+
+def _rounds(point: Point, arms: Arms, source: ResolvedCondition) -> Iterator[Point]:
     """Yields the point itself, or one a round where the condition trains itself."""
-    options = condition.self_training
+    options = source.condition.self_training
     if options is None:
-        yield shared
+        yield point
         return
-    for number in range(1, condition.rounds + 1):
-        yield shared.model_copy(
+    for number in range(1, source.condition.rounds + 1):
+        yield point.model_copy(
             update={
-                "num_labels": shared.num_labels + options.n_validation,
+                "num_labels": point.num_labels + options.n_validation,
                 "threshold": options.threshold,
                 "ssrm_round": number,
                 "self_training": options,
-                "easy": arms.self_trained(condition, number),
-                "start": shared.easy,
+                "easy": arms.trained(source, number),
+                "start": point.easy,
             }
         )
 
 
-def _num_labels(condition: Condition, recipe: TrainedRecipe) -> int:
-    """Returns how many labels one seed pays for: trivial examples copy the form of items alone."""
-    return 0 if condition.labels.kind == "trivial" else num_labels(recipe)
+def _num_labels(source: ResolvedCondition) -> int:
+    """Returns the labels that one seed pays for: trivial examples only copy the form of items."""
+    return 0 if source.condition.labels.kind == "trivial" else source.num_labels
 
 
 def _noise_rate(labels: Labels, number: int) -> float | None:
@@ -230,22 +203,18 @@ def _noise_rate(labels: Labels, number: int) -> float | None:
     return num_wrong(labels.rate, number) / number if labels.kind == "noise" else labels.rate
 
 
-def _plain(level: Level) -> Condition:
-    return Condition(name=level.name, levels=(level.name,))
-
-
 def _needed_cells(
     cells: Mapping[str, PlannedCell],
     points: Iterable[Point],
     comparisons: Iterable[PolicyComparison],
 ) -> tuple[PlannedCell, ...]:
-    """Returns the cells that some point or comparison is made of, and those they start from."""
+    """Returns the cells of all points and comparisons, with their parents."""
     needed: set[str] = set()
     for point in points:
         for arm in (point.zero_shot, point.easy, point.hard, point.start):
             needed.update(() if arm is None else arm.cells)
-    for found in comparisons:
-        for arm in (found.base, found.before, found.after, found.gold):
+    for comparison in comparisons:
+        for arm in (comparison.base, comparison.before, comparison.after, comparison.gold):
             needed.update(arm.cells)
     parents: set[str] = set()
     waiting = list(needed)

@@ -1,4 +1,4 @@
-"""Groups cells that have to run on one worker: shared states, or a parent before its child."""
+"""Groups cells that must run on one worker: shared hidden states, or a parent and its children."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from trainables.cells.planned import PlannedCell, Unit
 def make_units(cells: Iterable[PlannedCell]) -> tuple[Unit, ...]:
     """Returns the cells as units, sorted by base model, the larger base first.
 
-    The probes of one base and task share the hidden states that one pass extracts, and zero-shot's
-    scores come from that pass too, so they are one unit; a cell with a parent is in its parent's
-    unit, behind it; every other cell is a unit of its own. What has zero-shot goes first, because
-    every point needs it, then long units, so that workers end together.
+    The probes of one base and task share the hidden states of one pass, which also gives the
+    zero-shot scores, so they form one unit. A cell with a parent follows it in its unit. Every
+    other cell forms a unit alone. Units with zero-shot cells come first, because every point needs
+    them, then long units, so that workers finish together.
     """
     cells = tuple(cells)
     probed = {_states_key(c) for c in cells if isinstance(c.cell.recipe, LinearProbe)}
@@ -52,7 +52,7 @@ def _unit_key(cell: PlannedCell, probed: Container[tuple[str, ...]]) -> tuple[st
 
 
 def _states_key(cell: PlannedCell) -> tuple[str, ...]:
-    """Returns what cells share whose hidden states are the same."""
+    """Returns the key that cells with the same hidden states share."""
     return ("states", *cell.base_key, cell.cell.task, cell.cell.prompt)
 
 

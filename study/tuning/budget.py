@@ -1,7 +1,7 @@
-"""What recipe searches may spend: the most that their trials can take, before the first begins.
+"""Prices recipe searches before their first trial.
 
-How many epochs a trial has is found on the way, and the worse half is stopped early. So each trial
-is priced as if it were the largest of its ranges and went to its end: an upper bound.
+The sampler chooses each trial's epochs, and worse trials stop early. Each trial is therefore priced
+at the upper end of its ranges and to its last epoch: an upper bound.
 """
 
 from __future__ import annotations
@@ -24,16 +24,16 @@ from trainables.tuning.trial import EasyItems, Search
 
 
 def largest_recipe(search: Search) -> TrainedRecipe:
-    """Returns the recipe at the upper end of every range: most work, most memory."""
+    """Returns the recipe at the upper end of every range, with the most work and memory."""
     history = search.history
     largest = {name: _largest(range_) for name, range_ in history.ranges.items()}
     return with_parameters(history.start, largest)
 
 
 def trial_flop(search: Search) -> float:
-    """Returns the most floating-point operations that a trial can take.
+    """Returns the largest number of floating-point operations of a trial.
 
-    Weights are judged after each epoch; a probe extracts the states of all its items itself.
+    Weights are validated after each epoch; a probe extracts the states of all its items itself.
     """
     recipe = largest_recipe(search)
     size = _size(search.items)
@@ -45,13 +45,13 @@ def trial_flop(search: Search) -> float:
 
 
 class SearchBudget:
-    """Prices the trials that are left and holds them against the user's `--max-cost`.
+    """Prices the remaining trials and compares them with the user's `--max-cost`.
 
     Args:
-        space: Its footprints; a trial is one worker's.
-        searches: Each with its base model and the trials that are left.
+        space: Provides footprints; a trial runs on one worker.
+        searches: Each with its base model and its number of remaining trials.
         pricing: The prices.
-        max_cost: At most this much is spent, $; None: whatever it takes.
+        max_cost: Most dollars to spend; None: no limit.
     """
 
     def __init__(
@@ -79,22 +79,24 @@ class SearchBudget:
         )
 
     def approve(self, *, has_gpus: bool) -> int | None:
-        """Prints what the trials cost at most; returns the nodes that may run at once.
+        """Prints the upper bound of the cost; returns how many nodes may run at once.
 
         Args:
-            has_gpus: Whether a trial gets a GPU where its footprint leaves that open.
+            has_gpus: Whether a trial gets a GPU if its footprint does not specify any.
 
         Returns:
-            None: as many as there are.
+            None: no limit.
 
         Raises:
-            CostError: If that is more than the budget, or not known while there is a budget.
-            NoRoomError: If the machines are known, and a base does not fit.
+            CostError: If it exceeds the budget, or is unknown and there is a budget.
+            InsufficientMemoryError: If a base model does not fit on the known machines.
         """
         pricing = replace(self._market, has_gpus=has_gpus)
         cost = Pricer(self._space, self._shapes, self._jobs, pricing, {}).study(self._jobs)
         print("\n".join(describe_cost(cost, what="left")), flush=True)
-        print("            an upper bound: every trial at the upper end of its ranges, to its end")
+        print(
+            "            an upper bound: all trials at the upper ends of their ranges, to the end"
+        )
         check_memory(cost)
         check_budget(cost, self._max_cost)
         return most_nodes(cost, self._max_cost)
@@ -107,18 +109,18 @@ def _largest(range_: Range) -> Any:
 
 
 def _size(items: EasyItems) -> TaskSize:
-    held = (*items.labelled, *items.validation)
-    characters = sum(len(item.question) + sum(map(len, item.choices)) for item in held)
+    used = (*items.labelled, *items.validation)
+    characters = sum(len(item.question) + sum(map(len, item.choices)) for item in used)
     return TaskSize(
         num_test=len(items.validation),
-        num_items=len(held),
-        tokens_per_item=characters / CHARS_PER_TOKEN / max(len(held), 1),
-        num_choices=sum(len(item.choices) for item in held) / max(len(held), 1),
+        num_items=len(used),
+        tokens_per_item=characters / CHARS_PER_TOKEN / max(len(used), 1),
+        num_choices=sum(len(item.choices) for item in used) / max(len(used), 1),
     )
 
 
 def _alone(space: Space, model: BaseModelRef) -> BaseModelRef:
-    """Returns the model with a footprint for trials: as many beside each other as a node holds."""
+    """Returns the model with a footprint for trials: as many in parallel as fit on a node."""
     footprint: Footprint = space.footprint_of(model).model_copy(update={"workers": None})
     return model.model_copy(update={"footprint": footprint})
 

@@ -1,4 +1,4 @@
-"""One recipe search while it runs: its file is written anew after every trial."""
+"""A running recipe search, whose file is rewritten after every trial."""
 
 from __future__ import annotations
 
@@ -20,50 +20,50 @@ class Picture(Protocol):
 
     @property
     def png(self) -> bytes:
-        """Pixels."""
+        """The image as PNG."""
 
     @property
     def svg(self) -> bytes:
-        """Vectors."""
+        """The image as SVG."""
 
 
 @dataclass(kw_only=True, slots=True)
 class SearchJob:
-    """One search: what is known of it so far, and where that is kept."""
+    """One search with its trials so far, and its file."""
 
     model: BaseModelRef
     search: Search
-    """With the trials so far."""
+    """Includes the trials so far."""
     num_trials: int
     storage: Storage
     space: str
     draw: Callable[[FoundRecipe], Picture | None]
-    """Draws what a finished search found; None where there is too little to draw."""
+    """Draws the result of a finished search; None if there is too little to draw."""
     seconds: tuple[float, ...] = ()
     is_pinned: bool = False
-    """Whether its file names a winner."""
-    _begun: float = field(init=False, default=0.0)
+    """Whether the file has a winner."""
+    _started: float = field(init=False, default=0.0)
     _num_before: int = field(init=False, default=0)
 
     @property
     def name(self) -> str:
-        """How messages name it."""
+        """Name of the search in messages."""
         history = self.search.history
         return f"{self.model.name} {history.start.method} on {history.task} by {history.measure}"
 
     @property
     def is_over(self) -> bool:
-        """Whether it has as many trials as were asked for."""
+        """Whether all its trials have ended."""
         return len(self.search.history.trials) >= self.num_trials
 
     @property
     def num_left(self) -> int:
-        """Trials that are still to be run."""
+        """Remaining trials."""
         return max(0, self.num_trials - len(self.search.history.trials))
 
     @property
     def found(self) -> FoundRecipe:
-        """What its file says now."""
+        """Current content of its file."""
         return found_recipe(
             self.search.history,
             model_name=self.model.name,
@@ -72,19 +72,19 @@ class SearchJob:
         )
 
     def start(self) -> None:
-        """Notes the time, for the forecast."""
-        self._begun = time.monotonic()
+        """Starts the clock of the forecast."""
+        self._started = time.monotonic()
         self._num_before = len(self.search.history.trials)
 
     def add(self, trial: Trial, seconds: float) -> None:
-        """Takes a trial that has ended: on disk before anything is said of it."""
+        """Adds an ended trial: writes it to disk, then prints it."""
         history = self.search.history
         history = history.model_copy(update={"trials": (*history.trials, trial)})
         self.search = replace(self.search, history=history)
         self.seconds = (*self.seconds, seconds)
         self.write()
         number = len(history.trials)
-        each = (time.monotonic() - self._begun) / (number - self._num_before)
+        each = (time.monotonic() - self._started) / (number - self._num_before)
         left = each * (self.num_trials - number)
         forecast = f"  ({_duration(left)} left)" if left else ""
         print(
@@ -93,22 +93,22 @@ class SearchJob:
         )
 
     def write(self) -> None:
-        """Writes the file; once the search is over its drawing is there before it."""
-        found = self.found
-        drawing = self.draw(found) if self.is_over else None
+        """Writes the file, after the drawing if the search is over."""
+        content = self.found
+        drawing = self.draw(content) if self.is_over else None
         if drawing is not None:
             self.storage.write_bytes(self.key("png"), drawing.png)
             self.storage.write_bytes(self.key("svg"), drawing.svg)
-        self.storage.write_bytes(self.key("json"), found.model_dump_json(indent=1).encode())
-        self.is_pinned = found.recipe is not None
+        self.storage.write_bytes(self.key("json"), content.model_dump_json(indent=1).encode())
+        self.is_pinned = content.recipe is not None
 
     def key(self, ending: str) -> str:
-        """Where it lies in the run folder."""
+        """Key of the file in the run folder."""
         return file_of(self.space, self.model.name, self.search.history, ending)
 
 
 def resumed(job: SearchJob) -> SearchJob:
-    """Returns the search with what earlier runs of it found.
+    """Returns the search with the trials of earlier runs.
 
     Raises:
         ValueError: If its file holds another search.

@@ -1,6 +1,6 @@
-"""What a recipe search found, in numbers and words.
+"""Results of a recipe search, as numbers and text.
 
-A report reads searches too, and it needs no torch: nothing that trains is imported.
+Reports show searches too, so this module imports no torch.
 """
 
 from __future__ import annotations
@@ -12,9 +12,9 @@ from search_spaces.tuning import History, Trial, num_epochs, with_parameters
 
 
 def winner(history: History) -> Trial | None:
-    """Returns the trial with the most validation items right at its end; of equals the first.
+    """Returns the completed trial with the best validation accuracy, the earliest of equal ones.
 
-    The space's own recipe is the first to be tried, so nothing replaces it that is not better.
+    The recipe of the space is tried first, so only a better one replaces it.
     """
     ended = [trial for trial in history.trials if trial.value is not None]
     return max(ended, key=lambda trial: trial.value or 0.0, default=None)
@@ -26,19 +26,19 @@ def standard_error(value: float, num_items: int) -> float:
 
 
 def describe_trial(trial: Trial, history: History) -> str:
-    """Returns a trial as a line: how it ended, its value, its parameters."""
+    """Returns a trial as a line: its value, its parameters, and how it ended."""
     epochs = num_epochs(with_parameters(history.start, trial.parameters))
     last = f"{100 * trial.values[-1]:5.1f} %" if trial.values else "      -"
-    how = {
+    ending = {
         "complete": "",
         "pruned": f"  stopped after epoch {len(trial.values)} of {epochs}",
         "failed": f"  FAILED: {trial.reason}",
     }
-    return f"{last}  {parameters_text(trial.parameters)}{how[trial.state]}"
+    return f"{last}  {parameters_text(trial.parameters)}{ending[trial.state]}"
 
 
 def parameters_text(parameters: Mapping[str, object]) -> str:
-    """Returns hyper-parameters as a reader writes them, `rank=8, learning_rate=0.00031`."""
+    """Returns hyper-parameters as text, such as `rank=8, learning_rate=0.00031`."""
     return ", ".join(f"{name}={_text(value)}" for name, value in parameters.items())
 
 

@@ -1,4 +1,4 @@
-"""Recipe searches of a space: what each may see, its winner, and its file."""
+"""Recipe searches of a space: the items each may see, its winner, and its file."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from trainables.storage.filesystem import Storage
 from trainables.tuning.trial import EasyItems, Search
 
 MIN_VALIDATION = 20
-"""With fewer items one right answer more is worth over 5 points, and a search would find noise."""
+"""With fewer items, a single answer is worth over 5 points, and a search would fit noise."""
 
 PACKAGES = ("bitsandbytes", "numpy", "optuna", "peft", "ray", "torch", "transformers")
 
@@ -40,33 +40,33 @@ def make_searches(
     seed: int,
     skip_bad_rows: bool = False,
 ) -> Iterator[tuple[BaseModelRef, Search]]:
-    """Yields a search for each base model and task axis of the space that has the method.
+    """Yields a search for each base model, and each task axis that has the method.
 
     Args:
-        space: Its recipe of the method is where each search starts.
-        method: Whose hyper-parameters are searched.
+        space: Its recipe of the method is the start of each search.
+        method: The method to tune.
         data_root: Local copies of data sets.
         storage: The run folder, which model-based measures are read from.
-        num_validation: Wanted labelled items to judge trials by; fewer where the pool has fewer.
-        seed: Of the draws and of the sampler.
+        num_validation: Labelled items for validation; fewer if the pool has fewer.
+        seed: Seed of the draws and of the sampler.
         skip_bad_rows: Leave out rows that cannot be used, instead of stopping at the first.
 
     Raises:
-        ValueError: If no axis has the method, one has several recipes of it, a pool is too small,
-            or data or models cannot be used.
+        ValueError: If no axis has the method, an axis has several recipes of it, a pool is too
+            small, or data or models cannot be used.
     """
     layout.check_space_name(space.name)
     if space.split == "paper":
         raise ValueError(
-            f"space {space.name} has split 'paper', where every item may be a test item, and a "
-            "search must not look at one; tune with split='frozen'"
+            f"space {space.name} has split 'paper', where every item may be a test item, which a "
+            "search must not use; tune with split='frozen'"
         )
     starts = [(axis, start) for axis in space.tasks if (start := _start(space, axis, method))]
     if not starts:
         known = sorted({recipe.method for axis in space.tasks for recipe in space.recipes(axis)})
         raise ValueError(f"space {space.name} has no recipe of {method}, only {', '.join(known)}")
     space, tasks = load_tasks(space, data_root, storage, skip_bad_rows=skip_bad_rows)
-    axes = {(axis.task, axis.measure): axis for axis in space.tasks}  # levels as values by now
+    axes = {(axis.task, axis.measure): axis for axis in space.tasks}  # their levels are values now
     for model in space.models:
         source = resolve_model(model)
         for named, start in starts:
@@ -109,7 +109,7 @@ def easy_items(
     num_validation: int,
     seeds: tuple[int, int],
 ) -> EasyItems:
-    """Returns all that a search sees of a task: labelled and validation items of its easiest level.
+    """Returns the only items a search may use: labelled and validation items of the easiest level.
 
     Raises:
         ValueError: If the pool has too few items for both.
@@ -125,17 +125,17 @@ def easy_items(
     }
     labels = Draw.model_validate({**shared, "n": wanted, "use": "train"})
     rest = Draw.model_validate({**shared, "n": None, "use": "validation"})
-    held = len(task.pool_ids(axis.measure, level))
+    pool_size = len(task.pool_ids(axis.measure, level))
     chosen: tuple[str, ...] = ()
-    if held >= wanted:
+    if pool_size >= wanted:
         drawn = task.drawn_ids(CellDraws(labelled=(labels,), validation=(rest,)))
-        chosen = drawn.validation[:num_validation]  # draws are nested: the draw of this many
+        chosen = drawn.validation[:num_validation]  # draws are nested
     if len(chosen) < MIN_VALIDATION:
         raise ValueError(
-            f"level {level.name!r} of {axis.task} by {axis.measure} has {held} items in the pool; "
-            f"{wanted} are for training, and a search wants at least {MIN_VALIDATION} others "
-            f"(--validation {num_validation}). A pool holds twice the space's largest draw where "
-            "the level has as many: widen the level, or give the space a larger n_train"
+            f"level {level.name!r} of {axis.task} by {axis.measure} has {pool_size} items in the "
+            f"pool; {wanted} are for training, and a search needs at least {MIN_VALIDATION} others "
+            f"(--validation {num_validation}). A pool has twice the space's largest draw if the "
+            "level has enough items: widen the level, or give the space a larger n_train"
         )
     return EasyItems(labelled=task.by_id(drawn.labelled), validation=task.by_id(chosen))
 
@@ -143,12 +143,12 @@ def easy_items(
 def found_recipe(
     history: History, *, model_name: str, seconds: tuple[float, ...], is_over: bool
 ) -> FoundRecipe:
-    """Returns what the search's file says: with its winner once it is over."""
+    """Returns the content of the search's file, with its winner once the search is over."""
     best = winner(history) if is_over else None
     recipe = None
     if best is not None:
-        found = {"search": history.hash, "search_labels": history.num_labels}
-        recipe = with_parameters(history.start, {**best.parameters, **found})
+        origin = {"search": history.hash, "search_labels": history.num_labels}
+        recipe = with_parameters(history.start, {**best.parameters, **origin})
     return FoundRecipe(
         recipe=recipe,
         history=history,
@@ -162,18 +162,18 @@ def found_recipe(
 
 def file_of(space: str, model_name: str, history: History, ending: str = "json") -> str:
     """Returns the key of a search's file, or of its drawing."""
-    parts = (model_name, history.task, history.measure, history.start.method)
-    return layout.tuned(space, *parts, ending=ending)
+    names = (model_name, history.task, history.measure, history.start.method)
+    return layout.tuned(space, *names, ending=ending)
 
 
 def read_earlier(storage: Storage, key: str, wanted: History) -> FoundRecipe | None:
-    """Returns what earlier runs of the same search left; None where there is nothing.
+    """Returns the file of earlier runs of the same search; None if there is none.
 
     Raises:
-        ValueError: If the file holds another search, or none.
+        ValueError: If the file contains another search, or is damaged.
     """
     try:
-        found = FoundRecipe.model_validate_json(storage.read_bytes(key))
+        earlier = FoundRecipe.model_validate_json(storage.read_bytes(key))
     except FileNotFoundError:
         return None
     except ValidationError as error:
@@ -181,23 +181,23 @@ def read_earlier(storage: Storage, key: str, wanted: History) -> FoundRecipe | N
             f"{storage.path(key)} is not a search's file of this version: "
             f"{explain(error)}. Move the file away, or give another --out"
         ) from error
-    before = found.history.model_dump(mode="json", exclude={"trials"})
+    before = earlier.history.model_dump(mode="json", exclude={"trials"})
     now = wanted.model_dump(mode="json", exclude={"trials"})
     differing = [name for name in now if before[name] != now[name]]
     if differing:
         raise ValueError(
-            f"{storage.path(key)} holds a search with other {', '.join(differing)}: its trials do "
+            f"{storage.path(key)} has a search with other {', '.join(differing)}, whose trials do "
             "not belong to this one. Move the file away, or give another --out"
         )
-    return found
+    return earlier
 
 
 def _start(space: Space, axis: TaskAxis, method: str) -> TrainedRecipe | None:
-    found = [recipe for recipe in space.recipes(axis) if recipe.method == method]
-    if len(found) > 1:
+    recipes = [recipe for recipe in space.recipes(axis) if recipe.method == method]
+    if len(recipes) > 1:
         raise ValueError(
-            f"{axis.task} by {axis.measure} has {len(found)} recipes of {method}, and a search "
+            f"{axis.task} by {axis.measure} has {len(recipes)} recipes of {method}, and a search "
             "starts from one: tune a space with one of them"
         )
-    chosen_by_hand = {"search": None, "search_labels": None}
-    return found[0].model_copy(update=chosen_by_hand) if found else None
+    without_search = {"search": None, "search_labels": None}
+    return recipes[0].model_copy(update=without_search) if recipes else None

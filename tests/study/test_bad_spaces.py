@@ -43,8 +43,8 @@ FAULTS = {
     "(...) or LoRA(...) or QLoRA(...) or FullFineTuning(...) (got the class LoRA)\n",
     "return space(methods=({'method': 'qlra'},))": "Space.methods[0]: method must be 'in-context' "
     "or 'linear probe' or 'lora' or 'qlora' or 'full fine-tuning' (got {'method': 'qlra'})\n",
-    "return space(methods=LoRA())": "Space.methods: a tuple is wanted: one element needs a comma",
-    "return space(methods={LoRA()})": "Space.methods: a tuple is wanted: a set has no order",
+    "return space(methods=LoRA())": "Space.methods: expected a tuple: a single element needs",
+    "return space(methods={LoRA()})": "Space.methods: expected a tuple: a set has no order",
     "return space(methods=())": "Space.methods: must have at least 1 element (got ())\n",
     "return space(models=('micro-s',))": "Space.models[0]: must be BaseModelRef(...) (got 'micro-s"
     "')\n",
@@ -60,9 +60,9 @@ FAULTS = {
     "ast.null: must be 'Z=E', 'E=H', 'SGR=1' or 'START=SSRM'",
     "return space(contrasts=({'null': 'Z=E', 'condition': 'easy', 'test_level': 1},))": "Space.co"
     "ntrasts[0].test_level: must be a text (got 1)\n",
-    "return Condition(name='c', levels='easy')": "Condition.levels: a tuple is wanted: one element",
+    "return Condition(name='c', levels='easy')": "Condition.levels: expected a tuple: a single",
     "return SelfTraining(threshold=True)": "SelfTraining.threshold: must be a number (got True)\n",
-    "return Level('easy', 1, 2)": "fields are given by name, as in Level(name='easy', low=1",
+    "return Level('easy', 1, 2)": "pass fields by name, as in Level(name='easy', low=1",
     "return micro().model_copy(update={'sedes': 3})": "Space.sedes: there is no such field; did",
     "r = LoRA().model_copy(update={'rank': True}); return space(methods=(r,))": "Space.methods[0]"
     ".rank: must be a number (got True)\n",
@@ -106,8 +106,8 @@ def test_a_space_is_refused_in_one_line_of_its_own_words(
         ("import sys\nsys.exit(1)\n", "own.py' ends with sys.exit(1); drop it"),
         ("def f():\n    f()\nf()\n", "fails with RecursionError"),
         ("def mine(\n", "fails with SyntaxError"),
-        (f"{HEAD}def mine(size, *more, seeds=3): ...\n", "it wants size: give each argument a de"),
-        (f"{HEAD}mine = micro()\n", "'mine' is a Space; give a function that returns it"),
+        (f"{HEAD}def mine(size, *more, seeds=3): ...\n", "it needs size: give each argument a de"),
+        (f"{HEAD}mine = micro()\n", "'mine' is a Space; name a function that returns it"),
         (f"{HEAD}mine = 3\n", "has no function 'mine'"),
     ],
 )

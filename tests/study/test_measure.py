@@ -284,7 +284,7 @@ def test_a_record_of_other_items_is_not_averaged(planned: HardnessPlan, storage:
         [np.array(logits(cell, item.id)) for item in items],
     )
     write_record(storage, cell.cell, table, seconds={"total": 1.0}, execution={"class": "A"})
-    with pytest.raises(NotMeasuredError, match="scored 60 items, which are not the 57"):
+    with pytest.raises(NotMeasuredError, match="its 60 scored items are not the 57"):
         values_of(planned, storage)
 
 
@@ -317,7 +317,7 @@ def test_what_is_kept_says_where_it_comes_from_and_vouches_for_the_values(
     path = Path(storage.path(layout.measure_values(TASK, "mdl")))
     table = pq.read_table(path)
     pq.write_table(table.slice(1), path)
-    with pytest.raises(ValueError, match="not the file that its JSON vouches for"):
+    with pytest.raises(ValueError, match="does not match the hash in its JSON"):
         read_hardness(storage, TASK, "mdl")
 
 
@@ -406,14 +406,14 @@ def test_other_values_are_other_cells(models: tuple[str, str], data: Path, tmp_p
 def test_measures_that_are_not_there_or_of_another_kind_are_refused(
     planned: HardnessPlan, models: tuple[str, str], data: Path, storage: Storage
 ) -> None:
-    with pytest.raises(UnavailableError, match=r"is not there .*study\.measure"):
+    with pytest.raises(UnavailableError, match=r"does not exist .*study\.measure"):
         make_plan(space_of(models), data, storage)
     with pytest.raises(UnavailableError, match="no run folder"):
         make_plan(space_of(models), data)
     written(planned, storage)
-    with pytest.raises(ValueError, match="made of other data or draws, or by other models"):
+    with pytest.raises(ValueError, match="made from other data or draws, or by other models"):
         make_plan(space_of(models, seeds=3), data, storage)
-    with pytest.raises(ValueError, match="made of other data or draws, or by other models"):
+    with pytest.raises(ValueError, match="made from other data or draws, or by other models"):
         make_plan(space_of(models[:1]), data, storage)
 
 
@@ -446,7 +446,7 @@ def test_sizes_leave_items_to_score_and_spaces_without_models_have_nothing_to_me
 ) -> None:
     space = space_of(models)
     too_large = space.hardness[0].model_copy(update={"sizes": (60,)})
-    with pytest.raises(ValueError, match=r"has 60 items to train on, .* takes 60"):
+    with pytest.raises(ValueError, match=r"has 60 items to train on, .* uses 60"):
         plan_hardness(space.model_copy(update={"hardness": (too_large,)}), data)
     with pytest.raises(ValueError, match="no axis that is cut by a model-based measure"):
         plan_hardness(space_of(models, "steps"), data)

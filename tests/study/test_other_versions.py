@@ -68,7 +68,7 @@ def test_a_plan_of_another_version_is_refused_in_one_line(
     (line,) = capsys.readouterr().err.splitlines()
     assert "fake/plan.json" in line and said in line
     assert f"this is version {program_version()}" in line
-    assert "Run `python -m study.sweep` again" in line and "keeps all records" in line
+    assert "Run `python -m study.sweep` again" in line and "keeps all valid records" in line
 
 
 @pytest.mark.parametrize(

@@ -206,7 +206,7 @@ BAD = {
     "unknown model path": ("'micro-s'", "'./nowhere'", "nowhere"),
     "level without items": ("low=4, high=4", "low=9, high=9", "steps 4"),
     "unknown recipe key": ("k=2", "k=2, shots=3", "shots"),
-    "band too small": ("k=2", "k=200", "has 80 items, of which .* in-context wants k=200"),
+    "band too small": ("k=2", "k=200", "has 80 items, of which .* in-context needs k=200"),
 }
 
 

@@ -129,7 +129,7 @@ def test_an_interrupted_search_goes_on_as_if_it_had_not_been(
     assert main(arguments) == 130
     part = read(study, "parts")
     assert part.recipe is None and part.history.trials == whole.history.trials[:2]
-    with pytest.raises(ValueError, match="has not ended"):
+    with pytest.raises(ValueError, match="is unfinished"):
         tuned(study.file("parts", "full_fine-tuning"))
     monkeypatch.setattr(in_process, "_run_trial", run)
     assert main(arguments) == OK
@@ -244,7 +244,7 @@ def test_a_file_changed_by_hand_is_refused(study: TuningStudy, tmp_path: Path) -
     plain = json.loads(study.file("done", "full_fine-tuning").read_text())
     plain["history"]["trials"][0]["values"][0] += 0.25
     (tmp_path / "changed.json").write_text(json.dumps(plain))
-    with pytest.raises(ValueError, match="changed by hand"):
+    with pytest.raises(ValueError, match="the file was edited"):
         tuned(tmp_path / "changed.json")
     with pytest.raises(ValueError, match="no tuned recipe"):
         tuned(tmp_path / "absent.json")

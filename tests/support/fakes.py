@@ -14,21 +14,17 @@ import numpy as np
 import pyarrow as pa
 
 from search_spaces.base_models import BaseModelRef
-from search_spaces.cell import STEP_VERSIONS, Cell, cell_id
 from search_spaces.levels import Level
-from search_spaces.recipes import InContext, LoRA, Recipe, ZeroShot, num_labels
+from search_spaces.recipes import InContext, LoRA
 from search_spaces.space import Contrast, Space, TaskAxis
-from search_spaces.supervision import Condition, Labels
 from study.artifacts.items import write_items
-from study.artifacts.plan import LevelSize, ModelFacts, Plan, PlannedTask, write_plan
-from study.artifacts.points import PlannedArm, Point
-from study.planning.conditions import cell_draws, condition_recipe
-from study.planning.levels import Hardness, hard_level, sources
-from study.planning.variants import disambiguate_conditions, variant_label
+from study.artifacts.plan import write_plan
+from study.planning.axes import prepare_axis
+from study.planning.cells import PromptFacts
+from study.planning.planner import plan_space
 from tests.support.fake_tasks import fake_task, log_probs, pool_rows
 from trainables.cells.planned import PlannedCell
-from trainables.data.draws import CellDraws
-from trainables.data.seeding import ids_hash
+from trainables.models.source import ModelSource
 from trainables.storage import layout
 from trainables.storage.failures import write_failure
 from trainables.storage.filesystem import Storage, open_storage
@@ -58,10 +54,6 @@ def fake_space(**changes: object) -> Space:
     return Space.model_validate({**values, **changes})
 
 
-def _level(axis: TaskAxis, condition: Condition) -> Level | None:
-    return axis.train_level(condition.levels[0]) if len(condition.levels) == 1 else None
-
-
 @dataclass
 class FakeStudy:
     """A planned study in a run folder, whose records can be written one by one."""
@@ -78,29 +70,11 @@ class FakeStudy:
             name: fake_task(name, self.items_per_level, self.group_size, self.num_steps)
             for name in names
         }
-        self._cells: dict[str, PlannedCell] = {}
-        points = [
-            point
-            for axis in self.space.tasks
-            for model in self.space.models
-            for recipe in self.space.methods
-            for point in self._points(axis, model.name, recipe)
-        ]
-        self.plan = Plan(
-            space=self.space,
-            tasks=tuple(self._facts(axis) for axis in self.space.tasks),
-            models=tuple(
-                ModelFacts(
-                    name=model.name,
-                    content=f"files:{model.name}",
-                    dtype="float32",
-                    num_params=PARAMS.get(model.name, OTHER_PARAMS),
-                )
-                for model in self.space.models
-            ),
-            cells=tuple(self._cells.values()),
-            units=tuple((id_,) for id_ in self._cells),
-            points=tuple(points),
+        self.plan = plan_space(
+            self.space,
+            [prepare_axis(self.space, axis, self.tasks[axis.task]) for axis in self.space.tasks],
+            {model.name: _source(model.name) for model in self.space.models},
+            lambda task, name, model: PromptFacts(hash="toy-prompt", generates=False),
         )
 
     def write(self) -> FakeStudy:
@@ -165,156 +139,15 @@ class FakeStudy:
             and method in (cell.cell.recipe.method, "any")
         ]
 
-    def _points(self, axis: TaskAxis, model: str, recipe: Recipe) -> Iterable[Point]:
-        task = self.tasks[axis.task]
-        hardness = Hardness(task, axis)
-        base = ZeroShot(quantization=recipe.quantization, orders=recipe.orders)
-        zero_shot = PlannedArm(cells=(self._plan(axis, model, base, None).id,))
-        for test in axis.test_levels:
-            ceiling = hard_level(axis, test)
-            for condition in sources(axis, test):
-                used = condition_recipe(recipe, condition)
-                shared = Point(
-                    model=model,
-                    num_params=PARAMS.get(model, OTHER_PARAMS),
-                    task=axis.task,
-                    measure=axis.measure,
-                    recipe=used,
-                    condition=condition.name,
-                    variant=variant_label(condition, disambiguate_conditions(axis.conditions)),
-                    train_level=_level(axis, condition),
-                    test_level=test,
-                    hard_level=ceiling,
-                    difficulty_gap=hardness.gap(condition, test),
-                    num_labels=num_labels(used),
-                    label_cost=condition.label_cost,
-                    noise_rate=condition.labels.rate or None,
-                    pool_overlap=0.25,
-                    zero_shot=zero_shot,
-                    easy=self._arm(axis, model, used, condition),
-                    hard=None
-                    if ceiling is None
-                    else self._arm(
-                        axis, model, recipe, Condition(name=ceiling.name, levels=(ceiling.name,))
-                    ),
-                )
-                if condition.self_training is None:
-                    yield shared
-                    continue
-                for number in range(1, condition.rounds + 1):
-                    yield shared.model_copy(
-                        update={
-                            "threshold": condition.threshold,
-                            "ssrm_round": number,
-                            "self_training": condition.self_training,
-                            "easy": self._arm(axis, model, used, condition, number),
-                            "start": shared.easy,
-                        }
-                    )
 
-    def _arm(
-        self, axis: TaskAxis, model: str, recipe: Recipe, condition: Condition, number: int = 0
-    ) -> PlannedArm:
-        planned = [
-            self._round(axis, model, recipe, condition, number, seed)
-            for seed in range(self.space.seeds)
-        ]
-        draws = [cell.draws.id for cell in planned if cell.draws is not None]
-        return PlannedArm(cells=tuple(cell.id for cell in planned), draws=tuple(draws))
-
-    def _round(
-        self,
-        axis: TaskAxis,
-        model: str,
-        recipe: Recipe,
-        condition: Condition,
-        number: int,
-        seed: int,
-    ) -> PlannedCell:
-        draws = cell_draws(self.space, axis, recipe, condition, seed)
-        options = condition.self_training
-        if number == 0 or options is None:
-            labels_only = draws.model_copy(update={"validation": (), "unlabelled": ()})
-            return self._plan(axis, model, recipe, labels_only, condition)
-        chain = condition.model_copy(
-            update={"self_training": options.model_copy(update={"targets": "pseudo"})}
-        )
-        parent = self._round(axis, model, recipe, chain, number - 1, seed)
-        changes = {"self_training": options, "round": number, "parent": parent.id}
-        changes["round_version"] = STEP_VERSIONS["self-training"]
-        return self._plan(axis, model, recipe, draws, condition, changes)
-
-    def _plan(
-        self,
-        axis: TaskAxis,
-        model: str,
-        recipe: Recipe,
-        draws: CellDraws | None,
-        condition: Condition | None = None,
-        changes: Mapping[str, object] | None = None,
-    ) -> PlannedCell:
-        task = self.tasks[axis.task]
-        cell = Cell(
-            model=f"files:{model}",
-            dtype="float32",
-            task=axis.task,
-            data_hash=task.data.data_hash,
-            split_hash=task.split.split_hash,
-            prompt="toy-prompt",
-            recipe=recipe,
-            training_hash=None if draws is None else ids_hash(task.drawn_ids(draws).labelled),
-            labels=Labels() if condition is None else condition.labels,
-            study_seed=self.space.study_seed,
-            seed=None if draws is None else draws.labelled[0].seed,
-            version=STEP_VERSIONS[recipe.method],
-        )
-        if changes and draws is not None:
-            pool = [id_ for level in task.drawn_ids(draws).unlabelled for id_ in level]
-            cell = cell.model_copy(update={**changes, "unlabelled_hash": ids_hash(pool)})
-        planned = PlannedCell(
-            id=cell_id(cell),
-            cell=cell,
-            model_name=model,
-            condition=recipe.method if condition is None else condition.name,
-            variant=""
-            if condition is None
-            else variant_label(
-                condition,
-                disambiguate_conditions(axis.conditions),
-                trains_itself=cell.self_training is not None,
-            ),
-            measure=None if draws is None else axis.measure,
-            train_level=None if condition is None else _level(axis, condition),
-            draws=draws,
-            flop=1e9,
-        )
-        return self._cells.setdefault(planned.id, planned)
-
-    def _facts(self, axis: TaskAxis) -> PlannedTask:
-        task = self.tasks[axis.task]
-        levels = {level.name: level for level in (*axis.train_levels, *axis.test_levels)}
-        return PlannedTask(
-            task=axis.task,
-            measure=axis.measure,
-            scale=axis.scale,
-            source="made by tests/support/fakes.py",
-            licence="Apache-2.0",
-            data_hash=task.data.data_hash,
-            split_hash=task.split.split_hash,
-            num_test=len(task.split.test),
-            levels=tuple(
-                LevelSize(
-                    level=name,
-                    low=level.low,
-                    high=level.high,
-                    pool=len(task.pool_ids(axis.measure, level)),
-                    test=len(task.test_ids(axis.measure, level)),
-                    whole_test=len(task.test_ids(axis.measure, level)),
-                )
-                for name, level in levels.items()
-            ),
-            notes=(),
-        )
+def _source(name: str) -> ModelSource:
+    return ModelSource(
+        name=name,
+        source=name,
+        revision=None,
+        content=f"files:{name}",
+        num_params=PARAMS.get(name, OTHER_PARAMS),
+    )
 
 
 def round_facts(planned: PlannedCell, rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:

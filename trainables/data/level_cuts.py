@@ -1,13 +1,12 @@
-"""Cuts of a measure into 2 to 6 levels: fixed thresholds, quantiles, or bins of equal frequency.
+"""Cuts of a measure into 2 to 6 levels, by fixed thresholds or by quantiles.
 
-Levels of one cut never overlap and leave no item out. Equal values are never parted, so ties can
-make a level larger than its share, or take a level away: a cut says so in its notes.
+Levels of one cut never overlap and leave no item out. Equal values stay in one level, so ties can
+make a level larger than its share, or leave none.
 """
 
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
 from itertools import pairwise
 
 import numpy as np
@@ -28,15 +27,6 @@ LEVEL_NAMES: Mapping[int, tuple[str, ...]] = {
 
 MAX_SINGLES = 12
 """Most values of a whole-numbered measure for which each value is a level of its own."""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Cut:
-    """Levels of one measure, from easy to hard."""
-
-    levels: tuple[Level, ...]
-    notes: tuple[str, ...] = ()
-    """What ties did to the levels, a sentence each."""
 
 
 def fixed_cut(bounds: Mapping[str, tuple[float, float]]) -> tuple[Level, ...]:
@@ -60,7 +50,7 @@ def quantile_cut(
     values: Collection[float],
     probabilities: Sequence[float] = QUANTILES,
     names: Sequence[str] | None = None,
-) -> Cut:
+) -> tuple[Level, ...]:
     """Returns levels between quantiles: the lowest up to the first, the highest from the last on.
 
     Args:
@@ -71,6 +61,7 @@ def quantile_cut(
     Returns:
         Levels with the paper's rule at both ends (x <= first quantile is the easiest, x >= last the
         hardest); inner levels end at their quantile. A value that is both goes to the easier level.
+        A level for which ties leave no value is missing.
 
     Raises:
         ValueError: If there are no values, or the probabilities are no thresholds.
@@ -79,38 +70,21 @@ def quantile_cut(
     if any(not 0 < p < 1 for p in ordered) or any(b <= a for a, b in pairwise(ordered)):
         raise ValueError(f"probabilities must rise inside (0, 1), got {ordered}")
     _check_number(len(ordered) + 1)
-    distinct, counts = _distinct(values)
-    thresholds = [float(t) for t in np.quantile(np.fromiter(values, float), ordered)]
-    starts = [0]
-    for threshold in thresholds[:-1]:
-        starts.append(int(np.searchsorted(distinct, threshold, side="right")))
+    if not values:
+        raise ValueError("a cut needs the values of at least one item")
+    names = names or LEVEL_NAMES[len(ordered) + 1]
+    distinct = np.unique(np.fromiter(values, float))
+    thresholds = np.quantile(np.fromiter(values, float), ordered)
+    starts = [0, *np.searchsorted(distinct, thresholds[:-1], side="right").tolist()]
     # The hardest level takes its threshold's own value, unless an easier level has it already.
     last = int(np.searchsorted(distinct, thresholds[-1], side="left"))
     starts.append(max(last, starts[-1]) if len(starts) > 1 else last + 1)
-    shares = np.diff([0.0, *ordered, 1.0])
-    return _levels_between(distinct, counts, starts, shares, names)
-
-
-def equal_frequency_cut(
-    values: Collection[float], num_levels: int, names: Sequence[str] | None = None
-) -> Cut:
-    """Returns levels that hold as nearly the same number of items as ties allow.
-
-    Raises:
-        ValueError: If there are no values, or the number of levels is not 2 to 6.
-    """
-    _check_number(num_levels)
-    distinct, counts = _distinct(values)
-    before = np.concatenate([[0], np.cumsum(counts)])
-    starts = [0]
-    for index in range(1, num_levels):
-        # The boundary between two values that comes nearest to the level's fair share.
-        nearest = int(np.argmin(np.abs(before - index * len(values) / num_levels)))
-        # The easiest level has the lowest value and the hardest the highest, whatever the ties.
-        inner = max(min(nearest, len(distinct) - 1), 1)
-        starts.append(max(inner, starts[-1]))
-    shares = np.full(num_levels, 1 / num_levels)
-    return _levels_between(distinct, counts, starts, shares, names)
+    bounds = zip(names, pairwise([*starts, len(distinct)]), strict=True)
+    return tuple(
+        Level(name=name, low=float(distinct[start]), high=float(distinct[stop - 1]))
+        for name, (start, stop) in bounds
+        if start < stop
+    )
 
 
 def single_levels(values: Collection[float]) -> tuple[Level, ...]:
@@ -130,7 +104,7 @@ def standard_cuts(
     """
     cuts = {}
     for name, values in measures.items():
-        levels = fixed.get(name) or quantile_cut(values.values()).levels
+        levels = fixed.get(name) or quantile_cut(values.values())
         if len(levels) > 1:
             cuts[name] = levels
     return cuts
@@ -139,34 +113,3 @@ def standard_cuts(
 def _check_number(num_levels: int) -> None:
     if num_levels not in LEVEL_NAMES:
         raise ValueError(f"a cut has 2 to 6 levels, got {num_levels}")
-
-
-def _distinct(values: Collection[float]) -> tuple[np.ndarray, np.ndarray]:
-    if not values:
-        raise ValueError("a cut needs the values of at least one item")
-    return np.unique(np.fromiter(values, float), return_counts=True)
-
-
-def _levels_between(
-    distinct: np.ndarray,
-    counts: np.ndarray,
-    starts: Sequence[int],
-    shares: np.ndarray,
-    names: Sequence[str] | None,
-) -> Cut:
-    names = names or LEVEL_NAMES[len(starts)]
-    if len(names) != len(starts):
-        raise ValueError(f"{len(starts)} levels need as many names, got {list(names)}")
-    levels, notes = [], []
-    total = counts.sum()
-    for name, share, start, stop in zip(
-        names, shares, starts, [*starts[1:], len(distinct)], strict=True
-    ):
-        if start >= stop:
-            notes.append(f"level {name!r} is empty: ties leave no value for it")
-            continue
-        levels.append(Level(name=name, low=float(distinct[start]), high=float(distinct[stop - 1])))
-        held = counts[start:stop].sum() / total
-        if held - share > 0.05:
-            notes.append(f"level {name!r} holds {held:.0%} instead of {share:.0%}: ties")
-    return Cut(levels=tuple(levels), notes=tuple(notes))

@@ -50,7 +50,7 @@ class Zero:
 
         Raises:
             ValueError: If they are 16-bit weights; the plan refuses those earlier
-                (`study.planning.footprint_checks`).
+                (`study.planning.model_checks`).
         """
         if masters is not None and master_pairs(parameters, masters):
             raise ValueError("ZeRO trains weights in float32: load the base with dtype float32")

@@ -32,6 +32,8 @@ class ModelSource:
     """Number format of unquantized weights, `auto` resolved."""
     num_params: int | None = None
     """Weights, tied ones once; None where the headers do not tell."""
+    num_active_params: int | None = None
+    """Weights that a token meets; None: all of them."""
     num_layers: int | None = None
     hidden_size: int | None = None
     vocab_size: int | None = None

@@ -16,7 +16,7 @@ SINGLE_STEPS = tuple(Level(name=f"steps {n}", low=n, high=n) for n in (3, 4, 5, 
 def micro() -> Space:
     """Three sizes of the lab's base models, four sources of labels, three methods, four seeds.
 
-    A fifth seed would leave too little of six minutes on two cores.
+    With a fifth seed the study would take almost six minutes on two cores.
     """
     return Space(
         name="micro",

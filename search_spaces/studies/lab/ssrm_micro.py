@@ -1,4 +1,4 @@
-"""Self-training on the lab: does confidence in hard questions stand in for their labels?"""
+"""Self-training on the lab: can confidence on hard questions replace their labels?"""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from search_spaces.supervision import Condition, SelfTraining
 
 THRESHOLDS = (0.5, 0.8, 0.95)
 MAX_UNLABELLED = 160
-"""As many as are labelled; all there are would be several times as much to train on."""
+"""As many as labelled items; the whole pool would multiply the training time."""
 
 
 def ssrm_micro() -> Space:
@@ -41,18 +41,18 @@ NAMES = {
     "random": "random_labels",
     "none": "easy_same_steps",
 }
-"""What the selected items are trained on -> name of the condition."""
+"""Labels of the selected items (`SelfTraining.targets`) -> name of the condition."""
 
 
 def with_controls(
     thresholds: tuple[float, ...], controlled: float, *, confidence: str = "raw"
 ) -> tuple[Condition, ...]:
-    """Returns easy labels with a hard pool at each threshold, and at one of them its controls.
+    """Returns easy labels with a hard pool at each threshold, and the controls of one threshold.
 
     Args:
-        thresholds: tau, each.
+        thresholds: Values of tau.
         controlled: The threshold of the controls.
-        confidence: Its scale (`SelfTraining.confidence`).
+        confidence: Scale of the confidence (`SelfTraining.confidence`).
     """
     return (
         *(easy_ssrm(tau, confidence=confidence) for tau in thresholds),
@@ -75,11 +75,11 @@ def easy_ssrm(
     """Returns easy labels with an unlabelled pool, or one of its controls.
 
     Args:
-        threshold: tau; kept is what is more confident.
-        targets: What the selected items are trained on (`SelfTraining.targets`).
+        threshold: tau; items with more confidence are kept.
+        targets: Labels of the selected items (`SelfTraining.targets`).
         unlabelled: Levels of the pool.
-        rounds: Of self-training.
-        confidence: Its scale (`SelfTraining.confidence`).
+        rounds: Rounds of self-training.
+        confidence: Scale of the confidence (`SelfTraining.confidence`).
     """
     is_easy_pool = unlabelled == ("easy",)
     return Condition(

@@ -1,4 +1,4 @@
 """Studies that repeat or extend the papers' experiments.
 
-`cost`, `gap`, `hase2024`, `mdl`, `noise`, `ssrm_align`, `ssrm_rm`.
+`cost`, `gap`, `hase2024`, `mdl`, `noise`, `ssrm_rm`.
 """

@@ -1,4 +1,4 @@
-"""Spaces `cost` and `cost_micro`: what should a budget for labels be spent on?
+"""Spaces `cost` and `cost_micro`: should a label budget buy easy or hard labels?
 
 A hard label costs two easy ones, so a budget buys n easy labels or n / 2 hard ones
 (arXiv:2401.06751, section 5.3, Figure 6).
@@ -29,9 +29,9 @@ HARD_PRICE = 2
 
 
 def bought(budgets: tuple[int, ...] = BUDGETS) -> tuple[Condition, ...]:
-    """Returns what each budget buys of easy labels, and what of hard ones.
+    """Returns for each budget a condition with its easy labels, and one with its hard labels.
 
-    160 labels are not among them: those are the plain conditions.
+    160 labels are left out, because they are the plain conditions.
     """
     return tuple(
         Condition(
@@ -61,9 +61,9 @@ def _axis(task: str, measure: str, cut: tuple[Level, ...]) -> TaskAxis:
 def cost() -> Space:
     """A linear probe on three tasks, budgets of 20 to 320 easy labels; the ceiling is 160 hard.
 
-    The split is the paper's: the test of a frozen one would be too small where 320 labels of a
-    level are kept for training. Ten seeds, as the released code has for ARC and MMLU (the paper's
-    text says five).
+    The split is the paper's, because a frozen split that keeps pools for 320 labels of a level
+    would leave too few test items. Ten seeds, as in the released code for ARC and MMLU (the text of
+    the paper has five).
     """
     return Space(
         name="cost",
@@ -82,9 +82,9 @@ def cost() -> Space:
 
 
 def cost_micro() -> Space:
-    """The same question to the embedded lab, on this machine: adapters on one of its bases.
+    """The same question on the embedded lab, for one machine, with adapters.
 
-    Every budget makes the 30 updates of 160 labels, so that it buys labels and not training.
+    Every budget gets the 30 updates of 160 labels, so that it buys labels and no training.
     """
     return Space(
         name="cost_micro",

@@ -1,4 +1,4 @@
-"""Space `gap`: how far may easy labels be from the questions? From 3rd grade to college."""
+"""Space `gap`: how large may the difficulty gap be? From 3rd-grade labels to college questions."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ of grade 14."""
 def gap() -> Space:
     """Labels of every school on college questions (arXiv:2401.06751, Figures 9 and 18).
 
-    The paper labels 3rd grade, 8th grade, high school and college; the schools between stand here
-    too. Of 3rd grade there are 194 questions and 160 are drawn, so its seeds have most in common:
-    the plan says how much, and its intervals are given this pool. The split is the frozen one, so
-    that all conditions are tested on the same questions.
+    The paper labels 3rd grade, 8th grade, high school and college; this space adds the levels in
+    between. 3rd grade has 194 questions, of which 160 are drawn, so its seeds overlap: the plan
+    prints by how much, and its intervals are conditional on this pool. The split is frozen, so that
+    all conditions are tested on the same questions.
     """
     return Space(
         name="gap",

@@ -1,8 +1,8 @@
 """Space `hase2024`: the experiments of Hase et al. 2024 (arXiv:2401.06751, v1) as one grid.
 
-Table 4 and Figures 5, 8, 9 and 13 to 19 are sections of it; Figure 9's gaps are space `gap`, noise
-and cost of labels (Figures 6 and 7) spaces `noise` and `cost`. Where paper and released code (at
-commit ad8358e) leave a setting open or differ, what was chosen stands beside it here.
+Table 4 and Figures 5, 8, 9 and 13 to 19 are parts of it. Space `gap` has the gaps of Figure 9;
+`noise` and `cost` have noise and cost of labels (Figures 6 and 7). Where paper and released code
+(at commit ad8358e) differ, or leave a setting open, the setting's docstring explains the choice.
 """
 
 from __future__ import annotations
@@ -30,16 +30,16 @@ MODELS = tuple(
         "Qwen/Qwen1.5-72B",
     )
 )
-"""The paper's models. Its sixth, Qwen-72B, comes with code of its own, which is never run; its
-successor of the same size, whose architecture is part of transformers, stands for it and is not
-compared with its numbers. Llama-2 is behind a licence on the Hub: log in, or name a local copy.
-Mixtral has blocks of its own, because its experts stay in 16 bits (see `hase2024`): one GPU must
-hold about 96 GiB, and the others' blocks need not."""
+"""The paper's models. Its sixth, Qwen-72B, ships model code, which is never run; its successor of
+the same size, whose architecture is part of transformers, replaces it and is not compared with its
+numbers. Llama-2 requires a licence on the Hub: log in, or name a local copy. Mixtral has separate
+blocks, because its experts stay in 16 bits (see `hase2024`): its GPU must hold about 96 GiB, which
+the other models do not need."""
 
 IN_CONTEXT = InContext(k=10, quantization="int8")
-"""k = 10 on ARC and MMLU, 8-bit bases (section 4). The paper holds Mixtral and Qwen in 16 bits; one
-grid has one recipe (of Mixtral, int8 reaches the attention alone), and the paper saw no loss from
-8."""
+"""k = 10 on ARC and MMLU, 8-bit bases (section 4). The paper keeps Mixtral and Qwen in 16 bits;
+this grid has one recipe (int8 only reaches Mixtral's attention), and the paper saw no loss from 8
+bits."""
 
 PROBE = LinearProbe(solver="paper", quantization="int8")
 """160 labels, middle and last layer, SGD on a norm penalty (appendix D)."""
@@ -48,21 +48,21 @@ PROBE = LinearProbe(solver="paper", quantization="int8")
 def reasoned(max_new_tokens: int, *ks: int) -> tuple[InContext | LoRA, ...]:
     """Returns the paper's recipes with a chain of thought: in-context for each k, and LoRA.
 
-    LoRA learns reasoning and answer as text for 38 epochs: the released code asks for at least
-    150 updates, which the paper does not say.
+    LoRA learns reasoning and answer as text for 38 epochs, because the released code makes at least
+    150 updates, which the paper does not mention.
     """
     reasoning = Reasoning(max_new_tokens=max_new_tokens)
-    shown = tuple(InContext(k=k, quantization="int8", reasoning=reasoning) for k in ks)
-    tuned = PAPER_LORA.model_copy(update={"reasoning": reasoning, "loss": "text", "epochs": 38})
-    return (*shown, tuned)
+    in_context = tuple(InContext(k=k, quantization="int8", reasoning=reasoning) for k in ks)
+    lora = PAPER_LORA.model_copy(update={"reasoning": reasoning, "loss": "text", "epochs": 38})
+    return (*in_context, lora)
 
 
 MIXED = Condition(name="easy and hard", levels=("easy", "hard"))
-"""Half of the labels easy, half hard: in the released code, commented out."""
+"""Half of the labels easy, half hard; commented out in the released code."""
 
 TRIVIAL = Condition(name="trivial", labels=Labels(kind="trivial"))
-"""Prompts of the task's form alone: in the first author's talk, for MMLU and StrategyQA. Its text
-is not published; ours is in `trainables.data.prompts.formats`."""
+"""Examples of the task's form without content, from the first author's talk, for MMLU and
+StrategyQA. Their text is not published; ours is in `trainables.data.prompts.formats`."""
 
 
 def levels(**bounds: tuple[float, float]) -> tuple[Level, ...]:
@@ -71,7 +71,7 @@ def levels(**bounds: tuple[float, float]) -> tuple[Level, ...]:
 
 
 QUANTILES = levels(easy=(0, 0.3), medium=(0.3, 0.7), hard=(0.7, 1))
-"""Of measures without natural levels: at most the 30th percentile, at least the 70th."""
+"""For measures without natural levels: up to the 30th percentile, and from the 70th."""
 
 GRADES = levels(easy=(3, 5), medium=(6, 7), hard=(8, 8))
 DIFFICULTY = levels(easy=(1, 1), medium=(2, 2), hard=(3, 3))
@@ -80,7 +80,7 @@ EDUCATION = levels(easy=(0, 0), hard=(1, 1))
 """High school and college."""
 DECOMPOSITION = levels(easy=(1, 2), medium=(3, 3), hard=(4, 5))
 SOLUTION_LINES = levels(easy=(2, 3), medium=(4, 5), hard=(6, 11))
-"""GSM8k as the paper's text cuts it; the released code's cut is another (up to 4, 5 to 6, from
+"""GSM8k as cut in the paper's text; the released code cuts differently (up to 4, 5 to 6, from
 7)."""
 
 STRATEGYQA_METHODS = (
@@ -89,8 +89,8 @@ STRATEGYQA_METHODS = (
     PAPER_LORA,
     *reasoned(100, 8, 4),
 )
-"""Without a chain of thought k = 4 (Table 4); with one k = 8, and 4 (Figure 16). Generations end
-after 100 tokens on StrategyQA and 300 on GSM8k, budgets that were chosen on hard test items."""
+"""k = 4 without a chain of thought (Table 4), and 8 or 4 with one (Figure 16). Generations end
+after 100 tokens on StrategyQA and 300 on GSM8k; the paper chose these limits on hard test items."""
 
 GSM8K_METHODS = reasoned(300, 8)
 
@@ -117,14 +117,14 @@ TABLE_2 = tuple(
         ("gsm8k", "steps"),
     )
 )
-"""The tests of Table 2: is SGR other than 0 on the hard test, with in-context learning (with eight
-chains of thought on StrategyQA and GSM8k)?"""
+"""The tests of Table 2: does SGR differ from 0 on the hard test, with in-context learning (with
+eight chains of thought on StrategyQA and GSM8k)?"""
 
 
 def axis(task: str, measure: str, cut: tuple[Level, ...], *controls: Condition) -> TaskAxis:
     """Returns an axis with the paper's prompt, trained and tested on all levels of a cut."""
     quantiles = cut == QUANTILES
-    own = {"strategyqa": STRATEGYQA_METHODS, "gsm8k": GSM8K_METHODS}
+    task_methods = {"strategyqa": STRATEGYQA_METHODS, "gsm8k": GSM8K_METHODS}
     return TaskAxis(
         task=task,
         measure=measure,
@@ -136,7 +136,7 @@ def axis(task: str, measure: str, cut: tuple[Level, ...], *controls: Condition) 
         reasoning_prompt="default" if task == "gsm8k" else "reasoned",
         floor="instructed" if task == "gsm8k" else "choices",
         conditions=controls,
-        methods=own.get(task, ()),
+        methods=task_methods.get(task, ()),
     )
 
 
@@ -144,20 +144,20 @@ def hase2024() -> Space:
     """Six models, four tasks by six of the seven measures, all methods, five seeds.
 
     The measures are school grade or level, rated difficulty, Bloom's skill, words of the question,
-    characters of the answer and steps; the seventh, MDL, is in space `hase2024_mdl`.
+    characters of the answer, and steps; the seventh, MDL, is in space `hase2024_mdl`.
 
     `int8` does not reach Mixtral's routed experts, 45 of its 46.7 billion weights: bitsandbytes
-    replaces linear layers, and transformers holds a layer's experts as one parameter. Mixtral is
-    therefore held in 16 bits but for its attention, nearly as the paper holds it; its recipes, and
-    so its cells' ids, say int8 all the same, and its records carry a note.
+    replaces linear layers, and transformers stores a layer's experts as one parameter. Mixtral is
+    therefore in 16 bits except for its attention, almost as in the paper. Its recipes, and so its
+    cells' ids, still have int8, and its records carry a note.
 
-    The paper's way of testing: a seed is tested on all that it did not train on. Not in it: the
-    1,000 items that the paper holds out of ARC and GSM8k to measure MDL, and the 500 test items a
-    seed that GSM8k is cut down to there.
+    As in the paper, a seed is tested on all items that it did not train on. Unlike the paper, no
+    1,000 items of ARC and GSM8k are reserved to measure MDL, and GSM8k is not cut down to 500 test
+    items a seed.
 
-    The floor of SGR is the paper's: on StrategyQA zero-shot scores yes and no without a chain of
-    thought, also beside methods that have one; on GSM8k it solves the problem behind an
-    instruction that says how to end the answer.
+    The floor of SGR is the paper's: on StrategyQA, zero-shot scores yes and no without a chain of
+    thought, even for methods that have one; on GSM8k it solves the problem after an instruction
+    that defines how to end the answer.
     """
     return Space(
         name="hase2024",

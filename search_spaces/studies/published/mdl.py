@@ -1,13 +1,13 @@
-"""Spaces `mdl` and `hase2024_mdl`: easy and hard by what models themselves find hard.
+"""Spaces `mdl` and `hase2024_mdl`: levels by model-based hardness.
 
 Minimum description length (MDL). Two commands: `python -m study.measure mdl` trains the lab's two
-smaller bases on 0 to 320 questions and lets them answer all others; `python -m study.sweep mdl`
-then cuts the task by their codelength. Adapters, because a probe of so small a base learns next to
+smaller bases on 0 to 320 questions and scores all others; `python -m study.sweep mdl` then cuts the
+task by their codelength. It trains adapters, because a probe of such a small base learns almost
 nothing: its code is longer than the 2 bits of guessing.
 
-Where a studied model is one of those that say what is hard, as in `mdl`, its hard items are in part
-its own mistakes: its zero-shot accuracy on them is low by selection, and the gap to it is in part a
-return to the mean. Models that are not studied, as in `hase2024_mdl`, avoid that.
+If a studied model also measures the hardness, as in `mdl`, some hard items are simply its mistakes:
+selection lowers its zero-shot accuracy on them, and part of the gap is regression to the mean. The
+models that measure hardness in `hase2024_mdl` are not studied, which avoids this.
 """
 
 from __future__ import annotations
@@ -27,16 +27,16 @@ JUDGES = tuple(
         "huggyllama/llama-7b",
     )
 )
-"""Who says what is hard in the paper (arXiv:2401.06751, appendix A). Its released code has MPT-7b
-in place of Persimmon-8b, and both hold some of them unquantized; one grid has one format."""
+"""The paper's models for hardness (arXiv:2401.06751, appendix A). Its released code has MPT-7b
+instead of Persimmon-8b, and both leave some models unquantized; here all have one format."""
 
 SIZES = (5, 20, 80, 340, 900)
-"""Items that they are trained on, five draws each (appendix A). The levels are cut by the mean over
+"""Training items of these models, five draws each (appendix A). The levels are cut by the mean over
 these sizes. The untrained base, size 0, is measured too, for the codelength alone."""
 
 
 def mdl() -> Space:
-    """Adapters trained on what the lab's bases find easy, tested on what they find harder."""
+    """Adapters trained on items that the lab's bases find easy, tested on harder ones."""
     adapter = LoRA(learning_rate=1e-3, batch_size=16)
     return Space(
         name="mdl",
@@ -61,9 +61,9 @@ def mdl() -> Space:
 def hase2024_mdl() -> Space:
     """The paper's levels by MDL (Figure 19): without training on three tasks, and with it on ARC.
 
-    The paper draws from 1,000 items that it sets aside; here any item may be drawn, and none is
-    scored by a model that was trained on it, or on a copy. GSM8k has no choices to give
-    probabilities to, and is not in it there either.
+    The paper draws from 1,000 reserved items. Here any item may be drawn, and no model scores an
+    item that it was trained on, or a copy of it. As in the paper, GSM8k is left out, because it has
+    no choices.
     """
     judged = "mdl-zero-shot:label_probability"
     return Space(

@@ -19,11 +19,11 @@ RATES = (0.05, 0.1, 0.2, 0.3)
 HARD_FACTOR = 2
 
 RANDOM = Condition(name="random labels", levels=("easy",), labels=Labels(kind="random"))
-"""Easy questions whose labels say nothing: what is left of the gain is not the labels'."""
+"""Easy questions with random labels: the gain that remains is not due to the labels."""
 
 
 def wrong(rates: tuple[float, ...] = RATES) -> tuple[Condition, ...]:
-    """Returns easy and hard conditions of which the stated share of labels is wrong."""
+    """Returns easy and hard conditions with a stated share of wrong labels."""
     return tuple(
         Condition(
             name=f"{level}, {100 * factor * rate:g} % wrong",
@@ -36,9 +36,9 @@ def wrong(rates: tuple[float, ...] = RATES) -> tuple[Condition, ...]:
 
 
 def redrawn(rates: tuple[float, ...] = RATES) -> tuple[Condition, ...]:
-    """Returns the same as the released code makes them: the stated share is drawn anew.
+    """Returns the same conditions with the noise of the released code, which redraws that share.
 
-    On four choices three quarters of it are wrong; Figure 7 was made so.
+    On four choices, three quarters of the redrawn labels are wrong. Figure 7 uses this noise.
     """
     return tuple(
         Condition(
@@ -51,7 +51,7 @@ def redrawn(rates: tuple[float, ...] = RATES) -> tuple[Condition, ...]:
 
 
 def noise() -> Space:
-    """A linear probe on MMLU, high school against college, by the paper's rates of noise."""
+    """A linear probe on MMLU, high school against college, at the paper's noise rates."""
     return Space(
         name="noise",
         models=(BaseModelRef(name=LLAMA_70B, dtype="bfloat16"),),
@@ -73,9 +73,9 @@ def noise() -> Space:
 
 
 def noise_micro() -> Space:
-    """The same question to the embedded lab, on this machine: adapters on one of its bases.
+    """The same question on the embedded lab, for one machine.
 
-    Adapters, because a probe of so small a base learns next to nothing.
+    It trains adapters, because a probe of such a small base learns almost nothing.
     """
     return Space(
         name="noise_micro",

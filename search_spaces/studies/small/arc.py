@@ -18,8 +18,8 @@ GRADES = (
 def arc() -> Space:
     """ARC by grade bands, from 3rd-to-5th-grade labels to 8th-grade questions.
 
-    The embedded lab's model is there to try the way of the data; it knows nothing of science. For
-    an answer, name a real model in a space of your own that starts from this one.
+    The embedded lab's model only serves to test the data pipeline; it knows no science. For real
+    results, copy this space and name a real model.
     """
     return Space(
         name="arc",

@@ -22,7 +22,7 @@ MODELS = tuple(
         "Qwen/Qwen2.5-1.5B",
     )
 )
-"""Three families by size. The largest takes 3.4 GB in 16 bits and needs no quantization."""
+"""Three families by size. The largest takes 3.4 GB in 16 bits, without quantization."""
 
 GRADE_6, GRADE_7 = (Level(name=f"grade {grade}", low=grade, high=grade) for grade in (6, 7))
 

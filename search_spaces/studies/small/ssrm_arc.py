@@ -1,4 +1,4 @@
-"""Self-training on ARC: labels of 3rd-to-5th-grade questions, 8th-grade ones without labels."""
+"""Self-training on ARC: labels of 3rd-to-5th-grade questions, unlabelled 8th-grade questions."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from search_spaces.studies.small.small import GRADE_6, GRADE_7
 from search_spaces.studies.small.small import MODELS as SMALL_MODELS
 
 THRESHOLDS = (0.33, 0.73, 0.93)
-"""On the scale from chance to certainty, because ARC has questions of 3, 4 and 5 choices: of four
-choices these are probabilities of 0.5, 0.8 and 0.95."""
+"""On the chance-normalised scale, because ARC has questions with 3, 4 and 5 choices; with four
+choices they are probabilities of 0.5, 0.8 and 0.95."""
 
 MODELS = tuple(
     model
@@ -25,7 +25,7 @@ MODELS = tuple(
         "Qwen/Qwen2.5-1.5B",
     )
 )
-"""Of space `small` two families at two sizes each: every model has 51 cells."""
+"""Two families of space `small` at two sizes each; every model has 51 cells."""
 
 
 def ssrm_arc() -> Space:
@@ -50,9 +50,9 @@ def ssrm_arc() -> Space:
 
 
 def ssrm_arc_micro() -> Space:
-    """The same on the embedded lab's smallest base, which knows nothing of science.
+    """The same on the embedded lab's smallest base, as a smoke test of the data pipeline.
 
-    It is there to try the way of the data on this machine; its numbers mean nothing.
+    Its numbers have no meaning, because the base knows no science.
     """
     return Space(
         name="ssrm_arc_micro",

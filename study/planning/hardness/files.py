@@ -1,7 +1,7 @@
 """Model-based measures on disk: written by `study.measure`, read where a study is cut by one.
 
-A measure's JSON file holds the ids of the cells that it came from and the hash of its values, and
-is written last, so that it vouches for the values beside it.
+A measure's JSON file contains the ids of its cells and the hash of its values. It is written last,
+so it guarantees that the values file is complete.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ Measures = Mapping[str, Mapping[str, float]]
 
 
 class HardnessFacts(FrozenModel):
-    """What is kept beside the values: where they come from."""
+    """Origin of a measure's values, stored next to them."""
 
     version: Literal[2]
     """Of the scores: in 1, size 0 counted in every `label_probability`."""
@@ -73,14 +73,14 @@ class HardnessFacts(FrozenModel):
 
 
 def write_hardness(
-    storage: Storage, source: HardnessSource, found: HardnessValues, *, data_hash: str, seed: int
+    storage: Storage, source: HardnessSource, measured: HardnessValues, *, data_hash: str, seed: int
 ) -> HardnessFacts:
-    """Writes the values of a source and what they come from; returns the latter.
+    """Writes the values of a source and their origin; returns the origin.
 
     Args:
         storage: The run folder.
         source: The task, the hardness and its cells.
-        found: The values.
+        measured: The values.
         data_hash: Of the task's items.
         seed: The study seed, which names the draws.
     """
@@ -95,12 +95,14 @@ def write_hardness(
             model: {size: tuple(cell.id for cell in cells) for size, cells in by_size.items()}
             for model, by_size in source.cells.items()
         },
-        num_items=found.num_items,
-        num_without=found.num_without,
-        values_hash=found.values_hash,
+        num_items=measured.num_items,
+        num_without=measured.num_without,
+        values_hash=measured.values_hash,
     )
-    ids = list(next(iter(found.values.values())))
-    columns: dict[str, Any] = {name: list(by_id.values()) for name, by_id in found.values.items()}
+    ids = list(next(iter(measured.values.values())))
+    columns: dict[str, Any] = {
+        name: list(by_id.values()) for name, by_id in measured.values.items()
+    }
     name = source.hardness.name
     storage.write_bytes(
         layout.measure_values(source.task, name), parquet_bytes(pa.table({"id": ids, **columns}))
@@ -111,11 +113,11 @@ def write_hardness(
 
 
 def read_hardness(storage: Storage, task: str, name: str) -> tuple[HardnessFacts, Measures]:
-    """Returns what values come from, and the values.
+    """Returns the origin of values, and the values.
 
     Raises:
         FileNotFoundError: If there are none.
-        ValueError: If they are not what was written.
+        ValueError: If a file is damaged or of another version.
     """
     path = storage.path(layout.measure_facts(task, name))
     try:
@@ -138,25 +140,25 @@ def read_hardness(storage: Storage, task: str, name: str) -> tuple[HardnessFacts
     values = {measure: dict(zip(ids, column, strict=True)) for measure, column in table.items()}
     if values_hash(values) != facts.values_hash:
         raise ValueError(
-            f"{storage.path(layout.measure_values(task, name))} is not the file that its JSON "
-            "vouches for; run `python -m study.measure` again"
+            f"{storage.path(layout.measure_values(task, name))} does not match the hash in its "
+            "JSON file; run `python -m study.measure` again"
         )
     return facts, values
 
 
 def forget_hardness(storage: Storage, source: HardnessSource) -> None:
-    """Removes the values of a source, where there are any."""
+    """Removes the values of a source, if there are any."""
     storage.delete(layout.measure_facts(source.task, source.hardness.name))
     storage.delete(layout.measure_values(source.task, source.hardness.name))
 
 
 def hardness_means(storage: Storage, task: TaskData) -> dict[str, Mapping[str, float]]:
-    """Returns every model-based measure of a task that is there: the means over its models.
+    """Returns all existing model-based measures of a task, as means over their models.
 
     Raises:
-        ValueError: If one is not what was written, or was made of other data.
+        ValueError: If a measure is damaged, or was made from other data.
     """
-    found: dict[str, Mapping[str, float]] = {}
+    means: dict[str, Mapping[str, float]] = {}
     for file in storage.list(layout.measures_of(task.name)):
         name, dot, kind = file.rpartition(".")
         if not dot or kind != "json":
@@ -167,25 +169,25 @@ def hardness_means(storage: Storage, task: TaskData) -> dict[str, Mapping[str, f
                 f"{storage.path(layout.measure_facts(task.name, name))} was made of other data "
                 f"({facts.data_hash[:12]}) than {task.name} is now ({task.data_hash[:12]})"
             )
-        found |= {f"{name}:{score}": values[f"{name}:{score}"] for score in SCORES}
-    return found
+        means |= {f"{name}:{score}": values[f"{name}:{score}"] for score in SCORES}
+    return means
 
 
 def with_hardness(space: Space, task: TaskData, storage: Storage | None) -> TaskData:
     """Returns the task with the model-based measures that the space's axes name.
 
-    They only cut what is there: the split is made before, from the task without them.
+    They only cut levels; the split is made from the task without them.
 
     Args:
-        space: Its `hardness` says which measures are model-based.
+        space: Its `hardness` defines the model-based measures.
         task: The loaded task.
-        storage: The run folder; None: there is none, so they cannot be had.
+        storage: The run folder; None: there is none, and no such measure.
 
     Raises:
-        UnavailableError: If they were not made yet.
-        ValueError: If they were made of other data, or for other models, sizes or draws.
+        UnavailableError: If a measure was not made yet.
+        ValueError: If a measure was made from other data, or for other models, sizes or draws.
     """
-    found: dict[str, Mapping[str, float]] = {}
+    measures: dict[str, Mapping[str, float]] = {}
     measured_by: dict[str, str] = {}
     notes: list[str] = []
     for hardness in space.hardness:
@@ -198,20 +200,19 @@ def with_hardness(space: Space, task: TaskData, storage: Storage | None) -> Task
             facts, values = _checked(
                 space, hardness.by_models(space.models).identity, task, storage
             )
-            found |= {name: values[name] for name in names}
+            measures |= {name: values[name] for name in names}
             measured_by |= {name: facts.cells_hash(name) for name in names}
             notes.append(facts.note)
-    taken = sorted(found.keys() & task.measures.keys())
+    taken = sorted(measures.keys() & task.measures.keys())
     if taken:
         raise ValueError(
-            f"task {task.name} has a measure {taken[0]!r} of its own: give the hardness another "
-            "name"
+            f"task {task.name} already has a measure {taken[0]!r}: give the hardness another name"
         )
-    if not found:
+    if not measures:
         return task
     return replace(
         task,
-        measures={**task.measures, **found},
+        measures={**task.measures, **measures},
         measured_by=measured_by,
         notes=(*task.notes, *notes),
     )
@@ -228,13 +229,13 @@ def _checked(
         facts, values = read_hardness(storage, task.name, hardness.name)
     except FileNotFoundError as error:
         raise UnavailableError(
-            f"the model-based measure {hardness.name} of {task.name} is not there ({path}): "
+            f"the model-based measure {hardness.name} of {task.name} does not exist ({path}): "
             f"{command}"
         ) from error
     made = (facts.data_hash, facts.study_seed, facts.hardness)
     if made != (task.data_hash, space.study_seed, hardness):
         raise ValueError(
-            f"{path} was made of other data or draws, or by other models, sizes or recipes, than "
-            f"space {space.name!r} asks for: {command} anew; or give the hardness another name"
+            f"{path} was made from other data or draws, or by other models, sizes or recipes, than "
+            f"those of space {space.name!r}: {command} again; or give the hardness another name"
         )
     return facts, values

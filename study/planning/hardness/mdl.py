@@ -91,7 +91,7 @@ def _scores(
 
 
 def _check(given: LabelScores, kind: str, *, largest: float) -> None:
-    """Refuses ragged input: a mean over fewer models than it says would be a different measure."""
+    """Checks that all models and sizes have the same items; other means would be incomparable."""
     if not given or not all(given.values()):
         raise ValueError("MDL needs at least one model, each with at least one training size")
     first = next(iter(given.values()))
@@ -103,7 +103,7 @@ def _check(given: LabelScores, kind: str, *, largest: float) -> None:
             if set(scores) != ids:
                 raise ValueError(
                     f"model {model!r}, size {size}: {_few(ids - set(scores))} missing, "
-                    f"{_few(set(scores) - ids)} unknown; nothing is skipped silently"
+                    f"{_few(set(scores) - ids)} unknown; no item is skipped silently"
                 )
             wrong = [id_ for id_, value in scores.items() if not 0.0 <= value <= largest]
             if wrong:

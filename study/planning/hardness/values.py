@@ -1,7 +1,7 @@
-"""Records of a model-based measure's cells into a value for every item.
+"""Computes a model-based measure of every item from the records of its cells.
 
-An item's probability comes only from cells that were trained neither on it nor on a copy of it or
-an item of its group. The values are there for all models and sizes, or not at all.
+An item's probability comes only from cells trained neither on the item, nor on a copy of it, nor on
+an item of its group. A measure needs the values of all models and sizes.
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ from trainables.storage.filesystem import Storage
 from trainables.storage.records import InvalidRecordError, read_record, read_scores
 
 SHOWN = 5
-"""Cells without scores that a message names."""
+"""Most cells without scores that a message names."""
 
 
 class NotMeasuredError(ValueError):
-    """A measure that is not there: which of its cells have no scores, and why."""
+    """A measure cannot be computed; the message names the cells without scores."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -56,7 +56,7 @@ class HardnessValues:
 
     @property
     def num_without(self) -> int:
-        """Items that every draw of some size is trained on: they have no value."""
+        """Items without a value, because every draw of some size is trained on them."""
         return self.num_items - len(next(iter(self.values.values())))
 
     @property
@@ -71,7 +71,7 @@ def values_hash(values: Mapping[str, Mapping[str, float]]) -> str:
 
 
 def hardness_values(storage: Storage, task: SplitTask, source: HardnessSource) -> HardnessValues:
-    """Returns every measure of the source, of the items that each size has an unseen score for.
+    """Returns every measure of the source, for items with a held-out score of each size.
 
     The mean over draws is of probabilities for `label_probability`, of bits for `prequential`,
     whose stream is the whole task: its sum estimates the codelength of the task's answers.
@@ -116,26 +116,26 @@ def hardness_values(storage: Storage, task: SplitTask, source: HardnessSource) -
 def _named(
     hardness: ModelHardness, scores: tuple[MdlScores, MdlScores]
 ) -> dict[str, Mapping[str, float]]:
-    found: dict[str, Mapping[str, float]] = {}
+    named: dict[str, Mapping[str, float]] = {}
     for score, values in zip(SCORES, scores, strict=True):
-        found[f"{hardness.name}:{score}"] = values.mean
+        named[f"{hardness.name}:{score}"] = values.mean
         for model, by_id in values.by_model.items():
-            found[f"{hardness.name}:{score}:{model}"] = by_id
-    return {measure: found[measure] for measure in hardness.measures}
+            named[f"{hardness.name}:{score}:{model}"] = by_id
+    return {measure: named[measure] for measure in hardness.measures}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class _Mean:
-    """Means over the draws that an item is not in, in the order of the task's ids."""
+    """Means over the draws without an item, in the order of the task's ids."""
 
     probability: NDArray[np.float64]
     bits: NDArray[np.float64]
     num_draws: NDArray[np.int64]
-    """Where it is 0 the means are 0 as well, and mean nothing."""
+    """0: the means are 0 as well, and undefined."""
 
 
 class _AnswerReader:
-    """Reads cells of one task, and keeps which ones have no scores."""
+    """Reads cells of one task, and collects those without scores."""
 
     def __init__(self, storage: Storage, task: SplitTask) -> None:
         self.ids = [item.id for item in task.data.items]
@@ -151,7 +151,7 @@ class _AnswerReader:
         count = np.zeros(len(self.ids), dtype=np.int64)
         for cell in cells:
             try:
-                rows, found = self._bits(cell)
+                rows, cell_bits = self._bits(cell)
             except FileNotFoundError:
                 reason = read_failure(self._storage, cell.id) or "not run"
                 self.missing.append(f"{cell.label} ({reason})")
@@ -159,14 +159,14 @@ class _AnswerReader:
             except InvalidRecordError as error:
                 self.missing.append(f"{cell.label} ({error})")
                 continue
-            bits[rows] += found
-            probability[rows] += np.exp2(-found)
+            bits[rows] += cell_bits
+            probability[rows] += np.exp2(-cell_bits)
             count[rows] += 1
         divisor = np.maximum(count, 1)
         return _Mean(probability=probability / divisor, bits=bits / divisor, num_draws=count)
 
     def _bits(self, cell: PlannedCell) -> tuple[NDArray[np.intp], NDArray[np.float64]]:
-        """Returns the rows of the items that the cell knows nothing of, and their codelengths."""
+        """Returns the rows of the items held out from the cell, and their codelengths."""
         record = read_record(self._storage, cell.id)
         table = read_scores(self._storage, cell.id, record, ("item_id", "log_probs"))
         trained, relatives = self._trained(cell.draws)
@@ -174,8 +174,8 @@ class _AnswerReader:
         tested = sorted(untrained_ids(self._task.split.test, trained))
         if sorted(ids) != tested:
             raise InvalidRecordError(
-                f"scored {len(ids)} items, which are not the {len(tested)} that it was not trained "
-                "on: remove its folder and run it again"
+                f"its {len(ids)} scored items are not the {len(tested)} held-out ones: remove its "
+                "folder and run it again"
             )
         pairs = [
             (self._row[id_], _codelength(np.array(values), self._gold[id_]))

@@ -1,4 +1,4 @@
-"""What --dry-run prints, also without data or weights.
+"""What --dry-run prints, with or without data and weights.
 
-`summary`, `offline_estimate`, `invalidated`.
+`summary`, `offline_estimate` (a plan with stubs), `invalidated`.
 """

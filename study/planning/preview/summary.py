@@ -1,50 +1,40 @@
-"""What a plan looks like to the person who is about to spend on it: plain text for a terminal."""
+"""A plan, or an estimate of one, as text for the terminal."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
-from pathlib import Path
+from collections.abc import Sequence
 
 from search_spaces.levels import Level
 from search_spaces.recipes import num_labels
 from search_spaces.space import Space, TaskAxis
 from study.artifacts.costs import StudyCost
 from study.artifacts.plan import LevelSize, Plan, PlannedTask
+from study.cost.budget import price_plan
 from study.cost.flops import CPU_FLOP_PER_SECOND
 from study.cost.jobs import PricingOptions
-from study.cost.memory import ModelShape, cpu_notes, quantization_notes
+from study.cost.memory import cpu_notes, quantization_notes
 from study.cost.pricer import shapes_of
 from study.cost.text import describe_cost
 from study.formatting import aligned, clock
-from study.planning.preview.offline_estimate import (
-    ModelOutlook,
-    count,
-    look_at_models,
-    look_at_tasks,
-    price_outlook,
-)
+from study.planning.preview.offline_estimate import Estimate
 from trainables.data.tasks.published_sizes import FACTS
 from trainables.data.tasks.registry import find_task
 
 
 def format_plan(plan: Plan, *, num_finished: int | None = None) -> str:
-    """Returns the plan's points, cells, pools, expected work and cost, a line each."""
+    """Returns the plan's pools, models, points, cells, expected work and cost."""
     lines = [f"Space {plan.space.name}"]
     for task in plan.tasks:
         lines += _task_lines(task, plan.space)
     sizes = ", ".join(
         f"{model.name} ({_count(model.num_params)}, {model.dtype})" for model in plan.models
     )
-    methods = Counter(cell.cell.recipe.method for cell in plan.cells)
     lines += [
         f"  models    {sizes}",
-        *_quantization_lines(
-            shapes_of(plan.models), (cell.cell.recipe.quantization for cell in plan.cells)
-        ),
+        *_quantization_lines(plan),
         f"  points    {len(plan.points)}",
-        f"  cells     {len(plan.cells)} distinct: "
-        + ", ".join(f"{count} {method}" for method, count in methods.items()),
+        f"  cells     {len(plan.cells):,} distinct: {_methods(plan)}",
         *_search_lines(plan),
         *([] if num_finished is None else [f"  finished  {num_finished}"]),
         f"  blocks    1 a node, here 1, of {len(plan.units)} units that workers claim",
@@ -56,85 +46,77 @@ def format_plan(plan: Plan, *, num_finished: int | None = None) -> str:
 
 
 def _search_lines(plan: Plan) -> list[str]:
-    """Returns what recipes that were searched for cost in labels, beside those of their cells."""
+    """Returns the labels that recipe searches used, besides those of the cells."""
     searched = {
         (point.recipe.method, point.model, point.task): point.search_labels
         for point in plan.points
         if point.search_labels is not None
     }
     return [
-        f"  search    {number} labels chose the {method} recipe of {model} on {task}, once, beside "
-        "those that its cells train on"
+        f"  search    {number} labels chose the {method} recipe of {model} on {task}, once, "
+        "besides the labels of its cells"
         for (method, model, task), number in searched.items()
     ]
 
 
 def format_estimate(
-    space: Space,
-    reason: str,
-    data_root: Path | None,
-    pricing: PricingOptions,
-    *,
-    skip_bad_rows: bool = False,
+    estimate: Estimate, reason: str, pricing: PricingOptions
 ) -> tuple[str, StudyCost]:
-    """Returns what a space would run where some of its data or models are not here, and its price.
+    """Returns the estimate of a space that cannot be planned here, and its cost.
 
     Args:
-        space: What is asked for.
+        estimate: Its plan with stubs.
         reason: Why it cannot be planned.
-        data_root: Folder with local copies of data sets, where there is one.
         pricing: What nodes cost.
-        skip_bad_rows: Leave out rows that cannot be used, instead of stopping at the first.
-
-    Raises:
-        ValueError: If data or a model that is here cannot be used.
     """
-    outlook = count(space)
-    tasks = list(look_at_tasks(space, data_root, skip_bad_rows=skip_bad_rows))
-    models = list(look_at_models(space))
-    sizes = {task.name: task.size for task in tasks}
-    cost = price_outlook(space, outlook, models, sizes, pricing)
-    methods = ", ".join(f"{number:,} {name}" for name, number in outlook.cells_by_method.items())
-    each = outlook.num_cells // len(space.models)
+    plan, space = estimate.plan, estimate.plan.space
+    cost = price_plan(plan if estimate.is_sized else _without_sizes(plan), pricing)
+    each = len(plan.cells) // len(plan.models)
     lines = [f"Space {space.name}: NOT CHECKED, no ids", f"  reason      {reason}"]
-    for task in tasks:
-        axes = [axis for axis in space.tasks if axis.task == task.name]
-        lines += _unloaded_lines(task.name, axes, is_here=task.is_here)
+    for name in dict.fromkeys(axis.task for axis in space.tasks):
+        axes = [axis for axis in space.tasks if axis.task == name]
+        lines += _unloaded_lines(name, axes, is_here=name in estimate.checked_tasks)
+    rows = [("name", "weights", "dtype", "cells", "")]
+    for model in plan.models:
+        status = "here and checked" if model.name in estimate.checked_models else "not checked"
+        rows.append((model.name, _count(model.num_params), model.dtype, f"{each:,}", status))
     text = "\n".join(
         [
             *lines,
             "  models",
-            *aligned(
-                [
-                    ("name", "weights", "dtype", "cells", ""),
-                    *(_model_row(model, each) for model in models),
-                ],
-                indent=12,
-            ),
-            *_quantization_lines(
-                {model.name: model.shape for model in models},
-                (recipe.quantization for axis in space.tasks for recipe in space.recipes(axis)),
-            ),
-            f"  points      {outlook.num_points:,}",
-            f"  cells       {outlook.num_cells:,} distinct: {methods}",
+            *aligned(rows, indent=12),
+            *_quantization_lines(plan),
+            f"  points      {len(plan.points):,}",
+            f"  cells       {len(plan.cells):,} distinct: {_methods(plan)}",
             *describe_cost(cost),
-            "            all items are taken to be tested",
+            "            assumes that all items are test items",
         ]
     )
     return text, cost
 
 
-_UNPUBLISHED = "nothing is published, counts unknown, not checked"
+def _without_sizes(plan: Plan) -> Plan:
+    models = (model.model_copy(update={"num_params": None}) for model in plan.models)
+    return plan.model_copy(update={"models": tuple(models)})
+
+
+def _methods(plan: Plan) -> str:
+    """Returns the number of cells of each method."""
+    methods = Counter(cell.cell.recipe.method for cell in plan.cells)
+    return ", ".join(f"{number:,} {name}" for name, number in methods.items())
+
+
+_UNPUBLISHED = "no published counts, not checked"
 
 
 def _unloaded_lines(task: str, axes: Sequence[TaskAxis], *, is_here: bool) -> list[str]:
-    """Returns a task with the counts of its levels that are published."""
+    """Returns a task with the published counts of its levels."""
     head = f"  task        {task}: "
     facts = FACTS.get(task)
     if is_here or facts is None:
         measures = ", ".join(axis.measure for axis in axes)
-        what = "data is here and was checked" if is_here else _UNPUBLISHED
-        return [f"{head}{what}; by {measures}"]
+        status = "data is here and was checked" if is_here else _UNPUBLISHED
+        return [f"{head}{status}; by {measures}"]
     guess = "; text lengths are assumed" if facts.is_assumed else ""
     lines = [f"{head}{facts.num_items:,} items, not checked ({facts.source}{guess})"]
     for axis in axes:
@@ -156,20 +138,9 @@ def _published_count(axis: TaskAxis, level: Level) -> str:
     return "unknown"
 
 
-def _model_row(model: ModelOutlook, num_cells: int) -> tuple[str, ...]:
-    return (
-        model.name,
-        _count(model.num_params),
-        model.shape.dtype,
-        f"{num_cells:,}",
-        "here and checked" if model.is_here else "not checked",
-    )
-
-
-def _quantization_lines(
-    shapes: Mapping[str, ModelShape], quantizations: Iterable[str]
-) -> list[str]:
-    asked = frozenset(quantizations)
+def _quantization_lines(plan: Plan) -> list[str]:
+    asked = frozenset(cell.cell.recipe.quantization for cell in plan.cells)
+    shapes = shapes_of(plan.models)
     notes = (*quantization_notes(shapes, asked), *cpu_notes(shapes, asked))
     return [f"            note: {note}" for note in notes]
 

@@ -9,22 +9,25 @@ import pytest
 from search_spaces.base_models import BaseModelRef
 from search_spaces.recipes import LoRA, QLoRA, WeightTraining, num_labels, num_updates
 from search_spaces.space import Space
-from search_spaces.studies.published.cost import cost_micro
-from search_spaces.studies.published.ssrm_align import ssrm_align
-from search_spaces.studies.published.ssrm_rm import (
+from search_spaces.studies.lab.ssrm_rm_micro import (
     LAB_VOLUME,
-    VOLUME,
-    ssrm_rm,
+    ssrm_align,
     ssrm_rm_micro,
     ssrm_verdict_micro,
 )
+from search_spaces.studies.published.cost import cost_micro
+from search_spaces.studies.published.ssrm_rm import VOLUME, ssrm_rm
 from search_spaces.studies.small.small import small
 from search_spaces.studies.small.ssrm_arc import ssrm_arc, ssrm_arc_micro
 from study.cost.model_sizes import MODELS
-from study.planning.conditions import cell_draws, condition_recipe, zero_shot_recipe
-from study.planning.levels import hard_level, sources
+from study.planning.conditions import (
+    hard_level,
+    resolve_conditions,
+    sources,
+    zero_shot_recipe,
+)
 from study.planning.planner import make_plan
-from study.planning.preview.offline_estimate import count
+from study.planning.preview.offline_estimate import estimate_plan
 from tests.support.real_data import ROOT, needs
 from trainables.data.tasks.preferences.micro_preferences import TASK
 from trainables.data.tasks.preferences.preferences import SETS
@@ -90,12 +93,9 @@ def test_fewer_labels_are_among_more_of_one_seed() -> None:
     """Draws are nested by name, so the difference between fractions is not one of draws."""
     space = ssrm_rm_micro()
     (axis,) = space.tasks
-    names = {
-        cell_draws(space, axis, space.methods[0], condition, 1).labelled[0].names
-        for condition in (*axis.plain_conditions, *axis.conditions)
-    }
-    assert len(names) == 1
-    assert num_labels(condition_recipe(space.methods[0], axis.conditions[0])) == LAB_VOLUME // 4
+    resolved = resolve_conditions(axis, space.methods[0])
+    assert len({each.draws(0, 1).labelled[0].names for each in resolved.values()}) == 1
+    assert resolved[axis.conditions[0]].num_labels == LAB_VOLUME // 4
 
 
 def test_lab_levels_are_those_of_its_margins() -> None:
@@ -166,7 +166,7 @@ def test_arc_is_a_study_with_controls_seeds_and_a_contrast() -> None:
 def test_arc_can_be_planned_on_its_data() -> None:
     model = {"models": (BaseModelRef(name="micro-s"),)}
     plan, _ = make_plan(ssrm_arc().model_copy(update=model), ROOT)
-    assert len(plan.cells) == 51 == count(ssrm_arc()).num_cells // 4
+    assert len(plan.cells) == 51 == len(estimate_plan(ssrm_arc()).plan.cells) // 4
     assert not [note for note in plan.tasks[0].notes if "unlabelled" in note]
     micro, _ = make_plan(ssrm_arc_micro(), ROOT)
     assert len(micro.cells) == 13

@@ -12,8 +12,8 @@ from search_spaces.levels import Level
 from search_spaces.recipes import LoRA
 from search_spaces.space import Space, TaskAxis
 from search_spaces.studies.lab.ssrm_micro import ssrm_micro
+from search_spaces.studies.lab.ssrm_rm_micro import ssrm_rm_micro
 from search_spaces.studies.published.noise import noise_micro
-from search_spaces.studies.published.ssrm_rm import ssrm_rm_micro
 from search_spaces.supervision import Condition, Labels, SelfTraining
 from study.artifacts.condition_kinds import condition_kind
 from study.planning.planner import make_plan

@@ -52,7 +52,7 @@ def test_a_test_level_without_items_is_refused_before_anything_runs(root: Path) 
 
 def test_a_pool_that_another_methods_draw_emptied_names_that_draw(root: Path) -> None:
     """In-context wants two items; it is the probe's 160 that leave none."""
-    with pytest.raises(ValueError, match=r"wants k=2: the split is made for .* draw, 160 labels"):
+    with pytest.raises(ValueError, match=r"needs k=2: the split is made for .* draw, 160 labels"):
         make_plan(space_of(160), root)
 
 

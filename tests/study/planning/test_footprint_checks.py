@@ -19,8 +19,8 @@ from search_spaces.recipes import (
 )
 from search_spaces.space import Space, TaskAxis
 from search_spaces.studies.lab.micro import EASY, HARD
-from search_spaces.studies.published.ssrm_align import ssrm_align
-from study.planning.footprint_checks import check_footprints
+from search_spaces.studies.lab.ssrm_rm_micro import ssrm_align
+from study.planning.model_checks import check_footprints
 from study.planning.planner import make_plan
 from study.running.blocks import pack_blocks
 from trainables.cluster.capacity import Capacity
@@ -87,12 +87,12 @@ def test_what_works_together_is_let_through(engine: Any, recipe: TrainedRecipe) 
 
 
 REFUSED = [
-    ("zero-1", LoRA(quantization="int8"), "float32", "rounds by what else is in the batch"),
-    ("zero-3", InContext(quantization="int8"), "float32", "rounds by what else is in the batch"),
-    ("zero-3", QLoRA(), "float32", "cannot be cut into ZeRO-3's pieces"),
-    ("zero-3", InContext(quantization="nf4"), "float32", "cannot be cut into ZeRO-3's pieces"),
-    ("zero-2", LoRA(dropout=0.1), "float32", "other masks than one"),
-    ("zero-3", LoRA(head="scalar"), "float32", "stands beside the model"),
+    ("zero-1", LoRA(quantization="int8"), "float32", "rounding depends on the whole batch"),
+    ("zero-3", InContext(quantization="int8"), "float32", "rounding depends on the whole batch"),
+    ("zero-3", QLoRA(), "float32", "ZeRO-3 cannot shard the 4-bit weights"),
+    ("zero-3", InContext(quantization="nf4"), "float32", "ZeRO-3 cannot shard the 4-bit weights"),
+    ("zero-2", LoRA(dropout=0.1), "float32", "different masks than one"),
+    ("zero-3", LoRA(head="scalar"), "float32", "outside the model"),
     ("zero-2", FullFineTuning(), "bfloat16", "use dtype float32, or engine plain"),
     ("zero-3", FullFineTuning(), "bfloat16", "use dtype float32, or engine plain"),
 ]
@@ -149,7 +149,7 @@ def test_policies_are_not_trained_in_float16(dtype: Any) -> None:
 def test_the_plan_refuses_before_it_loads_anything() -> None:
     bad = space(QLoRA(), of_model=Footprint(engine="zero-3"))
     unknown = bad.tasks[0].model_copy(update={"task": "no such task"})
-    with pytest.raises(ValueError, match="cannot be cut"):
+    with pytest.raises(ValueError, match="cannot shard"):
         make_plan(bad.model_copy(update={"tasks": (unknown,)}))
 
 
@@ -159,7 +159,7 @@ def test_dropout_is_let_through_on_one_worker() -> None:
 
 
 def test_offload_without_zero_is_refused() -> None:
-    with pytest.raises(ValueError, match="offload is ZeRO's"):
+    with pytest.raises(ValueError, match="offload needs a ZeRO engine"):
         Footprint(offload=True)
 
 

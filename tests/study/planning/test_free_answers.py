@@ -66,7 +66,7 @@ def test_labels_that_can_be_wrong_are_refused_where_answers_are_free(
     monkeypatch: pytest.MonkeyPatch, kind: str
 ) -> None:
     labels = Labels(kind=kind, rate=0.0 if kind == "random" else 0.5)
-    message = f"'noisy' of strategyqa wants labels of kind '{kind}'.*use labels of kind 'gold'"
+    message = f"'noisy' of strategyqa has labels of kind '{kind}'.*use labels of kind 'gold'"
     with pytest.raises(ValueError, match=message):
         plan_of(monkeypatch, data_of(items_of("5"), free_form=True), CHAIN, labels=(labels,))
     choosing = data_of(items_of("yes", "no"), free_form=False)

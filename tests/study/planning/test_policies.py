@@ -19,8 +19,7 @@ from search_spaces.base_models import BaseModelRef
 from search_spaces.cell import Cell
 from search_spaces.recipes import LinearProbe, LoRA, PolicyDPO, QLoRA
 from search_spaces.space import Space
-from search_spaces.studies.published.ssrm_align import ssrm_align
-from search_spaces.studies.published.ssrm_rm import fractions_of, lab_axis
+from search_spaces.studies.lab.ssrm_rm_micro import fractions_of, lab_axis, ssrm_align
 from study.analysis.preferences.policies import label_accuracy_of
 from study.artifacts.plan import Plan
 from study.planning.planner import Inputs, make_plan
@@ -108,11 +107,11 @@ def test_a_policy_runs_behind_its_reward_model(planned: tuple[Plan, Inputs]) -> 
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"policy": PolicyDPO(labels="gold")}, "planned beside it"),
+        ({"policy": PolicyDPO(labels="gold")}, "the plan adds the policies"),
         ({"methods": (QLoRA(),)}, "share one base"),
         ({"methods": (LinearProbe(),)}, "share one base"),
         ({"tasks": (lab_axis().model_copy(update={"task": "ultrafeedback"}),)}, "gold reward"),
-        ({"tasks": (lab_axis().model_copy(update={"conditions": ()}),)}, "trains itself"),
+        ({"tasks": (lab_axis().model_copy(update={"conditions": ()}),)}, "no condition has"),
     ],
 )
 def test_spaces_whose_policies_cannot_be_judged_are_refused(

@@ -20,8 +20,8 @@ from search_spaces.recipes import (
 from search_spaces.space import Space, TaskAxis
 from search_spaces.supervision import Condition, SelfTraining
 from study.planning.axes import load_tasks
+from study.planning.axis_checks import check_pools
 from study.planning.planner import make_plan
-from study.planning.pool_checks import check_pools
 from study.planning.preview.summary import format_plan
 
 EASY, MEDIUM, HARD = (
@@ -90,7 +90,7 @@ def test_a_level_that_is_smaller_than_asked_is_said_with_the_sizes_of_all(data: 
     assert sizes["easy"] - 8 < 12 <= sizes["hard"]
     (note,) = [note for note in plan.tasks[0].notes if "unlabelled" in note]
     assert note == (
-        "easy_ssrm tau 0.8: of the 12 unlabelled items asked for of each level there are "
+        "easy_ssrm tau 0.8: not every level has the requested 12 unlabelled items: "
         f"easy {sizes['easy'] - 8}, hard 12."
     )
     assert note in format_plan(plan)
@@ -107,13 +107,13 @@ TEXT = {"n_train": 8, "loss": "text"}
     [
         (LoRA(**TEXT), {"label_smoothing": 0.1}, "label_smoothing=0.1 .* lora with loss='text'"),
         (FullFineTuning(**TEXT), {"label_smoothing": 0.1}, "full fine-tuning with loss='text'"),
-        (InContext(k=4), {"label_smoothing": 0.1}, "label_smoothing says .* in-context has none"),
+        (InContext(k=4), {"label_smoothing": 0.1}, "label_smoothing weights .* has no loss"),
         (
             InContext(k=4),
             {"rule": "softmatch", "threshold": None},
-            "rule 'softmatch' says .* in-context has none",
+            "rule 'softmatch' weights .* in-context has no loss",
         ),
-        (InContext(k=4), {"start": "continue"}, "in-context has none to go on from"),
+        (InContext(k=4), {"start": "continue"}, "in-context trains none"),
     ],
 )
 def test_options_that_a_method_cannot_follow_are_refused_in_the_plan(

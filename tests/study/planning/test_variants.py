@@ -19,8 +19,8 @@ from study.analysis.surface import compute_surface
 from study.analysis.surface_rows import surface_table
 from study.artifacts.condition_kinds import condition_label
 from study.formatting import text_of
+from study.planning.conditions import ResolvedCondition, resolve_conditions
 from study.planning.planner import make_plan
-from study.planning.variants import disambiguate_conditions, variant_label
 from study.reporting.figures.audit import _panels
 from study.reporting.self_training import gather_self_training
 from study.reporting.tables import audit_table
@@ -40,6 +40,13 @@ def with_options(**options: object) -> Condition:
     return condition.model_copy(
         update={"self_training": condition.self_training.model_copy(update=options)}
     )
+
+
+def resolved(*conditions: Condition) -> list[ResolvedCondition]:
+    (axis,) = ssrm_space().tasks
+    axis = axis.model_copy(update={"conditions": conditions})
+    by_condition = resolve_conditions(axis, LinearProbe())
+    return [by_condition[condition] for condition in conditions]
 
 
 SWEPT = [
@@ -62,25 +69,23 @@ SWEPT = [
 @pytest.mark.parametrize(("options", "text"), SWEPT)
 def test_every_option_that_differs_is_named(options: dict[str, object], text: str) -> None:
     first, second = ssrm(0.6), with_options(**options)
-    differing = disambiguate_conditions((first, second, ssrm(0.6, "random")))
-    assert variant_label(second, differing) == text
-    assert variant_label(first, differing) not in ("", text)
-    assert variant_label(second, differing, trains_itself=False) == ""
-    assert variant_label(ssrm(0.6, "random"), differing) == ""
+    one, other, control = resolved(first, second, ssrm(0.6, "random"))
+    assert other.variant() == text
+    assert one.variant() not in ("", text)
+    assert other.variant(trains_itself=False) == ""
+    assert control.variant() == ""
 
 
 def test_thresholds_and_rounds_need_no_words() -> None:
-    assert (
-        disambiguate_conditions((ssrm(0.5), ssrm(0.6), ssrm(0.6, rounds=2), ssrm(0.6, "oracle")))
-        == {}
-    )
+    conditions = (ssrm(0.5), ssrm(0.6), ssrm(0.6, rounds=2), ssrm(0.6, "oracle"))
+    assert all(not each.differing for each in resolved(*conditions))
 
 
 def test_levels_of_labels_and_pool_are_named() -> None:
     wide = ssrm(0.6).model_copy(update={"levels": (), "unlabelled": ("easy", "hard")})
-    differing = disambiguate_conditions((ssrm(0.6), wide))
-    assert variant_label(wide, differing) == "levels all, unlabelled easy+hard"
-    assert variant_label(wide, differing, trains_itself=False) == "levels all"
+    _, other = resolved(ssrm(0.6), wide)
+    assert other.variant() == "levels all, unlabelled easy+hard"
+    assert other.variant(trains_itself=False) == "levels all"
 
 
 @pytest.fixture(scope="module")

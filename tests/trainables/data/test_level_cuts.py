@@ -11,7 +11,6 @@ from search_spaces.levels import Level
 from search_spaces.space import TaskAxis
 from trainables.data.items import Item, data_hash, without_gold
 from trainables.data.level_cuts import (
-    equal_frequency_cut,
     fixed_cut,
     quantile_cut,
     single_levels,
@@ -58,13 +57,7 @@ def test_data_that_brings_a_counted_measure_keeps_its_own() -> None:
 def test_quantile_levels_hold_every_item_once(
     values: list[float], probabilities: tuple[float, ...]
 ) -> None:
-    levels = quantile_cut(values, probabilities).levels
-    assert all(sum(level.holds(value) for level in levels) == 1 for value in values)
-
-
-@given(MEASURED, st.integers(2, 6))
-def test_equal_frequency_levels_hold_every_item_once(values: list[float], number: int) -> None:
-    levels = equal_frequency_cut(values, number).levels
+    levels = quantile_cut(values, probabilities)
     assert all(sum(level.holds(value) for level in levels) == 1 for value in values)
 
 
@@ -72,39 +65,22 @@ def test_equal_frequency_levels_hold_every_item_once(values: list[float], number
 def test_quantile_ends_are_the_papers_rule(values: list[float]) -> None:
     """Easy: x <= the 30th percentile; hard: x >= the 70th; both ends inclusive."""
     low, high = np.quantile(values, [0.3, 0.7])
-    easy, _, hard = quantile_cut(values).levels
+    easy, _, hard = quantile_cut(values)
     assert [easy.holds(value) for value in values] == [value <= low for value in values]
     assert [hard.holds(value) for value in values] == [value >= high for value in values]
 
 
-def test_ties_make_a_level_larger_or_take_it_away_and_are_said() -> None:
-    cut = quantile_cut([1.0] * 2 + [2.0] * 6 + [3.0] * 2)
-    assert [(level.name, level.low, level.high) for level in cut.levels] == [
+def test_ties_make_a_level_larger_or_take_it_away() -> None:
+    levels = quantile_cut([1.0] * 2 + [2.0] * 6 + [3.0] * 2)
+    assert [(level.name, level.low, level.high) for level in levels] == [
         ("easy", 1, 2), ("hard", 3, 3),
     ]  # fmt: skip
-    assert cut.notes == (
-        "level 'easy' holds 80% instead of 30%: ties",
-        "level 'medium' is empty: ties leave no value for it",
-    )
-    assert quantile_cut([float(n) for n in range(100)]).notes == ()
-
-
-def test_equal_frequency_levels_are_as_even_as_can_be() -> None:
-    cut = equal_frequency_cut([float(n) for n in range(90)], 3)
-    assert [(level.low, level.high) for level in cut.levels] == [(0, 29), (30, 59), (60, 89)]
-    assert [level.name for level in cut.levels] == ["easy", "medium", "hard"]
-
-
-def test_equal_frequency_ends_are_kept_under_ties() -> None:
-    cut = equal_frequency_cut([1.0] * 50 + [2.0], 3)
-    assert [(level.name, level.low) for level in cut.levels] == [("easy", 1), ("hard", 2)]
-    assert cut.notes[-1] == "level 'medium' is empty: ties leave no value for it"
 
 
 @pytest.mark.parametrize("number", [1, 7])
 def test_cut_has_two_to_six_levels(number: int) -> None:
     with pytest.raises(ValueError, match=f"2 to 6 levels, got {number}"):
-        equal_frequency_cut([1.0, 2.0], number)
+        quantile_cut([1.0, 2.0], [n / 10 for n in range(1, number)])
 
 
 def test_thresholds_must_rise() -> None:
@@ -128,7 +104,7 @@ def test_standard_cut_is_the_tasks_own_else_quantiles() -> None:
     values = {str(n): float(n % 4) for n in range(40)}
     cuts = standard_cuts({"a": values, "b": values, "same": dict.fromkeys(values, 1.0)}, {"a": own})
     assert cuts["a"] == own
-    assert cuts["b"] == quantile_cut(values.values()).levels
+    assert cuts["b"] == quantile_cut(values.values())
     assert "same" not in cuts
 
 
@@ -156,19 +132,8 @@ def test_axis_with_an_empty_level_names_it() -> None:
 
 
 def test_a_value_at_the_one_threshold_is_easy() -> None:
-    easy, hard = quantile_cut([1.0, 2.0, 3.0], (0.5,)).levels
+    easy, hard = quantile_cut([1.0, 2.0, 3.0], (0.5,))
     assert [(easy.low, easy.high), (hard.low, hard.high)] == [(1, 2), (3, 3)]
-
-
-def test_a_hardest_level_that_ties_make_larger_is_noted() -> None:
-    assert quantile_cut([1.0] * 2 + [2.0] * 2 + [3.0] * 6).notes[-1] == (
-        "level 'hard' holds 60% instead of 30%: ties"
-    )
-
-
-def test_equal_frequency_takes_the_nearest_boundary_of_all() -> None:
-    cut = equal_frequency_cut([1.0] + [2.0] * 40 + [3.0] * 20, 2)
-    assert [(level.low, level.high) for level in cut.levels] == [(1, 2), (3, 3)]
 
 
 @pytest.mark.parametrize("outside", [0.0, 1.0, 1.5])

@@ -10,7 +10,7 @@ import transformers as t
 from transformers import AutoModelForCausalLM, PreTrainedConfig
 
 from search_spaces.recipes import LoRA
-from study.planning.adapter_checks import check_adapters
+from study.planning.model_checks import check_adapters
 from tests.support.tiny_models import save_folder
 from trainables.methods.training.adapters import adapter_on
 from trainables.models.loading import Base

@@ -474,7 +474,7 @@ def test_labelled_items_their_copies_and_groups_are_not_in_the_unlabelled_pool(
     ("condition", "message"),
     [
         (ssrm(rule="fixed", threshold=0.2), r"threshold 0.2 .* must be in \[0.25, 1\]"),
-        (ssrm(start="continue"), "linear probe has none to go on from"),
+        (ssrm(start="continue"), "linear probe trains none"),
     ],
 )
 def test_what_cannot_be_run_is_refused_before_anything_starts(

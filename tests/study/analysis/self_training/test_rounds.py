@@ -132,7 +132,7 @@ def test_a_round_is_given_the_hardness_of_its_pool_for_warnings_alone(
 
 
 def test_weights_that_would_stay_for_good_are_refused() -> None:
-    with pytest.raises(ValidationError, match="later rounds would change nothing"):
+    with pytest.raises(ValidationError, match="later rounds would have no effect"):
         SelfTraining(rule="softmatch", threshold=None, memory="accumulate")
     assert SelfTraining(rule="softmatch", threshold=None).memory == "relabel"
 

@@ -20,12 +20,16 @@ from search_spaces.studies.published.hase2024 import hase2024
 from search_spaces.studies.published.noise import noise_micro
 from search_spaces.supervision import Condition, Labels, SelfTraining
 from study.artifacts.costs import BaseCost
+from study.artifacts.plan import Plan
 from study.cli import load_pricing
-from study.cost.flops import TaskSize
+from study.cost.budget import price_plan
+from study.cost.flops import CHARS_PER_TOKEN
 from study.planning.planner import make_plan
-from study.planning.preview.offline_estimate import count, look_at_models, price_outlook
+from study.planning.preview import offline_estimate
+from study.planning.preview.offline_estimate import estimate_plan
 from study.planning.preview.summary import format_estimate
 from study.sweep import main
+from trainables.data.tasks.published_sizes import FACTS
 
 MARKET = load_pricing(None, None)
 
@@ -78,18 +82,28 @@ def by_level(targets: str = "pseudo", number: int = 20) -> SelfTraining:
 @pytest.mark.parametrize(
     "space", [ssrm_micro(), noise_micro(), cost_micro(), rounds_of_all_kinds()]
 )
-def test_counts_are_those_of_the_plan(space: Space) -> None:
+def test_counts_are_those_of_the_plan(space: Space, monkeypatch: pytest.MonkeyPatch) -> None:
     plan, _ = make_plan(space)
-    outlook = count(space)
-    assert outlook.num_points == len(plan.points)
-    assert outlook.num_cells == len(plan.cells)
-    assert outlook.cells_by_method == Counter(cell.cell.recipe.method for cell in plan.cells)
+    monkeypatch.setattr(offline_estimate, "GENERATED_TASKS", frozenset())
+    monkeypatch.setattr(offline_estimate, "_is_here", lambda model: False)
+    estimate = estimate_plan(space)
+    assert not estimate.checked_tasks and not estimate.checked_models
+    assert len(estimate.plan.points) == len(plan.points)
+    assert len(estimate.plan.cells) == len(plan.cells)
+    methods, planned = (
+        Counter(c.cell.recipe.method for c in p.cells) for p in (estimate.plan, plan)
+    )
+    assert methods == planned
+
+
+def _methods(plan: Plan) -> Counter[str]:
+    return Counter(cell.cell.recipe.method for cell in plan.cells)
 
 
 @pytest.mark.parametrize("name", ["hase2024", "gap", "noise", "cost", "small"])
 def test_a_space_is_told_without_data_or_weights(name: str) -> None:
     space = named_spaces()[name]()
-    text = format_estimate(space, "no network", None, MARKET)[0]
+    text = format_estimate(estimate_plan(space), "no network", MARKET)[0]
     assert text.startswith(f"Space {name}: NOT CHECKED, no ids")
     assert "unknown" not in text.replace("grade 6 unknown, grade 7 unknown", "")
     assert all(model.name in text for model in space.models)
@@ -117,13 +131,13 @@ def test_every_space_is_told_without_a_network_at_once_and_quietly(
 
 
 def test_published_counts_stand_beside_the_levels() -> None:
-    text = format_estimate(hase2024(), "no network", None, MARKET)[0]
+    text = format_estimate(estimate_plan(hase2024()), "no network", MARKET)[0]
     assert "by grade: easy 1,434, medium 1,055, hard 2,032" in text
     assert "by question_words: easy about 687, medium about 916, hard about 687" in text
 
 
 def test_experts_that_int8_does_not_reach_are_said() -> None:
-    text = format_estimate(hase2024(), "no network", None, MARKET)[0]
+    text = format_estimate(estimate_plan(hase2024()), "no network", MARKET)[0]
     (line,) = [line for line in text.splitlines() if "routed experts" in line]
     assert "int8 leaves 97% of mistralai/Mixtral-8x7B-v0.1 in bfloat16" in line
 
@@ -133,33 +147,31 @@ def test_what_nothing_is_known_of_is_said_to_be_unknown(tmp_path: Path) -> None:
     space = micro().model_copy(
         update={"tasks": (axis,), "models": (BaseModelRef(name="owner/unheard-of"),)}
     )
-    text = format_estimate(space, "no network", None, MARKET)[0]
-    assert "jsonl:mine: nothing is published, counts unknown" in text
+    text = format_estimate(estimate_plan(space), "no network", MARKET)[0]
+    assert "jsonl:mine: no published counts" in text
     assert "size unknown" in text and "cost      of all cells: not known" in text
 
 
 def test_hours_grow_with_the_model_and_with_what_is_generated() -> None:
     space = hase2024()
-    size = TaskSize(num_test=100, num_items=100, tokens_per_item=50.0, num_choices=4.0)
 
     def bases(asked: Space) -> tuple[BaseCost, ...]:
-        sizes = {axis.task: size for axis in asked.tasks}
-        return price_outlook(asked, count(asked), look_at_models(asked), sizes, MARKET).bases
+        return price_plan(estimate_plan(asked).plan, MARKET).bases
 
     small, _, large, _, mixture, _ = bases(space)
     assert (small.gpu_hours or 0) < (large.gpu_hours or 0)
     assert mixture.flop / large.flop == pytest.approx(12.9 / 69.0), "unused experts cost nothing"
     axis = next(axis for axis in space.tasks if axis.task == "strategyqa")
+    tokens = round(FACTS["strategyqa"].characters / CHARS_PER_TOKEN)
     axes = [
         axis.model_copy(update={"methods": (recipe,)})
-        for recipe in (InContext(k=4), InContext(k=4, reasoning=Reasoning(max_new_tokens=50)))
+        for recipe in (InContext(k=4), InContext(k=4, reasoning=Reasoning(max_new_tokens=tokens)))
     ]
+    alone = space.model_copy(update={"models": space.models[:1], "contrasts": ()})
     chosen, generated = (
-        bases(space.model_copy(update={"tasks": (axis,), "models": space.models[:1]}))[0].gpu_hours
-        or 0
-        for axis in axes
+        bases(alone.model_copy(update={"tasks": (axis,)}))[0].gpu_hours or 0 for axis in axes
     )
-    # 50 tokens more to 50 of an item: twice the operations, at a tenth of the rate.
+    # As many tokens again as an item has: twice the operations, at a tenth of the rate.
     assert generated / chosen == pytest.approx(20, rel=0.05)
 
 

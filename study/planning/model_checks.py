@@ -1,0 +1,103 @@
+"""Checks of base models before any cell runs: their engines, and layers for adapters."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+
+from search_spaces.base_models import BaseModelRef, Footprint
+from search_spaces.recipes import AdapterTraining, FullFineTuning, Recipe, TrainedRecipe
+from search_spaces.space import Space
+from trainables.models.source import ModelSource
+
+
+def check_footprints(space: Space) -> None:
+    """Checks that every base model's engine can run every recipe of the space.
+
+    Raises:
+        ValueError: Naming the model, the recipe's method and the reason.
+    """
+    for model in space.models:
+        footprint = space.footprint_of(model)
+        if space.policy is not None and footprint.engine != "plain":
+            raise ValueError(
+                f"model {model.name!r} has a footprint with engine {footprint.engine}, and the "
+                "space trains policies, which only one worker can sample and train; use engine "
+                "plain, or leave out the policy"
+            )
+        if space.policy is not None and model.dtype == "float16":
+            raise ValueError(
+                f"model {model.name!r} has dtype float16, and the space trains policies, whose few "
+                "updates the loss scale of float16 would partly skip; use dtype bfloat16 or float32"
+            )
+        for axis in space.tasks:
+            for recipe in space.recipes(axis):
+                for fault in _faults(footprint, model, recipe):
+                    raise ValueError(
+                        f"model {model.name!r} has a footprint with engine {footprint.engine}, and "
+                        f"the space's {recipe.method} {fault}"
+                    )
+
+
+def _faults(footprint: Footprint, model: BaseModelRef, recipe: TrainedRecipe) -> Iterator[str]:
+    """Yields why the engine cannot reproduce the numbers of one worker, or cannot run."""
+    if footprint.engine == "plain":
+        return
+    if recipe.quantization == "int8":
+        yield (
+            "is int8: LLM.int8 rounding depends on the whole batch, so workers that share a batch "
+            "train another model than one worker; use nf4 with zero-1 or zero-2, or none"
+        )
+    if recipe.quantization == "nf4" and footprint.engine == "zero-3":
+        yield (
+            "is nf4: ZeRO-3 cannot shard the 4-bit weights of bitsandbytes; use zero-2 (every "
+            "worker holds the whole 4-bit base), or quantization none"
+        )
+    if isinstance(recipe, AdapterTraining) and recipe.dropout > 0 and footprint.workers != 1:
+        yield (
+            "has dropout: several workers draw different masks than one, so the same cell would "
+            "have other numbers; set dropout 0 or workers 1"
+        )
+    if (
+        isinstance(recipe, AdapterTraining)
+        and recipe.head == "scalar"
+        and footprint.engine == "zero-3"
+    ):
+        yield (
+            "has a scalar head, which is outside the model, where ZeRO-3 gathers no weights; use "
+            "zero-2"
+        )
+    if isinstance(recipe, FullFineTuning) and model.dtype in ("bfloat16", "float16"):
+        yield (
+            f"trains weights in {model.dtype}: only a single worker steps float32 master weights; "
+            "use dtype float32, or engine plain"
+        )
+
+
+def check_models(space: Space, models: Mapping[str, ModelSource]) -> None:
+    """Checks resolved models: footprints, now that every `auto` dtype is known, and adapters.
+
+    Raises:
+        ValueError: Naming the model, and the recipe that it cannot be trained with.
+    """
+    resolved = tuple(
+        model.model_copy(update={"dtype": models[model.name].dtype}) for model in space.models
+    )
+    check_footprints(space.model_copy(update={"models": resolved}))
+    check_adapters(models.values(), [r for axis in space.tasks for r in space.recipes(axis)])
+
+
+def check_adapters(sources: Iterable[ModelSource], recipes: Iterable[Recipe]) -> None:
+    """Checks that every base model has the layers that the recipes' adapters need.
+
+    Raises:
+        ValueError: Naming the first model that lacks them.
+    """
+    if not any(
+        isinstance(recipe, AdapterTraining) and recipe.target_modules == "attention"
+        for recipe in recipes
+    ):
+        return
+    from trainables.models.text_layers import check_attention  # with torch
+
+    for source in sources:
+        check_attention(source)
