@@ -20,7 +20,7 @@ from search_spaces.space import Space
 from study import options
 from study.artifacts.plan import write_plan
 from study.cli import load_pricing
-from study.console import checking_input, command, show
+from study.console import FAILED, OK, checking_input, command, show
 from study.cost.budget import Budget, price_plan
 from study.cost.flops import CPU_FLOP_PER_SECOND
 from study.cost.jobs import PricingOptions, Timings, check_budget, check_memory
@@ -34,13 +34,8 @@ from study.planning.hardness.values import (
     hardness_values,
 )
 from study.planning.hardness_cells import HardnessPlan, plan_hardness, wanted_hardness
-from study.running.executor import (
-    CELLS_FAILED,
-    OK,
-    exit_status,
-    missing_cells,
-    run_cells,
-)
+from study.running.executor import missing_cells, run_cells
+from study.running.outcomes import print_incomplete_cells
 from study.tracking.tracker import open_tracker
 from trainables.data.task import TaskData
 from trainables.errors import CostError, UnavailableError
@@ -123,8 +118,8 @@ def make_measures(
             budget=budget,
         )
     made = [_make(planned, storage, source) for source in planned.sources]
-    status = exit_status(storage, plan.cells)
-    return status if all(made) else CELLS_FAILED
+    has_failed = print_incomplete_cells(storage, plan.cells)
+    return OK if all(made) and not has_failed else FAILED
 
 
 def _make(planned: HardnessPlan, storage: Storage, source: HardnessSource) -> bool:

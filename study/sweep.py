@@ -11,14 +11,15 @@ from study import options
 from study.artifacts.items import write_items
 from study.artifacts.plan import Plan, write_plan
 from study.cli import load_pricing
-from study.console import checking_input, command, show
+from study.console import FAILED, OK, checking_input, command, show
 from study.cost.budget import Budget, price_plan
 from study.cost.jobs import PricingOptions, Timings, check_budget, check_memory
 from study.planning.planner import Inputs, make_plan
 from study.planning.preview.invalidated import describe_invalidated_cells
 from study.planning.preview.offline_estimate import estimate_plan
 from study.planning.preview.summary import format_estimate, format_plan
-from study.running.executor import OK, exit_status, missing_cells, run_cells
+from study.running.executor import missing_cells, run_cells
+from study.running.outcomes import print_incomplete_cells
 from study.tracking.tracker import open_tracker
 from trainables.errors import UnavailableError
 from trainables.storage import layout
@@ -112,7 +113,7 @@ def run_study(
     print(f"\nReport:  {report}")
     print(f"Surface: {storage.path(layout.surface(plan.space.name))}")
     print(f"Records: {storage.path(layout.CELLS)}")
-    return exit_status(storage, plan.cells)
+    return FAILED if print_incomplete_cells(storage, plan.cells) else OK
 
 
 def _write_plan(storage: Storage, plan: Plan, inputs: Inputs) -> None:

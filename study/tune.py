@@ -16,9 +16,9 @@ from search_spaces.space import Space
 from search_spaces.tuning import RANGES
 from study import options
 from study.cli import load_pricing
-from study.console import checking_input, command
+from study.console import FAILED, OK, checking_input, command
 from study.reporting.figures.sensitivity import draw_sensitivity
-from study.running.executor import OK, open_executor
+from study.running.executor import open_executor
 from study.tuning.budget import SearchBudget
 from study.tuning.job import SearchJob, resumed
 from study.tuning.results import parameters_text, standard_error, winner
@@ -28,8 +28,6 @@ from trainables.cluster.executor import Executor
 from trainables.storage.filesystem import Storage, check_writable, open_storage
 from trainables.storage.lock import held
 from trainables.tuning.trial import Search
-
-NOTHING_FOUND = 1
 
 METHODS = {name.replace(" ", "-"): name for name in RANGES}
 
@@ -206,7 +204,7 @@ def _conclude(job: SearchJob) -> int:
     best = winner(history)
     if best is None or best.value is None or result.recipe is None:
         print(f"{job.name}: no trial was completed.", file=sys.stderr)
-        return NOTHING_FOUND
+        return FAILED
     error = standard_error(best.value, history.num_validation)
     print(
         f"{job.name}: {parameters_text(best.parameters)}\n"

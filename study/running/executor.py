@@ -18,7 +18,6 @@ from study.running.blocks import missing_units, pack_blocks
 from study.running.outcomes import (
     claims_removed,
     clear_failures,
-    print_incomplete_cells,
     record_block_failure,
 )
 from study.running.preflight import check_local_devices
@@ -33,9 +32,6 @@ from trainables.storage import layout
 from trainables.storage.filesystem import Storage, map_parallel
 from trainables.storage.lock import token_of
 from trainables.storage.records import Record
-
-OK, CELLS_FAILED, BAD_INPUT = 0, 1, 2
-"""Exit statuses of the commands that run cells; `trainables.stop_signals` has those of a signal."""
 
 
 class CellObserver(Protocol):
@@ -127,11 +123,6 @@ def run_cells(
         ):
             errors = executor.run_blocks(blocks, run_context)
     record_block_failure(storage, missing, errors)
-
-
-def exit_status(storage: Storage, cells: Sequence[PlannedCell]) -> int:
-    """Prints which cells have no record and why; returns the exit status."""
-    return CELLS_FAILED if print_incomplete_cells(storage, cells) else OK
 
 
 @contextmanager

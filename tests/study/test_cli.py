@@ -10,8 +10,7 @@ from types import ModuleType
 import pytest
 
 from study import measure, sweep, tune
-from study.console import command
-from study.running.executor import BAD_INPUT, CELLS_FAILED, OK
+from study.console import BAD_INPUT, FAILED, OK, command
 from tests.support.tuning_study import TuningStudy
 from trainables.errors import ClusterError, CostError, LockLostError, RunFolderInUseError
 from trainables.storage.filesystem import Storage
@@ -92,7 +91,7 @@ def test_a_full_disk_is_said_in_two_lines_and_the_same_command_goes_on(
     main, arguments = command_of(study, name)
     with monkeypatch.context() as patch:
         disk_full_for(written, patch)
-        assert main(arguments) == CELLS_FAILED
+        assert main(arguments) == FAILED
     said = capsys.readouterr().err
     assert "cannot be read or written" in said and "No space left on device" in said
     assert said.splitlines()[-1].endswith("are kept: the same command continues from here.")
@@ -119,8 +118,8 @@ def test_a_run_folder_that_fails_before_anything_starts_is_bad_input(
 @pytest.mark.parametrize(
     ("error", "status", "said"),
     [
-        (OSError("gone"), CELLS_FAILED, "error: s3://b-1/r cannot be read or written: gone"),
-        (LockLostError("taken over"), CELLS_FAILED, "error: taken over"),
+        (OSError("gone"), FAILED, "error: s3://b-1/r cannot be read or written: gone"),
+        (LockLostError("taken over"), FAILED, "error: taken over"),
         (RunFolderInUseError("in use"), BAD_INPUT, "error: in use"),
         (ClusterError("no node"), BAD_INPUT, "error: no node"),
         (CostError("too much"), BAD_INPUT, "error: too much"),

@@ -26,12 +26,12 @@ from search_spaces.recipes import LinearProbe, LoRA, Reasoning
 from search_spaces.space import Space, TaskAxis
 from search_spaces.studies.published.mdl import mdl
 from study.cli import load_pricing
+from study.console import BAD_INPUT, FAILED, OK
 from study.data import main as data_main
 from study.planning.hardness.files import read_hardness, write_hardness
 from study.planning.hardness.values import HardnessValues, NotMeasuredError, hardness_values
 from study.planning.hardness_cells import HardnessPlan, plan_hardness
 from study.planning.planner import make_plan
-from study.running.executor import BAD_INPUT, CELLS_FAILED, OK
 from study.sweep import main as sweep_main
 from tests.support.tiny_models import save_folder
 from trainables.cells.planned import PlannedCell
@@ -269,7 +269,7 @@ def test_a_cell_without_scores_leaves_no_measure_and_says_why(
     with pytest.raises(NotMeasuredError, match=r"1 cells have no scores: .*it was too much"):
         values_of(planned, storage)
     capsys.readouterr()
-    assert study.measure.make_measures(planned, storage, load_pricing(None, None)) == CELLS_FAILED
+    assert study.measure.make_measures(planned, storage, load_pricing(None, None)) == FAILED
     assert "NOT MADE mdl of jsonl:own: 1 cells have no scores" in capsys.readouterr().err
     assert not Path(facts).exists()
 

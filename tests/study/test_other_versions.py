@@ -14,9 +14,9 @@ import pytest
 
 from study import report, status
 from study.artifacts.plan import program_version
+from study.console import BAD_INPUT, OK
 from study.cost import prices
 from study.cost.prices import read_prices
-from study.running.executor import BAD_INPUT, OK
 from study.sweep import main as sweep
 from tests.support.fakes import FakeStudy, fake_space
 from tests.support.small_study import SmallStudy, scores_of

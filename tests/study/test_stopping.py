@@ -18,8 +18,8 @@ import pytest
 
 from search_spaces.registry import find_space
 from study import status
+from study.console import OK
 from study.planning.planner import make_plan
-from study.running.executor import OK
 from study.sweep import main
 from tests.support.fault_study import FaultStudy
 from tests.support.small_study import scores_of

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from study.running.executor import OK
+from study.console import OK
 from study.sweep import main
 from tests.support.small_study import SmallStudy, scores_of
 from trainables.storage import layout

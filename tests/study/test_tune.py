@@ -14,13 +14,13 @@ from search_spaces.frozen import digest
 from search_spaces.registry import find_space
 from search_spaces.tuning import FoundRecipe, ranges_of, tuned, with_parameters
 from study.analysis.surface_rows import SurfaceRow, surface_table
+from study.console import BAD_INPUT, FAILED, OK
 from study.cost.flops import CHARS_PER_TOKEN
 from study.planning.axes import load_tasks
 from study.planning.planner import make_plan
 from study.planning.preview.summary import format_plan
 from study.reporting.figures.sensitivity import draw_sensitivity
-from study.running.executor import BAD_INPUT, OK
-from study.tune import NOTHING_FOUND, main
+from study.tune import main
 from study.tuning.budget import largest_recipe, trial_flop
 from study.tuning.searches import easy_items, make_searches
 from tests.support.tuning_study import TuningStudy, questions
@@ -280,7 +280,7 @@ def test_a_recipe_that_fails_is_a_finding_and_no_winner(
         raise RuntimeError("the loss is nan")
 
     monkeypatch.setattr(in_process, "run_trial", fails)
-    assert main(study.arguments("failed", "full-fine-tuning", 2, *HERE)) == NOTHING_FOUND
+    assert main(study.arguments("failed", "full-fine-tuning", 2, *HERE)) == FAILED
     captured = capsys.readouterr()
     assert "FAILED: RuntimeError: the loss is nan" in captured.out
     assert "no trial was completed" in captured.err

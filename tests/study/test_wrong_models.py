@@ -11,7 +11,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from study.running.executor import BAD_INPUT, CELLS_FAILED, OK
+from study.console import BAD_INPUT, FAILED, OK
 from study.sweep import main
 from tests.support.small_study import SmallStudy, scores_of
 from trainables.cells import runner
@@ -137,7 +137,7 @@ def test_a_base_that_does_not_load_is_tried_once_and_fails_its_cells_alike(
 
     monkeypatch.setattr(runner, "load_for_engine", load)
     out = tmp_path / "runs"
-    assert study.run("two", out) == CELLS_FAILED
+    assert study.run("two", out) == FAILED
     assert sorted(tried) == sorted(["micro-m", str(study.second)])
     failures = [json.loads(path.read_text()) for path in out.rglob("failure.json")]
     assert len(failures) == len(scores_of(out)) > 1

@@ -10,8 +10,8 @@ from collections.abc import Iterator, Mapping
 
 import pytest
 
+from study.console import BAD_INPUT, FAILED, OK
 from study.running import progress
-from study.running.executor import BAD_INPUT, CELLS_FAILED, OK
 from study.sweep import main
 from tests.support.bucket_server import BucketServer, bucket_server, moto_or_skip
 from tests.support.small_study import SmallStudy, scores_of
@@ -180,7 +180,7 @@ def test_a_cell_that_cannot_be_written_fails_with_the_reason_and_the_rest_goes_o
     key = f"poor/{layout.scores(victim)}"
     bucket.answer = lambda method, asked: "refuse" if (method, asked) == ("PUT", key) else "pass"
     root = bucket.root("poor")
-    assert sweep(study, root) == CELLS_FAILED
+    assert sweep(study, root) == FAILED
     said = capsys.readouterr().err
     assert said.count("FAILED") == 1 and "PutObject" in said and "Traceback" not in said
     assert remote_scores(root) == {id_: b for id_, b in expected.items() if id_ != victim}
@@ -206,7 +206,7 @@ def test_a_bucket_that_goes_away_ends_the_sweep_with_a_clear_error(
 
     bucket.answer = answer
     root = bucket.root("gone")
-    assert sweep(study, root) == CELLS_FAILED
+    assert sweep(study, root) == FAILED
     said = capsys.readouterr()
     assert "cannot be read or written" in said.err and "continues from here" in said.err
     assert "cannot read" in said.out, "the progress reporter says so too"

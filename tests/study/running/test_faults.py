@@ -19,7 +19,7 @@ from typing import Any
 
 import pytest
 
-from study.running.executor import BAD_INPUT, CELLS_FAILED, OK
+from study.console import BAD_INPUT, FAILED, OK
 from study.sweep import main
 from tests.support.fault_study import FaultStudy
 from tests.support.small_study import scores_of
@@ -174,7 +174,7 @@ def test_a_cell_that_kills_its_worker_is_given_up_and_all_others_finish(
     )
     monkeypatch.setenv("PYTHONPATH", str(tmp_path / "poison"))
     status, said = study.run(out)
-    assert status == CELLS_FAILED, said
+    assert status == FAILED, said
     assert said.count("FAILED") == 1 and f"died {MAX_ATTEMPTS} times" in said
     assert scores_of(out) == {id_: c for id_, c in expected.items() if id_ != poisoned}
     monkeypatch.delenv("PYTHONPATH")
@@ -204,7 +204,7 @@ def test_a_full_disk_ends_the_sweep_clearly_and_freed_it_goes_on(
     with small_disk(disk, "16m"):
         filler.write_bytes(bytes(16 * 2**20 - 96 * 2**10))  # the plan and some cells fit
         status, said = study.run(out, *TWIN)
-        assert status == CELLS_FAILED, said
+        assert status == FAILED, said
         assert "No space left on device" in said and "Traceback" not in said
         assert "continues from here" in said or "tries them again" in said
         kept = scores_of(out)
@@ -238,7 +238,7 @@ def test_a_cell_whose_scores_do_not_fit_fails_alone(
     arguments = [*study.arguments, "--out", str(out), *TWIN]
     with monkeypatch.context() as patch:
         patch.setattr(Storage, "_put", put)
-        assert main(arguments) == CELLS_FAILED
+        assert main(arguments) == FAILED
     said = capsys.readouterr().err
     assert said.count("FAILED") == 2 and said.count("No space left on device") == 2
     assert scores_of(out) == {

@@ -10,7 +10,7 @@ import torch
 
 from search_spaces.base_models import BaseModelRef, Footprint
 from search_spaces.recipes import InContext
-from study.running.executor import BAD_INPUT
+from study.console import BAD_INPUT
 from study.running.preflight import check_local_devices
 from study.sweep import main
 from tests.support.fakes import FakeStudy, fake_space

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from study import sweep
-from study.running.executor import BAD_INPUT
+from study.console import BAD_INPUT
 from tests.support.fakes import FakeStudy, fake_space
 from tests.support.small_study import SmallStudy
 from trainables.cells.planned import Block, RunContext

@@ -10,8 +10,8 @@ import pytest
 
 from search_spaces.registry import find_space
 from study import data, measure, plan, sweep, tune
+from study.console import BAD_INPUT, OK
 from study.planning.planner import make_plan
-from study.running.executor import BAD_INPUT, OK
 from tests.support.small_study import SmallStudy
 from trainables.data.tasks.registry import load_task
 
