@@ -116,7 +116,7 @@ def test_captions_say_how_many_panels_are_left_out(
     for draw, number in ((draw_confidence, 8), (draw_reliability, 8), (draw_selective, 4)):
         drawing = draw(rounds, {})
         assert drawing is not None
-        assert f"the first 3 of {number} panels; audit.parquet has" in drawing.alt
+        assert f"the first 3 of {number} panels are shown; audit.parquet has" in drawing.alt
 
 
 def test_reliability_table_has_the_audits_errors_for_each_level_and_both_ways(
