@@ -236,15 +236,15 @@ def tuned(path: str | Path) -> TrainedRecipe:
             search is unfinished.
     """
     try:
-        found = FoundRecipe.model_validate_json(Path(path).expanduser().read_bytes())
+        result = FoundRecipe.model_validate_json(Path(path).expanduser().read_bytes())
     except OSError as error:
         raise ValueError(f"no tuned recipe at {str(path)!r}: {error.strerror}") from error
     except ValidationError as error:
         raise ValueError(
             f"{str(path)!r} is not a search's file of this version: {explain(error)}"
         ) from error
-    if found.recipe is None:
+    if result.recipe is None:
         raise ValueError(
             f"the search in {str(path)!r} is unfinished: run the command that started it again"
         )
-    return found.recipe.model_copy(update={"search_labels": found.history.num_labels})
+    return result.recipe.model_copy(update={"search_labels": result.history.num_labels})

@@ -2,8 +2,8 @@
 
 A condition is resolved once; the plan, its cells and its checks all read the resolved value. What
 tells conditions of one name apart is here too, because a study may sweep how a condition trains
-itself: a threshold, a round, a number of labels and a noise rate have fields of their own in a
-point, and every other difference becomes part of its variant label.
+itself: points have fields for threshold, round, number of labels and noise rate, and every other
+difference becomes part of the variant label.
 """
 
 from __future__ import annotations

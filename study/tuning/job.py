@@ -9,6 +9,7 @@ from typing import Protocol
 
 from search_spaces.base_models import BaseModelRef
 from search_spaces.tuning import FoundRecipe, Trial
+from study.formatting import duration
 from study.tuning.results import describe_trial
 from study.tuning.searches import file_of, found_recipe, read_earlier
 from trainables.storage.filesystem import Storage
@@ -86,7 +87,7 @@ class SearchJob:
         number = len(history.trials)
         each = (time.monotonic() - self._started) / (number - self._num_before)
         left = each * (self.num_trials - number)
-        forecast = f"  ({_duration(left)} left)" if left else ""
+        forecast = f"  ({duration(left)} left)" if left else ""
         print(
             f"  {number:3}/{self.num_trials}  {describe_trial(trial, history)}{forecast}",
             flush=True,
@@ -119,7 +120,3 @@ def resumed(job: SearchJob) -> SearchJob:
     search = replace(job.search, history=earlier.history)
     is_pinned = earlier.recipe is not None
     return replace(job, search=search, seconds=earlier.seconds, is_pinned=is_pinned)
-
-
-def _duration(seconds: float) -> str:
-    return f"{seconds:.0f} s" if seconds < 90 else f"{seconds / 60:.0f} min"

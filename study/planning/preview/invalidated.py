@@ -78,7 +78,7 @@ def _why(earlier: Space, space: Space, task: str) -> str:
     if _bands(earlier, task) != _bands(space, task):
         return (
             f"its pools are now kept for other training levels: for {_listed(space, task)}, before "
-            f"for {_listed(earlier, task)} (an axis in a space of its own leaves the split and the "
+            f"for {_listed(earlier, task)} (an axis in a separate space leaves the split and the "
             "cells of this one unchanged)"
         )
     return "the kind or the seed of the split changed"

@@ -16,7 +16,7 @@ from study.cost.jobs import PricingOptions
 from study.cost.memory import cpu_notes, quantization_notes
 from study.cost.pricer import shapes_of
 from study.cost.text import describe_cost
-from study.formatting import aligned, clock
+from study.formatting import aligned, clock, params
 from study.planning.preview.offline_estimate import Estimate
 from trainables.data.tasks.published_sizes import FACTS
 from trainables.data.tasks.registry import find_task
@@ -28,7 +28,7 @@ def format_plan(plan: Plan, *, num_finished: int | None = None) -> str:
     for task in plan.tasks:
         lines += _task_lines(task, plan.space)
     sizes = ", ".join(
-        f"{model.name} ({_count(model.num_params)}, {model.dtype})" for model in plan.models
+        f"{model.name} ({params(model.num_params)}, {model.dtype})" for model in plan.models
     )
     lines += [
         f"  models    {sizes}",
@@ -79,7 +79,7 @@ def format_estimate(
     rows = [("name", "weights", "dtype", "cells", "")]
     for model in plan.models:
         status = "here and checked" if model.name in estimate.checked_models else "not checked"
-        rows.append((model.name, _count(model.num_params), model.dtype, f"{each:,}", status))
+        rows.append((model.name, params(model.num_params), model.dtype, f"{each:,}", status))
     text = "\n".join(
         [
             *lines,
@@ -169,12 +169,3 @@ def _level_row(level: LevelSize, n: int) -> tuple[str, ...]:
     if level.test < level.whole_test:
         test += f" of {level.whole_test}"
     return (level.level, band, str(level.pool), test, overlap)
-
-
-def _count(number: int | None) -> str:
-    if number is None:
-        return "size unknown"
-    for unit, name in ((1e9, "B"), (1e6, "M"), (1e3, "k")):
-        if number >= unit:
-            return f"{number / unit:.3g}{name}"
-    return str(number)

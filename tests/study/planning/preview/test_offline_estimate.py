@@ -149,7 +149,7 @@ def test_what_nothing_is_known_of_is_said_to_be_unknown(tmp_path: Path) -> None:
     )
     text = format_estimate(estimate_plan(space), "no network", MARKET)[0]
     assert "jsonl:mine: no published counts" in text
-    assert "size unknown" in text and "cost      of all cells: not known" in text
+    assert "unknown size" in text and "cost      of all cells: not known" in text
 
 
 def test_hours_grow_with_the_model_and_with_what_is_generated() -> None:
