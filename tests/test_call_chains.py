@@ -23,7 +23,7 @@ ITEM_STATIONS = 14
 """From a row of a data file to its scores. A function that receives a whole task, and passes it on
 without looking at items, does not count."""
 
-CELL_STATIONS = 12
+CELL_STATIONS = 10
 """From a space to the record of a cell."""
 
 
