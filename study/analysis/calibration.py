@@ -1,4 +1,4 @@
-"""Calibration: whether a model that is 70 % sure is right 70 % of the time, per condition."""
+"""Calibration of every condition: is a model that is 70 % sure right 70 % of the time?"""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from study.statistics.calibration import Calibration, calibrate
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class CalibrationRow:
-    """The calibration of one arm, all its seeds together, on all test items."""
+    """Calibration of one arm on all test items, with its seeds pooled."""
 
     task: str
     model: str
@@ -28,7 +28,7 @@ class CalibrationRow:
 
 
 def calibration_rows(surface: Surface) -> tuple[CalibrationRow, ...]:
-    """Returns the calibration of every arm of which a cell has finished."""
+    """Returns the calibration of every arm with a finished cell."""
     labels = recipe_labels(row.point.recipe for row in surface.rows)
     arms: dict[tuple[str, ...], points.PlannedArm] = {}
     hidden = hidden_rounds(surface.rows)
@@ -42,11 +42,15 @@ def calibration_rows(surface: Surface) -> tuple[CalibrationRow, ...]:
     for (task, model, method, condition), arm in sorted(
         arms.items(), key=lambda entry: order[entry[0][-1]]
     ):
-        found = _calibration(surface.scores.tasks[task], arm.cells)
-        if found is not None:
+        calibration = _calibration(surface.scores.tasks[task], arm.cells)
+        if calibration is not None:
             rows.append(
                 CalibrationRow(
-                    task=task, model=model, method=method, condition=condition, calibration=found
+                    task=task,
+                    model=model,
+                    method=method,
+                    condition=condition,
+                    calibration=calibration,
                 )
             )
     return tuple(rows)
@@ -54,7 +58,7 @@ def calibration_rows(surface: Surface) -> tuple[CalibrationRow, ...]:
 
 def _calibration(scores: TaskScores, cells: Iterable[str]) -> Calibration | None:
     rows = np.array([scores.row[id_] for id_ in cells if id_ in scores.row], dtype=np.intp)
-    seen = scores.correct[rows] != UNSEEN
-    if not seen.any():
+    scored = scores.correct[rows] != UNSEEN
+    if not scored.any():
         return None
-    return calibrate(scores.confidence[rows][seen], scores.correct[rows][seen])
+    return calibrate(scores.confidence[rows][scored], scores.correct[rows][scored])

@@ -1,19 +1,18 @@
-"""Contrasts that a space declared before it ran: p-values and intervals that hold together.
+"""Contrasts that a space declares before it runs: adjusted p-values and simultaneous intervals.
 
-Every other comparison is exploration: its p-values are adjusted for the false discovery rate.
+All other comparisons are exploratory; their p-values are adjusted for the false discovery rate.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from search_spaces.space import Contrast
 from study.analysis.names import point_label, recipe_labels
 from study.analysis.surface import ArmReader, Surface
 from study.analysis.surface_rows import Interval, SurfaceRow
 from study.artifacts.plan import Plan
-from study.statistics import sgr
 from study.statistics.across_points.multiplicity import false_discovery, holm, simultaneous_level
 
 MEANINGS: Mapping[str, str] = {
@@ -22,7 +21,7 @@ MEANINGS: Mapping[str, str] = {
     "SGR=1": "easier labels recover the whole gap",
     "START=SSRM": "self-training adds nothing to its start",
 }
-"""What each null hypothesis says."""
+"""Null hypothesis -> its meaning."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -32,11 +31,10 @@ class ContrastResult:
     null: str
     where: str
     estimate: Interval
-    """The share for SGR=1, else the difference; its interval holds together with the others at the
-    study's level (Bonferroni)."""
-    p_value: float | None
+    """The share for SGR=1, else the difference. The interval is simultaneous with those of the
+    other contrasts at the study's level (Bonferroni); the p-value is not adjusted."""
     holm_p: float | None
-    """Adjusted over all declared contrasts."""
+    """p-value adjusted over all declared contrasts."""
     reason: str | None = None
     """Why it could not be tested."""
 
@@ -45,7 +43,7 @@ def declared_contrasts(plan: Plan, surface: Surface) -> tuple[ContrastResult, ..
     """Returns every declared contrast at every point it names."""
     labels = recipe_labels(row.point.recipe for row in surface.rows)
     named = [
-        (contrast, row)
+        (contrast.null, row)
         for contrast in plan.space.contrasts
         for row in surface.rows
         if _is_named(contrast, row)
@@ -54,29 +52,22 @@ def declared_contrasts(plan: Plan, surface: Surface) -> tuple[ContrastResult, ..
         return ()
     level = simultaneous_level(surface.level, len(named))
     reader = ArmReader(surface.items, surface.scores)
-    adjusted = holm({str(i): _p_value(c.null, row) for i, (c, row) in enumerate(named)})
+    adjusted = holm([_tested(null, row).p_value for null, row in named])
     return tuple(
         ContrastResult(
-            null=contrast.null,
+            null=null,
             where=point_label(row, labels),
-            estimate=_estimate(contrast.null, row, reader, level),
-            p_value=_p_value(contrast.null, row),
-            holm_p=adjusted[str(i)],
-            reason=_reason(contrast.null, row),
+            estimate=_tested(null, _at_level(row, reader, level)),
+            holm_p=holm_p,
+            reason=_reason(null, row),
         )
-        for i, (contrast, row) in enumerate(named)
+        for (null, row), holm_p in zip(named, adjusted, strict=True)
     )
 
 
-def explored(surface: Surface) -> dict[str, list[float | None]]:
-    """Returns, a value a row, the p-values of Z=E and E=H adjusted over all points (FDR)."""
-    found = {}
-    for null in ("Z=E", "E=H"):
-        adjusted = false_discovery(
-            {str(i): _p_value(null, row) for i, row in enumerate(surface.rows)}
-        )
-        found[null] = list(adjusted.values())
-    return found
+def explored(surface: Surface) -> list[float | None]:
+    """Returns the p-value of E=H of each row, adjusted over all of them (false discovery rate)."""
+    return false_discovery([row.hard_minus_easy.p_value for row in surface.rows])
 
 
 def _is_named(contrast: Contrast, row: SurfaceRow) -> bool:
@@ -93,52 +84,26 @@ def _is_named(contrast: Contrast, row: SurfaceRow) -> bool:
 
 
 def _reason(null: str, row: SurfaceRow) -> str | None:
-    """Why there is no test: a gain over the start needs neither zero-shot nor hard cells."""
+    """Why there is no test. A gain over the start needs neither zero-shot nor hard cells."""
     if null == "SGR=1" and not row.has_floor:
         return row.verdict_note
-    is_there = null == "START=SSRM" and row.ssrm_gain.estimate is not None
-    return None if is_there else row.reason
+    return None if null == "START=SSRM" and row.gain_over_start else row.reason
 
 
-def _p_value(null: str, row: SurfaceRow) -> float | None:
-    if null == "START=SSRM":
-        return row.ssrm_gain.p_value
-    if null == "SGR=1":
-        return row.sgr.p_value
-    return (row.easy_gain if null == "Z=E" else row.hard_minus_easy).p_value
+def _tested(null: str, row: SurfaceRow) -> Interval:
+    """The estimate that a null hypothesis tests."""
+    return {
+        "START=SSRM": row.ssrm_gain,
+        "SGR=1": row.sgr,
+        "Z=E": row.easy_gain,
+        "E=H": row.hard_minus_easy,
+    }[null]
 
 
-def _estimate(null: str, row: SurfaceRow, reader: ArmReader, level: float) -> Interval:
-    """Estimates the point again at the level of simultaneous intervals."""
-    point = row.point
-    where = (point.task, point.measure, point.test_level)
-    if null == "START=SSRM":
-        return _gain(row, reader, level)
-    has_no_share = null == "SGR=1" and not row.has_floor
-    if row.verdict is None or point.hard is None or has_no_share:
-        return Interval()
-    found = sgr.estimate_sgr_of_arms(
-        zero_shot=reader.arm(point.zero_shot, *where),
-        easy=reader.arm(point.easy, *where),
-        hard=reader.arm(point.hard, *where),
-        level=level,
-        clusters=reader.test_level(*where).clusters,
+def _at_level(row: SurfaceRow, reader: ArmReader, level: float) -> SurfaceRow:
+    """Returns the row with intervals of another confidence level."""
+    return replace(
+        row,
+        estimate=row.estimate and reader.estimate(row.point, level),
+        gain_over_start=row.gain_over_start and reader.gain_over_start(row.point, level),
     )
-    if null == "SGR=1":
-        return Interval(estimate=found.value, low=found.low, high=found.high)
-    difference = found.easy_gain if null == "Z=E" else found.hard_minus_easy
-    return Interval(estimate=difference.estimate, low=difference.low, high=difference.high)
-
-
-def _gain(row: SurfaceRow, reader: ArmReader, level: float) -> Interval:
-    point = row.point
-    if point.start is None or row.ssrm_gain.estimate is None:
-        return Interval()
-    where = (point.task, point.measure, point.test_level)
-    found = sgr.paired_difference(
-        reader.arm(point.easy, *where),
-        reader.arm(point.start, *where),
-        level=level,
-        clusters=reader.test_level(*where).clusters,
-    )
-    return Interval(estimate=found.estimate, low=found.low, high=found.high)

@@ -1,7 +1,7 @@
-"""Accuracy against what labels are: how many, how wrong, how dear; and where easy meets hard.
+"""Accuracy over the number, noise rate and cost of labels, and where easy and hard labels cross.
 
-Sources of one level make one curve, whatever their conditions are called, and the hard arm is a
-place on the curve of hard labels.
+All sources of one level form one curve, whatever the names of their conditions; the hard arm is a
+point on the curve of hard labels.
 """
 
 from __future__ import annotations
@@ -20,7 +20,6 @@ from study.analysis.surface import ArmReader, Surface
 from study.analysis.surface_rows import SurfaceRow, recipe_text
 from study.artifacts.points import PlannedArm
 from study.statistics.across_points.crossing import Crossing, CurveArm, find_crossing
-from study.statistics.arms import ArmScores
 
 AXES: Mapping[str, str] = {
     "noise_rate": "noise rate",
@@ -45,16 +44,16 @@ class LabelCurves:
     """See `AXES`."""
     panel: CurvePanel
     easy: str
-    """Name of the curve of the easiest labels; empty where there is none."""
+    """Name of the curve of the easiest labels; empty without one."""
     hard: str
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Source:
-    """One trained arm with what its labels are."""
+    """One trained arm with the facts of its labels."""
 
     name: str
-    """Of its curve."""
+    """Name of its curve."""
     arm: PlannedArm
     level: Level | None
     kind: LabelKind
@@ -64,7 +63,7 @@ class _Source:
 
 
 def label_curves(surface: Surface) -> tuple[LabelCurves, ...]:
-    """Returns curves over noise rate, number and cost of labels, where the study varies them."""
+    """Returns curves over those of noise rate, number and cost of labels that the study varies."""
     meter = ArmMeter(surface)
     labels = recipe_labels((row.point.recipe for row in surface.rows), without=LABEL_COUNTS)
     groups: dict[tuple[str, str, str, str, Level], list[SurfaceRow]] = {}
@@ -75,7 +74,7 @@ def label_curves(surface: Surface) -> tuple[LabelCurves, ...]:
         if row.role != "control":
             groups.setdefault(key, []).append(row)
     several_tasks = len({(row.point.task, row.point.measure) for row in surface.rows}) > 1
-    found = []
+    panels = []
     for (model, task, measure, method, test), rows in groups.items():
         hard = next((row.point.hard_level for row in rows if row.point.hard_level), None)
         sources = list(_sources(rows))
@@ -90,7 +89,7 @@ def label_curves(surface: Surface) -> tuple[LabelCurves, ...]:
                 default=None,
             )
             ends = ("" if easy is None else easy.name, "" if hard is None else hard.name)
-            found.append(
+            panels.append(
                 LabelCurves(
                     model=model,
                     task=task,
@@ -112,16 +111,16 @@ def label_curves(surface: Surface) -> tuple[LabelCurves, ...]:
                     hard=ends[1],
                 )
             )
-    return tuple(found)
+    return tuple(panels)
 
 
 def _sources(rows: Sequence[SurfaceRow]) -> Iterator[_Source]:
-    """Yields the sources of these points, then their hard arms, which are clean labels."""
+    """Yields the source of each point, and its hard arm, which has clean labels."""
     prices: dict[str, float] = {}
     for row in rows:
         level = row.point.train_level
         if level is not None:
-            # A plain condition has no price of its own: it costs what other labels of its level do.
+            # A plain condition has no price: its labels cost as much as others of their level.
             prices[level.name] = max(prices.get(level.name, 1.0), row.point.label_cost)
     for row in rows:
         point = row.point
@@ -153,7 +152,7 @@ _Place = Callable[[_Source], float]
 def _cuts(
     sources: Sequence[_Source], hard: Level | None
 ) -> Iterator[tuple[str, str, str, list[_Source], _Place]]:
-    """Yields each axis that these sources vary along: title, note, sources and their places."""
+    """Yields each axis along which these sources vary: title, note, sources and x of a source."""
     clean = [source for source in sources if source.kind == "gold"]
     for kind in NOISE_KINDS:
         noisy = [s for s in sources if s.kind == kind and s.level is not None]
@@ -184,7 +183,7 @@ def _noise_place(hard: str, factor: float) -> _Place:
 
 
 def _noise_factor(sources: Iterable[_Source], hard: Level | None) -> float:
-    """How many times as wrong hard labels are as others, where the study pairs the rates so."""
+    """Ratio of the noise rate of hard labels to that of others, if the study pairs them so."""
     rates: dict[bool, set[float]] = {True: set(), False: set()}
     for source in sources:
         if source.noise_rate:
@@ -193,7 +192,7 @@ def _noise_factor(sources: Iterable[_Source], hard: Level | None) -> float:
     if not ours or len(ours) != len(theirs):
         return 1.0
     ratios = [b / a for a, b in zip(ours, theirs, strict=True)]
-    # Rates are rounded to whole labels, so the ratios of one factor differ a little.
+    # Rates are rounded to whole labels, so the ratios differ slightly.
     factor = round(float(np.median(ratios)), 1)
     return factor if all(abs(ratio / factor - 1.0) < 0.1 for ratio in ratios) else 1.0
 
@@ -210,7 +209,7 @@ def _curves(
     for source in sources:
         x = place(source)
         if x in curves.get(source.name, {}):
-            continue  # the hard arm is that of every point
+            continue  # every point has the same hard arm
         point = meter.point(source.arm, task, measure, test, x, f"{x:g}")
         if point is not None:
             curves.setdefault(source.name, {})[x] = point
@@ -228,39 +227,33 @@ def _crossing(
     ends: tuple[str, str],
     axis: str,
 ) -> Crossing | None:
-    """Crosses the curves of the easiest and of the hard labels; costs and numbers as logarithms."""
+    """Crosses the curves of the easiest and the hard labels; costs and numbers as logarithms."""
     if ends[0] == ends[1] or "" in ends:
         return None
     reader = ArmReader(surface.items, surface.scores)
     level = reader.test_level(*where)
-    ids = tuple(np.array(surface.items.test[where[0]].ids)[level.columns].tolist())
     is_log = axis != "noise_rate"
     curves: dict[str, dict[float, CurveArm]] = {name: {} for name in ends}
     for source in sources:
         x = place(source)
-        finished = all(id_ in surface.scores.records for id_ in source.arm.cells)
-        if source.name not in ends or not finished or x in curves[source.name]:
-            continue
-        arm = reader.arm(source.arm, *where)
-        curves[source.name][x] = CurveArm(
-            x=math.log(x) if is_log else x,
-            arm=ArmScores(scores=arm.scores, draw_ids=arm.draw_ids, item_ids=ids),
-        )
+        if source.name in ends and reader.is_finished(source.arm):
+            arm = replace(reader.arm(source.arm, *where), item_ids=level.ids)
+            curve_arm = CurveArm(x=math.log(x) if is_log else x, arm=arm)
+            curves[source.name].setdefault(x, curve_arm)
     easy, hard = (list(curves[name].values()) for name in ends)
-    clusters = None if level.clusters is None else dict(zip(ids, level.clusters, strict=True))
-    found = find_crossing(easy, hard, level=surface.level, clusters=clusters)
-    return _unlogged(found) if found is not None and is_log else found
+    crossing = find_crossing(easy, hard, level=surface.level, clusters=level.clusters_by_id)
+    return _unlogged(crossing) if crossing is not None and is_log else crossing
 
 
-def _unlogged(found: Crossing) -> Crossing:
+def _unlogged(crossing: Crossing) -> Crossing:
     def back(x: float | None) -> float | None:
         return None if x is None else math.exp(x)
 
     return replace(
-        found,
-        estimate=back(found.estimate),
-        low=back(found.low),
-        high=back(found.high),
-        start=math.exp(found.start),
-        stop=math.exp(found.stop),
+        crossing,
+        estimate=back(crossing.estimate),
+        low=back(crossing.low),
+        high=back(crossing.high),
+        start=math.exp(crossing.start),
+        stop=math.exp(crossing.stop),
     )

@@ -1,4 +1,4 @@
-"""Level mix: whether levels differ in more than difficulty - length, answer position, topic."""
+"""Level mix: do levels differ in length, answer position or topic, not only in difficulty?"""
 
 from __future__ import annotations
 
@@ -15,31 +15,31 @@ from study.artifacts.items import TaskItems
 from study.artifacts.plan import Plan
 
 MAX_TOPICS = 5
-"""Topics that are named; the rest is summed up."""
+"""Topics that are listed; the rest is summed."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class LevelMix:
-    """What the items of one level are like."""
+    """Statistics of the items of one level."""
 
     task: str
     measure: str
     level: str
     part: str
-    """`train` (the pool that labels are drawn from) or `test`."""
+    """`train` (the pool of labelled items) or `test`."""
     num_items: int
     question_words: float
     """Median."""
     answer_chars: float
     """Median."""
     positions: tuple[float, ...]
-    """Share of items whose right answer is the first choice, the second, ..."""
+    """Share of items whose correct choice is the first, the second, ..."""
     topics: tuple[tuple[str, float], ...]
-    """Topics with their share, the largest first; empty where the data names none."""
+    """Topics with their shares, largest first; empty if the data has no topics."""
 
 
 def level_mixes(plan: Plan, surface: Surface) -> tuple[LevelMix, ...]:
-    """Returns the mix of every training level's pool and every test level."""
+    """Returns the mix of every training level's pool and of every test level."""
     mixes = []
     for axis in plan.space.tasks:
         pool, test = surface.items.pool[axis.task], surface.items.test[axis.task]
@@ -53,9 +53,9 @@ def level_mixes(plan: Plan, surface: Surface) -> tuple[LevelMix, ...]:
             for level in levels:
                 rows = items.rows_of(axis.measure, level)
                 if len(rows):
-                    held = items.table.take(pa.array(rows))
+                    members = items.table.take(pa.array(rows))
                     name = ALL if level is None else level.name
-                    mixes.append(_mix(axis.task, axis.measure, name, part, held))
+                    mixes.append(_mix(axis.task, axis.measure, name, part, members))
     return tuple(mixes)
 
 

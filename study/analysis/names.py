@@ -1,4 +1,4 @@
-"""How points, recipes and numbers are written for a reader."""
+"""Labels of recipes, points and sources for a reader."""
 
 from __future__ import annotations
 
@@ -10,20 +10,20 @@ from study.artifacts.points import Point
 from study.formatting import number, span
 
 LABEL_COUNTS = frozenset({"n_train", "k"})
-"""Factors of a recipe that say how many labels it has."""
+"""Factors of a recipe that set its number of labels."""
 
 
 def recipe_labels(
     recipes: Iterable[Recipe], *, without: frozenset[str] = frozenset()
 ) -> Mapping[str, str]:
-    """Returns a short name of each recipe: its method, and the factors it differs in from others.
+    """Returns a short label of each recipe: its method and the factors that vary.
 
     Args:
         recipes: All recipes that are shown together.
-        without: Factors that are not named, because an axis shows them.
+        without: Factors to leave out, because an axis shows them.
 
     Returns:
-        Recipe text -> label, such as `lora` or, beside others, `lora rank=4`.
+        Recipe text -> label, such as `lora`, or `lora rank=4` if the rank varies.
     """
     by_method: dict[str, dict[str, Recipe]] = {}
     for recipe in recipes:
@@ -38,25 +38,26 @@ def recipe_labels(
             if name not in without and len({f.get(name) for f in factors.values()}) > 1
         ]
         for text, values in factors.items():
-            # A recipe has no factor where it leaves the choice to its axis.
+            # A recipe lacks the factors that it leaves to its axis.
             named = (f"{name}={values[name]}" for name in varying if name in values)
             labels[text] = " ".join([method, *named])
     return labels
 
 
 def point_label(row: SurfaceRow, labels: Mapping[str, str]) -> str:
-    """Returns how a sentence names a point: `micro-l lora, easy -> hard`."""
+    """Returns the label of a point in a sentence: `micro-l lora, easy -> hard`."""
     point = row.point
     method = labels[recipe_text(point.recipe)]
     return f"{point.model} {method}, {point.source} -> {point.test_level.name}"
 
 
 def source_label(point: Point, hidden: frozenset[str] = frozenset()) -> str:
-    """Returns the source of a point without what is said elsewhere.
+    """Returns the label of a point's source.
 
     Args:
         point: The point.
-        hidden: `threshold`, `ssrm_round`: parts that an axis, a column or the reader knows.
+        hidden: Parts to leave out, `threshold` or `ssrm_round`, because an axis or a column shows
+            them.
     """
     parts = [point.condition, point.variant] if point.variant else [point.condition]
     if point.threshold is not None and "threshold" not in hidden:
@@ -67,20 +68,20 @@ def source_label(point: Point, hidden: frozenset[str] = frozenset()) -> str:
 
 
 def hidden_rounds(rows: Iterable[SurfaceRow]) -> frozenset[str]:
-    """Returns what a source need not name: its round, where no source has a second one."""
+    """Returns the parts that no source needs to name: the round, if no source has a second one."""
     has_several = any((row.point.ssrm_round or 0) > 1 for row in rows)
     return frozenset() if has_several else frozenset({"ssrm_round"})
 
 
 def outcome(row: SurfaceRow) -> str:
-    """Returns what is known of a point in a few words: its SGR, its verdict, or the reason."""
+    """Returns a point's result in a few words: its SGR, its verdict, or why there is none."""
     if row.verdict is None:
         return f"no estimate: {row.reason}"
     share = row.sgr.estimate
-    told = row.verdict if share is None else f"{number(share)} {span(row.sgr.low, row.sgr.high)}"
-    return "; ".join(filter(None, (told, *map(brief, row.caveats), row.draw_note)))
+    result = row.verdict if share is None else f"{number(share)} {span(row.sgr.low, row.sgr.high)}"
+    return "; ".join(filter(None, (result, *map(brief, row.caveats), row.draw_note)))
 
 
 def brief(caveat: str) -> str:
-    """Returns the short form of a caveat: what stands in front of its colon."""
+    """Returns the short form of a caveat: the text before its colon."""
     return caveat.partition(":")[0]

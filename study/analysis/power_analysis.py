@@ -1,4 +1,4 @@
-"""What each point of a plan can be expected to resolve: by a pilot's variances, or stated ones."""
+"""Power of each point of a plan, by the variances of a pilot or by stated assumptions."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ from study.statistics.power.power import Design, PointPower, point_power
 from study.statistics.power.variances import PointVariances, assumed_variances, variances_of_pilot
 
 ASSUMED_GAP = 0.10
-"""Gap between hard-trained and zero-shot accuracy where no pilot tells it. Published gaps on hard
-items are 2 to 22 points (Hase et al. 2024, arXiv:2401.06751, Fig. 5)."""
+"""Gap between hard-trained and zero-shot accuracy without a pilot. Published gaps on hard items are
+2 to 22 points (Hase et al. 2024, arXiv:2401.06751, Fig. 5)."""
 
 ASSUMED_ZERO_SHOT = 0.5
-"""Zero-shot accuracy where no pilot tells it: where answers vary most, so a cautious choice."""
+"""Zero-shot accuracy without a pilot; cautious, because answers vary most there."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PlannedPower:
-    """A point and what it can be expected to show."""
+    """A point and its expected resolution."""
 
     point: Point
     num_items: int
@@ -33,24 +33,24 @@ class PlannedPower:
     whole_test: int
     """Test items of the level, scored or not."""
     gap: float
-    """Assumed or seen in the pilot."""
+    """Assumed, or the pilot's."""
     power: PointPower | None
     reason: str
-    """Why nothing can be said, or what is out of reach; empty where all is well."""
+    """Why there is no prediction, or what is out of reach; empty otherwise."""
     with_whole_test: PointPower | None = None
-    """What the point could show if every test item were scored; None where that is so."""
+    """Power if every test item were scored; None if every one is."""
 
 
 def estimate_power(
     plan: Plan, *, target_width: float | None = None, pilot: Surface | None = None
 ) -> tuple[PlannedPower, ...]:
-    """Returns what each point of the plan can resolve with its items and seeds.
+    """Predicts what each point of the plan can resolve with its items and seeds.
 
     Args:
         plan: The points, their test levels' sizes and the number of seeds.
         target_width: Wanted width of the SGR intervals.
-        pilot: A surface of the same plan with some cells finished; a point whose cells are there
-            takes its gap and its variances from it, every other one the stated defaults.
+        pilot: A surface of the same plan with some cells finished. A point with all its cells takes
+            its gap and variances from there, every other point the stated defaults.
 
     Raises:
         ValueError: If the target width is not above 0.
@@ -63,7 +63,7 @@ def estimate_power(
     seen = _pilot_designs(pilot) if pilot is not None else {}
     default = assumed_variances(Population(gap=ASSUMED_GAP, zero_shot=ASSUMED_ZERO_SHOT))
     return tuple(
-        _foresee_point(
+        _predict(
             point,
             size=sizes[point.task, point.measure, point.test_level.name],
             num_seeds=plan.space.seeds,
@@ -83,7 +83,7 @@ class _Pilot:
 
 def _pilot_designs(surface: Surface) -> Mapping[Point, _Pilot]:
     reader = ArmReader(surface.items, surface.scores)
-    found = {}
+    pilots = {}
     for row in surface.rows:
         point = row.point
         if row.reason is not None or point.hard is None:
@@ -94,14 +94,14 @@ def _pilot_designs(surface: Surface) -> Mapping[Point, _Pilot]:
         )
         if len(hard.scores) < 2:
             continue
-        found[point] = _Pilot(
+        pilots[point] = _Pilot(
             gap=float(np.nanmean(hard.scores) - zero_shot.scores.mean()),
             variances=variances_of_pilot(zero_shot=zero_shot, easy=easy, hard=hard),
         )
-    return found
+    return pilots
 
 
-def _foresee_point(
+def _predict(
     point: Point,
     *,
     size: LevelSize,
@@ -125,22 +125,24 @@ def _foresee_point(
     if size.test < 2:
         return outcome(None, f"{size.test} test items: an interval needs at least two")
     if pilot.gap <= 0:
-        return outcome(None, f"the pilot's gap is {100 * pilot.gap:.1f} points: nothing to recover")
+        return outcome(
+            None, f"the pilot's gap is {100 * pilot.gap:.1f} points, so there is no gap to recover"
+        )
     design = Design(
         variances=pilot.variances, num_items=size.test, num_seeds=num_seeds, level=level
     )
     power = point_power(design, gap=pilot.gap, target_width=target_width)
-    found = outcome(power, power.reason)
+    planned = outcome(power, power.reason)
     if size.test == size.whole_test:
-        return found
+        return planned
     whole = point_power(replace(design, num_items=size.whole_test), gap=pilot.gap)
-    return replace(found, with_whole_test=whole)
+    return replace(planned, with_whole_test=whole)
 
 
 def power_parts(
     points: Iterable[PlannedPower], *, target_width: float | None
 ) -> Iterator[str | Table]:
-    """Yields the table for the terminal, and its notes; points with equal results share a row."""
+    """Yields the table for the terminal and its notes; points with equal results share a row."""
     groups: dict[tuple[str, ...], list[PlannedPower]] = {}
     for planned_power in points:
         groups.setdefault(_cells(planned_power, target_width), []).append(planned_power)
@@ -163,14 +165,14 @@ def power_parts(
         yield from reasons
     yield from _test_item_lines(groups.values())
     yield (
-        "gap: hard - zero-shot, seen in the pilot or assumed; resolves from: smallest gap with "
+        "gap: hard - zero-shot, from the pilot or assumed; resolves from: smallest gap with "
         "these items and seeds; at best: with any number of seeds; width: of the SGR interval"
     )
     yield "Variances: " + "; ".join(sources)
 
 
 def _test_item_lines(groups: Iterable[Sequence[PlannedPower]]) -> list[str]:
-    """Returns what `TaskAxis.test_items` does to the intervals, a line a row of the table."""
+    """Returns the effect of `TaskAxis.test_items` on the intervals, a line a row of the table."""
     lines = []
     for group in groups:
         first = group[0]
@@ -183,7 +185,7 @@ def _test_item_lines(groups: Iterable[Sequence[PlannedPower]]) -> list[str]:
             f"all; resolves gaps from {100 * few.smallest_gap:.1f} points, from "
             f"{100 * all_.smallest_gap:.1f} with all"
         )
-    return ["test_items leaves test items out:", *lines] if lines else []
+    return ["Effect of test_items:", *lines] if lines else []
 
 
 def _half(width: float | None) -> str:
@@ -219,6 +221,6 @@ def _cells(planned_power: PlannedPower, target_width: float | None) -> tuple[str
         return cells
     return (
         *cells,
-        "none will do" if power.seeds_needed is None else str(power.seeds_needed),
-        "none will do" if power.items_needed is None else str(power.items_needed),
+        "none suffices" if power.seeds_needed is None else str(power.seeds_needed),
+        "none suffices" if power.items_needed is None else str(power.items_needed),
     )

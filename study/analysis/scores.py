@@ -1,7 +1,7 @@
-"""Records into score matrices: each cell's scores are read once and joined to the items by id.
+"""Reads records into score matrices: each cell's scores once, joined to the items by id.
 
-Only the cells of the plan are read. A cell without a valid record is listed with the reason; so is
-one whose record scored other items than the study's test items.
+Reads only the cells of the plan. Cells without a valid record, or with scores of other items than
+the study's test items, are listed with the reason.
 """
 
 from __future__ import annotations
@@ -27,11 +27,11 @@ from trainables.storage.filesystem import Storage
 from trainables.storage.records import InvalidRecordError, Record, read_record, read_scores
 
 UNSEEN = -1
-"""In a matrix of scores: the cell is not scored on the item (`_UnscoredIds`)."""
+"""Value in a score matrix of an item that the cell is not scored on (`_UnscoredIds`)."""
 
 _LOCAL_READERS = 4
 _REMOTE_READERS = 32
-"""Threads that read records: an object store answers slowly, so more are under way at once."""
+"""Threads that read records: an object store has a high latency, so more requests in parallel."""
 
 _COLUMNS = ("item_id", "correct", "confidence", "readable")
 
@@ -44,11 +44,11 @@ class MissingCell:
 
     kind: Absence
     reason: str
-    """The failure's message; empty where the cell has not run."""
+    """The failure's message; empty if the cell has not run."""
 
     @property
     def text(self) -> str:
-        """The kind with its reason, as a message says it."""
+        """The kind with its reason, for a message."""
         return f"{self.kind}: {self.reason}" if self.reason else self.kind
 
 
@@ -59,17 +59,17 @@ class TaskScores:
     row: Mapping[str, int]
     """Cell id -> row of the matrices."""
     correct: NDArray[np.float32]
-    """[cells, items]: 1 right, 0 wrong, between them on a tie (`records.choice_score`), UNSEEN."""
+    """[cells, items]: 1 right, 0 wrong, between them for a tie (`records.choice_score`), UNSEEN."""
     confidence: NDArray[np.float32]
-    """[cells, items] softmax probability of the predicted choice; NaN where unseen."""
+    """[cells, items] softmax probability of the predicted choice; NaN if unseen."""
     readable: Mapping[str, NDArray[np.bool_]]
-    """Cell id -> [items] whether the generated answer could be read, True where unseen; only cells
-    that generate."""
+    """Cell id -> [items] whether the generated answer could be read, True if unseen; only cells
+    that generate answers."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class StudyScores:
-    """What the records of a plan hold."""
+    """Contents of the records of a plan."""
 
     tasks: Mapping[str, TaskScores]
     records: Mapping[str, Record]
@@ -77,7 +77,7 @@ class StudyScores:
     missing: Mapping[str, MissingCell]
     """Cell id -> why the cell has no scores."""
     num_ignored: int
-    """Cell folders in the run folder that are not the plan's."""
+    """Cell folders in the run folder that are not of the plan."""
 
     def count(self, kind: Absence) -> int:
         """Number of missing cells of this kind."""
@@ -91,7 +91,7 @@ class _CellScores:
     correct: NDArray[np.float64]
     confidence: NDArray[np.float64]
     readable: NDArray[np.bool_] | None
-    """None where choices are scored."""
+    """None if choices are scored."""
 
 
 def collect_scores(storage: Storage, plan: Plan, items: ItemsTable) -> StudyScores:
@@ -99,14 +99,13 @@ def collect_scores(storage: Storage, plan: Plan, items: ItemsTable) -> StudyScor
 
     Args:
         storage: The run folder.
-        plan: Says which cells there are; other cells' records are counted, not read.
-        items: The study's items; test items give the columns of the matrices.
+        plan: Its cells are read; records of other cells are only counted.
+        items: The study's items; its test items are the columns of the matrices.
 
     Raises:
-        ValueError: If cells of one task are of different data or splits than the study's items:
-            with the ids.
+        ValueError: If cells are of other data or another split than the items; with their ids.
     """
-    check_one_split(plan.cells, items)
+    _check_one_split(plan.cells, items)
     folders = set(storage.list(layout.CELLS))
     planned = {cell.id for cell in plan.cells}
     cells_of: dict[str, list[str]] = {task: [] for task in items.test}
@@ -118,46 +117,46 @@ def collect_scores(storage: Storage, plan: Plan, items: ItemsTable) -> StudyScor
     readers = _LOCAL_READERS if storage.is_local else _REMOTE_READERS
     with ThreadPoolExecutor(readers) as pool:
         for task, ids in cells_of.items():
-            found = [id_ for id_ in ids if id_ in folders]
+            recorded = [id_ for id_ in ids if id_ in folders]
             missing |= {i: MissingCell(kind="not run", reason="") for i in ids if i not in folders}
-            filling = _ScoreMatrixBuilder(items.test[task].ids, num_cells=len(found))
+            builder = _ScoreMatrixBuilder(items.test[task].ids, num_cells=len(recorded))
             unscored = _UnscoredIds(plan, items, task)
-            results = pool.map(lambda id_: _read_cell(storage, id_), found)
-            for id_, result in zip(found, results, strict=True):
+            results = pool.map(lambda id_: _read_cell(storage, id_), recorded)
+            for id_, result in zip(recorded, results, strict=True):
                 if not isinstance(result, MissingCell):
-                    result = filling.add(id_, result, unscored.of(id_)) or result
+                    result = builder.add(id_, result, unscored.of(id_)) or result
                 if isinstance(result, MissingCell):
                     missing[id_] = result
                 else:
                     records[id_] = result.record
-            tasks[task] = filling.scores()
+            tasks[task] = builder.scores()
     return StudyScores(
         tasks=tasks, records=records, missing=missing, num_ignored=len(folders - planned)
     )
 
 
-def check_one_split(cells: Iterable[PlannedCell], items: ItemsTable) -> None:
-    """Refuses cells of other data or another split than the items that scores are joined to.
+def _check_one_split(cells: Iterable[PlannedCell], items: ItemsTable) -> None:
+    """Checks that cells have the data and the split of the items that scores are joined to.
 
     Raises:
-        ValueError: Naming the cells.
+        ValueError: If a cell does not; with the ids.
     """
-    strangers: dict[str, list[str]] = {}
+    others: dict[str, list[str]] = {}
     for planned in cells:
         task = items.test.get(planned.cell.task)
         wanted = None if task is None else (task.data_hash, task.split_hash)
         if wanted != (planned.cell.data_hash, planned.cell.split_hash):
-            strangers.setdefault(planned.cell.task, []).append(planned.id)
-    for task_name, ids in strangers.items():
+            others.setdefault(planned.cell.task, []).append(planned.id)
+    for task_name, ids in others.items():
         raise ValueError(
-            f"one surface holds one split of {task_name}: {len(ids)} cells are of other data or "
+            f"a surface has one split of {task_name}: {len(ids)} cells are of other data or "
             f"another split than items.parquet: {', '.join(ids[:10])}"
-            f"{', ...' if len(ids) > 10 else ''}. Run the sweep again to plan the study anew."
+            f"{', ...' if len(ids) > 10 else ''}. Run the sweep again to renew the plan."
         )
 
 
 def _read_cell(storage: Storage, id_: str) -> _CellScores | MissingCell:
-    """Reads one cell, or says why there is nothing to read."""
+    """Reads one cell, or returns why it has no scores."""
     try:
         record = read_record(storage, id_)
         table = read_scores(storage, id_, record, _COLUMNS)
@@ -181,7 +180,7 @@ _What = tuple[CellDraws | None, TestDraw | None]
 class _UnscoredIds:
     """The test items that a cell is not scored on.
 
-    Those that its axis does not ask for, and in the split `paper` those that it was trained on.
+    These are items outside of its axis' test draw and, with the split `paper`, its training items.
     """
 
     def __init__(self, plan: Plan, items: ItemsTable, task: str) -> None:
@@ -193,7 +192,7 @@ class _UnscoredIds:
         self._known: dict[_What, frozenset[str]] = {(None, None): frozenset()}
 
     def of(self, id_: str) -> frozenset[str]:
-        """Returns the ids that a cell has no score for; none where all of the test is scored."""
+        """Returns the ids without a score of the cell; empty if all test items are scored."""
         what = self._what[id_]
         if what not in self._known:
             draws, test_draw = what
@@ -220,7 +219,7 @@ class _UnscoredIds:
 
 
 class _ScoreMatrixBuilder:
-    """Matrices that are filled cell by cell; ids are looked up once per distinct order."""
+    """Fills the matrices cell by cell; looks ids up once per distinct order."""
 
     def __init__(self, item_ids: pa.Array, *, num_cells: int) -> None:
         self._item_ids = item_ids
@@ -231,7 +230,7 @@ class _ScoreMatrixBuilder:
         self._last: tuple[pa.Array, frozenset[str], NDArray[np.int64]] | None = None
 
     def add(self, id_: str, scores: _CellScores, unscored: frozenset[str]) -> MissingCell | None:
-        """Writes the scores of one cell into the next row, or says why they have no place there."""
+        """Writes the scores of one cell into the next row, or returns why they do not fit."""
         try:
             positions = self._positions(scores.item_ids, unscored)
         except InvalidRecordError as error:
@@ -258,23 +257,23 @@ class _ScoreMatrixBuilder:
         """Returns the column of each item.
 
         Raises:
-            InvalidRecordError: If they are not the test items of the cell, each once.
+            InvalidRecordError: If they are not exactly the test items of the cell, each once.
         """
-        # Nearly all cells list the items in one order, and comparing is far cheaper than joining.
+        # Nearly all cells list the items in one order, and a comparison is far cheaper than a join.
         last = self._last
         if last is not None and last[1] == unscored and last[0].equals(item_ids):
             return last[2]
-        found = pc.index_in(item_ids, value_set=self._item_ids)
-        if found.null_count:
-            strangers = item_ids.filter(pc.is_null(found))
-            raise _other_items(f"has {_examples(strangers)} that are no test items")
-        positions = np.asarray(found.to_numpy(zero_copy_only=False), dtype=np.int64)
+        columns = pc.index_in(item_ids, value_set=self._item_ids)
+        if columns.null_count:
+            others = item_ids.filter(pc.is_null(columns))
+            raise _other_items(f"has {_examples(others)} that are not test items")
+        positions = np.asarray(columns.to_numpy(zero_copy_only=False), dtype=np.int64)
         if len(np.unique(positions)) != len(positions):
             raise _other_items("has two scores of one item")
         if unscored:
-            seen = item_ids.filter(pc.is_in(item_ids, value_set=pa.array(sorted(unscored))))
-            if len(seen):
-                raise _other_items(f"has {_examples(seen)} that it is not tested on")
+            excluded = item_ids.filter(pc.is_in(item_ids, value_set=pa.array(sorted(unscored))))
+            if len(excluded):
+                raise _other_items(f"has {_examples(excluded)} that it is not tested on")
         if len(positions) + len(unscored) < len(self._item_ids):
             known = pa.concat_arrays([item_ids, pa.array(sorted(unscored), item_ids.type)])
             unseen = self._item_ids.filter(pc.invert(pc.is_in(self._item_ids, value_set=known)))

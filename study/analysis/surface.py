@@ -1,7 +1,7 @@
-"""The surface: SGR with an interval and a verdict at every point of a plan, from its records.
+"""The surface: SGR with an interval and a verdict at every point of a plan.
 
-A pure function of what lies in the run folder: plan.json, items.parquet and the records of the
-plan's cells. No torch, no Ray, no network; the statistics are `study.statistics.sgr`'s.
+A pure function of the run folder's plan.json, items.parquet and records of the plan's cells.
+Imports neither torch nor Ray and needs no network. `study.statistics.sgr` has the statistics.
 """
 
 from __future__ import annotations
@@ -18,13 +18,8 @@ from numpy.typing import NDArray
 from search_spaces.levels import Level
 from search_spaces.recipes import num_labels
 from study.analysis.scores import UNSEEN, StudyScores, collect_scores
-from study.analysis.surface_rows import (
-    FLOOR_AT_CHANCE,
-    NOTHING,
-    Interval,
-    SurfaceRow,
-    surface_table,
-)
+from study.analysis.surface_columns import surface_table
+from study.analysis.surface_rows import SurfaceRow
 from study.artifacts import points
 from study.artifacts.condition_kinds import condition_kind
 from study.artifacts.items import ItemsTable, read_items
@@ -34,32 +29,27 @@ from study.statistics.floor import Floor, judge_floor
 from trainables.storage import layout
 from trainables.storage.filesystem import Storage
 
-MUCH_OVERLAP = 0.5
-"""Above this expected share of common labels, seeds say little about other pools (DESIGN 6)."""
-
-GIVEN_THIS_POOL = "given this pool"
-
 _CACHED_ARMS = 256
-"""Score matrices kept: points of one model and recipe stand together and share their arms."""
+"""Score matrices in memory: consecutive points, of one model and recipe, share their arms."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Counts:
-    """How much of a plan there is."""
+    """Cells of a plan by state."""
 
     planned: int
     finished: int
     not_run: int
     failed: int
     not_valid: int
-    """Records that are corrupt or of another cell."""
+    """Records that are corrupt or belong to another cell."""
     ignored: int
-    """Cell folders that are not the plan's."""
+    """Cell folders that are not of the plan."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class Surface:
-    """Every point of a plan with its estimate or the reason why there is none."""
+    """Every point of a plan with its estimate, or the reason why there is none."""
 
     rows: tuple[SurfaceRow, ...]
     """In the order of the plan's points."""
@@ -73,17 +63,17 @@ class Surface:
 
 
 def compute_surface(storage: Storage, plan: Plan) -> Surface:
-    """Computes every point of a plan from the records that are there.
+    """Computes every point of a plan from its records.
 
     Args:
         storage: The run folder.
         plan: Its points and cells; records of other cells are counted and ignored.
 
     Returns:
-        The surface; a point with missing cells has no estimate but the reason.
+        The surface; a point with missing cells has a reason instead of an estimate.
 
     Raises:
-        ValueError: If items.parquet is missing, or cells are of different data or splits.
+        ValueError: If items.parquet is missing, or cells are of other data or another split.
     """
     items = read_items(storage, plan.space.name)
     scores = collect_scores(storage, plan, items)
@@ -118,15 +108,24 @@ class TestLevel:
     """The test items of a level."""
 
     columns: NDArray[np.intp]
-    """Where they stand in the score matrices."""
+    """Their columns in the score matrices."""
+    ids: tuple[str, ...]
+    """With the task, so that they are unique in a study."""
     clusters: tuple[str, ...] | None
-    """The group each was sampled in, or None where every item stands alone."""
+    """Sampled group of each item; None if every item is a group by itself."""
     chance: NDArray[np.float64]
-    """Probability that a guess is right: 1 / choices, 0 where the answer is free."""
+    """Probability that a guess is right: 1 / choices, 0 for free answers."""
+
+    @property
+    def clusters_by_id(self) -> dict[str, str] | None:
+        """Item id -> its group; None like `clusters`."""
+        if self.clusters is None:
+            return None
+        return dict(zip(self.ids, self.clusters, strict=True))
 
 
 class ArmReader:
-    """Arms of a plan's points as score matrices, each made once while it is in use."""
+    """Arms of a plan's points as score matrices, cached while points share them."""
 
     def __init__(self, items: ItemsTable, scores: StudyScores) -> None:
         self._items = items
@@ -137,15 +136,16 @@ class ArmReader:
     def _test_level(self, task: str, measure: str, level: Level) -> TestLevel:
         items = self._items.test[task]
         columns = items.rows_of(measure, level)
-        groups, ids = items.groups, items.ids
+        groups, ids = items.groups, items.ids.take(columns).to_pylist()
         labels = tuple(
-            f"item {ids[column]}" if groups[column] is None else f"group {groups[column]}"
-            for column in columns
+            f"item {id_}" if groups[column] is None else f"group {groups[column]}"
+            for id_, column in zip(ids, columns, strict=True)
         )
         alone = len(set(labels)) == len(labels)
         choices = items.table["num_choices"].to_numpy()[columns]
         return TestLevel(
             columns=columns,
+            ids=tuple(f"{task}/{id_}" for id_ in ids),
             clusters=None if alone else labels,
             chance=np.where(choices > 1, 1.0 / choices, 0.0),
         )
@@ -162,19 +162,64 @@ class ArmReader:
             scores[right.T == UNSEEN] = np.nan
         return sgr.ArmScores(scores=scores, draw_ids=planned.draws)
 
+    def is_finished(self, planned: points.PlannedArm) -> bool:
+        """Returns whether all cells of an arm have records."""
+        return all(id_ in self._scores.records for id_ in planned.cells)
+
+    def accuracy(
+        self, planned: points.PlannedArm, place: tuple[str, str, Level], confidence: float
+    ) -> sgr.Difference | None:
+        """Returns an arm's accuracy with its interval; None if cells or test items are missing."""
+        test = self.test_level(*place)
+        if not len(test.columns) or not self.is_finished(planned):
+            return None
+        arms = {"arm": self.arm(planned, *place)}
+        return sgr.estimate_contrast(arms, {"arm": 1.0}, level=confidence, clusters=test.clusters)
+
+    def estimate(self, point: points.Point, confidence: float) -> sgr.SgrEstimate:
+        """Returns SGR of a point, all of whose cells are finished.
+
+        Raises:
+            ValueError: If it has no hard arm, or its arms cannot be joined.
+        """
+        if point.hard is None:
+            raise ValueError(points.NO_HARD_ARM)
+        return sgr.estimate_sgr_of_arms(
+            zero_shot=self.arm(point.zero_shot, *point.place),
+            easy=self.arm(point.easy, *point.place),
+            hard=self.arm(point.hard, *point.place),
+            level=confidence,
+            clusters=self.test_level(*point.place).clusters,
+        )
+
+    def gain_over_start(self, point: points.Point, confidence: float) -> sgr.Difference:
+        """Returns the gain of a self-trained source over its start, both of them finished.
+
+        Raises:
+            ValueError: If the source is not self-trained.
+        """
+        if point.start is None:
+            raise ValueError(f"{point.source} is not self-trained, so it has no start")
+        return sgr.paired_difference(
+            self.arm(point.easy, *point.place),
+            self.arm(point.start, *point.place),
+            level=confidence,
+            clusters=self.test_level(*point.place).clusters,
+        )
+
     def unreadable(
         self, planned: points.PlannedArm, task: str, measure: str, level: Level
     ) -> float | None:
-        """Returns the share of an arm's generated answers without an answer that can be read.
+        """Returns the share of an arm's generated answers that could not be read.
 
         Args:
-            planned: The arm, all of whose cells are finished.
-            task: Of the test level.
-            measure: Likewise.
+            planned: The arm; all its cells are finished.
+            task: Task of the test level.
+            measure: Measure of the test level.
             level: The test level, which has items.
 
         Returns:
-            Over the arm's (item, seed) pairs; None where it scores choices.
+            The share of its (item, seed) pairs; None if it scores choices.
         """
         matrices = self._scores.tasks[task]
         columns = self.test_level(task, measure, level).columns
@@ -201,8 +246,10 @@ class _Estimator:
         """Returns the row of a point."""
         arms = _planned_arms(point)
         cells = {id_ for arm in arms.values() for id_ in arm.cells}
-        finished = cells & self._scores.records.keys()
-        seconds = [self._scores.records[id_].seconds["total"] for id_ in finished]
+        seconds = [
+            self._scores.records[id_].seconds["total"]
+            for id_ in cells & self._scores.records.keys()
+        ]
         source = self._cells[point.easy.cells[0]]
         row = SurfaceRow(
             point=point,
@@ -213,52 +260,56 @@ class _Estimator:
             cell_seconds=sum(seconds) if seconds else None,
             reason=point.reason or missing_reason(arms, self._scores),
         )
-        return self._with_numbers(row, arms)
+        if not len(self._reader.test_level(*point.place).columns):
+            return replace(row, reason=row.reason or f"no test item in {point.test_level.name}")
+        return self._with_scores(row, arms)
 
     def _num_labels(self, arm: points.PlannedArm) -> int:
         return num_labels(self._cells[arm.cells[0]].cell.recipe)
 
-    def _with_numbers(self, row: SurfaceRow, arms: Mapping[str, points.PlannedArm]) -> SurfaceRow:
-        point = row.point
-        where = (point.task, point.measure, point.test_level)
-        level = self._reader.test_level(*where)
-        if not len(level.columns):
-            return replace(row, reason=row.reason or f"no test item in {point.test_level.name}")
-        there = {
-            name: self._reader.arm(arm, *where)
+    def _with_scores(self, row: SurfaceRow, arms: Mapping[str, points.PlannedArm]) -> SurfaceRow:
+        """Adds what the finished arms show, and the estimates where all of them are finished."""
+        point, reader = row.point, self._reader
+        level = reader.test_level(*point.place)
+        finished = {
+            name: reader.arm(arm, *point.place)
             for name, arm in arms.items()
-            if all(id_ in self._scores.records for id_ in arm.cells)
+            if reader.is_finished(arm)
         }
-        row = _with_gain(row, there, level, self._level)
+        if "easy" not in finished:
+            finished.pop("start", None)  # a start is only shown with its gain
+        shares = {name: reader.unreadable(arms[name], *point.place) for name in finished}
         row = replace(
             row,
-            unreadable={
-                name: share
-                for name in there
-                if (share := self._reader.unreadable(arms[name], *where)) is not None
-            },
+            num_items=len(level.columns),
+            accuracies={name: float(np.nanmean(arm.scores)) for name, arm in finished.items()},
+            unreadable={name: share for name, share in shares.items() if share is not None},
+            gain_over_start=reader.gain_over_start(point, self._level)
+            if "start" in finished
+            else None,
         )
         if row.reason is not None:
-            means = {name: float(np.nanmean(arm.scores)) for name, arm in there.items()}
-            return replace(
-                row,
-                zero_shot=means.get("zero_shot"),
-                easy=means.get("easy"),
-                hard=means.get("hard"),
-                num_items=len(level.columns),
-            )
+            return row
         try:
-            estimate = sgr.estimate_sgr_of_arms(
-                zero_shot=there["zero_shot"],
-                easy=there["easy"],
-                hard=there["hard"],
+            estimate = reader.estimate(point, self._level)
+        except ValueError as error:
+            return replace(row, reason=str(error), accuracies={})
+        return replace(
+            row,
+            num_items=estimate.num_items,
+            accuracies={**row.accuracies, **estimate.means},
+            estimate=estimate,
+            floor=self._floor(point.zero_shot, *point.place),
+            recovery_over_start=sgr.estimate_residual_recovery(
+                easy=finished["start"],
+                ssrm=finished["easy"],
+                hard=finished["hard"],
                 level=self._level,
                 clusters=level.clusters,
             )
-        except ValueError as error:
-            return replace(row, reason=str(error), num_items=len(level.columns))
-        row = _with_floor(_estimated(row, estimate), self._floor(point.zero_shot, *where))
-        return _with_residual(row, there, level, self._level)
+            if "start" in finished
+            else None,
+        )
 
     def _judge_floor(
         self, planned: points.PlannedArm, task: str, measure: str, level: Level
@@ -275,7 +326,7 @@ class _Estimator:
 
 
 def missing_reason(arms: Mapping[str, points.PlannedArm], scores: StudyScores) -> str | None:
-    """Says which cells of which arms are missing and why; None where all are there.
+    """Returns which cells of which arms are missing and why; None if none is missing.
 
     Example: `3 of 5 hard cells missing: 2 not run, 1 failed: out of memory`.
     """
@@ -300,80 +351,3 @@ def _planned_arms(point: points.Point) -> dict[str, points.PlannedArm]:
     if point.start is not None:
         arms["start"] = point.start
     return arms
-
-
-def _estimated(row: SurfaceRow, estimate: sgr.SgrEstimate) -> SurfaceRow:
-    """Puts the numbers of an estimate into a row."""
-    notes = [estimate.verdict_note] if estimate.verdict_note else []
-    if estimate.missing_share > 0:
-        notes.append(f"{estimate.missing_share:.2%} of scores missing")
-    if row.point.pool_overlap > MUCH_OVERLAP:
-        notes.append(GIVEN_THIS_POOL)
-    return replace(
-        row,
-        zero_shot=estimate.zero_shot,
-        easy=estimate.easy,
-        hard=estimate.hard,
-        sgr=Interval(
-            estimate=estimate.value,
-            low=estimate.low,
-            high=estimate.high,
-            p_value=estimate.p_full_recovery,
-        ),
-        verdict=estimate.verdict,
-        verdict_note="; ".join(notes),
-        gap=Interval(estimate=estimate.gap, low=estimate.gap_low, high=estimate.gap_high),
-        easy_gain=_interval(estimate.easy_gain),
-        hard_gain=_interval(estimate.hard_gain),
-        hard_minus_easy=_interval(estimate.hard_minus_easy),
-        num_items=estimate.num_items,
-        num_seeds=estimate.num_seeds,
-        missing_share=estimate.missing_share,
-    )
-
-
-def _with_floor(row: SurfaceRow, floor: Floor) -> SurfaceRow:
-    """Takes the SGR from a point whose zero-shot arm is no zero, and labels one at chance."""
-    row = replace(row, chance=floor.chance)
-    if floor.verdict is not None:
-        note = "; ".join(filter(None, (floor.verdict_note, row.verdict_note)))
-        return replace(row, sgr=NOTHING, verdict=floor.verdict, verdict_note=note)
-    return replace(row, caveats=(*row.caveats, FLOOR_AT_CHANCE)) if floor.at_chance else row
-
-
-def _with_gain(
-    row: SurfaceRow, arms: Mapping[str, sgr.ArmScores], level: TestLevel, confidence: float
-) -> SurfaceRow:
-    """Adds what self-training gains over its start; the two arms are enough for that."""
-    if "start" not in arms or "easy" not in arms:
-        return row
-    gain = sgr.paired_difference(
-        arms["easy"], arms["start"], level=confidence, clusters=level.clusters
-    )
-    return replace(row, start=float(np.nanmean(arms["start"].scores)), ssrm_gain=_interval(gain))
-
-
-def _with_residual(
-    row: SurfaceRow, arms: Mapping[str, sgr.ArmScores], level: TestLevel, confidence: float
-) -> SurfaceRow:
-    """Adds residual recovery where the source is a self-trained arm that started from another."""
-    if "start" not in arms:
-        return row
-    estimate = sgr.estimate_residual_recovery(
-        easy=arms["start"],
-        ssrm=arms["easy"],
-        hard=arms["hard"],
-        level=confidence,
-        clusters=level.clusters,
-    )
-    share = Interval(estimate=estimate.value, low=estimate.low, high=estimate.high)
-    return replace(row, residual=share, residual_verdict=estimate.verdict)
-
-
-def _interval(difference: sgr.Difference) -> Interval:
-    return Interval(
-        estimate=difference.estimate,
-        low=difference.low,
-        high=difference.high,
-        p_value=difference.p_value,
-    )

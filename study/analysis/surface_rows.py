@@ -1,120 +1,34 @@
-"""Rows of the surface: what is known of a point, as values and as columns of surface.parquet."""
+"""Rows of the surface: a point with its estimates, or with the reason why there are none."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
 from types import MappingProxyType
 from typing import Any
 
-import pyarrow as pa
-
 from search_spaces.recipes import Recipe
-from search_spaces.supervision import LabelKind, SelfTraining
+from search_spaces.supervision import LabelKind
 from study.artifacts.condition_kinds import ConditionKind
 from study.artifacts.points import Point
-from study.statistics.floor import FLOOR_BELOW_CHANCE, FLOOR_NOT_READABLE, FloorVerdict
-from study.statistics.recovery import ONE_SEED, Verdict
+from study.statistics.floor import FLOOR_BELOW_CHANCE, FLOOR_NOT_READABLE, Floor, FloorVerdict
+from study.statistics.recovery import ONE_SEED
+from study.statistics.sgr import Difference, Recovery, SgrEstimate, Verdict
 
 Scalar = str | int | float | None
 
 FLOOR_AT_CHANCE = "floor at chance: SGR includes learning the format"
-"""Caveat of a point; what stands in front of the colon is its short form."""
+"""Caveat of a point; the text before the colon is its short form."""
+
+MUCH_OVERLAP = 0.5
+"""Above this expected share of common labels, seeds say little about other pools (DESIGN 6)."""
 
 NOT_FACTORS = frozenset({"method", "search_labels"})
-"""Fields of a recipe that are no factor: they have columns of their own."""
-
-SSRM_OPTIONS = {name: f"ssrm_{name}" for name in SelfTraining.model_fields if name != "threshold"}
-"""Option of self-training -> its column, null where a source is not self-trained; the threshold has
-a column of its own."""
+"""Fields of a recipe that are not factors, because they have separate columns."""
 
 _CACHED_RECIPES = 4096
-"""A study has few recipes, and every point asks for the text of its own many times."""
-
-_OPTION_TYPES: Mapping[str, pa.DataType] = {
-    "n_validation": pa.int64(),
-    "max_unlabelled": pa.int64(),
-    "label_smoothing": pa.float64(),
-}
-
-COLUMN_TYPES: Mapping[str, pa.DataType] = {
-    "model": pa.string(),
-    "num_params": pa.int64(),
-    "task": pa.string(),
-    "measure": pa.string(),
-    "method": pa.string(),
-    "recipe": pa.string(),
-    "condition": pa.string(),
-    "variant": pa.string(),
-    "role": pa.string(),
-    "train_level": pa.string(),
-    "test_level": pa.string(),
-    "difficulty_gap": pa.float64(),
-    "num_labels": pa.int64(),
-    "search_labels": pa.int64(),
-    "label_cost": pa.float64(),
-    "label_kind": pa.string(),
-    "noise_rate": pa.float64(),
-    "threshold": pa.float64(),
-    "ssrm_round": pa.int64(),
-    **{column: _OPTION_TYPES.get(name, pa.string()) for name, column in SSRM_OPTIONS.items()},
-    "zero_shot": pa.float64(),
-    "easy": pa.float64(),
-    "hard": pa.float64(),
-    "sgr": pa.float64(),
-    "sgr_low": pa.float64(),
-    "sgr_high": pa.float64(),
-    "verdict": pa.string(),
-    "verdict_note": pa.string(),
-    "caveats": pa.string(),
-    "chance": pa.float64(),
-    "gap": pa.float64(),
-    "gap_low": pa.float64(),
-    "gap_high": pa.float64(),
-    "easy_gain": pa.float64(),
-    "easy_gain_low": pa.float64(),
-    "easy_gain_high": pa.float64(),
-    "easy_gain_p": pa.float64(),
-    "hard_gain": pa.float64(),
-    "hard_gain_low": pa.float64(),
-    "hard_gain_high": pa.float64(),
-    "hard_gain_p": pa.float64(),
-    "hard_minus_easy": pa.float64(),
-    "hard_minus_easy_low": pa.float64(),
-    "hard_minus_easy_high": pa.float64(),
-    "hard_minus_easy_p": pa.float64(),
-    "full_recovery_p": pa.float64(),
-    "start": pa.float64(),
-    "ssrm_gain": pa.float64(),
-    "ssrm_gain_low": pa.float64(),
-    "ssrm_gain_high": pa.float64(),
-    "ssrm_gain_p": pa.float64(),
-    "residual": pa.float64(),
-    "residual_low": pa.float64(),
-    "residual_high": pa.float64(),
-    "residual_verdict": pa.string(),
-    "num_items": pa.int64(),
-    "num_seeds": pa.int64(),
-    "missing_share": pa.float64(),
-    "zero_shot_unreadable": pa.float64(),
-    "easy_unreadable": pa.float64(),
-    "hard_unreadable": pa.float64(),
-    "pool_overlap": pa.float64(),
-    "num_cells": pa.int64(),
-    "cell_seconds": pa.float64(),
-    "reason": pa.string(),
-}
-"""Columns of surface.parquet, in order; one column a recipe factor follows. Accuracies, gains and
-gaps are fractions; a missing value is null."""
-
-
-GENERATING_ARMS = ("zero_shot", "easy", "hard")
-"""Arms with a column for answers that could not be read. Self-training generates none, so no start
-does."""
-
-INTERVALS = ("sgr", "gap", "easy_gain", "hard_gain", "hard_minus_easy", "ssrm_gain", "residual")
-"""Fields of a row that are an estimate with its interval."""
+"""A study has few recipes, and every point asks for the text of its recipe many times."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -127,13 +41,22 @@ class Interval:
     p_value: float | None = None
     """Of the null that it is 0 (for a share: that it is 1)."""
 
+    @classmethod
+    def of(cls, difference: Difference | None) -> Interval:
+        """Returns a difference with its interval, all None where there is no difference."""
+        if difference is None:
+            return cls()
+        return cls(
+            estimate=difference.estimate,
+            low=difference.low,
+            high=difference.high,
+            p_value=difference.p_value,
+        )
 
-NOTHING = Interval()
 
-
-@dataclass(frozen=True, kw_only=True, slots=True)
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class SurfaceRow:
-    """One point with its estimate, or with the reason why there is none."""
+    """One point with its estimates, or with the reason why there are none."""
 
     point: Point
     role: ConditionKind = "labels"
@@ -141,102 +64,163 @@ class SurfaceRow:
     """How the source's labels are made."""
     hard_labels: int | None = None
     """Labelled items of one seed of the hard arm."""
-    zero_shot: float | None = None
-    """Accuracy on the test level; there as soon as all cells of the arm are."""
-    easy: float | None = None
-    hard: float | None = None
-    sgr: Interval = NOTHING
-    verdict: Verdict | FloorVerdict | None = None
-    verdict_note: str = ""
-    caveats: tuple[str, ...] = ()
-    """What stands beside the SGR wherever it is shown."""
-    chance: float | None = None
-    """Accuracy of guessing on the test level."""
-    gap: Interval = NOTHING
-    easy_gain: Interval = NOTHING
-    hard_gain: Interval = NOTHING
-    hard_minus_easy: Interval = NOTHING
-    start: float | None = None
-    """For a self-trained source: accuracy of what it started from."""
-    ssrm_gain: Interval = NOTHING
-    """Likewise the paired difference source - start: what self-training adds."""
-    residual: Interval = NOTHING
-    """For a self-trained source: the share of hard - start that it recovers."""
-    residual_verdict: Verdict | None = None
-    num_items: int | None = None
-    num_seeds: int | None = None
-    missing_share: float | None = None
-    """Share of (item, seed) pairs of the arms without a score; 0 where the data are complete."""
-    unreadable: Mapping[str, float] = field(default_factory=dict)
-    """Arm -> share of its generated answers that could not be read; arms that score choices have
-    none."""
     num_cells: int
     """Distinct cells of the point's arms."""
     cell_seconds: float | None = None
-    """Wall-clock seconds of its finished cells together; they serve other points too."""
+    """Wall-clock seconds of its finished cells together; other points use them too."""
     reason: str | None = None
     """Why there is no estimate."""
+    estimate: SgrEstimate | None = None
+    """Of the point's three arms; None with a reason."""
+    floor: Floor | None = None
+    """Zero-shot against chance, where there is an estimate."""
+    gain_over_start: Difference | None = None
+    """For a self-trained source: source - start. Needs neither zero-shot nor hard cells."""
+    recovery_over_start: Recovery | None = None
+    """For a self-trained source: the share of hard - start that it recovers."""
+    accuracies: Mapping[str, float] = field(default_factory=dict)
+    """Arm -> accuracy on the test level: the estimate's means, else those of the arms whose cells
+    are all finished."""
+    unreadable: Mapping[str, float] = field(default_factory=dict)
+    """Arm -> share of its generated answers that could not be read; arms that score choices are
+    absent."""
+    num_items: int | None = None
+    """Test items of the estimate; without one those of the test level."""
+
+    @property
+    def zero_shot(self) -> float | None:
+        """Accuracy of the untrained model."""
+        return self.accuracies.get("zero_shot")
+
+    @property
+    def easy(self) -> float | None:
+        """Accuracy after training on the source."""
+        return self.accuracies.get("easy")
+
+    @property
+    def hard(self) -> float | None:
+        """Accuracy after training on hard labels."""
+        return self.accuracies.get("hard")
+
+    @property
+    def start(self) -> float | None:
+        """For a self-trained source: accuracy of the arm it started from."""
+        return self.accuracies.get("start")
+
+    @property
+    def sgr(self) -> Interval:
+        """SGR; its p-value is of the null that it is 1. Empty unless the floor can be its zero."""
+        estimate = self.estimate
+        if estimate is None or not self.has_floor:
+            return Interval()
+        return Interval(
+            estimate=estimate.value,
+            low=estimate.low,
+            high=estimate.high,
+            p_value=estimate.p_full_recovery,
+        )
+
+    @property
+    def gap(self) -> Interval:
+        """Difference hard - zero-shot: the denominator of SGR, without a p-value."""
+        gap = Interval.of(None if self.estimate is None else self.estimate.hard_gain)
+        return Interval(estimate=gap.estimate, low=gap.low, high=gap.high)
+
+    @property
+    def easy_gain(self) -> Interval:
+        """Difference source - zero-shot."""
+        return Interval.of(None if self.estimate is None else self.estimate.easy_gain)
+
+    @property
+    def hard_gain(self) -> Interval:
+        """Difference hard - zero-shot."""
+        return Interval.of(None if self.estimate is None else self.estimate.hard_gain)
+
+    @property
+    def hard_minus_easy(self) -> Interval:
+        """Difference hard - source."""
+        return Interval.of(None if self.estimate is None else self.estimate.hard_minus_easy)
+
+    @property
+    def ssrm_gain(self) -> Interval:
+        """For a self-trained source: the paired difference source - start."""
+        return Interval.of(self.gain_over_start)
+
+    @property
+    def residual(self) -> Interval:
+        """For a self-trained source: the share of hard - start that it recovers."""
+        share = self.recovery_over_start
+        if share is None:
+            return Interval()
+        return Interval(estimate=share.value, low=share.low, high=share.high)
+
+    @property
+    def residual_verdict(self) -> Verdict | None:
+        """Verdict on `residual`."""
+        return None if self.recovery_over_start is None else self.recovery_over_start.verdict
+
+    @property
+    def verdict(self) -> Verdict | FloorVerdict | None:
+        """What may be said of SGR; a floor that cannot be its zero decides first."""
+        if self.estimate is None:
+            return None
+        fault = None if self.floor is None else self.floor.verdict
+        return self.estimate.verdict if fault is None else fault
+
+    @property
+    def verdict_note(self) -> str:
+        """Reasons for the verdict, and what the interval leaves out."""
+        if self.estimate is None:
+            return ""
+        notes = [self.floor.verdict_note if self.floor else "", self.estimate.verdict_note]
+        if self.estimate.missing_share > 0:
+            notes.append(f"{self.estimate.missing_share:.2%} of scores missing")
+        if self.point.pool_overlap > MUCH_OVERLAP:
+            notes.append("given this pool")
+        return "; ".join(filter(None, notes))
+
+    @property
+    def caveats(self) -> tuple[str, ...]:
+        """What must accompany the SGR wherever it is shown."""
+        is_at_chance = self.floor is not None and self.floor.at_chance and self.has_floor
+        return (FLOOR_AT_CHANCE,) if is_at_chance else ()
 
     @property
     def draw_note(self) -> str:
-        """Says that the point has one seed; empty where it has more."""
+        """Note of a point with one seed; empty otherwise."""
         return ONE_SEED if len(self.point.easy.cells) == 1 else ""
 
     @property
     def has_floor(self) -> bool:
-        """Whether the zero-shot arm can be the zero of SGR, as far as it is known."""
+        """Whether zero-shot can be the zero of SGR, as far as is known."""
         return self.verdict not in (FLOOR_BELOW_CHANCE, FLOOR_NOT_READABLE)
+
+    @property
+    def num_seeds(self) -> int | None:
+        """Seeds of the trained arm that has fewest."""
+        return None if self.estimate is None else self.estimate.num_seeds
+
+    @property
+    def missing_share(self) -> float | None:
+        """Share of (item, seed) pairs of the arms without a score; 0 for complete data."""
+        return None if self.estimate is None else self.estimate.missing_share
+
+    @property
+    def recipe_text(self) -> str:
+        """The recipe with all its factors."""
+        return recipe_text(self.point.recipe)
 
     @property
     def factors(self) -> Mapping[str, Scalar]:
         """The recipe's hyper-parameters."""
         return recipe_factors(self.point.recipe)
 
-    @property
-    def columns(self) -> dict[str, Scalar]:
-        """The row of surface.parquet, without the factors."""
-        point = self.point
-        values: dict[str, Scalar] = {
-            "model": point.model,
-            "num_params": point.num_params,
-            "task": point.task,
-            "measure": point.measure,
-            "method": point.recipe.method,
-            "recipe": recipe_text(point.recipe),
-            "condition": point.condition,
-            "variant": point.variant or None,
-            "train_level": None if point.train_level is None else point.train_level.name,
-            "test_level": point.test_level.name,
-            "difficulty_gap": point.difficulty_gap,
-            "num_labels": point.num_labels,
-            "search_labels": point.search_labels,
-            "label_cost": point.label_cost,
-            "noise_rate": point.noise_rate,
-            "threshold": point.threshold,
-            "ssrm_round": point.ssrm_round,
-            **{
-                column: getattr(point.self_training, name, None)
-                for name, column in SSRM_OPTIONS.items()
-            },
-            "pool_overlap": point.pool_overlap,
-            "full_recovery_p": self.sgr.p_value,
-            "verdict_note": self.verdict_note or None,
-            "caveats": "; ".join(self.caveats) or None,
-            **{f"{arm}_unreadable": self.unreadable.get(arm) for arm in GENERATING_ARMS},
-        }
-        for name in INTERVALS:
-            values |= _interval_columns(name, getattr(self, name))
-        for name in COLUMN_TYPES:
-            if name not in values:
-                values[name] = getattr(self, name)
-        return values
-
 
 @lru_cache(maxsize=_CACHED_RECIPES)
 def recipe_factors(recipe: Recipe) -> Mapping[str, Scalar]:
     """Returns a recipe's hyper-parameters as plain values, nested ones by their last name.
 
-    What a recipe does without (no reasoning) is no factor.
+    Options that a recipe does not use (no reasoning, say) are left out.
     """
     return MappingProxyType(dict(_leaves(recipe.model_dump(mode="json", exclude=set(NOT_FACTORS)))))
 
@@ -244,42 +228,15 @@ def recipe_factors(recipe: Recipe) -> Mapping[str, Scalar]:
 @lru_cache(maxsize=_CACHED_RECIPES)
 def recipe_text(recipe: Recipe) -> str:
     """Returns the one readable text of a recipe: `lora(n_train=160, rank=16, ...)`."""
-    parts = ", ".join(f"{name}={_text(value)}" for name, value in recipe_factors(recipe).items())
+    parts = ", ".join(
+        f"{name}={scalar_text(value)}" for name, value in recipe_factors(recipe).items()
+    )
     return f"{recipe.method}({parts})"
 
 
-def surface_table(rows: Sequence[SurfaceRow]) -> pa.Table:
-    """Returns the surface as a tidy table: one row a point, every recipe factor a column."""
-    records = [row.columns for row in rows]
-    columns = {
-        name: pa.array([record[name] for record in records], type=kind)
-        for name, kind in COLUMN_TYPES.items()
-    }
-    factors = [row.factors for row in rows]
-    for name in dict.fromkeys(name for factor in factors for name in factor):
-        key = f"recipe_{name}" if name in COLUMN_TYPES else name
-        columns[key] = _factor_column([factor.get(name) for factor in factors])
-    return pa.table(columns)
-
-
-def _interval_columns(name: str, interval: Interval) -> dict[str, Scalar]:
-    values: dict[str, Scalar] = {
-        name: interval.estimate,
-        f"{name}_low": interval.low,
-        f"{name}_high": interval.high,
-    }
-    if f"{name}_p" in COLUMN_TYPES:
-        values[f"{name}_p"] = interval.p_value
-    return values
-
-
-def _factor_column(values: Sequence[Scalar]) -> pa.Array:
-    kinds = {type(value) for value in values if value is not None}
-    if kinds <= {int}:
-        return pa.array(values, type=pa.int64())
-    if kinds <= {int, float}:
-        return pa.array(values, type=pa.float64())
-    return pa.array([None if v is None else _text(v) for v in values], type=pa.string())
+def scalar_text(value: Any) -> str:
+    """Returns a factor's value as text; floats without trailing zeros."""
+    return f"{value:g}" if isinstance(value, float) else str(value)
 
 
 def _leaves(values: Mapping[str, Any]) -> Iterator[tuple[str, Scalar]]:
@@ -291,10 +248,6 @@ def _leaves(values: Mapping[str, Any]) -> Iterator[tuple[str, Scalar]]:
         elif isinstance(value, bool):
             yield name, str(value).lower()
         elif isinstance(value, Iterable) and not isinstance(value, str):
-            yield name, "+".join(_text(element) for element in value)
+            yield name, "+".join(scalar_text(element) for element in value)
         else:
             yield name, value
-
-
-def _text(value: Any) -> str:
-    return f"{value:g}" if isinstance(value, float) else str(value)

@@ -1,12 +1,12 @@
 """Trend tests over the points of a study: does a gain change with size, gap, noise or labels?
 
-The statistics are `study.statistics.across_points.trend`'s: slopes of the numerator contrast with
-the joint covariance of points that share items and draws. Nothing is regressed on SGR values.
+`study.statistics.across_points.trend` estimates the slopes of the numerator contrast, with the
+joint covariance of points that share items and draws. SGR values are never regressed.
 
-A trend compares sources of one kind. Clean labels of single levels, all of one number, have trends
-over model size and difficulty gap. Noise rate and number of labels are axes of their own, for one
-level each. A self-trained source is compared with itself alone. Labels of several levels have no
-trend: their gap is that of a mixture.
+A trend compares sources of one kind. Clean labels of single levels, with equal numbers of labels,
+have trends over model size and difficulty gap. Noise rate and number of labels have trends within
+one level. A self-trained source is compared only with itself. Labels of several levels have no
+trend, because their gap is that of a mixture.
 """
 
 from __future__ import annotations
@@ -16,15 +16,12 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import TypeVar
 
-import numpy as np
-
 from study.analysis.names import LABEL_COUNTS, recipe_labels
 from study.analysis.surface import ArmReader, Surface
 from study.analysis.surface_rows import SurfaceRow, recipe_text
 from study.statistics.across_points.multiplicity import holm
 from study.statistics.across_points.pooling import PointArms
 from study.statistics.across_points.trend import EASY_GAIN, Trend, sgr_trend, trend
-from study.statistics.arms import ArmScores
 
 _Member = TypeVar("_Member")
 _Key = TypeVar("_Key")
@@ -34,22 +31,22 @@ NOISE_KINDS = ("noise", "paper noise")
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TrendRow:
-    """One axis against one quantity, over estimated points of one task, recipe and source kind."""
+    """Slope of one quantity along one axis, over the points of one task, recipe and source kind."""
 
     task: str
     method: str
     sources: str
-    """What the points have in common, in words."""
+    """What the points have in common, as text."""
     axis: str
     quantity: str
     result: Trend
     holm_p: float | None = None
-    """p-value adjusted over all trends of the report; None where there is no slope."""
+    """p-value adjusted over all trends of the report; None without a slope."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _TrendGroup:
-    """Points that may share a slope, each with its place on the axis and its stratum."""
+    """Points that may share a slope, each with its x and its stratum."""
 
     method: str
     sources: str
@@ -57,14 +54,14 @@ class _TrendGroup:
 
 
 def trend_rows(surface: Surface) -> tuple[TrendRow, ...]:
-    """Returns the slopes of gain and SGR against every axis that the study varies."""
-    builder = _PointBuilder(surface)
-    rows = [
+    """Returns the slopes of gain and SGR along every axis that the study varies."""
+    reader = ArmReader(surface.items, surface.scores)
+    estimated = [
         row
         for row in surface.rows
-        if row.verdict is not None and row.has_floor and row.role != "control"
+        if row.estimate is not None and row.has_floor and row.role != "control"
     ]
-    found = [
+    rows = [
         TrendRow(
             task=task,
             method=group.method,
@@ -73,23 +70,23 @@ def trend_rows(surface: Surface) -> tuple[TrendRow, ...]:
             quantity=quantity,
             result=result,
         )
-        for task, members in _grouped(rows, _task).items()
+        for task, members in _grouped(estimated, _task).items()
         for axis, groups in _AXES.items()
         for group in groups(members)
-        for quantity, result in _slopes(builder, group, axis, surface.level)
+        for quantity, result in _slopes(reader, group, axis, surface.level)
     ]
-    slopes = [row.result.slope for row in found]
-    adjusted = holm({str(i): None if s is None else s.p_value for i, s in enumerate(slopes)})
-    return tuple(replace(row, holm_p=adjusted[str(i)]) for i, row in enumerate(found))
+    slopes = [row.result.slope for row in rows]
+    adjusted = holm([None if slope is None else slope.p_value for slope in slopes])
+    return tuple(replace(row, holm_p=p) for row, p in zip(rows, adjusted, strict=True))
 
 
 def _slopes(
-    builder: _PointBuilder, group: _TrendGroup, axis: str, level: float
+    reader: ArmReader, group: _TrendGroup, axis: str, level: float
 ) -> Iterator[tuple[str, Trend]]:
-    """Yields each quantity with its slope; none where no stratum has two places on the axis."""
+    """Yields each quantity with its slope; nothing if no stratum has two different x."""
     strata = _grouped(group.points, lambda point: point[2])
     compared = [
-        builder.point(*point)
+        _point_arms(reader, *point)
         for members in strata.values()
         if len({place for _, place, _ in members}) > 1
         for point in members
@@ -98,7 +95,7 @@ def _slopes(
         return
     yield "gain over zero-shot", trend(compared, EASY_GAIN, level=level)
     if axis in (SIZE, GAP):
-        # Along the other axes the gap is the same everywhere: SGR's slope is the gain's over it.
+        # Along the other axes the gap is constant, so the slope of SGR is that of the gain over it.
         yield "SGR", sgr_trend(compared, level=level)
 
 
@@ -123,7 +120,7 @@ def _over_gap(rows: Sequence[SurfaceRow]) -> Iterator[_TrendGroup]:
 
 
 def _over_noise(rows: Sequence[SurfaceRow]) -> Iterator[_TrendGroup]:
-    """Clean labels are the rate 0 of every kind of noise."""
+    """Clean labels have the rate 0 of every kind of noise."""
     labels = recipe_labels(row.point.recipe for row in rows)
     for (method, level, number), members in _grouped(
         _of_one_level(rows),
@@ -161,7 +158,7 @@ _AXES: dict[str, Callable[[Sequence[SurfaceRow]], Iterator[_TrendGroup]]] = {
 
 
 def _comparable(rows: Sequence[SurfaceRow]) -> Iterator[tuple[str, str, list[SurfaceRow]]]:
-    """Yields recipe, kind of source and points: what may share a slope over size or gap."""
+    """Yields recipe, kind of source and points that may share a slope over size or gap."""
     labels = recipe_labels(row.point.recipe for row in rows)
     clean = (row for row in _of_one_level(rows) if row.label_kind == "gold")
     trained = (row for row in rows if row.role == "self-training")
@@ -201,33 +198,18 @@ def _grouped(
     return groups
 
 
-class _PointBuilder:
-    """Arms with item ids, so that points on the same items are known to share them."""
-
-    def __init__(self, surface: Surface) -> None:
-        self._reader = ArmReader(surface.items, surface.scores)
-        self._ids = {task: np.array(items.ids) for task, items in surface.items.test.items()}
-
-    def point(self, row: SurfaceRow, place: float, stratum: str) -> PointArms:
-        """Returns the point at its place on the axis."""
-        point = row.point
-        where = (point.task, point.measure, point.test_level)
-        level = self._reader.test_level(*where)
-        ids = tuple(f"{point.task}/{id_}" for id_ in self._ids[point.task][level.columns])
-        arms = {"zero_shot": point.zero_shot, "easy": point.easy, "hard": point.hard}
-        return PointArms(
-            arms={
-                name: ArmScores(
-                    scores=self._reader.arm(arm, *where).scores,
-                    draw_ids=arm.draws,
-                    item_ids=ids,
-                )
-                for name, arm in arms.items()
-                if arm is not None
-            },
-            covariate=place,
-            stratum=stratum,
-            clusters=None
-            if level.clusters is None
-            else dict(zip(ids, level.clusters, strict=True)),
-        )
+def _point_arms(reader: ArmReader, row: SurfaceRow, place: float, stratum: str) -> PointArms:
+    """Returns the arms of a point at its x, with item ids, so that points can share items."""
+    point = row.point
+    level = reader.test_level(*point.place)
+    arms = {"zero_shot": point.zero_shot, "easy": point.easy, "hard": point.hard}
+    return PointArms(
+        arms={
+            name: replace(reader.arm(arm, *point.place), item_ids=level.ids)
+            for name, arm in arms.items()
+            if arm is not None
+        },
+        covariate=place,
+        stratum=stratum,
+        clusters=level.clusters_by_id,
+    )

@@ -1,7 +1,7 @@
-"""SGR with a default recipe beside SGR with a found one: does tuning on easy labels move it?
+"""Compares SGR of default and of searched recipes: does tuning on easy labels change it?
 
-A search that sees easy labels alone may leave the hard arm under-tuned. Hard labels then buy less
-than they could, and SGR rises without easy labels being any better.
+A search that sees only easy labels may leave the hard arm under-tuned. Hard labels then gain less
+than they could, and SGR rises although easy labels are no better.
 """
 
 from __future__ import annotations
@@ -17,15 +17,15 @@ _SEARCH = frozenset({"search"})
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RecipePair:
-    """One point with a recipe that was chosen by hand and with one that a search found."""
+    """One point with a default recipe and with one from a search."""
 
     default: SurfaceRow
-    found: SurfaceRow
+    searched: SurfaceRow
 
     @property
     def changes(self) -> str:
-        """What the search changed: `learning_rate 0.0001 -> 0.001`."""
-        before, after = (recipe_factors(row.point.recipe) for row in (self.default, self.found))
+        """Factors that the search changed: `learning_rate 0.0001 -> 0.001`."""
+        before, after = (recipe_factors(row.point.recipe) for row in (self.default, self.searched))
         return ", ".join(
             f"{name} {before.get(name, '-')} -> {after.get(name, '-')}"
             for name in dict.fromkeys((*before, *after))
@@ -34,16 +34,16 @@ class RecipePair:
 
 
 def recipe_pairs(rows: Sequence[SurfaceRow]) -> tuple[RecipePair, ...]:
-    """Returns each point of a found recipe beside the same point of every recipe chosen by hand."""
-    by_hand: dict[tuple[object, ...], list[SurfaceRow]] = {}
+    """Pairs each point of a searched recipe with the same point of every default recipe."""
+    defaults: dict[tuple[object, ...], list[SurfaceRow]] = {}
     for row in rows:
         if not _search(row.point):
-            by_hand.setdefault(_place(row.point), []).append(row)
+            defaults.setdefault(_place(row.point), []).append(row)
     return tuple(
-        RecipePair(default=default, found=found)
-        for found in rows
-        if _search(found.point)
-        for default in by_hand.get(_place(found.point), ())
+        RecipePair(default=default, searched=row)
+        for row in rows
+        if _search(row.point)
+        for default in defaults.get(_place(row.point), ())
     )
 
 
@@ -52,7 +52,7 @@ def _search(point: Point) -> str | None:
 
 
 def _place(point: Point) -> tuple[object, ...]:
-    """All that a point is apart from its recipe; the labels of the search are not among its own."""
+    """Identity of a point without its recipe and without the labels of its search."""
     return (
         *(point.model, point.task, point.measure, point.recipe.method),
         *(point.source, point.test_level.name, point.num_labels),

@@ -64,6 +64,11 @@ class Point(FrozenModel):
     """Why the point has no estimate, if that is known before any cell runs."""
 
     @property
+    def place(self) -> tuple[str, str, Level]:
+        """Task, measure and test level: the items that its arms are compared on."""
+        return (self.task, self.measure, self.test_level)
+
+    @property
     def search_labels(self) -> int | None:
         """Labels that the search of its recipe used, besides `num_labels`; None: no search."""
         return None if isinstance(self.recipe, ZeroShot | PolicyDPO) else self.recipe.search_labels

@@ -45,7 +45,7 @@ def _rounded(column: PageColumn, value: Any) -> Any:
 
 def point_table(surface: Surface, labels: Mapping[str, str]) -> PageTable:
     """Returns the points, one per row, in the order of the surface."""
-    q_values = dict(zip(map(id, surface.rows), explored(surface)["E=H"], strict=True))
+    q_values = dict(zip(map(id, surface.rows), explored(surface), strict=True))
     several_tasks = len({(row.point.task, row.point.measure) for row in surface.rows}) > 1
     columns = (
         PageColumn("task", "text", lambda row: f"{row.point.task} by {row.point.measure}")

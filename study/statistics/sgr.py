@@ -1,10 +1,9 @@
-"""SGR and residual recovery: how much of what hard labels buy is recovered, with a verdict.
+"""SGR and residual recovery: the share of a supervision gap that is recovered, with a verdict.
 
 SGR = (easy - zero_shot) / (hard - zero_shot); residual recovery = (ssrm - easy) / (hard - easy).
-Both are (source - floor) / (ceiling - floor) on the same test items, so they share one core
-(`study.statistics.ratio`). Pure functions of per-item scores: nothing is read, drawn or printed
-here. A ratio is never averaged over points (see `study.statistics.across_points.trend` for what to
-do instead).
+Both are (source - floor) / (ceiling - floor) on the same test items and share one core,
+`study.statistics.ratio`. All functions are pure functions of per-item scores. Never average ratios
+over points; `study.statistics.across_points.trend` has the alternative.
 """
 
 import numpy as np
@@ -31,7 +30,6 @@ __all__ = [
     "ArmScores",
     "Difference",
     "Recovery",
-    "ResidualRecovery",
     "SgrEstimate",
     "Verdict",
     "estimate_contrast",
@@ -43,7 +41,7 @@ __all__ = [
 
 
 class SgrEstimate(Recovery):
-    """SGR of one point, with the means and paired differences that always stand beside it."""
+    """SGR of one point, with the means and paired differences to report with it."""
 
     __slots__ = ()
 
@@ -78,37 +76,6 @@ class SgrEstimate(Recovery):
         return self.ratio.denominator_minus_numerator
 
 
-class ResidualRecovery(Recovery):
-    """Share of the gap left by easy labels that self-training recovers."""
-
-    __slots__ = ()
-
-    @property
-    def easy(self) -> float:
-        """Mean score after training on easy labels."""
-        return self.means["easy"]
-
-    @property
-    def ssrm(self) -> float:
-        """Mean score after self-training on top of easy labels."""
-        return self.means["ssrm"]
-
-    @property
-    def hard(self) -> float:
-        """Mean score after training on hard labels."""
-        return self.means["hard"]
-
-    @property
-    def ssrm_gain(self) -> Difference:
-        """Difference ssrm - easy."""
-        return self.ratio.numerator
-
-    @property
-    def hard_gain(self) -> Difference:
-        """Difference hard - easy: the gap, with the same interval."""
-        return self.ratio.denominator
-
-
 def estimate_sgr(
     zero_shot: ArrayLike,
     easy: ArrayLike,
@@ -122,8 +89,8 @@ def estimate_sgr(
     Args:
         zero_shot: [items] scores in [0, 1] of the untrained model; no missing score.
         easy: [items, seeds] scores in [0, 1] after training on easy labels; NaN = missing.
-        hard: [items, seeds] likewise for hard labels; its number of seeds may differ. The draws
-            of easy and hard are independent.
+        hard: [items, seeds] scores after training on hard labels, drawn independently of easy;
+            the number of seeds may differ.
         level: Coverage of all intervals, in (0, 1).
         clusters: Cluster of each item, where items were sampled in groups.
 
@@ -131,8 +98,8 @@ def estimate_sgr(
         The estimate; `value`, `low` and `high` are None unless the verdict is "resolved".
 
     Raises:
-        ValueError: If an argument has a wrong shape or a score out of range (named), or level is
-            no coverage.
+        ValueError: If an argument (named) has a wrong shape or a score out of range, or level is
+            not in (0, 1).
     """
     zero = _scores("zero_shot", zero_shot, num_axes=1)
     if np.isnan(zero).any():
@@ -154,12 +121,12 @@ def estimate_sgr_of_arms(
     level: float = 0.95,
     clusters: Clusters | None = None,
 ) -> SgrEstimate:
-    """Estimates SGR of one point from arms, joined by item id where they have ids.
+    """Estimates SGR of one point from arms, which are joined by item id if they have ids.
 
     Args:
-        zero_shot: The untrained model (as a rule deterministic: no draw ids).
-        easy: The source condition; with draw ids of its own.
-        hard: Trained on the band that holds the test level; with draw ids of its own.
+        zero_shot: The untrained model; usually deterministic, without draw ids.
+        easy: The source condition; shares no draw id with hard.
+        hard: Trained on the level that contains the test level.
         level: Coverage of all intervals, in (0, 1).
         clusters: Cluster of each item, where items were sampled in groups.
 
@@ -167,7 +134,7 @@ def estimate_sgr_of_arms(
         The estimate, as `estimate_sgr`.
 
     Raises:
-        ValueError: If level is no coverage or the arms cannot be joined.
+        ValueError: If level is not in (0, 1) or the arms cannot be joined.
     """
     arms = {"zero_shot": zero_shot, "easy": easy, "hard": hard}
     return estimate_recovery(SgrEstimate, arms, Roles("zero_shot", "easy", "hard"), level, clusters)
@@ -180,13 +147,13 @@ def estimate_residual_recovery(
     hard: ArmScores,
     level: float = 0.95,
     clusters: Clusters | None = None,
-) -> ResidualRecovery:
-    """Estimates which share of the gap that easy labels leave is recovered by self-training.
+) -> Recovery:
+    """Estimates the share of the gap between easy and hard labels that self-training recovers.
 
     Args:
-        easy: The first round, trained on easy labels.
-        ssrm: Self-training that started from it: shares the draw ids of easy.
-        hard: Trained on the band that holds the test level; with draw ids of its own.
+        easy: Trained on easy labels: the start of self-training.
+        ssrm: Self-trained from easy, with the same draw ids.
+        hard: Trained on the level that contains the test level, with other draw ids.
         level: Coverage of all intervals, in (0, 1).
         clusters: Cluster of each item, where items were sampled in groups.
 
@@ -194,29 +161,29 @@ def estimate_residual_recovery(
         (ssrm - easy) / (hard - easy) with the same verdicts as SGR.
 
     Raises:
-        ValueError: If level is no coverage or the arms cannot be joined.
+        ValueError: If level is not in (0, 1) or the arms cannot be joined.
     """
     arms = {"easy": easy, "ssrm": ssrm, "hard": hard}
-    return estimate_recovery(ResidualRecovery, arms, Roles("easy", "ssrm", "hard"), level, clusters)
+    return estimate_recovery(Recovery, arms, Roles("easy", "ssrm", "hard"), level, clusters)
 
 
 def _seeded_arm(name: str, values: ArrayLike, *, num_items: int) -> ArmScores:
-    """Makes an arm with draws of its own from [items, seeds] scores, or says what is wrong."""
+    """Makes an arm from [items, seeds] scores, with draw ids that no other arm has."""
     scores = _scores(name, values, num_axes=2)
     if len(scores) != num_items:
         raise ValueError(
             f"{name} must have the items of zero_shot, got {len(scores)} rows for {num_items}"
         )
-    unseen = np.flatnonzero(np.isnan(scores).all(axis=0))
-    if len(unseen):
-        raise ValueError(f"{name} must have a score in every seed, got only NaN in {unseen}")
+    empty = np.flatnonzero(np.isnan(scores).all(axis=0))
+    if len(empty):
+        raise ValueError(f"{name} must have a score in every seed, got only NaN in {empty}")
     return ArmScores(
         scores=scores, draw_ids=tuple(f"{name}/{seed}" for seed in range(scores.shape[1]))
     )
 
 
 def _scores(name: str, values: ArrayLike, *, num_axes: int) -> FloatArray:
-    """Checks the shape and range of scores; NaN passes."""
+    """Checks the shape and range of scores; NaN is allowed."""
     try:
         scores = np.asarray(values, dtype=np.float64)
     except (TypeError, ValueError) as error:

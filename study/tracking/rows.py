@@ -1,7 +1,7 @@
-"""What W&B is told: rows of plain values, and the bundle of a study's files.
+"""Rows of plain values for W&B, and the bundle of a study's records; does not import W&B.
 
-Nothing here knows W&B. Paths of the machine, environment variables and addresses stay out: a row
-holds what a plan and a record say of a cell, and a record holds none of them.
+A row holds fields of a plan and a record only, so no path of the machine, environment variable or
+address can reach W&B.
 """
 
 from __future__ import annotations
@@ -16,7 +16,8 @@ import pyarrow as pa
 from search_spaces.cell import Cell
 from study.analysis.label_curves import LabelCurves
 from study.analysis.preferences.rewardbench import SUBSETS
-from study.analysis.surface_rows import SSRM_OPTIONS, Scalar, recipe_factors, recipe_text
+from study.analysis.surface_columns import SSRM_OPTIONS
+from study.analysis.surface_rows import Interval, Scalar, recipe_factors, recipe_text
 from study.analysis.trends import TrendRow
 from trainables.cells.planned import PlannedCell
 from trainables.storage import layout
@@ -24,17 +25,17 @@ from trainables.storage.filesystem import Storage
 from trainables.storage.records import Record
 
 REWARD_NUMBERS = ("accuracy", "ceiling", *SUBSETS, "four_sections", "with_prior_sets")
-"""What a summary tells of a reward model, where it is known."""
+"""Numbers of a reward model in the summary, if known."""
 
 MAX_RESULTS = 500
-"""Rows of one table that a summary tells of; the table has more."""
+"""Rows of one table in the summary; the table has all."""
 
 SELECTION = ("num_pool", "num_selected", "threshold")
-"""What a row tells of a round of self-training; the threshold is the one in force."""
+"""Numbers of a round of self-training; the threshold is the one in force."""
 
 
 def cell_factors(planned: PlannedCell) -> dict[str, Scalar]:
-    """Returns everything a cell can be grouped by; W&B cannot group by tags."""
+    """Returns everything that a cell can be grouped by; W&B cannot group by tags."""
     cell = planned.cell
     level = planned.train_level
     return {
@@ -59,25 +60,22 @@ def cell_factors(planned: PlannedCell) -> dict[str, Scalar]:
     }
 
 
-def cell_row(planned: PlannedCell, record: Record) -> dict[str, Scalar]:
-    """Returns one finished cell: its factors, its accuracy and its time."""
-    seconds = {f"seconds_{name}": value for name, value in record.seconds.items()}
-    selection = record.selection or {}
-    chosen = {name: selection.get(name) for name in SELECTION} if selection else {}
+def cell_results(record: Record) -> dict[str, Scalar]:
+    """Returns what a finished cell measured: its accuracy, its times and its selection."""
+    selection = record.selection
     return {
-        **cell_factors(planned),
         "accuracy": record.accuracy,
         "unreadable": record.unreadable,
         "num_items": record.num_items,
-        **seconds,
-        **chosen,
+        **{f"seconds_{name}": value for name, value in record.seconds.items()},
+        **({name: selection.get(name) for name in SELECTION} if selection else {}),
         "host": str(record.execution.get("host", "")),
         "notes": "; ".join(record.notes),
     }
 
 
 def _round_factors(cell: Cell) -> dict[str, Scalar]:
-    """A round of self-training: which one, what it asks for; nothing for another cell."""
+    """Options and number of a round of self-training; empty for other cells."""
     options = cell.self_training
     if options is None:
         return {}
@@ -92,7 +90,7 @@ def _round_factors(cell: Cell) -> dict[str, Scalar]:
 
 def trend_row(trend: TrendRow) -> dict[str, Scalar]:
     """Returns one trend: its points, its slope (a fraction per unit of the axis) and interval."""
-    slope = trend.result.slope
+    slope = Interval.of(trend.result.slope)
     return {
         "task": trend.task,
         "method": trend.method,
@@ -100,17 +98,17 @@ def trend_row(trend: TrendRow) -> dict[str, Scalar]:
         "axis": trend.axis,
         "quantity": trend.quantity,
         "num_points": trend.result.num_points,
-        "slope": None if slope is None else slope.estimate,
-        "low": None if slope is None else slope.low,
-        "high": None if slope is None else slope.high,
-        "p_value": None if slope is None else slope.p_value,
+        "slope": slope.estimate,
+        "low": slope.low,
+        "high": slope.high,
+        "p_value": slope.p_value,
         "p_holm": trend.holm_p,
         "reason": trend.result.reason,
     }
 
 
 def label_curve_rows(curves: LabelCurves) -> list[dict[str, Scalar]]:
-    """Returns a row for each measured place of each curve; accuracies are fractions."""
+    """Returns a row for each point of each curve; accuracies are fractions."""
     return [
         {
             "model": curves.model,
@@ -134,26 +132,26 @@ def label_curve_rows(curves: LabelCurves) -> list[dict[str, Scalar]]:
 
 
 def results_summary(tables: Mapping[str, pa.Table]) -> dict[str, Scalar]:
-    """Returns what a run's summary says of reward models, policies and failure detectors.
+    """Returns the numbers of reward models, policies and failure detectors for a run's summary.
 
     Args:
         tables: Those of `wandb_logs.TABLES` that the study has.
     """
-    found: dict[str, Scalar] = {}
+    summary: dict[str, Scalar] = {}
     for row in _rows(tables, "reward models"):
         if row["subset"] is None and row["accuracy"] is not None:
             name = f"reward/{row['task']} {row['model']} {_method(row['recipe'])} {row['source']}"
             numbers = {column: row[column] for column in REWARD_NUMBERS}
-            found |= {f"{name}/{c}": value for c, value in numbers.items() if value is not None}
+            summary |= {f"{name}/{c}": value for c, value in numbers.items() if value is not None}
     for row in _rows(tables, "policies"):
         if row["win_rate"] is not None:
             name = f"wins/{row['model']} {row['source']}: {row['first']} over {row['second']}"
-            found |= {f"{name}/{c}": row[c] for c in ("win_rate", "low", "high", "p_value")}
+            summary |= {f"{name}/{c}": row[c] for c in ("win_rate", "low", "high", "p_value")}
     if "failure detectors" in tables:
-        found["num_warnings"] = sum(
+        summary["num_warnings"] = sum(
             row["num_warned"] > 0 for row in tables["failure detectors"].to_pylist()
         )
-    return found
+    return summary
 
 
 def _rows(tables: Mapping[str, pa.Table], name: str) -> list[dict[str, Any]]:
@@ -168,7 +166,7 @@ def _method(recipe: str) -> str:
 def zip_records(storage: Storage, cell_ids: Iterable[str]) -> bytes:
     """Returns the records and scores of these cells as one zip file.
 
-    One file, because services limit the files of a run and a study can have 10,000 cells.
+    One file, because W&B limits the files of a run and a study can have 10,000 cells.
     """
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_STORED) as bundle:

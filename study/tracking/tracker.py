@@ -1,22 +1,21 @@
-"""Tracking: a live mirror of a running study in Weights & Biases. It is never read back.
+"""Mirrors a running study to Weights & Biases, which is never read back.
 
-All work is done in a thread of its own, so that neither the start of W&B's service nor a slow
-network holds up a cell; whatever goes wrong there is a warning, never the study's failure. Without
-a key the runs are written offline below the run folder, for `wandb sync`.
+A thread does all the work, so that neither the start of W&B's service nor a slow network delays a
+cell. Every failure in it is a warning and never fails the study. Without a key the runs are written
+offline below the run folder, for `wandb sync`.
 """
 
 from __future__ import annotations
 
 import queue
 import threading
-from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from types import TracebackType
 from typing import Any
 
 from study.analysis.surface import Surface
 from study.artifacts.plan import Plan
-from study.tracking.rows import cell_row
+from study.tracking.rows import cell_factors, cell_results
 from study.tracking.wandb_logs import log_aggregation, replay_cells
 from study.tracking.wandb_runs import WandbRuns, tracking_mode, warn
 from trainables.cells.planned import Block, PlannedCell
@@ -24,30 +23,26 @@ from trainables.storage.filesystem import Storage
 from trainables.storage.records import Record, read_curve
 
 MAX_CURVES = 200
-"""Loss curves of one run that become metrics of their own: W&B takes 10,000 names a project."""
+"""Loss curves of one run that are logged as metrics: W&B allows 10,000 metric names a project."""
 
 CLOSE_TIMEOUT_S = 60.0
-"""How long the end of a study waits for W&B."""
+"""Longest wait for W&B at the end of a study."""
 
 
-class Tracker(ABC):
-    """Where a running study is mirrored. Used as a context manager around the run."""
+class Tracker:
+    """Mirror of a running study, used as a context manager; this base class mirrors nothing."""
 
-    @abstractmethod
     def start_blocks(self, blocks: Sequence[Block]) -> None:
         """Opens a run for each block that is about to start."""
 
-    @abstractmethod
     def log_cell(self, planned: PlannedCell, record: Record) -> None:
         """Adds a finished cell to the run of its block."""
 
-    @abstractmethod
     def log_surface(self, surface: Surface) -> None:
-        """Logs the aggregation: the surface, its figures, and the study's files."""
+        """Logs the aggregation run: the surface, its figures and the study's files."""
 
-    @abstractmethod
     def close(self) -> None:
-        """Ends all runs and waits for them, but not for ever."""
+        """Ends all runs; does not wait indefinitely."""
 
     def __enter__(self) -> Tracker:
         return self
@@ -61,32 +56,16 @@ class Tracker(ABC):
         self.close()
 
 
-class NullTracker(Tracker):
-    """Tracks nothing."""
-
-    def start_blocks(self, blocks: Sequence[Block]) -> None:
-        """Does nothing."""
-
-    def log_cell(self, planned: PlannedCell, record: Record) -> None:
-        """Does nothing."""
-
-    def log_surface(self, surface: Surface) -> None:
-        """Does nothing."""
-
-    def close(self) -> None:
-        """Does nothing."""
-
-
 def open_tracker(storage: Storage, plan: Plan, *, is_active: bool = True) -> Tracker:
     """Returns the tracker of a study.
 
     Args:
         storage: The run folder; offline runs are written below it.
         plan: The study.
-        is_active: False: nothing new is going to run, so nothing is logged.
+        is_active: False if no cell is going to run; the tracker then logs nothing.
     """
     if not is_active or tracking_mode() == "disabled":
-        return NullTracker()
+        return Tracker()
     return WandbTracker(storage, plan)
 
 
@@ -116,26 +95,26 @@ class WandbTracker(Tracker):
         self._tasks.put(lambda: self._log_cell(planned, record))
 
     def log_surface(self, surface: Surface) -> None:
-        """Logs the aggregation run; nothing where no cell was logged before."""
+        """Logs the aggregation run, unless no cell was logged."""
         if self._has_news:
             self._tasks.put(lambda: log_aggregation(self._runs, self._storage, self._plan, surface))
 
     def close(self) -> None:
-        """Ends the runs; gives up after a minute."""
+        """Ends the runs; waits at most a minute."""
         if not self._thread.is_alive():
             return
         self._tasks.put(self._finish)
         self._tasks.put(None)
         self._thread.join(CLOSE_TIMEOUT_S)
         if self._thread.is_alive():
-            warn(f"not finished after {CLOSE_TIMEOUT_S:.0f} s, going on without it")
+            warn(f"not finished after {CLOSE_TIMEOUT_S:.0f} s; continuing without it")
 
     def _work(self) -> None:
         while (task := self._tasks.get()) is not None:
             try:
                 task()
             except Exception as error:
-                # Any failure of a mirror: the study goes on, and says so once.
+                # Whatever failed, the study continues and warns once.
                 warn(f"off for the rest of this run: {type(error).__name__}: {error}")
                 break
         try:
@@ -145,7 +124,6 @@ class WandbTracker(Tracker):
 
     def _open_blocks(self, blocks: Iterable[Block]) -> None:
         for block in blocks:
-            labels = sorted({planned.cell.recipe.method for planned in block.cells})
             run = self._runs.open(
                 f"block {block.index}",
                 job_type="block",
@@ -153,7 +131,7 @@ class WandbTracker(Tracker):
                     "space": self._plan.space.name,
                     "block": block.index,
                     "num_cells": sum(1 for _ in block.cells),
-                    "methods": labels,
+                    "methods": sorted({planned.cell.recipe.method for planned in block.cells}),
                 },
             )
             self._blocks[block.index] = _BlockRun(self._runs.module(), run)
@@ -161,7 +139,8 @@ class WandbTracker(Tracker):
     def _log_cell(self, planned: PlannedCell, record: Record) -> None:
         block = self._blocks.get(self._block_of.get(planned.id, -1))
         if block is not None:
-            block.add(cell_row(planned, record), planned, read_curve(self._storage, planned.id))
+            row = {**cell_factors(planned), **cell_results(record)}
+            block.add(row, planned, read_curve(self._storage, planned.id))
 
     def _finish(self) -> None:
         for block in self._blocks.values():
@@ -207,14 +186,14 @@ class _BlockRun:
 def replay(storage: Storage, plan: Plan, surface: Surface) -> None:
     """Logs a study to W&B from its records alone: a run a cell, and the aggregation.
 
-    Whatever goes wrong with W&B is a warning: the records are the truth, and are there.
+    Every failure is a warning: the records are complete without W&B.
     """
     if tracking_mode() == "disabled":
-        warn("disabled by WANDB_MODE, nothing was logged")
+        warn("disabled by WANDB_MODE, so the study was not logged")
         return
     runs = WandbRuns(storage, plan)
     try:
-        replay_cells(runs, storage, plan, surface, say=print)
+        replay_cells(runs, storage, plan, surface)
         log_aggregation(runs, storage, plan, surface)
         runs.close()
     except Exception as error:

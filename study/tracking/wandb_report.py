@@ -1,6 +1,6 @@
-"""A W&B Report of a study: panels over its runs, and the sentences of our own report.
+"""Builds a W&B Report of a study: panels over its runs, and the sentences of the study's report.
 
-wandb-workspaces is optional: without it, or without a key, the caller is told what is missing.
+wandb-workspaces is optional; without it, or without a key, the result names what is missing.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ from study.reporting.sentences import question, sentence, verdict
 from study.tracking.wandb_runs import PROJECT, tracking_mode
 
 MAX_SENTENCES = 40
-"""Sentences in the report; the table of the aggregation run has every point."""
+"""Sentences in the report; the table of the aggregation run has all points."""
 
 
 def save_wandb_report(plan: Plan, surface: Surface) -> str:
-    """Saves the report as a draft and returns its address, or says what is missing."""
+    """Saves the report as a draft and returns its address, or what is missing."""
     try:
         import wandb_workspaces.reports.v2 as wr
     except ImportError:
@@ -27,13 +27,13 @@ def save_wandb_report(plan: Plan, surface: Surface) -> str:
     report = build_report(wr, plan, surface)
     if tracking_mode() != "online":
         return (
-            f"built with {len(report.blocks)} blocks, but not saved: there is no W&B key (set "
+            f"built with {len(report.blocks)} blocks, but not saved without a W&B key (set "
             "WANDB_API_KEY or run `wandb login`)"
         )
     try:
         report.save(draft=True)
     except Exception as error:
-        # The service may refuse for many reasons; the study's own report is there all the same.
+        # The service may refuse for many reasons; the study's report does not depend on it.
         return f"not saved: {type(error).__name__}: {error}"
     return f"draft saved: {report.url}"
 
@@ -61,7 +61,7 @@ def build_report(wr: Any, plan: Plan, surface: Surface) -> Any:
         wr.H2(text="Points"),
         wr.UnorderedList(items=_sentences(surface)),
     ]
-    # Without a key the package cannot look the user up, and fails where no entity is given.
+    # Without a key the package cannot look up the user, and fails without an entity.
     entity = os.environ.get("WANDB_ENTITY", "")
     known = {"entity": entity} if entity or tracking_mode() != "online" else {}
     return wr.Report(

@@ -1,7 +1,7 @@
 """Runs in Weights & Biases, online or offline: the only module that imports wandb, and lazily.
 
-Without a key a run is written offline below the run folder, for `wandb sync`; nothing ever asks
-for one. What could carry a secret or a private fact (command line, environment, host and user
+Without a key a run is written offline below the run folder, for `wandb sync`, without any prompt.
+Everything that could carry a secret or private data (command line, environment, host and user
 names, git remotes, console output) is switched off.
 """
 
@@ -24,14 +24,14 @@ from trainables.storage.filesystem import Storage
 PROJECT = "scarce-labels"
 
 INIT_TIMEOUT_S = 20.0
-"""How long an online run waits for the server before it is written offline."""
+"""Longest wait of an online run for the server before it is written offline."""
 
 FINISH_TIMEOUT_S = 60.0
-"""How long the end of a run waits for its upload."""
+"""Longest wait for the upload at the end of a run."""
 
 
 def tracking_mode() -> str:
-    """Returns `WANDB_MODE` where it is set, else `online` with a key and `offline` without."""
+    """Returns `WANDB_MODE` if it is set, else `online` with a key and `offline` without one."""
     mode = os.environ.get("WANDB_MODE", "").lower()
     if os.environ.get("WANDB_DISABLED", "").lower() in ("1", "true"):
         mode = "disabled"
@@ -39,7 +39,7 @@ def tracking_mode() -> str:
 
 
 def _has_key() -> bool:
-    """Says whether W&B would find a key by itself; the key is neither kept nor passed on."""
+    """Returns whether W&B would find a key; the key is neither stored nor passed on."""
     if os.environ.get("WANDB_API_KEY") or os.environ.get("WANDB_IDENTITY_TOKEN_FILE"):
         return True
     address = os.environ.get("WANDB_BASE_URL", "https://api.wandb.ai")
@@ -50,7 +50,7 @@ def _has_key() -> bool:
 
 
 class WandbRuns:
-    """Opens W&B runs of one study, online or offline. Everything that touches wandb is here."""
+    """Opens W&B runs of one study, online or offline."""
 
     def __init__(self, storage: Storage, plan: Plan) -> None:
         self._storage = storage
@@ -71,7 +71,7 @@ class WandbRuns:
         config: Mapping[str, Any],
         run_id: str | None = None,
     ) -> Any:
-        """Returns a new run of the study's group."""
+        """Returns a new run in the study's group."""
         wandb = self.module()
         self._folder.mkdir(parents=True, exist_ok=True)
         arguments: dict[str, Any] = {
@@ -90,13 +90,13 @@ class WandbRuns:
         try:
             return wandb.init(mode=mode, **arguments)
         except wandb.errors.CommError as error:
-            warn(f"the server did not answer ({type(error).__name__}): this run is offline")
+            warn(f"the server did not answer ({type(error).__name__}); this run is offline")
             return wandb.init(mode="offline", **arguments)
 
     def module(self) -> Any:
         """Returns wandb, imported here so that a study without tracking does not pay for it."""
         for name in ("WANDB_DATA_DIR", "WANDB_CACHE_DIR", "WANDB_CONFIG_DIR"):
-            # Offline artifacts wait in the data folder: it has to stay with the runs.
+            # Offline artifacts wait in the data folder, so it must stay with the runs.
             os.environ.setdefault(name, str(self._folder / "wandb" / "files"))
         os.environ.setdefault("WANDB_SILENT", "true")
         import wandb
@@ -105,7 +105,7 @@ class WandbRuns:
         return wandb
 
     def close(self) -> None:
-        """Copies the runs of a study in a bucket to it."""
+        """Copies the runs to the bucket, if the study is in one."""
         if self._temporary is None:
             return
         root = self._folder / "wandb"
@@ -123,7 +123,7 @@ def _settings(wandb: Any) -> Any:
         "console": "off",
         "disable_git": True,
         "disable_code": True,
-        # Machine facts would carry the command line, the host's name, paths and the user's mail.
+        # Machine data includes the command line, the host's name, paths and the user's email.
         "program": "study",
         "x_disable_meta": True,
         "x_disable_stats": True,
@@ -135,5 +135,5 @@ def _settings(wandb: Any) -> Any:
 
 
 def warn(message: str) -> None:
-    """Prints what went wrong with W&B, in one line."""
+    """Prints a warning about W&B in one line."""
     print(f"W&B: {message}", file=sys.stderr)

@@ -6,6 +6,7 @@ import json
 import re
 import sys
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -21,7 +22,6 @@ from study.analysis.label_curves import label_curves
 from study.analysis.level_mix import level_mixes
 from study.analysis.names import recipe_labels
 from study.analysis.surface import Surface, compute_surface
-from study.analysis.surface_rows import Interval
 from study.analysis.trends import trend_rows
 from study.formatting import text_of
 from study.reporting.legacy import legacy_rows
@@ -119,12 +119,12 @@ class TestSentences:
 
     def test_what_is_not_resolved_gives_no_share(self, surface: Surface) -> None:
         row = surface.rows[0]
-        changes = {name: getattr(row, name) for name in type(row).__slots__}
         for verdict_, words in (
             ("gap not resolvable", "do not differ significantly from 0"),
             ("hard labels hurt", "hard labels hurt by"),
         ):
-            bare = type(row)(**{**changes, "verdict": verdict_, "sgr": Interval()})
+            estimate = replace(row.estimate, verdict=verdict_, value=None, low=None, high=None)
+            bare = replace(row, estimate=estimate)
             text = sentence(bare, recipe_labels([row.point.recipe]), 0.95)
             assert words in text
             assert "recovers" not in text
@@ -193,11 +193,11 @@ class TestTests:
         results = declared_contrasts(study.plan, surface)
         assert len(results) == 4 + 2  # two models x two methods, and one model
         for result in results:
-            assert result.p_value is not None
+            assert result.estimate.p_value is not None
             assert result.holm_p is not None
-            assert result.holm_p >= result.p_value
+            assert result.holm_p >= result.estimate.p_value
         assert min(r.holm_p or 1 for r in results) == pytest.approx(
-            min(1.0, 6 * min(r.p_value or 1 for r in results))
+            min(1.0, 6 * min(r.estimate.p_value or 1 for r in results))
         )
         row = next(
             r for r in surface.rows if (r.point.model, r.point.condition) == ("small", "easy")
@@ -354,7 +354,7 @@ class TestWandbReport:
         pytest.importorskip("wandb_workspaces")
         monkeypatch.setenv("WANDB_MODE", "offline")
         told = save_wandb_report(study.plan, surface)
-        assert told.startswith("built with 8 blocks, but not saved: there is no W&B key")
+        assert told.startswith("built with 8 blocks, but not saved without a W&B key")
 
     def test_without_the_package_it_says_so(
         self, study: FakeStudy, surface: Surface, monkeypatch: pytest.MonkeyPatch

@@ -13,7 +13,8 @@ from search_spaces.cell import Cell, cell_id
 from search_spaces.frozen import digest
 from search_spaces.registry import find_space
 from search_spaces.tuning import FoundRecipe, ranges_of, tuned, with_parameters
-from study.analysis.surface_rows import SurfaceRow, surface_table
+from study.analysis.surface_columns import surface_table
+from study.analysis.surface_rows import SurfaceRow
 from study.console import BAD_INPUT, FAILED, OK
 from study.cost.flops import CHARS_PER_TOKEN
 from study.planning.axes import load_tasks

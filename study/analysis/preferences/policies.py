@@ -1,8 +1,8 @@
 """Does self-training help a policy? Win rates between policies under the gold reward.
 
-Two policies answer the same test questions with the same random numbers, sample by sample: the one
-with the higher gold reward wins, a tie is half a win. The interval covers sampled questions (all
-samples of a question are one cluster) and the draws of the training, one a seed.
+Two policies answer the same test questions with the same random numbers. In each sample the one
+with the higher gold reward wins; a tie counts half. The interval covers sampled questions (all
+samples of a question form a cluster) and training draws, one a seed.
 """
 
 from __future__ import annotations
@@ -30,10 +30,10 @@ from trainables.storage.records import InvalidRecordError, read_file
 FloatArray = NDArray[np.float64]
 
 SIDES = (("after", "before"), ("before", "base"), ("after", "base"), ("gold", "base"))
-"""Which policy is held against which: `after` and `before` the reward model's self-training."""
+"""Policies to compare: `after` and `before` the self-training of the reward model."""
 
 EVEN = 0.5
-"""Win rate of a policy against one that is as good."""
+"""Win rate between equally good policies."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -49,9 +49,8 @@ class WinRate:
     """Mean gold reward of the first policy's answers, at most 0."""
     second_reward: float | None = None
     label_accuracy: float | None = None
-    """Of the pairs that the first policy was trained on: share whose preferred answer has the
-    higher gold reward, pairs of equal rewards left out; mean over the seeds that have one. None
-    where no seed has: then all pairs are of equal rewards."""
+    """Share of the first policy's training pairs whose preferred answer has the higher gold
+    reward, without pairs of equal rewards; mean over seeds. None if all rewards are equal."""
     num_questions: int = 0
     num_samples: int = 0
     """Answers to a question."""
@@ -70,11 +69,11 @@ class Rewards:
 
 
 def win_shares(first: FloatArray, second: FloatArray) -> FloatArray:
-    """Returns each question's share of samples that the first policy wins; ties count half.
+    """Returns the share of samples that the first policy wins, for each question; ties count half.
 
     Args:
         first: [questions, samples] rewards of one policy.
-        second: Likewise of the other, of the same questions and samples.
+        second: Those of the other, of the same questions and samples.
 
     Raises:
         ValueError: If the shapes differ.
@@ -91,12 +90,12 @@ def win_rate(shares: Sequence[FloatArray], draw_ids: Sequence[str], *, level: fl
     """Returns the mean win share over questions and seeds, less 0.5, with its interval.
 
     Args:
-        shares: For each seed the share of every question (`win_shares`).
-        draw_ids: Of the seeds.
+        shares: `win_shares` of each seed.
+        draw_ids: Training draw of each seed.
         level: Confidence of the interval.
 
     Returns:
-        The difference from an even match: its p-value is of the null that the policies are alike.
+        The difference from an even match; its p-value is of the null that the policies are equal.
     """
     scores = np.stack(shares, axis=1) - EVEN
     arm = ArmScores(scores=scores, draw_ids=tuple(draw_ids))
@@ -108,8 +107,8 @@ def win_rates(storage: Storage, plan: Plan, surface: Surface) -> tuple[WinRate, 
 
     Args:
         storage: The run folder.
-        plan: Says which policies are compared.
-        surface: Of the plan: says which cells have records.
+        plan: Declares the comparisons.
+        surface: The plan's surface, with its records.
     """
     read = _RewardReader(storage, surface)
     return tuple(
@@ -141,16 +140,16 @@ def _win_rate(
         return replace(empty, reason="the policies answered different questions")
     right = [share for share in labels if share is not None]
     shares = [win_shares(a.values, b.values) for a, b in pairs]
-    found = win_rate(shares, planned[first].draws, level=level)
+    excess = win_rate(shares, planned[first].draws, level=level)
     return WinRate(
         comparison=comparison,
         first=first,
         second=second,
         rate=Interval(
-            estimate=found.estimate + EVEN,
-            low=None if found.low is None else found.low + EVEN,
-            high=None if found.high is None else found.high + EVEN,
-            p_value=found.p_value,
+            estimate=excess.estimate + EVEN,
+            low=None if excess.low is None else excess.low + EVEN,
+            high=None if excess.high is None else excess.high + EVEN,
+            p_value=excess.p_value,
         ),
         first_reward=float(np.mean([a.values.mean() for a, _ in pairs])),
         second_reward=float(np.mean([b.values.mean() for _, b in pairs])),
@@ -164,7 +163,7 @@ def _win_rate(
 def _paired(
     read: _RewardReader, first: PlannedArm, second: PlannedArm
 ) -> Iterator[tuple[Rewards, Rewards]]:
-    """Yields the rewards of both policies, seed by seed; the untrained one has no seed."""
+    """Yields the rewards of both policies seed by seed; an untrained one has no seed."""
     others = second.cells if second.draws else second.cells * len(first.cells)
     for ours, theirs in zip(first.cells, others, strict=True):
         yield read.rewards(ours), read.rewards(theirs)
@@ -182,16 +181,16 @@ class _RewardReader:
         """Returns the rewards of a finished cell.
 
         Raises:
-            InvalidRecordError: If they are not those that its record vouches for.
+            InvalidRecordError: If the file does not match the hash in the record.
         """
         if id_ not in self._known:
             self._known[id_] = rewards_of(self._table(id_, layout.rewards(id_)))
         return self._known[id_]
 
     def label_accuracy(self, id_: str) -> float | None:
-        """Returns how often gold agrees with the labels that a trained policy learned from.
+        """Returns how often gold agrees with the training labels of a policy.
 
-        None where no pair tells.
+        None if all pairs have equal rewards.
 
         Raises:
             InvalidRecordError: As `rewards`.
@@ -204,9 +203,9 @@ class _RewardReader:
 
 
 def label_accuracy_of(table: pa.Table) -> float | None:
-    """Returns the share of a pairs.parquet's pairs whose preferred answer is the better one.
+    """Returns the share of pairs in a pairs.parquet whose preferred answer has the higher reward.
 
-    Pairs of equal gold rewards have no better one and are left out; None where all are such.
+    Pairs of equal gold rewards are left out; None if all are.
     """
     problems = {question.id: question.problem for question in preference_questions()}
     differences = np.array(
@@ -216,8 +215,8 @@ def label_accuracy_of(table: pa.Table) -> float | None:
             for row in table.to_pylist()
         ]
     )
-    told = differences[differences != 0]
-    return float((told > 0).mean()) if len(told) else None
+    decided = differences[differences != 0]
+    return float((decided > 0).mean()) if len(decided) else None
 
 
 def rewards_of(table: pa.Table) -> Rewards:

@@ -1,8 +1,7 @@
-"""Reward models on preference tasks: accuracy by subset, ties counted half, beside people.
+"""Accuracy of reward models on preference tasks by subset, compared with annotators.
 
-Preference tasks are those of response pairs. A pair's score is that of its record: 1, 0, or half
-on an exact tie. How far annotators agree is the ceiling of what can be asked of a model where the
-data has several votes a pair.
+The items of a preference task are response pairs. A pair scores 1, 0, or half for an exact tie, as
+in its record. If the data has several votes a pair, the agreement of annotators is the ceiling.
 """
 
 from __future__ import annotations
@@ -40,19 +39,19 @@ PREFERENCE_TASKS = (
     "micro_preferences",
     "preferences",
 )
-"""Tasks of response pairs; other tasks of two choices (yes or no) are no preferences."""
+"""Tasks of response pairs; other tasks with two choices (yes or no) are not preferences."""
 
 COMPOSED = "preferences"
-"""The task that is made of several sets; an id begins with its set's name, `llmbar/...`."""
+"""Task composed of several sets; an id begins with the name of its set, `llmbar/...`."""
 
 VOTES = ("disagreement", "tie_votes")
-"""Measures that tell three votes a pair: those against the majority, and those for neither."""
+"""Measures that encode three votes a pair: those against the majority and those for neither."""
 
 NUM_VOTERS = 3
 
-PRIOR_SETS: Mapping[str, str] = {"hh_rlhf": "HH-RLHF (its whole test part, harmless pairs too)"}
-"""Prior preference sets that the composed task holds beside RewardBench -> how the page names them.
-The leaderboard has others, `reward_bench.LEADERBOARD_PRIOR_SETS`."""
+PRIOR_SETS: Mapping[str, str] = {"hh_rlhf": "HH-RLHF (its whole test set, harmless pairs included)"}
+"""Prior preference set in the composed task -> its name in the report. The leaderboard has others,
+`rewardbench.LEADERBOARD_PRIOR_SETS`."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -60,51 +59,46 @@ class RewardRow:
     """One arm on the test pairs of one preference task, its seeds averaged."""
 
     task: str
-    """With the set's name where the task is made of several: `preferences/llmbar`."""
+    """With the name of the set if the task has several: `preferences/llmbar`."""
     model: str
     recipe: str
     source: str
     orders: str
-    """`all`: each pair shown in both orders and averaged; `given`: in one, position counts."""
+    """`all`: each pair is scored in both orders and averaged. `given`: in one order only."""
     num_pairs: int
     num_seeds: int
     accuracy: float | None = None
     """Ties count half."""
     tie_share: float | None = None
     subsets: Mapping[str, float] = field(default_factory=dict)
-    """Topic -> accuracy; empty where the data names none."""
+    """Topic -> accuracy; empty if the data has no topics."""
     sections: Mapping[Section, float] = field(default_factory=dict)
-    """Of RewardBench, by corrected weights; those that are whole."""
+    """Complete sections of RewardBench, by corrected weights."""
     sections_old: Mapping[Section, float] = field(default_factory=dict)
-    """Likewise by the weights of its first release."""
+    """The same by the weights of its first release."""
     overall: float | None = None
-    """Plain mean of the four sections; None where one is not whole."""
+    """Mean of the four sections; None if one is incomplete."""
     overall_with_prior: float | None = None
-    """With prior sets at half weight; None where the same cells did not answer any."""
+    """With prior sets at half weight; None if the same cells answered none of them."""
     prior_sets: tuple[str, ...] = ()
-    """Those in it, of `PRIOR_SETS`."""
+    """Prior sets in that mean, of `PRIOR_SETS`."""
     reason: str | None = None
     """Why there is no accuracy."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Ceiling:
-    """What people reach on the test pairs of a task, or of a set of it."""
+    """Agreement of annotators on the test pairs of a task, or of a set of it."""
 
     task: str
     agreement: Agreement | None
-    """None: one label a pair, so no ceiling is known."""
+    """None if the data has one label a pair, so that the ceiling is unknown."""
 
 
 def reward_rows(plan: Plan, surface: Surface) -> tuple[RewardRow, ...]:
-    """Returns every arm on every preference task of the study, or why it has no accuracy.
-
-    Args:
-        plan: The study.
-        surface: Its records, items and points.
-    """
+    """Returns every arm on every preference task of the study, or why it has no accuracy."""
     recipes = {planned.id: planned.cell.recipe for planned in plan.cells}
-    found: list[RewardRow] = []
+    all_rows: list[RewardRow] = []
     for (task, model, source), arm in _arms(surface):
         recipe = recipes[arm.cells[0]]
         empty = RewardRow(
@@ -117,25 +111,25 @@ def reward_rows(plan: Plan, surface: Surface) -> tuple[RewardRow, ...]:
             num_seeds=len(arm.cells),
             reason=missing_reason({"reward_model": arm}, surface.scores),
         )
-        # All rows of one arm are of the very same cells, so they may be put into one mean.
+        # All rows of an arm come from the same cells, so one mean may combine them.
         rows = _arm_rows(surface, arm, empty)
-        found += [_with_prior_sets(row, rows) for row in rows]
-    return tuple(found)
+        all_rows += [_with_prior_sets(row, rows) for row in rows]
+    return tuple(all_rows)
 
 
 def ceilings(surface: Surface) -> tuple[Ceiling, ...]:
     """Returns the annotators' agreement on each preference task of the study, set by set."""
     tasks = dict.fromkeys(row.point.task for row in surface.rows)
     return tuple(
-        Ceiling(task=part, agreement=votes_agreement(surface.items.test[task], columns))
+        Ceiling(task=name, agreement=votes_agreement(surface.items.test[task], columns))
         for task in tasks
         if task in PREFERENCE_TASKS
-        for part, columns in parts_of(surface.items.test[task]).items()
+        for name, columns in parts_of(surface.items.test[task]).items()
     )
 
 
 def votes_agreement(items: TaskItems, columns: NDArray[np.intp] | None = None) -> Agreement | None:
-    """Returns how far the annotators of these pairs agree; None where the votes are not known.
+    """Returns the agreement of the annotators of these pairs; None if the votes are unknown.
 
     Args:
         items: Of the task.
@@ -166,25 +160,25 @@ def parts_of(items: TaskItems) -> Mapping[str, NDArray[np.intp]]:
     places: dict[str, list[int]] = {}
     for place, id_ in enumerate(items.ids.to_pylist()):
         places.setdefault(f"{items.task}/{id_.partition('/')[0]}", []).append(place)
-    return {part: np.array(found, dtype=np.intp) for part, found in places.items()}
+    return {part: np.array(rows, dtype=np.intp) for part, rows in places.items()}
 
 
 def _arms(surface: Surface) -> list[tuple[tuple[str, str, str], points.PlannedArm]]:
-    """Task, model and source of every arm on a preference task, each arm once."""
-    found: dict[tuple[str, ...], tuple[tuple[str, str, str], points.PlannedArm]] = {}
+    """Task, model and source of every distinct arm on a preference task."""
+    arms: dict[tuple[str, ...], tuple[tuple[str, str, str], points.PlannedArm]] = {}
     for row in surface.rows:
         if row.point.task in PREFERENCE_TASKS:
             for source, arm in named_arms(row).items():
-                found.setdefault(arm.cells, ((row.point.task, row.point.model, source), arm))
-    return list(found.values())
+                arms.setdefault(arm.cells, ((row.point.task, row.point.model, source), arm))
+    return list(arms.values())
 
 
 def _arm_rows(surface: Surface, arm: points.PlannedArm, empty: RewardRow) -> list[RewardRow]:
-    """The rows of one arm, one a set of its task."""
+    """The rows of one arm, one for each set of its task."""
     items = surface.items.test[empty.task]
     named = {
-        part: (replace(empty, task=part, num_pairs=len(columns)), columns)
-        for part, columns in parts_of(items).items()
+        name: (replace(empty, task=name, num_pairs=len(columns)), columns)
+        for name, columns in parts_of(items).items()
     }
     if empty.reason is not None:
         return [row for row, _ in named.values()]
@@ -211,13 +205,13 @@ def _topics(items: TaskItems) -> Mapping[str, str]:
 def _scored(
     row: RewardRow, ids: Sequence[str], right: NDArray[np.float64], topics: Mapping[str, str]
 ) -> RewardRow:
-    """Adds what the scores say.
+    """Adds the accuracies.
 
     Args:
-        row: Without numbers.
-        ids: Of the pairs.
-        right: [seeds, pairs] scores; NaN where a pair was trained on.
-        topics: Id of a pair -> its topic, where it has one.
+        row: A row without numbers.
+        ids: Ids of the pairs.
+        right: [seeds, pairs] scores; NaN for training pairs.
+        topics: Id of a pair -> its topic, if it has one.
     """
     means = dict(zip(ids, np.nanmean(right, axis=0).tolist(), strict=True))
     subsets = subset_accuracies({i: mean for i, mean in means.items() if i in topics}, topics)
@@ -241,12 +235,12 @@ def _sections(task: str, subsets: Mapping[str, float], version: Version) -> Mapp
 
 
 def set_of(task: str) -> str:
-    """Returns the set that a row is of: `llmbar` of `preferences/llmbar`, and of `llmbar`."""
+    """Returns the set of a row: `llmbar` for `preferences/llmbar` and for `llmbar`."""
     return task.rpartition("/")[2]
 
 
 def _with_prior_sets(row: RewardRow, rows: Iterable[RewardRow]) -> RewardRow:
-    """Adds the overall mean with the prior sets among the rows of the same arm."""
+    """Adds the overall mean that includes the prior sets among the rows of the same arm."""
     prior = {
         set_of(other.task): other.accuracy
         for other in rows

@@ -1,7 +1,6 @@
-"""RewardBench: scores of pairs, sections by versioned weights, and both overall means.
+"""RewardBench: accuracies by subset, sections by versioned weights, and both overall means.
 
-Pure functions of a reward model's preferences. Not here: the pairs
-(`trainables.data.tasks.registry`), and how they are scored.
+Pure functions of the scores of pairs.
 
 Source: Lambert et al. 2024, arXiv:2403.13787, and the counts of its released code.
 """
@@ -17,7 +16,7 @@ Section = Literal["Chat", "Chat Hard", "Safety", "Reasoning"]
 
 Version = Literal["corrected", "old"]
 """`corrected`: weights are the numbers of pairs. `old`: the weights of the two XSTest subsets are
-exchanged, as in the released code until 2025-04-21 and in the numbers computed with it."""
+swapped, as in the released code until 2025-04-21 and in the numbers computed with it."""
 
 SUBSETS: Mapping[Section, Mapping[str, int]] = MappingProxyType(
     {
@@ -57,10 +56,10 @@ SUBSETS: Mapping[Section, Mapping[str, int]] = MappingProxyType(
 """Section -> subset -> number of pairs: 2,985 in all."""
 
 MATH_WEIGHT = 984
-"""Of math-prm: as much as the six code subsets together, so that mathematics and code are equal."""
+"""Weight of math-prm: that of the six code subsets together, so mathematics and code are equal."""
 
 PRIOR_WEIGHT = 0.5
-"""Of the prior preference sets beside the four sections, as on the public leaderboard."""
+"""Weight of the prior preference sets next to the four sections, as on the public leaderboard."""
 
 LEADERBOARD_PRIOR_SETS = ("Anthropic Helpful", "Anthropic HHH", "SHP", "Summarize")
 """The prior sets of the public leaderboard."""
@@ -92,21 +91,23 @@ def subset_accuracies(
     members: dict[str, list[float]] = {}
     for id_, score in scores.items():
         if id_ not in subsets:
-            raise ValueError(f"item {id_!r} has a score and no subset; pass the subset of each")
+            raise ValueError(
+                f"item {id_!r} has a score but no subset; pass the subset of each item"
+            )
         members.setdefault(subsets[id_], []).append(score)
-    return {name: math.fsum(found) / len(found) for name, found in sorted(members.items())}
+    return {name: math.fsum(values) / len(values) for name, values in sorted(members.items())}
 
 
 def section_means(
     accuracies: Mapping[str, float], *, version: Version = "corrected"
 ) -> Mapping[Section, float]:
-    """Returns the weighted mean accuracy of each section that is there as a whole.
+    """Returns the weighted mean accuracy of each complete section.
 
-    A section with a missing subset has no mean, rather than one of other weights.
+    A section with a missing subset has no mean, because its weights would differ.
 
     Args:
-        accuracies: Subset -> accuracy, in any one unit.
-        version: Of the weights.
+        accuracies: Subset -> accuracy.
+        version: Version of the weights.
 
     Raises:
         ValueError: If a subset is unknown.
@@ -114,7 +115,7 @@ def section_means(
     known = {name for counts in SUBSETS.values() for name in counts}
     unknown = sorted(set(accuracies) - known)
     if unknown:
-        raise ValueError(f"no subset of RewardBench: {unknown}; there are {sorted(known)}")
+        raise ValueError(f"not subsets of RewardBench: {unknown}; they are {sorted(known)}")
     means: dict[Section, float] = {}
     for section in SUBSETS:
         shares = weights(section, version)
@@ -125,7 +126,7 @@ def section_means(
 
 
 def mean_of_sections(sections: Mapping[Section, float]) -> float:
-    """Returns the plain mean of the four sections.
+    """Returns the mean of the four sections.
 
     Raises:
         ValueError: If a section is missing.
@@ -138,7 +139,7 @@ def mean_with_prior_sets(sections: Mapping[Section, float], prior_sets: float) -
 
     Args:
         sections: Section -> mean accuracy.
-        prior_sets: Mean accuracy of the prior preference sets, in the unit of the sections.
+        prior_sets: Mean accuracy of the prior preference sets.
 
     Raises:
         ValueError: If a section is missing.
@@ -150,7 +151,5 @@ def mean_with_prior_sets(sections: Mapping[Section, float], prior_sets: float) -
 def _all_four(sections: Mapping[Section, float]) -> list[float]:
     missing = [section for section in SUBSETS if section not in sections]
     if missing:
-        raise ValueError(
-            f"an overall mean needs all four sections, missing: {missing}; show the sections alone"
-        )
+        raise ValueError(f"an overall mean needs all four sections, missing: {missing}")
     return [sections[section] for section in SUBSETS]

@@ -1,7 +1,7 @@
-"""The audit of self-training: what was labelled and selected, held against gold afterwards.
+"""Audits self-training by comparing the pseudo-labels, and the selection, with the gold labels.
 
-Self-training never sees the pool's gold labels; they are joined here, by item id, from
-items.parquet. Pure functions of the rounds that `study.analysis.self_training.rounds` reads.
+Self-training never sees the gold labels of its pool; `study.analysis.self_training.rounds` joins
+them afterwards. Pure functions of those rounds.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from trainables.cells.planned import PlannedCell
 from trainables.storage.records import choice_score
 
 Items = Literal["pool", "test"]
-"""`pool`: what the round labelled. `test`: test items of the pool's levels, never trained on."""
+"""`pool`: the items that the round labelled. `test`: test items of the same levels."""
 
 Moment = Literal["before", "after"]
 """`before`: by the model that the round starts from. `after`: by the one that it trained."""
@@ -35,19 +35,19 @@ _Floats = NDArray[np.float64]
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class PoolAnswers:
-    """What one model said of some items, and whether it was right."""
+    """Answers of one model to some items, with gold."""
 
     ids: tuple[str, ...]
     levels: tuple[str, ...]
-    """Training level of each item; empty for an item of none."""
+    """Band of each item (`rounds.band_name`)."""
     probabilities: tuple[_Floats, ...]
-    """A distribution over its choices for each item, at the temperature."""
+    """[choices] distribution for each item, at the temperature."""
     gold: tuple[int, ...]
-    """Index of the right choice of each."""
+    """Index of the correct choice of each item."""
     raw: tuple[_Floats, ...] | None = None
-    """Likewise at temperature 1; None where no temperature was fitted: they would be the same."""
+    """The same at temperature 1; None if no temperature was fitted."""
     temperature: float | None = None
-    """Of this model, as the round fitted it."""
+    """Fitted temperature of this model."""
 
     @property
     def confidence(self) -> _Floats:
@@ -56,7 +56,7 @@ class PoolAnswers:
 
     @property
     def correct(self) -> _Floats:
-        """1 right, 0 wrong; an exact tie counts its share: half of a pair."""
+        """1 right, 0 wrong; an exact tie counts its share, half for a pair."""
         pairs = zip(self.probabilities, self.gold, strict=True)
         return np.array([choice_score(values, gold) for values, gold in pairs])
 
@@ -80,47 +80,47 @@ class PoolAnswers:
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class AuditedRound:
-    """One finished round of self-training with the gold labels that it did not have."""
+    """One finished round of self-training, with gold labels."""
 
     planned: PlannedCell
     threshold: float | None
-    """In force: what the confidence had to exceed, where the rule has one."""
+    """Effective threshold on the confidence, if the rule has one."""
     pool: PoolAnswers
-    """Before the round: the pseudo-labels."""
+    """Answers before the round: the pseudo-labels."""
     selected: NDArray[np.bool_]
-    """Of the pool: what was kept."""
+    """[pool] whether the item was trained on."""
     confident: NDArray[np.bool_]
-    """Of the pool: what the rule selected in this round, kept or without room in the prompt."""
+    """[pool] whether the rule selected the item in this round, even if the prompt had no space."""
     kept: tuple[int | None, ...]
-    """Of the pool: index of the pseudo-label that the item was kept with, None where it was not:
-    where labels accumulate that of the round that admitted it, else the answer before the round."""
+    """[pool] index of the item's pseudo-label, None if it was not selected. If labels accumulate it
+    is that of the round that admitted the item, else the answer before the round."""
     targets: tuple[int | None, ...]
-    """Of the pool: index of the label that the item was trained on; another one in a control."""
+    """[pool] index of the label that the item was trained on, which differs in a control."""
     pool_after: PoolAnswers
-    """The pool by the model that the round trained."""
+    """Answers to the pool by the model that the round trained."""
     test_before: PoolAnswers | None = None
     test_after: PoolAnswers | None = None
 
     def answers(self) -> Iterable[tuple[Items, Moment, PoolAnswers]]:
-        """Yields the sets of answers that there are."""
+        """Yields the available sets of answers."""
         yield "pool", "before", self.pool
         yield "pool", "after", self.pool_after
         others: tuple[tuple[Items, Moment, PoolAnswers | None], ...] = (
             ("test", "before", self.test_before),
             ("test", "after", self.test_after),
         )
-        for items, moment, found in others:
-            if found is not None and found.ids:
-                yield items, moment, found
+        for items, moment, answers in others:
+            if answers is not None and answers.ids:
+                yield items, moment, answers
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class AuditRow:
-    """One set of answers of a round in numbers: of a level, or of all levels together.
+    """Statistics of one set of answers of a round, for a level or for all levels together.
 
-    Accuracies, coverages and confidences are fractions. Confidences and what is made of them are at
-    the temperature of the model that answers, where the round fits one; `raw_` says at temperature
-    1, which is the same where it fits none.
+    Accuracies, coverages and confidences are fractions. Confidences and their statistics are at the
+    fitted temperature of the answering model; those with `raw_` are at temperature 1. Both are
+    equal if the round fits no temperature.
     """
 
     cell: str
@@ -131,26 +131,26 @@ class AuditRow:
     recipe: str
     condition: str
     variant: str
-    """What tells the condition from others of its name, in words; empty: nothing has to."""
+    """Difference from other conditions of its name; empty if the name is unique."""
     role: ConditionKind
     targets: str
-    """What the selected items are trained on (`SelfTraining.targets`)."""
+    """Labels of the selected items (`SelfTraining.targets`)."""
     rule: str
     threshold: float | None
-    """As the space has it."""
+    """The space's."""
     threshold_used: float | None
-    """In force: a quantile has another one each time."""
+    """The effective one; a quantile sets it in each round."""
     ssrm_round: int
     seed: int | None
     items: Items
     moment: Moment
     level: str | None
-    """None: all levels together."""
+    """None for all levels together."""
     temperature: float | None
-    """Of the model that answers; None where none is fitted."""
+    """Of the answering model; None if none was fitted."""
     num_items: int
     accuracy: float
-    """Of the pool before the round: of its pseudo-labels, selected or not."""
+    """For the pool before the round: accuracy of all pseudo-labels, selected or not."""
     mean_confidence: float
     ece_equal_width: float
     ece_equal_mass: float
@@ -160,56 +160,56 @@ class AuditRow:
     raw_ece_equal_mass: float
     raw_brier: float
     selective_area: float
-    """Mean accuracy over all coverages, most confident first."""
+    """Mean accuracy over all coverages, most confident answers first."""
     histogram_right: tuple[int, ...]
-    """Right answers in 20 bins of confidence, of equal width from 0 to 1."""
+    """Right answers in 20 bins of confidence of equal width."""
     histogram_wrong: tuple[int, ...]
-    """Likewise wrong ones; a tie counts as wrong here."""
+    """Wrong answers in the same bins; ties count as wrong."""
     num_confident: int | None = None
-    """This and what follows: of the pool before the round. What the rule selected."""
+    """Items that the rule selected. From here on: only for the pool before the round."""
     num_selected: int | None = None
-    """What was trained on: fewer where a prompt has no room, more where labels accumulate."""
+    """Items trained on: fewer if the prompt has no space, more if labels accumulate."""
     coverage: float | None = None
-    """Share that was trained on."""
+    """Share of the items that was trained on."""
     selected_accuracy: float | None = None
-    """Of the pseudo-labels that items were kept with, those of earlier rounds too; None where
-    nothing was selected."""
+    """Accuracy of the pseudo-labels of the items trained on, those of earlier rounds included; None
+    without any."""
     selected_confidence: float | None = None
-    """Of the selected items, in the answers before this round."""
+    """Mean confidence of the items trained on, in the answers before this round."""
     target_accuracy: float | None = None
-    """Of the labels that the selected items were trained on; None where on none."""
+    """Accuracy of the labels of the items trained on; None without any."""
 
 
 def audit_rows(rounds: Iterable[AuditedRound]) -> tuple[AuditRow, ...]:
-    """Returns the audit of each round: its sets of answers, each level and all together."""
+    """Returns the audit: rows for each round, set of answers and level, and for all levels."""
     return tuple(
         row
-        for found in rounds
-        for items, moment, answers in found.answers()
-        for row in _rows(found, items, moment, answers)
+        for audited in rounds
+        for items, moment, answers in audited.answers()
+        for row in _rows(audited, items, moment, answers)
     )
 
 
 def _rows(
-    found: AuditedRound, items: Items, moment: Moment, answers: PoolAnswers
+    audited: AuditedRound, items: Items, moment: Moment, answers: PoolAnswers
 ) -> Iterable[AuditRow]:
     known = list(dict.fromkeys(answers.levels))
     for level in (None, *sorted(known)):
         rows = np.array([i for i, of in enumerate(answers.levels) if level in (None, of)])
-        row = _row(found, items, moment, answers.take(rows), level)
+        row = _row(audited, items, moment, answers.take(rows), level)
         yield (
-            _with_selection(row, found, rows)
+            _with_selection(row, audited, rows)
             if row.items == "pool" and row.moment == "before"
             else row
         )
 
 
 def _row(
-    found: AuditedRound, items: Items, moment: Moment, answers: PoolAnswers, level: str | None
+    audited: AuditedRound, items: Items, moment: Moment, answers: PoolAnswers, level: str | None
 ) -> AuditRow:
-    planned, options = found.planned, found.planned.cell.self_training
+    planned, options = audited.planned, audited.planned.cell.self_training
     if options is None:
-        raise ValueError(f"cell {planned.id} is no round of self-training")
+        raise ValueError(f"cell {planned.id} is not a round of self-training")
     confidence, correct, raw = answers.confidence, answers.correct, answers.untempered()
     histogram = confidence_histogram(confidence, correct == 1.0)
     return AuditRow(
@@ -225,7 +225,7 @@ def _row(
         targets=options.targets,
         rule=options.rule,
         threshold=options.threshold,
-        threshold_used=found.threshold,
+        threshold_used=audited.threshold,
         ssrm_round=planned.cell.round,
         seed=planned.cell.seed,
         items=items,
@@ -248,19 +248,19 @@ def _row(
     )
 
 
-def _with_selection(row: AuditRow, found: AuditedRound, rows: NDArray[np.intp]) -> AuditRow:
-    """Adds what was selected of these rows of the pool."""
-    kept = [i for i in rows.tolist() if found.selected[i]]
-    right = [float(found.kept[i] == found.pool.gold[i]) for i in kept]
-    chosen = found.pool.take(kept)
+def _with_selection(row: AuditRow, audited: AuditedRound, rows: NDArray[np.intp]) -> AuditRow:
+    """Adds the selection among these rows of the pool."""
+    kept = [i for i in rows.tolist() if audited.selected[i]]
+    right = [float(audited.kept[i] == audited.pool.gold[i]) for i in kept]
+    chosen = audited.pool.take(kept)
     trained = [
-        float(found.targets[i] == found.pool.gold[i])
+        float(audited.targets[i] == audited.pool.gold[i])
         for i in rows.tolist()
-        if found.targets[i] is not None
+        if audited.targets[i] is not None
     ]
     return replace(
         row,
-        num_confident=int(found.confident[rows].sum()),
+        num_confident=int(audited.confident[rows].sum()),
         num_selected=len(kept),
         coverage=len(kept) / len(rows),
         selected_accuracy=sum(right) / len(right) if kept else None,

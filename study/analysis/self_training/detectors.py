@@ -1,6 +1,7 @@
-"""Failure detectors over a study: which chains of rounds feed on themselves, seed by seed.
+"""Failure detectors of a study: which chains of rounds collapse, seed by seed.
 
-They read selections, never gold; hardness is the measure of the items, levels are the axis'.
+They read selections, never gold. Hardness is the measure of the items; levels are those of the
+axis.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ _Key = tuple[str, str, str | None, str, str]
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class DetectorRow:
-    """What one detector saw in the chains of one source, over its seeds."""
+    """Results of one detector for the chains of one source, over its seeds."""
 
     model: str
     task: str
@@ -32,23 +33,23 @@ class DetectorRow:
     source: str
     name: str
     threshold: float
-    """For as many items as the first seed had."""
+    """For the first seed's number of items."""
     low: float | None
-    """Smallest value over the seeds; None where no seed had enough to judge by."""
+    """Smallest value over the seeds; None if no seed had enough data."""
     high: float | None
     num_seeds: int
     num_warned: int
     warning: str | None
-    """Of the first seed that warns."""
+    """Warning of the first seed that has one."""
 
 
 def detector_rows(plan: Plan, surface: Surface, rounds: Rounds) -> tuple[DetectorRow, ...]:
-    """Returns the findings on every finished chain of rounds; controls select as their source."""
+    """Returns the results for every finished chain of rounds; controls select like their source."""
     cells = {cell.id: cell for cell in plan.cells}
-    # A control's rounds start from those of its source: they do not end where a control goes on.
+    # Rounds of a control start from those of its source, which do not end the source's chain.
     proper = [id_ for id_ in rounds.selections if condition_kind(cells[id_]) == "self-training"]
     parents = {cells[id_].cell.parent for id_ in proper}
-    found: dict[_Key, list[tuple[DetectorResult, ...]]] = {}
+    findings_of: dict[_Key, list[tuple[DetectorResult, ...]]] = {}
     for id_ in proper:
         planned = cells[id_]
         if id_ in parents:
@@ -59,29 +60,29 @@ def detector_rows(plan: Plan, surface: Surface, rounds: Rounds) -> tuple[Detecto
         pool = surface.items.pool[planned.cell.task]
         hardness, levels = hardness_and_levels(pool, axis_of(plan, planned))
         chain = _chain(planned, cells, rounds)
-        found.setdefault(key, []).append(detect(chain, hardness, levels))
+        findings_of.setdefault(key, []).append(detect(chain, hardness, levels))
     # Every seed has the same detectors in the same order.
     return tuple(
         _row(key, findings)
-        for key, by_seed in found.items()
+        for key, by_seed in findings_of.items()
         for findings in zip(*by_seed, strict=True)
     )
 
 
 def warning_lines(rows: Iterable[DetectorRow], labels: Mapping[str, str]) -> tuple[str, ...]:
-    """Returns a line for each detector that warns of a source, with its task where there are more.
+    """Returns a line for each detector that warns of a source; names the task if there are several.
 
     Args:
-        rows: All findings.
+        rows: All results.
         labels: Recipe text -> label.
     """
-    found = list(rows)
-    several = len({(row.task, row.measure) for row in found}) > 1
+    shown = list(rows)
+    several = len({(row.task, row.measure) for row in shown}) > 1
     return tuple(
         (f"{row.task} by {row.measure}: " if several else "")
         + f"{row.model} {labels.get(row.recipe, row.recipe)}, {row.source}: {row.name} in "
         f"{row.num_warned} of {row.num_seeds} seeds: {row.warning}"
-        for row in found
+        for row in shown
         if row.warning is not None
     )
 

@@ -1,4 +1,4 @@
-"""Reads the rounds of self-training of a study, and joins the gold labels they did not have."""
+"""Reads the rounds of self-training of a study and joins gold labels to them."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from trainables.storage.filesystem import Storage
 from trainables.storage.records import InvalidRecordError, Record, read_file, read_scores
 
 _READERS = 8
-"""Threads that read selections: most of the time is spent waiting for the storage."""
+"""Threads that read selections; most of the time is waiting for the storage."""
 
 _Floats = NDArray[np.float64]
 
@@ -38,9 +38,9 @@ class Rounds:
 
     audited: tuple[AuditedRound, ...]
     selections: Mapping[str, Selection]
-    """Cell id -> what it thought of its pool, without gold."""
+    """Cell id -> its answers to its pool and its selection, without gold."""
     faults: tuple[str, ...]
-    """Rounds that cannot be audited, and why."""
+    """Rounds that could not be audited, with the reason."""
 
 
 def read_rounds(storage: Storage, plan: Plan, surface: Surface) -> Rounds:
@@ -48,18 +48,18 @@ def read_rounds(storage: Storage, plan: Plan, surface: Surface) -> Rounds:
 
     Args:
         storage: The run folder.
-        plan: Says which cells are rounds.
+        plan: The study.
         surface: Its records and items.
     """
     records = surface.scores.records
     planned = [c for c in plan.cells if c.cell.self_training is not None and c.id in records]
     with ThreadPoolExecutor(_READERS) as pool:
         read = list(pool.map(lambda c: _read_selection(storage, c.id, records[c.id]), planned))
-    faults = [found for found in read if isinstance(found, str)]
+    faults = [result for result in read if isinstance(result, str)]
     selections = {
-        cell.id: found
-        for cell, found in zip(planned, read, strict=True)
-        if not isinstance(found, str)
+        cell.id: result
+        for cell, result in zip(planned, read, strict=True)
+        if not isinstance(result, str)
     }
     join = _Join(storage, plan, surface.items, records)
     audited = []
@@ -84,7 +84,7 @@ def axis_of(plan: Plan, planned: PlannedCell) -> TaskAxis:
 def hardness_and_levels(
     items: TaskItems, axis: TaskAxis
 ) -> tuple[Mapping[str, float], Mapping[str, str]]:
-    """Returns the hardness of each item and the name of the band it belongs to (`band_name`)."""
+    """Returns the hardness and the band (`band_name`) of each item."""
     values = items.table[f"measure.{axis.measure}"].to_pylist()
     hardness = {
         id_: value
@@ -96,10 +96,10 @@ def hardness_and_levels(
 
 
 def band_name(axis: TaskAxis, value: float) -> str:
-    """Returns the name of the band that a hardness lies in, `no level` outside of all levels.
+    """Returns the band of a hardness, `no level` outside of all levels.
 
-    Bands are the finest disjoint parts that training and test levels cut the measure into: a level
-    of its own where no other one cuts it, `hard without steps 6` where one does.
+    Bands are the finest disjoint parts into which training and test levels divide the measure: a
+    level that no other one intersects, or `hard without steps 6`.
     """
     by_interval: dict[tuple[float, float], Level] = {}
     for level in (*axis.train_levels, *axis.test_levels):
@@ -120,7 +120,7 @@ def band_name(axis: TaskAxis, value: float) -> str:
 
 
 def _inside(inner: Level, outer: Level) -> bool:
-    """Says whether one level is a part of another, and not the same."""
+    """Returns whether one level is a proper part of another."""
     return (
         outer.low <= inner.low
         and inner.high <= outer.high
@@ -129,7 +129,7 @@ def _inside(inner: Level, outer: Level) -> bool:
 
 
 def _read_selection(storage: Storage, id_: str, record: Record) -> Selection | str:
-    """Reads what a round thought of its pool, or says why it cannot be read."""
+    """Reads the selection of a round, or returns why it cannot be read."""
     try:
         content = read_file(storage, record, layout.selection(id_))
         table = pq.read_table(pa.BufferReader(content))
@@ -140,7 +140,7 @@ def _read_selection(storage: Storage, id_: str, record: Record) -> Selection | s
 
 
 class _Join:
-    """Joins gold to rounds, from one study's items."""
+    """Joins gold from a study's items to its rounds."""
 
     def __init__(
         self, storage: Storage, plan: Plan, items: ItemsTable, records: Mapping[str, Record]
@@ -150,12 +150,14 @@ class _Join:
         self._items = items
         self._records = records
         self._gold_hash = {
-            task: dict(zip(part.ids.to_pylist(), part.table["gold_hash"].to_pylist(), strict=True))
-            for task, part in items.pool.items()
+            task: dict(
+                zip(split.ids.to_pylist(), split.table["gold_hash"].to_pylist(), strict=True)
+            )
+            for task, split in items.pool.items()
         }
         self._gold = {
-            task: dict(zip(part.ids.to_pylist(), part.table["gold"].to_pylist(), strict=True))
-            for task, part in items.test.items()
+            task: dict(zip(split.ids.to_pylist(), split.table["gold"].to_pylist(), strict=True))
+            for task, split in items.test.items()
         }
         self._levels: dict[tuple[str, str | None, str], Mapping[str, str]] = {}
 
@@ -163,8 +165,8 @@ class _Join:
         """Returns a round with gold.
 
         Raises:
-            ValueError: If an item of its pool is not one of the study's, or has no right choice.
-            InvalidRecordError: If scores that it needs cannot be read.
+            ValueError: If an item of its pool is not one of the study's, or has no correct choice.
+            InvalidRecordError: If its scores, or those of its parent, cannot be read.
         """
         rows = selections[planned.id]
         selection = self._records[planned.id].selection or {}
@@ -195,8 +197,8 @@ class _Join:
             right = [i for i, t in enumerate(choices) if text_hash(id_, t) == known.get(id_)]
             if len(right) != 1:
                 raise ValueError(
-                    f"item {id_!r} of its pool is not an item of items.parquet with one right "
-                    "choice among those that were labelled; run the sweep again"
+                    f"item {id_!r} of its pool is not in items.parquet with exactly one correct "
+                    "choice; run the sweep again"
                 )
             gold.append(right[0])
         return PoolAnswers(
@@ -211,10 +213,10 @@ class _Join:
     def _test(
         self, planned: PlannedCell, id_: str, shown: Sequence[str], temperature: float | None
     ) -> PoolAnswers | None:
-        """Answers of a cell on the test items of these levels; None where it has not finished.
+        """Answers of a cell to the test items of these levels; None if it has not finished.
 
-        The temperature is applied to the recorded scores: where a recipe answers in all orders,
-        that is to their average, and not to each as in the pool.
+        The temperature is applied to the recorded scores. If a recipe answers in all orders, these
+        are averages, whereas in the pool it is applied to each order.
         """
         record = self._records.get(id_)
         if record is None:
@@ -238,22 +240,22 @@ class _Join:
             temperature=temperature,
         )
 
-    def _level_of(self, planned: PlannedCell, part: str) -> Mapping[str, str]:
-        key = (planned.cell.task, planned.measure, part)
+    def _level_of(self, planned: PlannedCell, split: str) -> Mapping[str, str]:
+        key = (planned.cell.task, planned.measure, split)
         if key not in self._levels:
-            tables = self._items.pool if part == "pool" else self._items.test
+            tables = self._items.pool if split == "pool" else self._items.test
             axis = axis_of(self._plan, planned)
             self._levels[key] = hardness_and_levels(tables[planned.cell.task], axis)[1]
         return self._levels[key]
 
 
 def _kept(planned: PlannedCell, rows: Selection, before: Selection) -> tuple[int | None, ...]:
-    """Returns, item by item, the pseudo-label that a round kept it with.
+    """Returns the pseudo-label of each item that a round trained on, None for other items.
 
     Args:
         planned: The round.
-        rows: What it thought of its pool.
-        before: Likewise its parent, which trains on its pseudo-labels whatever the round does.
+        rows: Its selection.
+        before: The selection of its parent, which trains on pseudo-labels even in a control.
     """
     options = planned.cell.self_training
     admitted: Mapping[str, str | None] = {}
@@ -272,12 +274,12 @@ def _index(choices: Sequence[str], text: str | None) -> int | None:
 
 
 _TEMPERATURES = ("temperature", "temperature_after")
-"""Of the models before and after a round, in its record."""
+"""Keys in a record: the temperatures of the models before and after the round."""
 
 
 def _temperature(selection: Mapping[str, Any], key: str) -> float | None:
-    found = selection.get(key)
-    return None if found is None else float(found["value"])
+    fit = selection.get(key)
+    return None if fit is None else float(fit["value"])
 
 
 def _column(rows: Selection, name: str) -> tuple[_Floats, ...]:
@@ -286,5 +288,4 @@ def _column(rows: Selection, name: str) -> tuple[_Floats, ...]:
 
 def _softmax(values: _Floats) -> _Floats:
     exps = np.exp(values - values.max())
-    found: _Floats = exps / exps.sum()
-    return found
+    return np.asarray(exps / exps.sum(), dtype=np.float64)

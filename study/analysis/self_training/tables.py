@@ -1,13 +1,14 @@
-"""Calibration and selective accuracy of self-training as tidy tables, level by level.
+"""Calibration and selective accuracy of self-training as tidy tables, by level.
 
-What the figures of the report draw, for who wants to draw it anew. Seeds are put together.
+The data behind the figures of the report. Seeds are pooled.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any
+from dataclasses import asdict, fields
+from typing import Any, get_args, get_origin, get_type_hints
 
 import numpy as np
 import pyarrow as pa
@@ -18,7 +19,7 @@ from study.artifacts.condition_kinds import condition_kind, condition_label
 from study.statistics.calibration import Binning, calibrate, selective_accuracy
 
 STEPS = 50
-"""Coverages of one curve that the table has, from 1/STEPS to 1."""
+"""Coverages of one curve in the table, from 1/STEPS to 1."""
 
 _BINNINGS: tuple[Binning, ...] = ("equal-width", "equal-mass")
 
@@ -46,8 +47,8 @@ RELIABILITY = pa.schema(
         "ece": pa.float64(),
     }
 )
-"""A row a bin: mean confidence and accuracy of its answers, and the ECE of all bins. Level: null
-where all levels are together."""
+"""One row a bin: mean confidence and accuracy of its answers, and the ECE of all bins. `level` is
+null for all levels together."""
 
 SELECTIVE = pa.schema(
     {
@@ -58,7 +59,7 @@ SELECTIVE = pa.schema(
         "accuracy": pa.float64(),
     }
 )
-"""A row a step: accuracy of the pool's answers before the round that are at least so confident."""
+"""One row a step: accuracy of the pool's answers before the round of at least this confidence."""
 
 
 def reliability_table(rounds: Iterable[AuditedRound]) -> pa.Table:
@@ -66,8 +67,8 @@ def reliability_table(rounds: Iterable[AuditedRound]) -> pa.Table:
     rows: list[Mapping[str, Any]] = []
     for source, members in _by_source(rounds).items():
         sets: dict[tuple[Items, Moment], list[PoolAnswers]] = {}
-        for found in members:
-            for items, moment, answers in found.answers():
+        for audited in members:
+            for items, moment, answers in audited.answers():
                 sets.setdefault((items, moment), []).append(answers)
         for (items, moment), answered in sets.items():
             named = {**dict(source), "items": items, "moment": moment}
@@ -76,18 +77,16 @@ def reliability_table(rounds: Iterable[AuditedRound]) -> pa.Table:
 
 
 def _bins(answered: Sequence[PoolAnswers]) -> Iterator[Mapping[str, Any]]:
-    """Yields the bins of some seeds' answers: of each level and of all, cut both ways."""
-    for level, part in _levels(answered):
+    """Yields the bins of some seeds' answers, for all levels and each level and both binnings."""
+    for level, members in _levels(answered):
         for binning in _BINNINGS:
-            calibration = calibrate(*_scored(part), binning=binning)
-            for found in calibration.bins:
+            calibration = calibrate(*_scored(members), binning=binning)
+            for bin_ in calibration.bins:
                 yield {
-                    "num_seeds": len(part),
+                    **asdict(bin_),
+                    "num_seeds": len(members),
                     "level": level,
                     "binning": binning,
-                    "confidence": found.confidence,
-                    "accuracy": found.accuracy,
-                    "count": found.count,
                     "ece": calibration.ece,
                 }
 
@@ -96,34 +95,30 @@ def selective_table(rounds: Iterable[AuditedRound]) -> pa.Table:
     """Returns the selective accuracy of each source's pseudo-labels before each of its rounds."""
     rows: list[Mapping[str, Any]] = []
     for source, members in _by_source(rounds).items():
-        for level, part in _levels([found.pool for found in members]):
-            shared = {**dict(source), "num_seeds": len(part), "level": level}
-            rows += ({**shared, **step} for step in _steps(part))
+        for level, answered in _levels([audited.pool for audited in members]):
+            shared = {**dict(source), "num_seeds": len(answered), "level": level}
+            rows += ({**shared, **step} for step in _steps(answered))
     return pa.Table.from_pylist(rows, schema=SELECTIVE)
 
 
-def _steps(part: Sequence[PoolAnswers]) -> Iterator[Mapping[str, float]]:
-    """The curve at even coverages: at each the first step that covers as much."""
-    curve = selective_accuracy(*_scored(part)).curve
+def _steps(answered: Sequence[PoolAnswers]) -> Iterator[Mapping[str, float]]:
+    """The curve at even coverages: for each the first step that reaches it."""
+    curve = selective_accuracy(*_scored(answered)).curve
     last = -1
     for step in curve:
         place = math.floor(STEPS * step.coverage)
         if place > last:
             last = place
-            yield {
-                "confidence": step.confidence,
-                "coverage": step.coverage,
-                "accuracy": step.accuracy,
-            }
+            yield asdict(step)
 
 
 def _by_source(
     rounds: Iterable[AuditedRound],
 ) -> dict[tuple[tuple[str, Any], ...], list[AuditedRound]]:
-    """Rounds of one source, its seeds together, by what names it."""
-    found: dict[tuple[tuple[str, Any], ...], list[AuditedRound]] = {}
-    for one in rounds:
-        planned = one.planned
+    """Rounds by source, with its seeds together."""
+    sources: dict[tuple[tuple[str, Any], ...], list[AuditedRound]] = {}
+    for audited in rounds:
+        planned = audited.planned
         names = {
             "task": planned.cell.task,
             "measure": planned.measure,
@@ -133,12 +128,12 @@ def _by_source(
             "role": condition_kind(planned),
             "ssrm_round": planned.cell.round,
         }
-        found.setdefault(tuple(names.items()), []).append(one)
-    return found
+        sources.setdefault(tuple(names.items()), []).append(audited)
+    return sources
 
 
 def _levels(answered: Sequence[PoolAnswers]) -> Iterator[tuple[str | None, list[PoolAnswers]]]:
-    """Yields all answers together, and those of each level."""
+    """Yields all answers together, then those of each level."""
     yield None, list(answered)
     for level in sorted({level for answers in answered for level in answers.levels}):
         parts = [
@@ -147,46 +142,32 @@ def _levels(answered: Sequence[PoolAnswers]) -> Iterator[tuple[str | None, list[
         yield level, [part for part in parts if part.ids]
 
 
-def _scored(part: Sequence[PoolAnswers]) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
-    """Confidences and scores of some seeds' answers, one after the other."""
+def _scored(answered: Sequence[PoolAnswers]) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
+    """Confidences and scores of some seeds' answers, concatenated."""
     return (
-        np.concatenate([answers.confidence for answers in part]),
-        np.concatenate([answers.correct for answers in part]),
+        np.concatenate([answers.confidence for answers in answered]),
+        np.concatenate([answers.correct for answers in answered]),
     )
 
 
 def audit_table(rows: Sequence[AuditRow]) -> pa.Table:
-    """Returns the rows as a tidy table, as audit.parquet has it; what there is not is null."""
-    names = AuditRow.__slots__
+    """Returns the rows as a tidy table, as in audit.parquet; missing values are null."""
+    hints = get_type_hints(AuditRow)
     return pa.table(
         {
-            name: pa.array([_plain(getattr(row, name)) for row in rows], _TYPES.get(name))
-            for name in names
+            field.name: pa.array(
+                [getattr(row, field.name) for row in rows], _arrow_type(hints[field.name])
+            )
+            for field in fields(AuditRow)
         }
     )
 
 
-_TYPES: Mapping[str, pa.DataType] = {
-    **dict.fromkeys(("measure", "level"), pa.string()),
-    **dict.fromkeys(
-        ("ssrm_round", "seed", "num_items", "num_confident", "num_selected"), pa.int64()
-    ),
-    **dict.fromkeys(
-        (
-            "threshold",
-            "threshold_used",
-            "temperature",
-            "coverage",
-            "selected_accuracy",
-            "selected_confidence",
-            "target_accuracy",
-        ),
-        pa.float64(),
-    ),
-    **dict.fromkeys(("histogram_right", "histogram_wrong"), pa.list_(pa.int64())),
-}
-"""Types of the columns that can be all null or are lists."""
-
-
-def _plain(value: object) -> object:
-    return list(value) if isinstance(value, tuple) else value
+def _arrow_type(hint: Any) -> pa.DataType:
+    """The type of a column by the annotation of its field; literals are texts."""
+    kinds = set(get_args(hint)) or {hint}
+    if get_origin(hint) is tuple:
+        return pa.list_(pa.int64())
+    if float in kinds:
+        return pa.float64()
+    return pa.int64() if int in kinds else pa.string()

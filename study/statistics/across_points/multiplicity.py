@@ -1,23 +1,25 @@
-"""Many contrasts at once: Holm for those declared beforehand, false discovery rate for the rest."""
+"""Multiple contrasts: Holm for those declared beforehand, false discovery rate for the rest."""
 
-from collections.abc import Mapping
-from typing import Literal
+from collections.abc import Sequence
+
+import numpy as np
+from scipy import stats
 
 from study.statistics.differences import check_level
+from study.statistics.marginal_means import FloatArray
 
-PValues = Mapping[str, float | None]
-"""Name of a contrast -> p-value; None = it could not be tested, and does not count."""
+PValues = Sequence[float | None]
+"""One p-value in [0, 1] a contrast; None where it could not be tested, which does not count."""
 
 
-def holm(p_values: PValues) -> dict[str, float | None]:
-    """Holm-adjusted p-values: reject where at most alpha, and errors stay rare over all.
+def holm(p_values: PValues) -> list[float | None]:
+    """Returns Holm-adjusted p-values in the same order; None stays None.
+
+    Rejecting those of at most alpha makes any false rejection at most alpha likely, whatever the
+    dependence between the contrasts.
 
     Args:
-        p_values: p-values in [0, 1] of the contrasts that were declared together.
-
-    Returns:
-        Adjusted p-values under the same names, in the same order; None stays None. The chance of
-        any false rejection is at most alpha, however the contrasts depend on each other.
+        p_values: Of the contrasts that were declared together.
 
     Raises:
         ValueError: If a p-value is outside [0, 1].
@@ -25,62 +27,47 @@ def holm(p_values: PValues) -> dict[str, float | None]:
     Source: S. Holm, "A simple sequentially rejective multiple test procedure", Scand. J. Stat. 6
     (1979) 65-70.
     """
-    ranked = _ranked(p_values)
-    adjusted: dict[str, float] = {}
-    largest = 0.0
-    for rank, (name, p_value) in enumerate(ranked):
-        largest = max(largest, min(1.0, (len(ranked) - rank) * p_value))
-        adjusted[name] = largest
-    return {name: adjusted.get(name) for name in p_values}
+    tested = _tested(p_values)
+    order = np.argsort(tested, kind="stable")
+    steps = np.arange(len(tested), 0, -1) * tested[order]
+    adjusted = np.empty_like(tested)
+    adjusted[order] = np.minimum(np.maximum.accumulate(steps), 1.0)
+    return _filled(p_values, adjusted)
 
 
-def false_discovery(
-    p_values: PValues, *, dependence: Literal["positive", "any"] = "positive"
-) -> dict[str, float | None]:
-    """Adjusted p-values for exploration: among those at most q, a share q is expected false.
+def false_discovery(p_values: PValues) -> list[float | None]:
+    """Returns p-values adjusted for exploration, in the same order; None stays None.
+
+    Of those that are at most q, an expected share of q is false. The tests must be independent or
+    positively dependent, as points that share a zero-shot arm are.
 
     Args:
-        p_values: p-values in [0, 1].
-        dependence: "positive" (Benjamini and Hochberg): tests independent or positively
-            dependent, as points that share a zero-shot arm are. "any" (Benjamini and Yekutieli):
-            whatever the dependence, at the price of a factor of about log(number of tests).
-
-    Returns:
-        Adjusted p-values under the same names, in the same order; None stays None.
+        p_values: Of all contrasts that are looked at.
 
     Raises:
         ValueError: If a p-value is outside [0, 1].
 
-    Source: Benjamini and Hochberg, J. R. Stat. Soc. B 57 (1995) 289-300; Benjamini and Yekutieli,
-    Ann. Stat. 29 (2001) 1165-1188.
+    Source: Benjamini and Hochberg, J. R. Stat. Soc. B 57 (1995) 289-300.
     """
-    ranked = _ranked(p_values)
-    count = len(ranked)
-    factor = 1.0 if dependence == "positive" else sum(1.0 / k for k in range(1, count + 1))
-    adjusted: dict[str, float] = {}
-    smallest = 1.0
-    for rank in range(count, 0, -1):
-        name, p_value = ranked[rank - 1]
-        smallest = min(smallest, factor * count / rank * p_value)
-        adjusted[name] = smallest
-    return {name: adjusted.get(name) for name in p_values}
+    tested = _tested(p_values)
+    return _filled(p_values, stats.false_discovery_control(tested) if len(tested) else tested)
 
 
 def simultaneous_level(level: float, num_contrasts: int) -> float:
-    """Level of each of several intervals that are to hold together with chance `level`.
+    """Returns the level of each of several intervals that all cover with probability `level`.
 
-    Holm's procedure has no simple intervals of its own; these (Bonferroni) are valid for any
-    dependence, and every contrast whose interval excludes the null is also rejected by Holm.
+    Holm's procedure has no simple intervals. These (Bonferroni) are valid for any dependence, and
+    Holm rejects every contrast whose interval excludes the null.
 
     Args:
-        level: Wanted joint coverage, in (0, 1).
+        level: Joint coverage, in (0, 1).
         num_contrasts: Number of declared contrasts, at least 1.
 
     Returns:
-        1 - (1 - level) / num_contrasts, to be given as `level` to every estimate.
+        1 - (1 - level) / num_contrasts, the `level` of every estimate.
 
     Raises:
-        ValueError: If level is no coverage or there is no contrast.
+        ValueError: If level is not in (0, 1) or there is no contrast.
     """
     check_level(level)
     if num_contrasts < 1:
@@ -88,10 +75,15 @@ def simultaneous_level(level: float, num_contrasts: int) -> float:
     return 1.0 - (1.0 - level) / num_contrasts
 
 
-def _ranked(p_values: PValues) -> list[tuple[str, float]]:
-    """Names with their p-values, smallest first; those without are left out."""
-    given = [(name, p_value) for name, p_value in p_values.items() if p_value is not None]
-    bad = {name: p_value for name, p_value in given if not 0.0 <= p_value <= 1.0}
-    if bad:
-        raise ValueError(f"p-values must be in [0, 1], got {bad}")
-    return sorted(given, key=lambda pair: pair[1])
+def _tested(p_values: PValues) -> FloatArray:
+    tested = np.array([p for p in p_values if p is not None], dtype=np.float64)
+    bad = tested[~((tested >= 0.0) & (tested <= 1.0))]
+    if len(bad):
+        raise ValueError(f"p-values must be in [0, 1], got {bad.tolist()}")
+    return tested
+
+
+def _filled(p_values: PValues, adjusted: FloatArray) -> list[float | None]:
+    """Puts adjusted p-values where there was one."""
+    values = iter(adjusted.tolist())
+    return [None if p is None else next(values) for p in p_values]

@@ -7,7 +7,8 @@ from pathlib import Path
 from search_spaces.space import Contrast
 from study.analysis.contrasts import declared_contrasts
 from study.analysis.surface import Surface, compute_surface
-from study.analysis.surface_rows import FLOOR_AT_CHANCE, SurfaceRow, surface_table
+from study.analysis.surface_columns import surface_table
+from study.analysis.surface_rows import FLOOR_AT_CHANCE, SurfaceRow
 from study.analysis.trends import trend_rows
 from study.formatting import text_of
 from study.reporting.sentences import sentence
@@ -62,11 +63,13 @@ def test_answers_that_cannot_be_read_take_the_sgr_from_the_points_of_their_floor
         assert status(row) is Status.NO_FLOOR and tile_text(row, "sgr") == "no floor"
         assert "20.0 % of zero-shot answers could not be read" in row.verdict_note
         assert "zero-shot: 20.0 % of answers not readable" in hover_text(row)
-    labels = {row.columns["recipe"]: "any" for row in after.rows}
-    assert "zero-shot is no floor (20.0 % of" in sentence(rows[0], labels, 0.95)  # type: ignore[arg-type]
+    labels = {row.recipe_text: "any" for row in after.rows}
+    assert "zero-shot is no floor (20.0 % of" in sentence(rows[0], labels, 0.95)
     assert "floor not readable" in text_of(surface_parts(after))
     tested = {c.where.split()[0]: c for c in declared_contrasts(study.plan, after)}
-    assert tested[MODEL].p_value is None and "could not be read" in str(tested[MODEL].reason)
+    assert tested[MODEL].estimate.p_value is None and "could not be read" in str(
+        tested[MODEL].reason
+    )
     assert tested["large"].reason is None
     sizes = {row.axis for row in trend_rows(before)}
     assert "log10 of model size" in sizes, "two models have a slope"
@@ -88,7 +91,7 @@ def test_a_floor_below_chance_takes_the_sgr_although_every_answer_was_read(tmp_p
 def test_a_floor_at_chance_is_a_caveat_in_every_place_that_shows_the_sgr(tmp_path: Path) -> None:
     study = fake_study(tmp_path)
     surface = with_zero_shot(study, right=0.25, unreadable=0.1)
-    labels = {str(row.columns["recipe"]): "any" for row in surface.rows}
+    labels = {row.recipe_text: "any" for row in surface.rows}
     rows = [row for row in rows_of(surface) if row.sgr.estimate is not None]
     assert rows
     for row in rows:

@@ -16,7 +16,8 @@ import pytest
 from search_spaces.recipes import LoRA
 from study.analysis.scores import UNSEEN, collect_scores
 from study.analysis.surface import Surface, compute_surface, write_surface
-from study.analysis.surface_rows import COLUMN_TYPES, SurfaceRow, recipe_text, surface_table
+from study.analysis.surface_columns import COLUMNS, surface_table
+from study.analysis.surface_rows import SurfaceRow, recipe_text
 from study.artifacts.items import read_items
 from study.artifacts.points import Point
 from study.statistics.sgr import estimate_sgr
@@ -29,7 +30,8 @@ from trainables.storage.records import read_record, read_scores
 
 def row_of(surface: Surface, **wanted: str) -> SurfaceRow:
     """Returns the one row whose columns have these values."""
-    (row,) = [r for r in surface.rows if all(r.columns[k] == v for k, v in wanted.items())]
+    columns = [column for column in COLUMNS if column.name in wanted]
+    (row,) = [r for r in surface.rows if all(c.value(r) == wanted[c.name] for c in columns)]
     return row
 
 
@@ -140,7 +142,7 @@ def finish_with_items(study: FakeStudy, planned: PlannedCell, test: tuple[str, .
 @pytest.mark.parametrize(
     ("fault", "reason"),
     [
-        ("stranger", "it has 1 items (toy-1-0059) that are no test items"),
+        ("stranger", "it has 1 items (toy-1-0059) that are not test items"),
         ("fewer", "it lacks 1 items (toy-1-0000)"),
         ("twice", "it has two scores of one item"),
     ],
@@ -230,10 +232,33 @@ def test_missing_numbers_are_null_in_the_file_never_nan(tmp_path: Path) -> None:
         assert (row["sgr"] is None) == (row["verdict"] != "resolved")
 
 
+COLUMN_NAMES = """
+model num_params task measure method recipe condition variant role train_level test_level
+difficulty_gap num_labels search_labels label_cost label_kind noise_rate threshold ssrm_round
+ssrm_rule ssrm_confidence ssrm_start ssrm_memory ssrm_admission ssrm_orders ssrm_calibration
+ssrm_n_validation ssrm_label_smoothing ssrm_targets ssrm_max_unlabelled
+zero_shot easy hard sgr sgr_low sgr_high verdict verdict_note caveats chance gap gap_low gap_high
+easy_gain easy_gain_low easy_gain_high easy_gain_p hard_gain hard_gain_low hard_gain_high
+hard_gain_p hard_minus_easy hard_minus_easy_low hard_minus_easy_high hard_minus_easy_p
+full_recovery_p start ssrm_gain ssrm_gain_low ssrm_gain_high ssrm_gain_p
+residual residual_low residual_high residual_verdict num_items num_seeds missing_share
+zero_shot_unreadable easy_unreadable hard_unreadable pool_overlap num_cells cell_seconds reason
+"""
+
+
+def test_users_find_the_columns_under_their_names_each_with_a_meaning(tmp_path: Path) -> None:
+    study = fake_study(tmp_path)
+    table = surface_table(compute_surface(study.storage, study.plan).rows)
+    assert table.column_names[: len(COLUMNS)] == COLUMN_NAMES.split()
+    assert all(column.meaning and not column.meaning.endswith(".") for column in COLUMNS)
+    # Of a study without self-training, other columns are filled than those that need it.
+    filled = {name for name in table.column_names if table[name].null_count < table.num_rows}
+    assert filled >= {"train_level", "chance", "sgr_low", "gap_high", "easy_gain_p", "num_seeds"}
+
+
 def test_every_recipe_factor_is_a_column(tmp_path: Path) -> None:
     study = fake_study(tmp_path)
     table = surface_table(compute_surface(study.storage, study.plan).rows)
-    assert table.column_names[: len(COLUMN_TYPES)] == list(COLUMN_TYPES)
     by_method = {row["method"]: row for row in table.to_pylist()}
     assert (by_method["in-context"]["k"], by_method["in-context"]["rank"]) == (4, None)
     assert (by_method["lora"]["rank"], by_method["lora"]["learning_rate"]) == (16, 1e-4)
@@ -272,7 +297,7 @@ def test_a_self_trained_source_has_its_residual_recovery(tmp_path: Path) -> None
     plan = study.plan.model_copy(update={"points": (trained,)})
     (row,) = compute_surface(study.storage, plan).rows
     assert row.residual_verdict is not None
-    assert row.columns["threshold"] == 0.9
+    assert surface_table([row])["threshold"].to_pylist() == [0.9]
     if row.residual_verdict == "resolved":
         assert row.residual.estimate is not None
 

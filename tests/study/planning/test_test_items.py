@@ -144,7 +144,7 @@ def test_fewer_test_items_cost_less_and_the_plan_says_what_they_do_to_intervals(
         f"resolves gaps from {100 * powers[1].smallest_gap:.1f} points, from "
         f"{100 * powers[0].smallest_gap:.1f} with all" in line
     )
-    assert "leaves test items out" not in text_of(
+    assert "Effect of test_items" not in text_of(
         power_parts(estimate_power(whole), target_width=None)
     )
 

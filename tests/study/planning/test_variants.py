@@ -16,7 +16,7 @@ from study.analysis.accuracy_curves import difficulty_panels
 from study.analysis.self_training.detectors import detector_rows, warning_lines
 from study.analysis.self_training.rounds import read_rounds
 from study.analysis.surface import compute_surface
-from study.analysis.surface_rows import surface_table
+from study.analysis.surface_columns import surface_table
 from study.artifacts.condition_kinds import condition_label
 from study.formatting import text_of
 from study.planning.conditions import ResolvedCondition, resolve_conditions

@@ -9,7 +9,7 @@ import pytest
 
 from study.analysis.names import recipe_labels
 from study.analysis.surface import Surface, compute_surface
-from study.analysis.surface_rows import surface_table
+from study.analysis.surface_columns import surface_table
 from study.formatting import text_of
 from study.reporting.sentences import sentence
 from study.reporting.surface_views.drawing import draw_view

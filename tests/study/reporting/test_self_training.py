@@ -10,11 +10,13 @@ import pytest
 from pydantic import ValidationError
 
 from search_spaces.base_models import BaseModelRef
+from search_spaces.recipes import LoRA
 from search_spaces.space import Contrast
 from study.analysis.accuracy_curves import difficulty_panels, factor_panels
 from study.analysis.contrasts import declared_contrasts
 from study.analysis.surface import Surface, compute_surface
-from study.analysis.surface_rows import Interval, SurfaceRow, surface_table
+from study.analysis.surface_columns import surface_table
+from study.analysis.surface_rows import SurfaceRow
 from study.analysis.trends import trend_rows
 from study.formatting import text_of
 from study.reporting.content import ViewChoice, choose_views
@@ -23,8 +25,8 @@ from study.reporting.sentences import gain_sentence, verdict
 from study.reporting.surface_views.views import make_view
 from study.reporting.terminal import surface_parts
 from study.statistics.arms import ArmScores
-from study.statistics.sgr import estimate_residual_recovery
-from study.tracking.rows import cell_row
+from study.statistics.sgr import Difference, estimate_residual_recovery
+from study.tracking.rows import cell_factors, cell_results
 from tests.support.fake_ssrm import ssrm, ssrm_space
 from tests.support.fake_tasks import pool_rows
 from tests.support.fakes import FakeStudy, fake_study
@@ -73,7 +75,7 @@ def test_the_gain_is_the_paired_difference_with_shared_draws(
             for name, arm in (("easy", point.start), ("ssrm", point.easy), ("hard", point.hard))
         }
         assert point.start.draws == point.easy.draws
-        expected = estimate_residual_recovery(**arms).ssrm_gain
+        expected = estimate_residual_recovery(**arms).ratio.numerator
         assert row.start == pytest.approx(arms["easy"].scores.mean())
         assert row.ssrm_gain.estimate == pytest.approx(
             arms["ssrm"].scores.mean() - arms["easy"].scores.mean()
@@ -109,7 +111,8 @@ def test_without_self_training_there_is_neither_gain_nor_section(tmp_path: Path)
 def row_with(surface: Surface, low: float | None, high: float | None) -> SurfaceRow:
     row = next(r for r in surface.rows if r.point.start is not None)
     middle = 0.021 if low is None or high is None else (low + high) / 2
-    return replace(row, ssrm_gain=Interval(estimate=middle, low=low, high=high, p_value=0.5))
+    gain = Difference(estimate=middle, low=low, high=high, p_value=0.5, nu=9.0, level=0.95)
+    return replace(row, gain_over_start=gain)
 
 
 @pytest.mark.parametrize(
@@ -217,6 +220,14 @@ def test_curves_of_thresholds_do_not_hide_each_other(surface: Surface) -> None:
     assert by_factor["ssrm_round", "small"] == ["easy_ssrm tau 0.5", "easy_ssrm tau 0.7"]
 
 
+def test_recipes_of_one_method_have_separate_curves_over_thresholds(tmp_path: Path) -> None:
+    recipes = (LoRA(n_train=8, rank=4), LoRA(n_train=8, rank=8))
+    study = ssrm_study(tmp_path, ssrm(0.5), ssrm(0.7), methods=recipes)
+    panels = factor_panels(compute_surface(study.storage, study.plan))
+    assert [panel.row for panel in panels] == ["lora rank=4 on hard", "lora rank=8 on hard"]
+    assert all([p.x for p in curve.points] == [0.5, 0.7] for s in panels for curve in s.curves)
+
+
 def test_the_audit_lines_are_means_over_seeds(study: FakeStudy, surface: Surface) -> None:
     section = gather_self_training(study.storage, study.plan, surface)
     line = next(
@@ -245,7 +256,7 @@ def test_a_declared_gain_is_tested_for_every_threshold_together(tmp_path: Path) 
     surface = compute_surface(study.storage, study.plan)
     results = declared_contrasts(study.plan, surface)
     rows = [row for row in surface.rows if row.role == "self-training"]
-    assert [r.p_value for r in results] == [row.ssrm_gain.p_value for row in rows]
+    assert [r.estimate.p_value for r in results] == [row.ssrm_gain.p_value for row in rows]
     smallest = min(row.ssrm_gain.p_value for row in rows)
     assert min(r.holm_p for r in results) == pytest.approx(min(2 * smallest, 1.0))
     for result, row in zip(results, rows, strict=True):
@@ -262,7 +273,9 @@ def test_controls_are_in_no_headline_and_no_trend(surface: Surface) -> None:
     high = replace(
         surface,
         rows=tuple(
-            replace(row, sgr=Interval(estimate=9.0)) if row.role == "control" else row
+            replace(row, estimate=row.estimate and replace(row.estimate, value=9.0))
+            if row.role == "control"
+            else row
             for row in surface.rows
         ),
     )
@@ -283,11 +296,12 @@ def test_controls_are_in_no_headline_and_no_trend(surface: Surface) -> None:
 
 def test_a_cells_row_tells_what_its_round_selected(study: FakeStudy) -> None:
     planned = next(c for c in study.cells("easy_ssrm") if c.cell.round == 2)
-    row = cell_row(planned, read_record(study.storage, planned.id))
+    record = read_record(study.storage, planned.id)
+    row = {**cell_factors(planned), **cell_results(record)}
     assert (row["tau"], row["ssrm_round"], row["targets"]) == (0.5, 2, "pseudo")
     pool = pool_rows(planned, study.tasks["toy"])
     assert row["num_pool"] == len(pool)
     assert row["num_selected"] == sum(max(r["probabilities"]) > 0.5 for r in pool)
     assert row["threshold"] == 0.5
     plain = study.cells("easy")[0]
-    assert "num_pool" not in cell_row(plain, read_record(study.storage, plain.id))
+    assert "num_pool" not in cell_results(read_record(study.storage, plain.id))

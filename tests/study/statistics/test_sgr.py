@@ -211,7 +211,7 @@ def test_residual_recovery_subtracts_what_the_draws_share() -> None:
     )
     assert moved.low == pytest.approx(found.low)
     assert moved.high == pytest.approx(found.high)
-    assert found.ssrm_gain.estimate == pytest.approx(found.ssrm - found.easy)
+    assert found.ratio.numerator.estimate == pytest.approx(ssrm.mean() - easy.mean())
 
 
 def test_raw_set_of_a_point_that_is_not_resolved_is_kept() -> None:

@@ -28,7 +28,7 @@ from study.analysis.trends import trend_rows
 from study.tracking import tracker as tracking
 from study.tracking import wandb_runs
 from study.tracking.rows import label_curve_rows, trend_row, zip_records
-from study.tracking.tracker import NullTracker, WandbTracker, open_tracker, replay
+from study.tracking.tracker import WandbTracker, open_tracker, replay
 from study.tracking.wandb_runs import tracking_mode
 from tests.support.fake_ssrm import ssrm, ssrm_space
 from tests.support.fakes import FakeStudy, fake_space
@@ -116,7 +116,9 @@ def test_a_block_is_a_run_with_a_row_a_cell_and_the_surface_another(
     assert any(name.startswith("surface/") for name in online.summaries[aggregate])
     assert online.summaries[aggregate]["cells_finished"] == 7
     assert any("contrast/E=H" in name for name in online.summaries[aggregate])
-    assert "study-fake" in {a["artifactCollectionName"] for a in online.artifacts}
+    (artifact,) = [a for a in online.artifacts if a["artifactCollectionName"] == "study-fake"]
+    meanings = json.loads(artifact["metadata"])["columns"]
+    assert meanings["zero_shot"] == "accuracy of the untrained model (fraction)"
 
 
 def test_self_training_is_tracked_with_its_audit_and_its_gains(
@@ -251,7 +253,8 @@ def test_a_study_in_a_bucket_has_its_offline_runs_copied_there(tmp_path: Path) -
 def test_nothing_new_means_nothing_logged(tmp_path: Path) -> None:
     study = small_study(tmp_path)
     surface = compute_surface(study.storage, study.plan)
-    assert isinstance(open_tracker(study.storage, study.plan, is_active=False), NullTracker)
+    inactive = open_tracker(study.storage, study.plan, is_active=False)
+    assert not isinstance(inactive, WandbTracker)
     with open_tracker(study.storage, study.plan) as tracker:
         tracker.log_surface(surface)
     assert not (tmp_path / "fake" / "wandb").exists()
@@ -264,7 +267,7 @@ def test_tracking_can_be_switched_off(
     for name, value in context.items():
         monkeypatch.setenv(name, value)
     study = small_study(tmp_path)
-    assert isinstance(open_tracker(study.storage, study.plan), NullTracker)
+    assert not isinstance(open_tracker(study.storage, study.plan), WandbTracker)
     track(study)
     assert not (tmp_path / "fake" / "wandb").exists()
 
@@ -334,8 +337,3 @@ def test_wandb_is_imported_only_when_a_run_is_written() -> None:
     program = "import sys, study.tracking.tracker, study.report; print('wandb' in sys.modules)"
     result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
     assert result.stdout.strip() == "False", result.stderr
-
-
-def test_trackers_are_one_interface() -> None:
-    public = {name for name in vars(WandbTracker) if not name.startswith("_")}
-    assert public == {name for name in vars(NullTracker) if not name.startswith("_")}

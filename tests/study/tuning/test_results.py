@@ -122,9 +122,9 @@ def test_sgr_with_the_default_stands_beside_sgr_with_the_found_recipe(tmp_path: 
     # The default and the found recipe share sources and test levels; in-context was not searched.
     assert len(pairs) == sum(row.point.recipe == START for row in surface.rows) == 4
     for pair in pairs:
-        assert pair.default.point.recipe == START and pair.found.point.recipe == found.recipe
+        assert pair.default.point.recipe == START and pair.searched.point.recipe == found.recipe
         same = ("condition", "test_level", "num_labels")
-        assert all(getattr(pair.default.point, n) == getattr(pair.found.point, n) for n in same)
+        assert all(getattr(pair.default.point, n) == getattr(pair.searched.point, n) for n in same)
         assert "learning_rate 0.0001 -> 0.00031" in pair.changes
         assert "search" not in pair.changes
     write_report(study.storage, study.plan, surface)
@@ -135,7 +135,7 @@ def test_sgr_with_the_default_stands_beside_sgr_with_the_found_recipe(tmp_path: 
     table, _, _ = table.partition("</table>")
     assert table.count("learning_rate 0.0001 -&gt; 0.00031") == 4
     for pair in pairs:
-        for row in (pair.default, pair.found):
+        for row in (pair.default, pair.searched):
             assert f"<td>{outcome(row)}</td>" in table
 
 

@@ -216,7 +216,7 @@ def test_a_selection_of_other_items_is_refused_by_item(tmp_path: Path) -> None:
     object.__setattr__(pool, "table", other)
     found = read_rounds(study.storage, study.plan, surface)
     assert found.audited == ()
-    assert all("with one right choice" in fault for fault in found.faults)
+    assert all("exactly one correct choice" in fault for fault in found.faults)
 
 
 def test_fake_selections_are_like_real_ones(tmp_path: Path) -> None:
