@@ -1,4 +1,4 @@
-"""How far people agree: a ceiling for the accuracy that a model can have against their votes."""
+"""Agreement of annotators: a ceiling for the accuracy of a model against their votes."""
 
 from __future__ import annotations
 
@@ -22,18 +22,17 @@ class Agreement:
 def annotator_agreement(
     votes: Mapping[str, Sequence[Hashable]], *, tie: Hashable = None
 ) -> Agreement:
-    """Returns what a person scores against the other people, each vote in turn held out.
+    """Returns the expected accuracy of an annotator against the others, leaving out each vote once.
 
-    A held-out vote for a winner of the others' votes scores 1; where the others have several
-    winners it is measured against one of them at random, in expectation. As for models, a tie
-    against a preference counts half, either way round.
+    A vote for the winner of the other votes scores 1. With several winners the score is the mean
+    over them. As for models, a tie against a preference, or the reverse, counts half.
 
     Args:
-        votes: Item id -> the votes of its annotators, all of equal standing.
-        tie: The vote that means "neither is better"; None where there is none.
+        votes: Item id -> the votes of its annotators, all of equal weight.
+        tie: The vote for "neither is better"; None if there is no such vote.
 
     Raises:
-        ValueError: If no item has two votes: then the data has no ceiling to show.
+        ValueError: If no item has two votes.
     """
     scores = [_item_agreement(cast, tie) for cast in votes.values() if len(cast) >= 2]
     if not scores:

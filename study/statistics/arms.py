@@ -1,6 +1,6 @@
 """Arms: the per-item scores of one condition, joined by item id and reduced to means.
 
-An arm is a matrix items x seeds. This room does not know which arm is "easy" and which "hard".
+An arm is a matrix items x seeds. This module does not know which arm is "easy" and which "hard".
 """
 
 import math
@@ -18,20 +18,21 @@ class ArmScores:
     """Scores of one condition on the test items, one column a seed."""
 
     scores: FloatArray
-    """[items, seeds], finite; NaN = this item has no score for this seed. Kept as a read-only
-    view, not copied."""
+    """[items, seeds], finite; NaN where the seed has no score of the item. A read-only view, not a
+    copy."""
     draw_ids: tuple[str, ...]
-    """One id a seed, naming the random draw (training items, order, prompt) behind the column.
-    Arms that share a draw carry the same id; independent arms must not. Empty = deterministic:
-    one column, no seed variance ("given this prompt")."""
+    """One id a seed: the random draw (training items, order, prompt) of the column. Arms share an
+    id exactly if they share the draw. Empty for a deterministic arm: one column, no seed variance
+    ("given this prompt")."""
     item_ids: tuple[str, ...] | None = None
-    """One id a row, or None where all arms have the same items in the same order."""
+    """One id a row; None if all arms have the same items in the same order."""
 
     def __post_init__(self) -> None:
         """Checks the shapes and ids.
 
         Raises:
-            ValueError: If scores are not [items, seeds], infinite, or ids do not fit or repeat.
+            ValueError: If scores are infinite or not [items, seeds], or ids repeat or have another
+                number than rows or columns.
         """
         scores = np.asarray(self.scores, dtype=np.float64).view()
         if scores.ndim != 2 or 0 in scores.shape:
@@ -77,7 +78,7 @@ class JoinedArms:
     num_rows: int
     """Rows of the first arm."""
     missing_share: float
-    """Share of (item, seed) pairs without a score, over all arms and all items handed in."""
+    """Share of (item, seed) pairs without a score, over all arms and all items passed in."""
 
     @property
     def num_items(self) -> int:
@@ -86,17 +87,17 @@ class JoinedArms:
 
 
 def join_arms(arms: Mapping[str, ArmScores]) -> JoinedArms:
-    """Joins arms by item id and keeps the items that every arm has seen.
+    """Joins arms by item id and keeps the items that every arm has scored.
 
     Args:
-        arms: Name -> arm, at least one. All with item ids, or none (then row i is one item).
+        arms: Name -> arm, at least one. All have item ids, or none: then row i is the same item.
 
     Returns:
         The marginal means of each arm over the common items.
 
     Raises:
-        ValueError: If ids are given for some arms only, rows differ without ids, no item is
-            common, or the scores that are there cannot be compared (see `arm_means`).
+        ValueError: If only some arms have ids, arms without ids have different numbers of rows,
+            no item is common, or the observed scores cannot be compared (see `arm_means`).
     """
     common = _common_items(arms)
     matrices = {
@@ -106,11 +107,11 @@ def join_arms(arms: Mapping[str, ArmScores]) -> JoinedArms:
     num_columns = sum(arm.scores.shape[1] for arm in arms.values())
     num_observed = sum(_num_observed(arm.scores) for arm in arms.values())
     item_ids, positions = common.item_ids, common.positions
-    # A sum finds NaN without a temporary matrix: nearly all data are complete.
+    # A sum finds NaN without a temporary matrix; nearly all data are complete.
     if any(math.isnan(float(matrix.sum())) for matrix in matrices.values()):
         seen = np.logical_and.reduce([~np.isnan(m).all(axis=1) for m in matrices.values()])
         if not seen.any():
-            raise ValueError(f"no item has been seen by all of the arms {', '.join(arms)}")
+            raise ValueError(f"no item has a score in all of the arms {', '.join(arms)}")
         matrices = {name: matrix[seen] for name, matrix in matrices.items()}
         positions = positions[seen]
         if item_ids is not None:
@@ -132,7 +133,7 @@ def draw_groups(draw_ids: Mapping[str, tuple[str, ...]]) -> list[list[str]]:
         draw_ids: Arm name -> its draw ids; deterministic arms have none.
 
     Returns:
-        Names of the arms of each group; deterministic arms are in none.
+        Names of the arms of each group; no group holds a deterministic arm.
     """
     groups: list[tuple[set[str], list[str]]] = []
     for name, ids in draw_ids.items():
@@ -150,19 +151,19 @@ def draw_groups(draw_ids: Mapping[str, tuple[str, ...]]) -> list[list[str]]:
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class _CommonItems:
-    """Where the common items stand in each arm."""
+    """Rows of the common items in each arm."""
 
     rows: Mapping[str, NDArray[np.intp] | None]
-    """Arm name -> [items] row numbers; None = all rows as they are."""
+    """Arm name -> [items] row numbers; None for all rows in their order."""
     item_ids: tuple[str, ...] | None
     positions: NDArray[np.intp]
     """[items] row numbers in the first arm."""
     num_union: int
-    """Items that at least one arm has."""
+    """Items of at least one arm."""
 
 
 def _common_items(arms: Mapping[str, ArmScores]) -> _CommonItems:
-    """Finds the items that all arms list; scores are not looked at."""
+    """Finds the items that all arms list, whether scored or not."""
     if not arms:
         raise ValueError("at least one arm is needed, got none")
     first = next(iter(arms.values()))

@@ -1,7 +1,7 @@
 """Calibration and confidence: is a model that is 70 % sure right 70 % of the time?
 
-Pure functions of confidences and outcomes; nothing is drawn at random and row order never matters.
-Selective accuracy is the view of a confidence threshold without choosing one.
+Pure, deterministic functions of confidences and outcomes; the order of rows does not matter.
+Selective accuracy shows every confidence threshold at once.
 """
 
 from __future__ import annotations
@@ -15,18 +15,18 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.stats import rankdata
 
 NUM_BINS = 10
-"""Guo et al. 2017 (arXiv:1706.04599) use 15 on 10,000 items, we have fewer."""
+"""Guo et al. 2017 (arXiv:1706.04599) use 15 on 10,000 items; studies here have fewer."""
 
 Binning = Literal["equal-width", "equal-mass"]
-"""`equal-width`: parts of [0, 1] of one width. `equal-mass`: parts with equally many answers, where
-equal confidences stay together."""
+"""`equal-width`: bins of [0, 1] of one width. `equal-mass`: bins with equally many answers; equal
+confidences share a bin."""
 
 _Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Bin:
-    """Answers of about one confidence."""
+    """Answers of similar confidence."""
 
     confidence: float
     """Their mean."""
@@ -39,7 +39,7 @@ class Calibration:
     """Confidence against accuracy of a set of answers."""
 
     bins: tuple[Bin, ...]
-    """Those that hold any answer."""
+    """Bins with at least one answer."""
     ece: float
     """Expected calibration error: the mean of |accuracy - confidence| over bins, by count."""
     count: int
@@ -47,20 +47,20 @@ class Calibration:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Histogram:
-    """How many answers have which confidence, in bins of equal width."""
+    """Numbers of right and wrong answers in bins of confidence of equal width."""
 
     edges: tuple[float, ...]
-    """One more than there are bins, from 0 to 1; a value on an edge belongs to the upper bin."""
+    """[bins + 1] from 0 to 1; a value on an edge belongs to the upper bin."""
     right: tuple[int, ...]
     wrong: tuple[int, ...]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Selected:
-    """The answers that are at least so confident."""
+    """The answers above a confidence."""
 
     confidence: float
-    """The least of them."""
+    """The smallest of them."""
     coverage: float
     """Their share of all answers, in (0, 1]."""
     accuracy: float
@@ -71,10 +71,10 @@ class SelectiveAccuracy:
     """Accuracy against coverage, from the most confident answers to all."""
 
     curve: tuple[Selected, ...]
-    """One step for each different confidence, highest first: equal ones come in together."""
+    """One step for each distinct confidence, highest first."""
     area: float
-    """Mean accuracy over coverages 1/n, 2/n, ..., 1; equal confidences in a random order, in
-    expectation. 1 - area is the area under the risk-coverage curve (Geifman et al. 2019,
+    """Mean accuracy over coverages 1/n, 2/n, ..., 1; the expectation over random orders of equal
+    confidences. 1 - area is the area under the risk-coverage curve (Geifman et al. 2019,
     arXiv:1805.08206, AURC)."""
 
 
@@ -90,11 +90,11 @@ def calibrate(
     Args:
         confidence: Of each answer, in [0, 1].
         correct: Whether it was right.
-        num_bins: Bins; of equal width, a value on an edge belongs to the upper one.
-        binning: How the bins are cut.
+        num_bins: Number of bins. A value on the edge of equal-width bins belongs to the upper one.
+        binning: How to cut the bins.
 
     Raises:
-        ValueError: If there is no answer, a confidence is out of range, or there is no bin.
+        ValueError: If there is no answer or no bin, or a confidence is out of range.
 
     Source: Guo et al. 2017, arXiv:1706.04599, equation 3; equal mass: Nguyen and O'Connor 2015,
     arXiv:1508.05154.
@@ -102,26 +102,25 @@ def calibrate(
     sure, right = _answers(confidence, correct)
     index = _bins(sure, num_bins, binning)
     counts = np.bincount(index, minlength=num_bins)
-    held = counts > 0
-    means = np.bincount(index, weights=sure, minlength=num_bins)[held] / counts[held]
-    accuracies = np.bincount(index, weights=right, minlength=num_bins)[held] / counts[held]
+    filled = counts > 0
+    means = np.bincount(index, weights=sure, minlength=num_bins)[filled] / counts[filled]
+    accuracies = np.bincount(index, weights=right, minlength=num_bins)[filled] / counts[filled]
     bins = tuple(
         Bin(confidence=float(c), accuracy=float(a), count=int(n))
-        for c, a, n in zip(means, accuracies, counts[held], strict=True)
+        for c, a, n in zip(means, accuracies, counts[filled], strict=True)
     )
-    ece = float(np.abs(accuracies - means) @ counts[held] / counts.sum())
+    ece = float(np.abs(accuracies - means) @ counts[filled] / counts.sum())
     return Calibration(bins=bins, ece=ece, count=len(sure))
 
 
 def confidence_histogram(
     confidence: ArrayLike, correct: ArrayLike, *, num_bins: int = 2 * NUM_BINS
 ) -> Histogram:
-    """Returns how many right and wrong answers have which confidence.
+    """Returns the numbers of right and wrong answers in bins of confidence.
 
     Args:
         confidence: Of each answer, in [0, 1].
-        correct: Whether it was right; a tie counted half counts as wrong half of the time, so only
-            0 and 1 are taken.
+        correct: Whether it was right; 0 or 1, not half for a tie.
         num_bins: Bins of equal width.
 
     Raises:
@@ -148,10 +147,10 @@ def brier_score(probabilities: Sequence[ArrayLike], answers: Sequence[int]) -> f
         answers: Index of each item's right choice.
 
     Raises:
-        ValueError: If there is no item, or an answer or a distribution is none.
+        ValueError: If there is no item, a row is no distribution, or an answer is no index of it.
 
     Source: Brier 1950, Monthly Weather Review 78(1), 1-3: the sum over all k choices, so for two
-    choices it is twice the square of one probability's error.
+    choices twice the squared error of one probability.
     """
     if not probabilities or len(probabilities) != len(answers):
         raise ValueError(
@@ -173,7 +172,7 @@ def brier_score(probabilities: Sequence[ArrayLike], answers: Sequence[int]) -> f
 
 
 def selective_accuracy(confidence: ArrayLike, correct: ArrayLike) -> SelectiveAccuracy:
-    """Returns the accuracy of the most confident answers, for every share of them.
+    """Returns the accuracy of the most confident answers at every coverage.
 
     Args:
         confidence: Of each answer, in [0, 1].
@@ -191,7 +190,7 @@ def selective_accuracy(confidence: ArrayLike, correct: ArrayLike) -> SelectiveAc
         Selected(confidence=float(-v), coverage=float(n / len(sure)), accuracy=float(s / n))
         for v, n, s in zip(values, covered, scored, strict=True)
     )
-    # Inside a group of equals each further answer brings the group's mean, in expectation.
+    # Among equal confidences each further answer adds the mean of the group, in expectation.
     expected = np.cumsum(np.repeat(rights / sizes, sizes))
     area = float((expected / np.arange(1, len(sure) + 1)).mean())
     return SelectiveAccuracy(curve=curve, area=area)
@@ -202,7 +201,7 @@ def _answers(confidence: ArrayLike, correct: ArrayLike) -> tuple[_Floats, _Float
     right = np.asarray(correct, dtype=np.float64)
     if sure.shape != right.shape or sure.ndim != 1 or not len(sure):
         raise ValueError(f"confidence and correct: one value an answer, got {sure.shape}")
-    # Rounding of a stored 1.0 is no error; a NaN or a log-probability is.
+    # Allow the rounding of a stored 1.0, but neither NaN nor a log-probability.
     if not (sure.min() >= 0.0 and sure.max() <= 1.0 + 1e-6):
         raise ValueError(f"confidence must be in [0, 1], got {sure.min()} to {sure.max()}")
     if not (right.min() >= 0.0 and right.max() <= 1.0):

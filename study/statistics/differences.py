@@ -17,11 +17,11 @@ class Difference:
 
     estimate: float
     low: float | None
-    """Lower end of the interval; None where there is no variance to build it from."""
+    """Lower end of the interval; None without variance."""
     high: float | None
     p_value: float | None
-    """Two-sided, of the null that the contrast is 0; below 1 - level exactly where the interval
-    excludes 0. None where there is no interval."""
+    """Two-sided, of the null that the contrast is 0; below 1 - level exactly if the interval
+    excludes 0. None without an interval."""
     nu: float | None
     """Degrees of freedom of the t distribution used."""
     level: float
@@ -46,7 +46,7 @@ def two_sided_p(statistic: float, nu: float) -> float:
 
 
 def check_level(level: float) -> None:
-    """Raises ValueError unless level is a coverage in (0, 1)."""
+    """Raises ValueError unless level is in (0, 1)."""
     if not 0.0 < level < 1.0:
         raise ValueError(f"level must be in (0, 1), got level={level}")
 
@@ -60,7 +60,7 @@ def t_difference(linear: LinearEstimate, *, level: float, nu: float | None = Non
         nu: Degrees of freedom to use instead of the estimate's own.
 
     Returns:
-        estimate +/- t sqrt(variance); no interval where the variance is 0: a zero-width one
+        estimate +/- t sqrt(variance); no interval if the variance is 0, because one of width 0
         would claim certainty.
     """
     nu = linear.nu if nu is None else nu
@@ -96,10 +96,10 @@ def estimate_contrast(
         clusters: Cluster of each item, where items were sampled in groups.
 
     Returns:
-        The contrast; without interval for one item or where nothing varies.
+        The contrast; without an interval for one item or without variance.
 
     Raises:
-        ValueError: If level is no coverage, or arms and contrast do not fit together.
+        ValueError: If level is not in (0, 1), or the arms and the contrast do not match.
     """
     check_level(level)
     parts = influences(
@@ -114,9 +114,9 @@ def estimate_contrast(
 def paired_difference(
     first: ArmScores, second: ArmScores, *, level: float = 0.95, clusters: Clusters | None = None
 ) -> Difference:
-    """Difference of two arms on the items both have seen: first - second.
+    """Difference of two arms on the items that both have scored: first - second.
 
-    Draws that the arms share (same draw id) count once: their covariance is subtracted.
+    Draws that the arms share (same draw id) are paired: their covariance is subtracted.
 
     Args:
         first: The arm whose mean counts positive.

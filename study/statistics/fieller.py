@@ -1,10 +1,10 @@
 """Fieller confidence set of a ratio of two correlated, normally distributed estimates.
 
-This room holds the algebra only: two estimates, their covariance and a critical value go in, the
-set comes out. Where the estimates come from is the business of `study.statistics.ratio`.
+Only the algebra: two estimates, their covariance and a critical value give the set.
+`study.statistics.ratio` makes the estimates.
 
 Source: E. C. Fieller, "Some problems in interval estimation", J. R. Stat. Soc. B 16 (1954)
-175-185. Written around the point estimate, so that the bounded set always holds it.
+175-185. Solved around the point estimate, so that a bounded set always contains it.
 """
 
 import math
@@ -14,16 +14,16 @@ from typing import Literal
 SetKind = Literal["interval", "exterior", "ray up", "ray down", "line", "empty"]
 
 _CANCELLATION = 1e-13
-"""A variance below this share of the terms it is the difference of is rounding, so 0."""
+"""A variance below this share of the terms that it is the difference of is a rounding error: 0."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class FiellerSet:
-    """All ratios that the data do not contradict; ends that do not exist are None."""
+    """All ratios that the data do not reject; an end that does not exist is None."""
 
     kind: SetKind
     """interval [low, high]; exterior (-inf, low] and [high, inf); ray up [low, inf); ray down
-    (-inf, high]; line: every ratio; empty: none (only without any variance)."""
+    (-inf, high]; line: every ratio; empty: no ratio (only without variance)."""
     low: float | None
     high: float | None
 
@@ -48,7 +48,7 @@ class FiellerSet:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PairCovariance:
-    """Covariance matrix of two estimates x and y (variances of the estimates themselves)."""
+    """Covariance matrix of two estimates x and y."""
 
     xx: float
     xy: float
@@ -61,7 +61,7 @@ class PairCovariance:
             theta: Any finite ratio.
 
         Returns:
-            xx - 2 theta xy + theta^2 yy, and exactly 0 where only rounding is left of it.
+            xx - 2 theta xy + theta^2 yy; a rounding error becomes exactly 0.
         """
         cross = 2.0 * theta * self.xy
         square = theta * theta * self.yy
@@ -73,8 +73,8 @@ class PairCovariance:
 def g_statistic(*, y: float, covariance: PairCovariance, critical: float) -> float | None:
     """Squared ratio of the denominator's half-width to the denominator.
 
-    Below 1 exactly where |y| exceeds its half-width (floating-point division and squaring keep
-    that order), so "g < 1" and "the interval of y excludes 0" are one statement.
+    Below 1 exactly if |y| exceeds its half-width (floating-point division and squaring preserve
+    that order), so "g < 1" and "the interval of y excludes 0" are equivalent.
 
     Args:
         y: Estimate of the denominator.
@@ -82,7 +82,7 @@ def g_statistic(*, y: float, covariance: PairCovariance, critical: float) -> flo
         critical: Critical value t, > 0.
 
     Returns:
-        t^2 Var(y) / y^2; None where y is 0 or the quotient is not a finite number.
+        t^2 Var(y) / y^2; None if y is 0 or the quotient is not finite.
     """
     if y == 0.0:
         return None
@@ -101,7 +101,7 @@ def fieller_set(*, x: float, y: float, covariance: PairCovariance, critical: flo
         critical: Critical value t, > 0 (units: standard errors).
 
     Returns:
-        A bounded interval where g < 1, else the unbounded set as it is: never clipped.
+        A bounded interval if g < 1, else the unbounded set, which is never clipped.
     """
     half_width = critical * math.sqrt(covariance.yy)
     if half_width < abs(y):
@@ -113,7 +113,7 @@ def _bounded(*, x: float, y: float, covariance: PairCovariance, critical: float)
     """The interval for g < 1: roots of (1 - g) d^2 - 2 k d - c = 0 in d = theta - x / y.
 
     Solved for the distance from the point estimate, where c >= 0: the discriminant cannot be
-    negative and the two roots lie on both sides of the estimate, whatever the rounding.
+    negative and the roots enclose the estimate, whatever the rounding.
     """
     ratio = x / y
     unit = critical / y
@@ -123,7 +123,7 @@ def _bounded(*, x: float, y: float, covariance: PairCovariance, critical: float)
     c = covariance.of_residual(ratio) * unit * unit
     root = math.sqrt(k * k + one_minus_g * c)
     if c == 0.0 or root == 0.0:
-        # The residual is constant at the estimate, so it touches 0 there: nothing else fits.
+        # The residual has no variance at the estimate, so the set is that one point.
         return FiellerSet(kind="interval", low=ratio, high=ratio)
     far = k + math.copysign(root, k)
     ends = sorted((ratio + far / one_minus_g, ratio - c / far))

@@ -1,7 +1,7 @@
-"""Whether zero-shot accuracy can be the zero of SGR: held beside chance and unreadable answers.
+"""Whether zero-shot accuracy can be the zero of SGR: compares it with chance.
 
-SGR counts zero-shot as 0. A base that fails at the format of the answers, not at the questions,
-makes that zero too low and SGR too high, and the gap is resolved all the same.
+SGR counts zero-shot as 0. If the base model fails at the answer format rather than at the
+questions, that zero is too low and SGR too high, although the gap may be resolved.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ FLOOR_BELOW_CHANCE: Final = "floor below chance"
 FLOOR_NOT_READABLE: Final = "floor not readable"
 
 MAX_UNREADABLE = 0.1
-"""Largest share of zero-shot texts without a readable answer at which SGR is given."""
+"""Largest share of unreadable zero-shot answers at which SGR is reported."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Floor:
-    """Zero-shot accuracy beside chance; fractions, not points."""
+    """Zero-shot accuracy compared with chance; fractions, not points."""
 
     chance: float
     """Accuracy of guessing: the mean over items of 1 / choices, 0 for free answers."""
@@ -38,13 +38,13 @@ class Floor:
     """Ends of its interval."""
     high: float
     verdict: FloorVerdict | None
-    """Why the floor is no zero for SGR; None where it is one."""
+    """Why zero-shot cannot be the zero of SGR; None if it can."""
     verdict_note: str
-    """The verdict in numbers; empty without one."""
+    """The numbers behind the verdict; empty without one."""
 
     @property
     def at_chance(self) -> bool:
-        """Whether the interval holds chance: the base may not know the format of the answers."""
+        """Whether the interval contains chance: the base may not know the answer format."""
         return self.low <= 0.0 <= self.high
 
 
@@ -56,21 +56,21 @@ def judge_floor(
     level: float = 0.95,
     clusters: Clusters | None = None,
 ) -> Floor:
-    """Holds the zero-shot arm beside chance, on the items of one test level.
+    """Compares the zero-shot arm with chance on the items of one test level.
 
-    The interval is that of the paired difference, from its variance over items or clusters. Where
-    every item differs alike there is no such variance, and the interval is that of guesses.
+    The interval is that of the paired difference, from its variance over items or clusters. If the
+    difference is the same for every item, the interval is that of random guesses.
 
     Args:
         zero_shot: The untrained model.
         chance: [items] probability that a guess is right, in the order of the arm's items.
         unreadable: Share of the arm's generated answers that could not be read, in [0, 1]; None
-            where choices were scored.
+            if choices were scored.
         level: Coverage of the interval, in (0, 1).
         clusters: Cluster of each item, where items were sampled in groups.
 
     Raises:
-        ValueError: If chance is not one probability an item, or level is no coverage.
+        ValueError: If chance is not one probability an item, or level is not in (0, 1).
     """
     chance = np.asarray(chance, dtype=np.float64)
     if chance.shape != zero_shot.scores.shape[:1] or not ((chance >= 0) & (chance <= 1)).all():
@@ -79,15 +79,15 @@ def judge_floor(
             f"{chance.shape}"
         )
     guesses = ArmScores(scores=chance[:, None], draw_ids=(), item_ids=zero_shot.item_ids)
-    found = paired_difference(zero_shot, guesses, level=level, clusters=clusters)
-    low, high = found.low, found.high
+    difference = paired_difference(zero_shot, guesses, level=level, clusters=clusters)
+    low, high = difference.low, difference.high
     if low is None or high is None:
         half_width = _half_width_of_guesses(chance, level)
-        low, high = found.estimate - half_width, found.estimate + half_width
-    verdict, note = _judge(found.estimate, low, high, float(chance.mean()), unreadable, level)
+        low, high = difference.estimate - half_width, difference.estimate + half_width
+    verdict, note = _judge(difference.estimate, low, high, float(chance.mean()), unreadable, level)
     return Floor(
         chance=float(chance.mean()),
-        above_chance=found.estimate,
+        above_chance=difference.estimate,
         low=low,
         high=high,
         verdict=verdict,

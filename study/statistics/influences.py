@@ -1,9 +1,9 @@
-"""How much each sampled item and each random draw moves a contrast of arms.
+"""Influence of each sampled item and each random draw on a contrast of arms.
 
 A contrast is a weighted sum of arm means, such as easy - zero_shot. Its error comes from the
-sampled items and from the random draws (seeds) of each arm. Both are kept as influences: sums of
-their products are covariances that can never be inconsistent, and contrasts that share items or
-draws get their covariance by id.
+sampled items and from the random draws (seeds) of each arm. Sums of products of influences are
+covariances, so these are always positive semidefinite, and contrasts that share items or draws get
+their covariance by id.
 """
 
 import math
@@ -17,45 +17,45 @@ from study.statistics.arms import ArmScores, JoinedArms, draw_groups, join_arms
 from study.statistics.marginal_means import ArmMeans, FloatArray
 
 Contrast = Mapping[str, float]
-"""Arm name -> weight; arms that are not named have weight 0."""
+"""Arm name -> weight; other arms have weight 0."""
 
 Clusters = Mapping[str, str] | Sequence[str]
-"""Cluster of each item: by item id where the arms have ids, else one entry a row."""
+"""Cluster of each item: by item id if the arms have ids, else one entry a row."""
 
 _ROUNDING = 1e-12
-"""Deviations below this share of the size (root sum of squares) of the largest arm are rounding of
-a constant, so 0."""
+"""Deviations below this share of the size (root sum of squares) of the largest arm are rounding
+errors of a constant, so 0."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class DrawInfluence:
-    """Influence of the random draws of a group of arms that share some of them."""
+    """Influence of the random draws of a group of arms that share draws."""
 
     draw_ids: tuple[str, ...]
     weights: FloatArray
     """[draws, contrasts]; the sum over draws of products is the covariance."""
     df: int
-    """Degrees of freedom: seeds - 1 of the arm of the group that has fewest seeds."""
+    """Degrees of freedom: seeds - 1 of the group's arm with the fewest seeds."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Sample:
-    """What an estimate stands on, in a few numbers."""
+    """Summary of the data behind an estimate."""
 
     means: Mapping[str, float]
     """Arm name -> mean score over the common items."""
     num_items: int
-    """Items that all arms have seen."""
+    """Items that all arms have scored."""
     num_units: int
-    """What was sampled: items, or clusters where items came in clusters."""
+    """Sampled units: clusters if there are any, else items."""
     num_seeds: int
-    """Seeds of the arm that has fewest, deterministic arms apart; 0 if all are."""
+    """Seeds of the arm with the fewest, deterministic arms excluded; 0 if all are."""
     missing_share: float
-    """Share of (item, seed) pairs without a score, over all arms and all items handed in."""
+    """Share of (item, seed) pairs without a score, over all arms and all items passed in."""
     num_seeded_arms: int
     """Arms that are not deterministic."""
     one_seed_arms: tuple[str, ...]
-    """Arms whose seed variance is unknown, because they have one seed."""
+    """Arms with one seed, whose seed variance is unknown."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -66,9 +66,9 @@ class Influences:
     """[contrasts] the contrasts of the arm means."""
     sample: Sample
     unit_ids: tuple[str, ...] | None
-    """What was sampled: the items, or the clusters where there are clusters. None without ids."""
+    """Ids of the sampled items or clusters. None without ids."""
     unit_weights: FloatArray | None
-    """[units, contrasts]; None where there is one unit only, so no variance over units."""
+    """[units, contrasts]; None for a single unit, which has no variance over units."""
     draws: tuple[DrawInfluence, ...]
 
 
@@ -80,13 +80,13 @@ def influences(
     """Contrasts of arms and the influence of each item and each draw on them.
 
     Args:
-        arms: Name -> arm; joined by item id where the arms have ids.
-        contrasts: The contrasts wanted; every arm they name must be in arms.
+        arms: Name -> arm; joined by item id if the arms have ids.
+        contrasts: The contrasts to compute, of these arms.
         clusters: Cluster of each item, where items were sampled in groups. Fixed strata (MMLU
             subjects) are not clusters.
 
     Returns:
-        The influences; variances that cannot be estimated are absent, not 0.
+        The influences; those of a variance that cannot be estimated are absent, not 0.
 
     Raises:
         ValueError: If a contrast names an unknown arm, arms cannot be joined, or an item has no
@@ -113,14 +113,14 @@ def influences(
 
 
 def _refuse_unknown(contrasts: Sequence[Contrast], arms: Mapping[str, ArmScores]) -> None:
-    """Raises ValueError naming arms that a contrast has and the data have not."""
+    """Raises ValueError naming the arms of a contrast that the data lack."""
     unknown = sorted({name for contrast in contrasts for name in contrast} - set(arms))
     if unknown:
         raise ValueError(f"contrasts must name given arms {sorted(arms)}, got {unknown}")
 
 
 def _sample(joined: JoinedArms, *, num_units: int) -> Sample:
-    """Sums the joined arms up in a few numbers."""
+    """Summarizes the joined arms."""
     num_seeds = {name: len(m.draw_ids) for name, m in joined.means.items() if m.draw_ids}
     return Sample(
         means={name: m.mean for name, m in joined.means.items()},
@@ -156,7 +156,7 @@ def cluster_labels(joined: JoinedArms, clusters: Clusters) -> NDArray[np.str_]:
 
     Args:
         joined: The arms' common items.
-        clusters: Cluster by item id, or one entry a row where the arms have no ids.
+        clusters: Cluster by item id, or one entry a row if the arms have no ids.
 
     Returns:
         [items] cluster names.
@@ -181,8 +181,8 @@ def cluster_labels(joined: JoinedArms, clusters: Clusters) -> NDArray[np.str_]:
 
 
 def _varying_groups(joined: JoinedArms, coefficients: Mapping[str, FloatArray]) -> list[list[str]]:
-    """Groups of arms with common draws, of those arms whose seed variance counts."""
-    # With one seed the variance over draws is unknown; with weight 0 it does not matter.
+    """Groups of arms with common draws, among the arms whose seed variance counts."""
+    # With one seed the variance over draws is unknown; with weight 0 it is irrelevant.
     return draw_groups(
         {
             name: arm.draw_ids
@@ -210,8 +210,8 @@ def _draw_influence(
             position.setdefault(draw, len(position))
     weights = np.zeros((len(position), len(coefficients[group[0]])))
     for name, arm in zip(group, arms, strict=True):
-        own = [position[draw] for draw in arm.draw_ids]
-        weights[own] += _weights(arm, coefficients[name], tolerance)
+        rows = [position[draw] for draw in arm.draw_ids]
+        weights[rows] += _weights(arm, coefficients[name], tolerance)
     df = min(len(arm.draw_ids) for arm in arms) - 1
     return DrawInfluence(draw_ids=tuple(position), weights=weights, df=df)
 
@@ -225,8 +225,8 @@ def _weights(arm: ArmMeans, row: FloatArray, tolerance: float) -> FloatArray:
 
 
 def _snap(deviations: FloatArray, tolerance: float) -> FloatArray:
-    """Sets columns whose every deviation is rounding to exactly 0."""
-    # Sums of squares first: nearly all columns are clearly not noise.
+    """Sets columns that consist of rounding errors to exactly 0."""
+    # Sums of squares first: nearly all columns are clearly not rounding errors.
     squares = np.einsum("ij,ij->j", deviations, deviations)
     if squares.min() > len(deviations) * tolerance**2:
         return deviations

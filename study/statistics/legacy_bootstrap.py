@@ -1,12 +1,12 @@
-"""The block bootstrap of the easy-to-hard paper, so that its tables can be compared with ours.
+"""Block bootstrap of the easy-to-hard paper, for comparing its tables with ours only.
 
-Not for reading numbers off: near a zero gap its percentile interval is far too wide, and its mean
-+/- half-width hides that the set is not symmetric. `study.statistics.sgr` is the estimate.
+Near a zero gap its percentile interval is far too wide, and its mean +/- half-width hides that the
+set is not symmetric. `study.statistics.sgr` has the estimate to report.
 
-Source: Hase et al. 2024 (arXiv 2401.06751), appendix E and its released analysis: rows (items)
-and columns (seeds) are drawn with replacement, the same rows in all arms and columns in each arm
-by itself; the statistic is nanmean(easy - zero_shot) / nanmean(hard - zero_shot); values that are
-not finite are dropped; printed are the mean of the rest +/- (q97.5 - q2.5) / 2.
+Source: Hase et al. 2024 (arXiv:2401.06751), appendix E and the released analysis: rows (items) and
+columns (seeds) are drawn with replacement, the same rows in all arms and independent columns in
+each arm; the statistic is nanmean(easy - zero_shot) / nanmean(hard - zero_shot); values that are
+not finite are dropped; the paper prints the mean of the rest +/- (q97.5 - q2.5) / 2.
 """
 
 from dataclasses import dataclass
@@ -17,19 +17,19 @@ from numpy.typing import ArrayLike, NDArray
 from study.statistics.marginal_means import FloatArray
 
 _CHUNK = 2_000_000
-"""Row draws held at a time: bounds the memory whatever the number of resamples."""
+"""Row draws in memory at a time, whatever the number of resamples."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class LegacyEstimate:
-    """What the paper prints of one SGR."""
+    """One SGR as the paper prints it."""
 
     mean: float | None
-    """Mean of the resampled ratios, the paper's point; None where none is finite."""
+    """Mean of the resampled ratios, the paper's point estimate; None if none is finite."""
     half_width: float | None
     """(q97.5 - q2.5) / 2, the paper's "+/-"."""
     p_value: float | None
-    """Two-sided, "differs from 0": share of the ratios, centred on 0, beyond +/- mean."""
+    """Two-sided, of the null that SGR is 0: share of the ratios, centred on 0, beyond +/- mean."""
     num_resamples: int
     num_dropped: int
     """Resamples whose ratio was not finite."""
@@ -43,7 +43,7 @@ def legacy_bootstrap_sgr(
     rng: np.random.Generator,
     num_resamples: int = 10_000,
 ) -> LegacyEstimate:
-    """SGR as the paper prints it.
+    """Estimates SGR by the paper's bootstrap.
 
     Args:
         zero_shot: [items] scores.
@@ -74,7 +74,7 @@ def legacy_bootstrap_sgr(
                 hard_counts=columns[1],
             )
         )
-    return _print_out(np.concatenate(parts))
+    return _summarize(np.concatenate(parts))
 
 
 def resampled_ratios(
@@ -95,7 +95,7 @@ def resampled_ratios(
         hard_counts: [resamples, seeds] how often each seed of hard was drawn.
 
     Returns:
-        [resamples]; infinite or NaN where the paper drops the value.
+        [resamples]; infinite or NaN for values that the paper drops.
     """
     means = []
     for gain, counts in ((easy_gain, easy_counts), (hard_gain, hard_counts)):
@@ -116,8 +116,8 @@ def _counts(size: int, num_resamples: int, rng: np.random.Generator) -> FloatArr
     return counts.reshape(num_resamples, size).astype(np.float64)
 
 
-def _print_out(ratios: FloatArray) -> LegacyEstimate:
-    """The numbers that the paper prints of the resampled ratios."""
+def _summarize(ratios: FloatArray) -> LegacyEstimate:
+    """Summarizes the resampled ratios as the paper does."""
     finite = ratios[np.isfinite(ratios)]
     num_dropped = len(ratios) - len(finite)
     if len(finite) == 0:

@@ -1,4 +1,4 @@
-"""Marginal means of items and seeds, also where some scores are missing."""
+"""Marginal means of items and seeds, with or without missing scores."""
 
 import math
 from dataclasses import dataclass
@@ -14,9 +14,9 @@ class ArmMeans:
     """Marginal means of one arm over the items that all joined arms have."""
 
     item_means: FloatArray
-    """[items] mean over seeds; least-squares marginal mean where scores are missing."""
+    """[items] mean over seeds; least-squares marginal mean if scores are missing."""
     seed_means: FloatArray
-    """[seeds] mean over items, likewise; [1] for a deterministic arm."""
+    """[seeds] mean over items, by the same rule; [1] for a deterministic arm."""
     mean: float
     """Mean over items and seeds."""
     draw_ids: tuple[str, ...]
@@ -26,8 +26,8 @@ def arm_means(scores: FloatArray, *, draw_ids: tuple[str, ...], name: str) -> Ar
     """Marginal means of one arm under the additive item + seed model.
 
     Complete scores: plain row and column means. Missing scores: the least-squares fit
-    y_is = a_i + b_s on the observed pairs, so that an item is not called hard because only the
-    weak seeds have seen it.
+    y_is = a_i + b_s on the observed pairs, so that an item scored only by weak seeds does not
+    appear hard.
 
     Args:
         scores: [items, seeds]; NaN = missing; every row has at least one score.

@@ -14,7 +14,7 @@ class Component:
     """One independent part of the covariance of the contrasts."""
 
     covariance: FloatArray
-    """[contrasts, contrasts], variances of the estimates themselves (already divided by N, S)."""
+    """[contrasts, contrasts] covariance of the estimates (already divided by N or S)."""
     df: int
 
 
@@ -75,7 +75,7 @@ def satterthwaite(parts: Sequence[tuple[float, int]]) -> float | None:
     largest = max((part for part, _ in parts), default=0.0)
     if largest == 0.0:
         return None
-    # Relative to the largest part: the square of a small variance must not underflow.
+    # Relative to the largest part, so that the square of a small variance does not underflow.
     shares = [(part / largest, df) for part, df in parts]
     total = sum(share for share, _ in shares)
     return total * total / sum(share * share / df for share, df in shares)
@@ -88,11 +88,11 @@ def moments(parts: Influences) -> Moments:
         parts: Influences with at least two units.
 
     Returns:
-        The item component (df = units - 1), then one component a group of arms with common
-        draws (df = seeds - 1). The item x seed interaction sits in both: conservative.
+        The item component (df = units - 1), then a component for each group of arms with common
+        draws (df = seeds - 1). Both contain the item x seed interaction, which is conservative.
 
     Raises:
-        ValueError: If there is one unit only.
+        ValueError: If there is only one unit.
     """
     if parts.unit_weights is None:
         raise ValueError("one item (or one cluster) has no variance over items")
@@ -103,9 +103,9 @@ def moments(parts: Influences) -> Moments:
 
 
 def _quadratic(matrix: FloatArray, w: Sequence[float]) -> float:
-    """Quadratic form w' matrix w of a covariance matrix; exactly 0 where only rounding is left."""
+    """Quadratic form w' matrix w of a covariance matrix; rounding errors become exactly 0."""
     value = size = 0.0
-    # Plain numbers: numpy's overhead on a 2 x 2 matrix is ten times the work.
+    # Plain floats: on a 2 x 2 matrix numpy's overhead is ten times the work.
     for left, row in zip(w, matrix.tolist(), strict=True):
         for right, entry in zip(w, row, strict=True):
             term = left * entry * right

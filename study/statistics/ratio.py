@@ -1,8 +1,8 @@
 """The one core behind SGR and residual recovery: the ratio of two contrasts of arms.
 
 theta = (numerator contrast) / (denominator contrast), with the Fieller set that belongs to it.
-The core has no opinion on the sign of the denominator: what a negative gap means is decided in
-`study.statistics.sgr`.
+The sign of the denominator does not matter here: `study.statistics.recovery` interprets a negative
+gap.
 """
 
 import math
@@ -24,27 +24,27 @@ from study.statistics.moments import LinearEstimate, Moments, moments
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class RatioEstimate:
-    """Ratio of two contrasts with everything that its interval was made from."""
+    """Ratio of two contrasts with everything that its interval was computed from."""
 
     ratio: float | None
-    """numerator / denominator whatever the verdict will be; None where the denominator is 0."""
+    """numerator / denominator, whatever the verdict; None if the denominator is 0."""
     numerator: Difference
     denominator: Difference
-    """Its interval uses the same nu as the set, so that it excludes 0 exactly where g < 1."""
+    """Its interval uses the nu of the set, so it excludes 0 exactly if g < 1."""
     denominator_minus_numerator: Difference
     fieller: FiellerSet | None
-    """The raw set, bounded or not, of unconditional coverage `level`; None without variance."""
+    """The set, bounded or not, with unconditional coverage `level`; None without variance."""
     g: float | None
-    """t^2 Var(denominator) / denominator^2; None without variance or with denominator 0."""
+    """t^2 Var(denominator) / denominator^2; None without variance or for a denominator of 0."""
     nu: float | None
-    """The one number of degrees of freedom of set, g and denominator interval."""
+    """Degrees of freedom of the set, of g and of the denominator's interval."""
     covariance: PairCovariance
     """Of (numerator, denominator)."""
     level: float
     reason: str
-    """Why there is no set; empty where there is one."""
+    """Why there is no set; empty if there is one."""
     sample: Sample
-    """Arm means, numbers of items and seeds, and what the intervals leave out."""
+    """Arm means, numbers of items and seeds, and arms without seed variance."""
 
     def p_value(self, theta: float) -> float | None:
         """Two-sided p-value of the null "the ratio is theta".
@@ -53,7 +53,7 @@ class RatioEstimate:
             theta: Any finite ratio.
 
         Returns:
-            At most 1 - level exactly where the set does not hold theta; None where
+            At most 1 - level exactly if the set excludes theta; None if
             numerator - theta denominator has no variance.
         """
         variance = self.covariance.of_residual(theta)
@@ -84,7 +84,7 @@ def estimate_ratio(
         The ratio, its set and the paired contrasts.
 
     Raises:
-        ValueError: If level is no coverage, or arms and contrasts do not fit together.
+        ValueError: If level is not in (0, 1), or the arms and contrasts do not match.
     """
     check_level(level)
     parts = influences(arms, [numerator, denominator], clusters)
@@ -99,7 +99,7 @@ def ratio_of(parts: Influences, *, level: float) -> RatioEstimate:
         level: Coverage, in (0, 1).
 
     Returns:
-        The ratio; without set where the denominator has no variance to judge it by.
+        The ratio; without a set if the denominator has no variance.
     """
     x, y = (float(value) for value in parts.values)
     ratio = x / y if y != 0.0 else None
@@ -113,7 +113,7 @@ def ratio_of(parts: Influences, *, level: float) -> RatioEstimate:
         reason = "zero variance: the gap is the same for every item and seed"
         return _without_set(parts, spread, ratio, level, reason)
     of_ratio = None if ratio is None else spread.combine([1.0, -ratio]).nu
-    # One nu for all: with two, the set could be bounded while the gap interval holds 0.
+    # One nu for both: with two, the set could be bounded while the interval of the gap holds 0.
     nu = of_y.nu if of_ratio is None else min(of_y.nu, of_ratio)
     pair, critical = _pair(spread), critical_value(nu, level)
     return RatioEstimate(
@@ -136,7 +136,7 @@ def ratio_of(parts: Influences, *, level: float) -> RatioEstimate:
 def _without_set(
     parts: Influences, spread: Moments, ratio: float | None, level: float, reason: str
 ) -> RatioEstimate:
-    """The ratio as a number only, with the reason why it has no set."""
+    """The ratio without a set, with the reason."""
     return RatioEstimate(
         ratio=ratio,
         numerator=t_difference(spread.combine([1.0, 0.0]), level=level),

@@ -1,8 +1,7 @@
-"""The verdict on a recovered share, and the type that carries it.
+"""Recovered shares of a gap with their verdict, for SGR and for residual recovery.
 
-One function for SGR and for residual recovery: both are (source - floor) / (ceiling - floor) and
-differ only in which arm stands where. The numbers come from `study.statistics.ratio`; this room
-decides what may be said about them.
+Both are (source - floor) / (ceiling - floor) and differ only in the arms' roles. The numbers come
+from `study.statistics.ratio`; this module decides which of them may be reported.
 """
 
 from collections.abc import Mapping
@@ -20,11 +19,11 @@ GAP_NOT_RESOLVABLE: Final = "gap not resolvable"
 HARD_LABELS_HURT: Final = "hard labels hurt"
 
 ONE_SEED: Final = "one seed: this draw only"
-"""Note of an estimate without seed variance: its interval is about new items, not about new draws
-of labels."""
+"""Note of an estimate without seed variance: its interval covers new items, but not new draws of
+labels."""
 
 _FEW_CLUSTERS = 20
-"""Below this the cluster-robust variance is itself too uncertain; statistics.md asks to warn."""
+"""With fewer the cluster-robust variance is itself too uncertain (docs/statistics.md)."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -35,31 +34,31 @@ class Recovery:
     """
 
     value: float | None
-    """The share; None unless resolved. Can lie outside [0, 1]."""
+    """The share; None unless resolved. Can be outside [0, 1]."""
     low: float | None
     high: float | None
     verdict: Verdict
     """resolved: gap_low > 0. hard labels hurt: gap_high < 0. Else gap not resolvable."""
     verdict_note: str
-    """The reason for a verdict other than resolved, and what the interval leaves out."""
+    """The reason for a verdict other than resolved, and the limits of the interval."""
     gap: float
     """ceiling - floor: the denominator."""
     gap_low: float | None
-    """None where the gap has no interval (one item, or nothing varies)."""
+    """None if the gap has no interval: one item, or no variance."""
     gap_high: float | None
     num_items: int
-    """Items that all arms have seen."""
+    """Items that all arms have scored."""
     num_seeds: int
-    """Seeds of the arm that has fewest (deterministic arms apart): it limits the interval."""
+    """Seeds of the arm with the fewest, deterministic arms excluded."""
     num_clusters: int | None
-    """Sampled groups of items; None where items were sampled one by one."""
+    """Sampled groups of items; None if items were sampled independently."""
     missing_share: float
-    """Share of (item, seed) pairs without a score, over all arms and all items handed in."""
+    """Share of (item, seed) pairs without a score, over all arms and all items passed in."""
     level: float
     means: Mapping[str, float]
     """Mean score of each arm, by name."""
     p_full_recovery: float | None
-    """Null "the share is 1", tested with the nu of the set (so it agrees with the set)."""
+    """p-value of the null that the share is 1, with the nu of the set, so that both agree."""
     ratio: RatioEstimate
     """The core's result: raw Fieller set, g, nu, covariance."""
 
@@ -68,7 +67,7 @@ AnyRecovery = TypeVar("AnyRecovery", bound=Recovery)
 
 
 class Roles(NamedTuple):
-    """Which arm stands where in (source - floor) / (ceiling - floor)."""
+    """Arms of (source - floor) / (ceiling - floor)."""
 
     floor: str
     source: str
@@ -82,7 +81,7 @@ def estimate_recovery(
     level: float,
     clusters: Clusters | None,
 ) -> AnyRecovery:
-    """Runs the core and puts the verdict on its result."""
+    """Estimates the ratio and decides the verdict."""
     ratio = estimate_ratio(
         arms,
         numerator={roles.source: 1.0, roles.floor: -1.0},
@@ -116,7 +115,7 @@ def estimate_recovery(
 
 
 def _verdict(gap: Difference) -> Verdict:
-    """Reads the verdict off the interval of the gap."""
+    """The verdict by the interval of the gap."""
     if gap.low is None or gap.high is None:
         return GAP_NOT_RESOLVABLE
     if gap.low > 0.0:
@@ -125,7 +124,7 @@ def _verdict(gap: Difference) -> Verdict:
 
 
 def _reason(ratio: RatioEstimate, roles: Roles) -> str:
-    """Says why there is no share, in the words of the arms."""
+    """Why there is no share, with the names of the arms."""
     gap = ratio.denominator
     name = f"{roles.ceiling} - {roles.floor}"
     if gap.low is None or gap.high is None:
@@ -139,7 +138,7 @@ def _reason(ratio: RatioEstimate, roles: Roles) -> str:
 
 
 def _labels(ratio: RatioEstimate, *, num_clusters: int | None) -> list[str]:
-    """Says what the interval leaves out or stands on."""
+    """Sources of uncertainty that the interval leaves out, and weak grounds of it."""
     labels = []
     one_seed = ratio.sample.one_seed_arms
     if one_seed:

@@ -1,9 +1,9 @@
-"""Where two curves cross, such as accuracy over the noise of easy and of hard labels.
+"""The crossing of two curves, such as accuracy over the noise rate of easy and of hard labels.
 
-Each curve is a sequence of arms on the same test items, and is taken to be linear between its
-measured places. The difference of the curves at a place is then one linear contrast of arms. The
-confidence set of the crossing holds every place at which that difference may be 0, as Fieller's set
-holds every ratio. Nothing is extrapolated.
+Each curve is a sequence of arms on the same test items, interpolated linearly, so the difference of
+the curves at any x is one linear contrast of arms. The confidence set of the crossing contains
+every x at which that difference may be 0, as Fieller's set contains every ratio. There is no
+extrapolation.
 """
 
 from collections.abc import Callable, Sequence
@@ -20,33 +20,33 @@ from study.statistics.marginal_means import FloatArray
 from study.statistics.moments import Moments
 
 _STEPS = 32
-"""Places that are tried between two measured ones before an end of the set is refined."""
+"""Grid points between two measured ones; the ends of the set are refined from there."""
 
 _HALVINGS = 30
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class CurveArm:
-    """One measured place of a curve."""
+    """One measured point of a curve."""
 
     x: float
     arm: ArmScores
-    """With item ids and draw ids that mean the same on both curves."""
+    """Its item ids and draw ids are shared by both curves."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Crossing:
-    """The place at which two curves are equal."""
+    """The x at which two curves are equal."""
 
     estimate: float | None
-    """The first place where the difference changes its sign; None with the reason."""
+    """The first x at which the difference changes its sign; None with a reason."""
     low: float | None
-    """Lower end of the set (of its hull, where it has gaps); None: it goes on below the range."""
+    """Lower end of the set, or of its hull if it has gaps; None if it extends below the range."""
     high: float | None
     is_empty: bool
-    """No measured place can be the crossing: one curve is above the other throughout."""
+    """No x of the range can be the crossing: one curve is above the other throughout."""
     start: float
-    """Range that both curves were measured over."""
+    """Range over which both curves were measured."""
     stop: float
     level: float
     reason: str = ""
@@ -59,25 +59,25 @@ def find_crossing(
     level: float = 0.95,
     clusters: Clusters | None = None,
 ) -> Crossing | None:
-    """Finds where two curves cross, over the range that both were measured over.
+    """Finds the crossing of two curves over the range in which both were measured.
 
     Args:
-        first: Places of one curve, at least two.
-        second: Places of the other.
+        first: Points of one curve, at least two.
+        second: Points of the other.
         level: Coverage of the set, in (0, 1).
         clusters: Item id -> cluster, where items were sampled in groups.
 
     Returns:
-        The crossing; None where the curves have no range in common.
+        The crossing; None if the curves have no range in common.
 
     Raises:
-        ValueError: If level is no coverage, a place repeats, or an arm has no item ids.
+        ValueError: If level is not in (0, 1), an x repeats, or an arm has no item ids.
     """
     check_level(level)
     curves = [sorted(curve, key=lambda place: place.x) for curve in (first, second)]
     places = [np.array([place.x for place in curve]) for curve in curves]
     if any(len(np.unique(xs)) < len(xs) for xs in places):
-        raise ValueError(f"a curve has one arm a place, got {[xs.tolist() for xs in places]}")
+        raise ValueError(f"a curve has one arm an x, got {[xs.tolist() for xs in places]}")
     if min(map(len, places)) < 2:
         return None
     start, stop = max(xs[0] for xs in places), min(xs[-1] for xs in places)
@@ -93,11 +93,11 @@ def find_crossing(
     knots = np.unique([start, *inner, stop])
     estimate = _first_root([(x, difference(x).estimate) for x in knots.tolist()])
     tried = np.unique(np.concatenate([np.linspace(a, b, _STEPS + 1) for a, b in pairwise(knots)]))
-    held = [x for x in tried.tolist() if _may_be_zero(difference(x))]
+    possible = [x for x in tried.tolist() if _may_be_zero(difference(x))]
     reason = "" if estimate is not None else "the curves do not cross where both were measured"
     ends: list[float | None] = [None, None]
-    if held:
-        for side, inside in enumerate((held[0], held[-1])):
+    if possible:
+        for side, inside in enumerate((possible[0], possible[-1])):
             position = tried.tolist().index(inside)
             outside = position - 1 if side == 0 else position + 1
             if 0 <= outside < len(tried):
@@ -106,7 +106,7 @@ def find_crossing(
         estimate=estimate,
         low=ends[0],
         high=ends[1],
-        is_empty=not held,
+        is_empty=not possible,
         start=float(start),
         stop=float(stop),
         level=level,
@@ -115,7 +115,7 @@ def find_crossing(
 
 
 def _joint_means(arms: Sequence[ArmScores], clusters: Clusters | None) -> Moments:
-    """Means of all arms with their joint covariance: they share items, and often draws."""
+    """Means of all arms with their joint covariance: they share items and often draws."""
     sums = PooledSums(len(arms))
     for row, arm in zip(np.eye(len(arms)), arms, strict=True):
         point = PointArms(arms={"arm": arm}, clusters=clusters)
@@ -129,7 +129,7 @@ def _weights(places: FloatArray, x: float) -> FloatArray:
 
 
 def _first_root(values: Sequence[tuple[float, float]]) -> float | None:
-    """First zero of the line through these points, from place to place."""
+    """First zero of the piecewise linear function through these points."""
     for (x, y), (next_x, next_y) in pairwise(values):
         if y == 0.0:
             return x
@@ -146,7 +146,7 @@ def _may_be_zero(difference: Difference) -> bool:
 
 
 def _end(difference: Callable[[float], Difference], *, inside: float, outside: float) -> float:
-    """Refines an end of the set between a place that it holds and one that it does not."""
+    """Bisects an end of the set between an x inside and one outside."""
     for _ in range(_HALVINGS):
         middle = (inside + outside) / 2
         if _may_be_zero(difference(middle)):

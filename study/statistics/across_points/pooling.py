@@ -1,8 +1,8 @@
 """Weighted sums of contrasts over points that share items and random draws.
 
-The covariance of such sums follows from the influences of each point, added up by item id and by
-draw id: two points on the same items, or with arms trained on the same draw, are not independent.
-Points are added one at a time, so the memory does not grow with their number.
+The covariance of such sums follows from the influences of each point, summed by item id and by draw
+id: two points on the same items, or with arms trained on the same draw, are not independent.
+Points are added one at a time, so memory does not grow with their number.
 """
 
 from collections.abc import Mapping, Sequence
@@ -19,22 +19,22 @@ from study.statistics.moments import Component, Moments
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class PointArms:
-    """One point: its arms, and where it stands on the axis of a trend."""
+    """One point: its arms and its covariate in a trend."""
 
     arms: Mapping[str, ArmScores]
-    """Role ("zero_shot", "easy", ...) -> arm. Item ids and draw ids must mean the same in all
-    points: the same id is the same item, or the same random draw."""
+    """Role ("zero_shot", "easy", ...) -> arm. In all points, equal ids must mean the same item or
+    the same random draw."""
     covariate: float = 0.0
-    """Place on the axis, such as log10 of the number of parameters, or the difficulty gap."""
+    """Such as log10 of the number of parameters, or the difficulty gap."""
     stratum: str = ""
-    """Points are compared within their stratum: one slope, but a level of its own each."""
+    """Points are compared within their stratum: all strata share the slope, not the intercept."""
     clusters: Clusters | None = None
 
 
 class PooledSums:
     """Sums over points, with the influence of every item and draw on them.
 
-    The one mutable thing of the statistics: a running sum, made and read by one function.
+    The only mutable class of `study.statistics`: a running sum, local to one function.
     """
 
     def __init__(self, num_sums: int) -> None:
@@ -58,7 +58,7 @@ class PooledSums:
             weights: [contrasts, sums] weight of each contrast in each sum.
 
         Raises:
-            ValueError: If the arms have no item ids, or one item only.
+            ValueError: If the arms have no item ids, or only one item.
         """
         needed = {name for contrast in contrasts for name in contrast}
         arms = {name: arm for name, arm in point.arms.items() if name in needed}
@@ -79,8 +79,8 @@ class PooledSums:
         """The sums and the components of their covariance.
 
         Returns:
-            One component of the items (df of the point that has fewest), one of each group of
-            draws that no other group shares (df of its arm with fewest seeds).
+            One component for the items (df of the point with the fewest), and one for each disjoint
+            group of draws (df of its arm with the fewest seeds).
         """
         components = []
         if self._df_units is not None:

@@ -1,9 +1,9 @@
 """Trends over points that share cells, with the joint covariance of those points.
 
-A trend of SGR is never a trend of SGR values: unresolved points would drop out and the rest are a
-selection. Tested is the slope of a linear contrast over ALL points, such as the numerator
-easy - zero_shot, or its excess over the SGR of all points together. The intervals are about these
-points, new items and new seeds; that the points may not lie on a line does not enter them.
+A trend of SGR is never a regression on SGR values: unresolved points would drop out and leave a
+biased selection. Instead, a linear contrast is regressed over ALL points: the numerator
+easy - zero_shot, or its excess over the pooled SGR. The intervals cover new items and new seeds at
+these points; they do not cover deviations of the points from a line.
 """
 
 from collections.abc import Sequence
@@ -31,7 +31,7 @@ class Trend:
     """The contrast's mean over the points."""
     num_points: int
     reason: str
-    """Why there is no slope; empty where there is one."""
+    """Why there is no slope; empty if there is one."""
 
 
 def trend(points: Sequence[PointArms], contrast: Contrast, *, level: float = 0.95) -> Trend:
@@ -47,7 +47,7 @@ def trend(points: Sequence[PointArms], contrast: Contrast, *, level: float = 0.9
         the null "no slope".
 
     Raises:
-        ValueError: If level is no coverage or a point cannot be estimated.
+        ValueError: If level is not in (0, 1) or a point cannot be estimated.
     """
     check_level(level)
     reason = _why_no_slope(points)
@@ -56,10 +56,10 @@ def trend(points: Sequence[PointArms], contrast: Contrast, *, level: float = 0.9
     sums = PooledSums(2)
     for point, weight in zip(points, _slope_weights(points), strict=True):
         sums.add(point, [contrast], np.array([[weight, 1.0 / len(points)]]))
-    found = sums.moments()
+    moments = sums.moments()
     return Trend(
-        slope=t_difference(found.combine([1.0, 0.0]), level=level),
-        mean=t_difference(found.combine([0.0, 1.0]), level=level),
+        slope=t_difference(moments.combine([1.0, 0.0]), level=level),
+        mean=t_difference(moments.combine([0.0, 1.0]), level=level),
         num_points=len(points),
         reason="",
     )
@@ -69,18 +69,18 @@ def sgr_trend(points: Sequence[PointArms], *, level: float = 0.95) -> Trend:
     """Tests whether SGR changes along the covariate, from all points at once.
 
     The slope is that of easy_gain - theta hard_gain, where theta is the pooled SGR of the same
-    points: 0 if SGR is the same everywhere, however much the gap itself changes. The uncertainty
-    of theta is in the interval (first-order).
+    points: 0 if SGR is the same everywhere, however much the gap changes. The interval includes the
+    uncertainty of theta to first order.
 
     Args:
         points: All points, resolved or not; roles zero_shot, easy, hard.
         level: Coverage of the intervals, in (0, 1).
 
     Returns:
-        The slope; none where the gap of all points together is not resolvable.
+        The slope; None if the mean gap of the points is not above 0.
 
     Raises:
-        ValueError: If level is no coverage or a point cannot be estimated.
+        ValueError: If level is not in (0, 1) or a point cannot be estimated.
     """
     check_level(level)
     reason = _why_no_slope(points)
@@ -89,15 +89,15 @@ def sgr_trend(points: Sequence[PointArms], *, level: float = 0.95) -> Trend:
     sums, share = PooledSums(4), 1.0 / len(points)
     for point, w in zip(points, _slope_weights(points), strict=True):
         sums.add(point, [EASY_GAIN, HARD_GAIN], np.array([[w, 0, share, 0], [0, w, 0, share]]))
-    found = sums.moments()
-    gap = t_difference(found.combine([0.0, 0.0, 0.0, 1.0]), level=level)
+    moments = sums.moments()
+    gap = t_difference(moments.combine([0.0, 0.0, 0.0, 1.0]), level=level)
     if gap.low is None or gap.low <= 0.0:
         reason = "the mean gap of the points is not above 0, so they have no pooled SGR"
         return Trend(slope=None, mean=None, num_points=len(points), reason=reason)
-    slope_gap, gain, mean_gap = (float(value) for value in found.values[1:])
+    slope_gap, gain, mean_gap = (float(value) for value in moments.values[1:])
     theta, lever = gain / mean_gap, slope_gap / mean_gap
-    linear = found.combine([1.0, -theta, -lever, theta * lever])
-    # The last two weights carry the error of theta; they add nothing to the estimate itself.
+    linear = moments.combine([1.0, -theta, -lever, theta * lever])
+    # The last two weights add the error of theta, and 0 to the estimate.
     return Trend(
         slope=t_difference(linear, level=level),
         mean=None,
@@ -107,7 +107,7 @@ def sgr_trend(points: Sequence[PointArms], *, level: float = 0.95) -> Trend:
 
 
 def _why_no_slope(points: Sequence[PointArms]) -> str:
-    """The reason why a slope over these points does not exist; empty where it does."""
+    """Why a slope over these points does not exist; empty if it does."""
     places = {point.covariate for point in points}
     if not all(np.isfinite(place) for place in places):
         raise ValueError(f"covariates must be finite, got {sorted(places)}")
@@ -123,7 +123,7 @@ def _slope_weights(points: Sequence[PointArms]) -> FloatArray:
 
 
 def _centred(points: Sequence[PointArms]) -> FloatArray:
-    """[points] covariates minus the mean of their stratum; exactly 0 where a stratum has one."""
+    """[points] covariates minus the mean of their stratum; exactly 0 if it has only one value."""
     places = np.array([point.covariate for point in points])
     strata = np.array([point.stratum for point in points])
     centred = np.zeros(len(points))

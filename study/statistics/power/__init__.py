@@ -1,4 +1,4 @@
-"""What a design can resolve before it runs.
+"""Power analysis: what a design can resolve, before it runs.
 
 `power`, `variances`, `logit_model`.
 """

@@ -1,9 +1,8 @@
-"""A population of items and seeds whose true SGR is known, to test and plan estimates with.
+"""A population of items and seeds with a known true SGR, for tests and power analysis.
 
 Item i has ability b_i ~ N(0, item_sd^2) on the logit scale, arm k a shift, seed s of the arm a
 shift u_ks ~ N(0, tau_k^2). Score_iks = 1 with probability 1 / (1 + exp(-(b_i + shift_k + u_ks))).
-The zero-shot arm is one such column, drawn once for each item. It is the model behind the
-simulation in the project's notes on SGR; nothing in it is fitted to a real model.
+The zero-shot arm is one such column, drawn once an item. No parameter is fitted to a real model.
 """
 
 import functools
@@ -29,7 +28,7 @@ class Population:
     zero_shot: float = 0.5
     """Mean of the zero-shot arm."""
     item_sd: float = 1.0
-    """Spread of the items on the logit scale; 3: most items are nearly always right or wrong."""
+    """Spread of the items on the logit scale; at 3 most items are nearly always right or wrong."""
     seed_sd: float = 0.02
     """Standard deviation of an arm's mean over seeds (fraction), with infinitely many items."""
 
@@ -60,7 +59,7 @@ class Population:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ArmLaw:
-    """Law of one arm on the logit scale."""
+    """Distribution of one arm on the logit scale."""
 
     shift: float
     seed_sd: float
@@ -69,7 +68,7 @@ class ArmLaw:
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class Quadrature:
-    """Nodes and weights for the mean of a function of a standard normal variable."""
+    """Nodes and weights for expectations over a standard normal variable."""
 
     nodes: FloatArray
     weights: FloatArray
@@ -89,7 +88,7 @@ def success(logits: FloatArray) -> FloatArray:
 
 @functools.cache
 def arm_law(*, mean: float, item_sd: float, seed_sd: float) -> ArmLaw:
-    """Finds shift and seed spread that give an arm its mean and its spread over seeds.
+    """Solves for the shift and seed spread that give an arm its mean and its spread over seeds.
 
     Args:
         mean: Mean score, in (0, 1).
@@ -97,7 +96,7 @@ def arm_law(*, mean: float, item_sd: float, seed_sd: float) -> ArmLaw:
         seed_sd: Wanted standard deviation of the mean over seeds, a fraction.
 
     Returns:
-        The law; both targets are met to 1e-9.
+        The distribution; meets both targets to 1e-9.
     """
     q = standard_normal()
     shift, tau = 0.0, 0.0
@@ -111,8 +110,8 @@ def arm_law(*, mean: float, item_sd: float, seed_sd: float) -> ArmLaw:
         if abs(spread - seed_sd) < 1e-9:
             break
         p = success(slope_logits)
-        # First step: the slope of the mean in the shift; then scale by what is missing. (Not "if
-        # spread > 0": without seed shift it is rounding, and tau would stay 0.)
+        # The first step divides by the slope of the mean in the shift, later ones rescale. (Testing
+        # "spread > 0" would fail: without a seed shift it is a rounding error, and tau stays 0.)
         tau = tau * seed_sd / spread if tau > 0 else seed_sd / float(q.weights @ (p * (1 - p)))
     return ArmLaw(shift=shift, seed_sd=tau)
 

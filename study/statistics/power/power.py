@@ -1,9 +1,8 @@
-"""Power before spending: what a point can resolve with the items and seeds it has.
+"""Power analysis of a point: the gap and the interval width to expect of its items and seeds.
 
-The estimator of `study.statistics.sgr` is run on the variances it would see on average, so planning
-and analysis agree: the same Fieller set, the same degrees of freedom. Pure functions; the plan
-calls them for each of its points. Where the variances come from:
-`study.statistics.power.variances`.
+Runs the estimator of `study.statistics.sgr` on the variances that it sees on average, so planning
+and analysis share the Fieller set and its degrees of freedom. `study.statistics.power.variances`
+provides the variances.
 """
 
 import math
@@ -18,25 +17,25 @@ from study.statistics.moments import satterthwaite
 from study.statistics.power.variances import PointVariances
 
 DEFAULT_POWER = 0.8
-"""Chance with which a gap of the stated size is to be resolved; the usual planning value."""
+"""Probability of resolving a gap; the usual value in planning."""
 
 MANY_SEEDS = 1_000_000
-"""Stands for infinitely many seeds: no seed variance is left."""
+"""Stands for infinitely many seeds, without seed variance."""
 MAX_SEEDS = 1_000
-"""More seeds than any study runs: beyond it the answer is "no number of seeds"."""
+"""More seeds than any study runs; needing more counts as "no number of seeds"."""
 MAX_ITEMS = 10_000_000
-"""More items than any test holds: beyond it the answer is "no number of items"."""
+"""More items than any test set has; needing more counts as "no number of items"."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Design:
-    """One point as it is planned."""
+    """One planned point."""
 
     variances: PointVariances
     num_items: int
     """Test items, at least 2."""
     num_seeds: int
-    """Of the easy and of the hard arm, at least 1 (then without seed part, as the real one)."""
+    """Of the easy and the hard arm each, at least 1 (then without seed variance)."""
     sgr: float = 0.8
     """Assumed SGR."""
     level: float = 0.95
@@ -57,36 +56,35 @@ class Design:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PointPower:
-    """What one point can be expected to show; gaps and widths are fractions."""
+    """Expected resolution of one point; gaps and widths are fractions."""
 
     smallest_gap: float
     """Smallest gap that is resolved with the stated power."""
     smallest_gap_many_seeds: float
-    """The same with infinitely many seeds: the best that this item pool allows."""
+    """The same with infinitely many seeds: the limit of these items."""
     width: float | None
-    """Expected width of the SGR interval at the assumed gap; None where it is unbounded."""
+    """Expected width of the SGR interval at the assumed gap; None if it is unbounded."""
     seeds_needed: int | None
-    """Fewest seeds for the target width with these items; None: none will do, or no target."""
+    """Fewest seeds for the target width with these items; None if no number suffices, or without a
+    target."""
     items_needed: int | None
-    """Fewest items for it with these seeds, likewise. May exceed what the pool holds."""
-    can_resolve: bool
-    """Whether some number of seeds resolves the assumed gap with these items."""
+    """Fewest items for the target width with these seeds; may exceed the items that exist."""
     reason: str
-    """Why the point, or the target, is out of reach; empty where it is not."""
+    """Why the gap or the target width is out of reach; empty if neither is."""
     source: str
-    """Where the variances come from."""
+    """Origin of the variances."""
 
 
 def point_power(
     design: Design, *, gap: float, target_width: float | None = None, power: float = DEFAULT_POWER
 ) -> PointPower:
-    """Says what one point can resolve and what it needs, before it is run.
+    """Predicts what one point can resolve, and the seeds and items for a target width.
 
     Args:
         design: The planned point.
         gap: Assumed hard - zero_shot, a fraction.
         target_width: Wanted width of the SGR interval, > 0.
-        power: Chance of resolving, in (0, 1).
+        power: Probability of resolving, in (0, 1).
 
     Raises:
         ValueError: If an argument is out of range (named).
@@ -110,7 +108,6 @@ def point_power(
         width=expected_width(design, gap=gap),
         seeds_needed=seeds,
         items_needed=items,
-        can_resolve=gap >= best,
         reason="; ".join(reasons),
         source=design.variances.source,
     )
@@ -119,7 +116,7 @@ def point_power(
 def _unreachable(
     design: Design, target_width: float, *, seeds: int | None, items: int | None
 ) -> list[str]:
-    """Says which of seeds and items alone cannot reach the target."""
+    """Which of seeds and items cannot reach the target alone."""
     reasons = []
     if seeds is None:
         reasons.append(
@@ -133,11 +130,11 @@ def _unreachable(
 
 
 def smallest_gap(design: Design, *, power: float = DEFAULT_POWER) -> float:
-    """Smallest true gap whose interval lies above 0 with chance `power`.
+    """Smallest true gap whose interval is above 0 with probability `power`.
 
     Args:
         design: The planned point.
-        power: Chance of resolving, in (0, 1).
+        power: Probability of resolving, in (0, 1).
 
     Returns:
         (t_{level} + t_{power}) standard errors of the gap, a fraction.
@@ -155,39 +152,39 @@ def smallest_gap(design: Design, *, power: float = DEFAULT_POWER) -> float:
 
 
 def expected_width(design: Design, *, gap: float) -> float | None:
-    """Width of the SGR interval if the data come out as expected.
+    """Width of the SGR interval for the expected data.
 
     Args:
         design: The planned point.
         gap: Assumed hard - zero_shot, a fraction.
 
     Returns:
-        The width; None where the gap is not resolved, so the set is unbounded.
+        The width; None if the gap is not resolved, so that the set is unbounded.
     """
     expected = _expected(design)
     if expected.nu is None:
         return 0.0 if gap > 0.0 else None
-    found = fieller_set(
+    interval = fieller_set(
         x=design.sgr * gap,
         y=gap,
         covariance=expected.pair,
         critical=critical_value(expected.nu, design.level),
     )
-    if found.kind != "interval" or found.low is None or found.high is None or gap <= 0.0:
+    if interval.kind != "interval" or interval.low is None or interval.high is None or gap <= 0.0:
         return None
-    return found.high - found.low
+    return interval.high - interval.low
 
 
 def seeds_for_width(design: Design, *, gap: float, target_width: float) -> int | None:
     """Fewest seeds (of each arm, at least 2) that make the interval no wider than the target.
 
     Args:
-        design: The planned point; its own number of seeds does not matter.
+        design: The planned point; its number of seeds is ignored.
         gap: Assumed hard - zero_shot, a fraction.
         target_width: Wanted width of the SGR interval, > 0.
 
     Returns:
-        The number; None where no number up to `MAX_SEEDS` will do.
+        The number; None if no number up to `MAX_SEEDS` suffices.
 
     Raises:
         ValueError: If target_width is not above 0.
@@ -203,12 +200,12 @@ def items_for_width(design: Design, *, gap: float, target_width: float) -> int |
     """Fewest items that make the interval no wider than the target.
 
     Args:
-        design: The planned point; its own number of items does not matter.
+        design: The planned point; its number of items is ignored.
         gap: Assumed hard - zero_shot, a fraction.
         target_width: Wanted width of the SGR interval, > 0.
 
     Returns:
-        The number; None where no number up to `MAX_ITEMS` will do: seeds are too few.
+        The number; None if no number up to `MAX_ITEMS` suffices, because seeds are too few.
 
     Raises:
         ValueError: If target_width is not above 0.
@@ -222,15 +219,15 @@ def items_for_width(design: Design, *, gap: float, target_width: float) -> int |
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Expected:
-    """Covariance and degrees of freedom that the estimator sees on average."""
+    """Average covariance and degrees of freedom of the estimator."""
 
     pair: PairCovariance
     nu: float | None
-    """None without any variance."""
+    """None without variance."""
 
 
 def _expected(design: Design) -> _Expected:
-    """Mean of the estimator's covariance; it counts the answers twice, as the estimator does."""
+    """Average covariance; counts the answer variance twice, as the estimator does."""
     v, items, seeds = design.variances, design.num_items, design.num_seeds
     item = PairCovariance(
         xx=(v.item_easy + v.answer_easy / seeds) / items,
@@ -260,22 +257,22 @@ def _expected(design: Design) -> _Expected:
 def _fewest(width_of: Callable[[int], float | None], target: float, highest: int) -> int | None:
     """Smallest count of at least 2 whose width is at most the target; None if none is.
 
-    More items can widen an interval: once seeds dominate, the degrees of freedom fall to theirs.
-    So the width falls and may then rise again: scan in steps of 10 %, look between the steps
-    around the narrowest one, then bisect on the falling side.
+    More items can widen an interval: once the seed variance dominates, the degrees of freedom fall
+    to the seeds'. So the width falls and may rise again: scan in steps of 10 %, search between the
+    steps around the minimum, then bisect on the falling side.
     """
     if not target > 0.0:
         raise ValueError(f"target_width must be above 0, got {target}")
 
     def width(count: int) -> float:
-        found = width_of(count)
-        return math.inf if found is None else found
+        expected = width_of(count)
+        return math.inf if expected is None else expected
 
     counts = [2]
     while counts[-1] < highest:
         counts.append(min(highest, max(counts[-1] + 1, int(counts[-1] * 1.1))))
     widths = [width(count) for count in counts]
-    index = next((k for k, found in enumerate(widths) if found <= target), None)
+    index = next((k for k, value in enumerate(widths) if value <= target), None)
     if index is None:
         narrowest = widths.index(min(widths))
         low, high = counts[max(0, narrowest - 1)], counts[min(len(counts) - 1, narrowest + 1)]

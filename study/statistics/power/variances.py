@@ -1,4 +1,4 @@
-"""Variance components of one point: measured in a pilot, or assumed from a stated model."""
+"""Variance components of one point: estimated from a pilot, or assumed by a stated model."""
 
 from dataclasses import dataclass
 
@@ -9,9 +9,8 @@ from study.statistics.marginal_means import FloatArray
 from study.statistics.power.logit_model import Population, arm_law, standard_normal, success
 
 DEFAULT_SEED_SD = 0.02
-"""Seed standard deviation of an accuracy (fraction). The project's notes on SGR simulate with about
-2 points at 500 items, the noise of 500 answers included; without it that is less, so this is
-cautious."""
+"""Seed standard deviation of an accuracy (fraction), with infinitely many items. Cautious: observed
+values of about 2 points include the noise of 500 answers."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -19,19 +18,19 @@ class PointVariances:
     """Variances of the scores behind one SGR; all in squared fractions."""
 
     item_easy: float
-    """Over items, of easy - zero_shot, each item averaged over all possible seeds."""
+    """Over items, of easy - zero_shot, each item's expectation over seeds."""
     item_hard: float
     """Likewise of hard - zero_shot."""
     item_covariance: float
     """Covariance of the two over items."""
     answer_easy: float
-    """Of one answer around item and seed means (item x seed interaction)."""
+    """Of one answer around the item and seed means (item x seed interaction)."""
     answer_hard: float
     seed_easy: float
-    """Over seeds, of the arm's mean with infinitely many items."""
+    """Over seeds, of the arm's mean over infinitely many items."""
     seed_hard: float
     source: str
-    """Where the numbers come from, for the reader of the plan."""
+    """Origin of the numbers, as the plan prints it."""
 
 
 def variances_of_pilot(
@@ -44,17 +43,17 @@ def variances_of_pilot(
     """Estimates the variance components from a pilot.
 
     Args:
-        zero_shot: Arm of the pilot; all are joined by item id where they have ids.
-        easy: Likewise; its draws must not be those of hard.
-        hard: Likewise.
-        assumed_seed_sd: Taken for an arm with one seed, whose seed variance is unknown (its
-            answer variance then stays in the item variance).
+        zero_shot: Arm of the pilot; the arms are joined by item id if they have ids.
+        easy: Another one, which shares no draw with hard.
+        hard: The third one.
+        assumed_seed_sd: For an arm with one seed, whose seed variance is unknown. Its answer
+            variance is then part of the item variance.
 
     Returns:
-        Method-of-moments estimates of the two-way layout items x seeds, never below 0.
+        Method-of-moments estimates of the two-way layout items x seeds, at least 0.
 
     Raises:
-        ValueError: If the arms cannot be joined or have one item.
+        ValueError: If the arms cannot be joined or have only one item.
 
     Source: expected mean squares of the two-way random-effects layout, e.g. Searle, Casella and
     McCulloch, "Variance Components" (1992), chapter 4.
@@ -87,7 +86,7 @@ def assumed_variances(population: Population) -> PointVariances:
         population: Assumed arm means, item SD (logits; default 1.0) and seed SD.
 
     Returns:
-        The model's own components, by quadrature over the items.
+        The components of the model, by quadrature over the items.
     """
     q = standard_normal()
     ability = population.item_sd * q.nodes
@@ -99,7 +98,7 @@ def assumed_variances(population: Population) -> PointVariances:
     zero = chances(population.zero_shot, 0.0)
     easy = chances(population.easy, population.seed_sd)
     hard = chances(population.hard, population.seed_sd)
-    # The zero-shot answer is one draw an item: its chance enters the item variance for good.
+    # The zero-shot answer is drawn once an item, so its variance is part of the item variance.
     coin = float(q.weights @ (zero * (1.0 - zero)))
     gain, gap = easy - zero, hard - zero
     seed = population.seed_sd**2
@@ -124,7 +123,7 @@ class _ArmParts:
 
     answer: float
     answer_of_means: float
-    """What the answers add to the variance of the item means."""
+    """Contribution of the answers to the variance of the item means."""
     seed: float
 
 

@@ -96,7 +96,7 @@ def test_arms_without_common_items() -> None:
     with pytest.raises(ValueError, match="same items"):
         join_arms({"unnamed": unnamed, "longer": ArmScores(scores=np.zeros((3, 1)), draw_ids=())})
     half = ArmScores(scores=np.array([[np.nan], [1.0]]), draw_ids=("x",))
-    with pytest.raises(ValueError, match="no item has been seen by all"):
+    with pytest.raises(ValueError, match="no item has a score in all"):
         join_arms({"half": half, "rest": ArmScores(scores=half.scores[::-1], draw_ids=("y",))})
 
 

@@ -123,7 +123,7 @@ def test_a_crossing_needs_two_places_and_a_common_range() -> None:
     line = _flat("easy", {0: 0.5, 1: 0.5})
     assert find_crossing(line, _flat("hard", {0: 0.4})) is None
     assert find_crossing(line, _flat("hard", {2: 0.4, 3: 0.6})) is None
-    with pytest.raises(ValueError, match="one arm a place"):
+    with pytest.raises(ValueError, match="one arm an x"):
         find_crossing(line, [*line, *line])
 
 

@@ -155,14 +155,13 @@ def test_noise_of_answers_is_not_seed_variance() -> None:
 
 def test_a_point_that_can_never_resolve_says_so() -> None:
     few_items = point_power(_design(0.02, num_items=200, num_seeds=5), gap=0.02, target_width=0.4)
-    assert not few_items.can_resolve
     assert "however many seeds" in few_items.reason
     assert few_items.width is None and few_items.seeds_needed is None
     few_seeds = point_power(_design(0.05, num_items=500, num_seeds=2), gap=0.05, target_width=0.4)
     assert few_seeds.items_needed is None
     assert "no number of items reaches width 0.4 with 2 seeds" in few_seeds.reason
     fine = point_power(_design(0.3, num_items=3000, num_seeds=8), gap=0.3, target_width=0.4)
-    assert fine.can_resolve and fine.reason == ""
+    assert fine.reason == ""
     assert fine.width is not None and fine.width < 0.4
     assert fine.smallest_gap_many_seeds < fine.smallest_gap < 0.3
 
