@@ -13,7 +13,8 @@ from typing import Annotated
 import typer
 
 from study import options
-from study.analysis.published.comparison import PAPERS, compare
+from study.analysis.published.comparison import compare
+from study.analysis.published.papers import PAPERS
 from study.analysis.surface import compute_surface
 from study.artifacts.plan import read_plan
 from study.cli import open_run

@@ -1,4 +1,4 @@
-"""Numbers that papers print, matched to a study's own.
+"""Published results and their matches in a study.
 
-`comparison` (compare), `matching`, `result` (Paper, PublishedResult).
+`comparison` (compare), `matching`, `papers` (PAPERS, PublishedResult).
 """

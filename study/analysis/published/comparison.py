@@ -1,8 +1,8 @@
-"""A study's numbers beside a paper's, where the coordinates of both match.
+"""Compares a study's numbers with published ones of the same coordinates.
 
 Task, measure, model, method, chain of thought, number of labels, training level and test level must
-agree; models are known by the last part of their name. Accuracies are of the arms themselves, so a
-test level need not be one of the space's.
+match; models match by the last part of their name. Our accuracies come from the arms, so a test
+level need not be one of the space's.
 """
 
 from __future__ import annotations
@@ -11,36 +11,18 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-from study.analysis.published.hase_2024_curves import curves
-from study.analysis.published.hase_2024_results import results
-from study.analysis.published.hase_2024_rows import LEVELS
 from study.analysis.published.matching import ArmMatcher, MatchedResult
-from study.analysis.published.result import Paper, Published
+from study.analysis.published.papers import PAPERS, PublishedResult
 from study.analysis.surface import Surface
 from study.artifacts.plan import Plan
 from study.formatting import DASH, Table, number, percent, span
 
-PAPERS: Mapping[str, Paper] = {
-    "hase2024": Paper(
-        title="Hase et al. 2024, arXiv:2401.06751 v1",
-        results=(*results(), *curves()),
-        levels=LEVELS,
-    )
-}
-"""Name on the command line -> paper.
-
-Of `hase2024` left out are, because what was run is not certain: Figures 4 and 12 for StrategyQA
-(with or without a chain of thought) and for GSM8k (steps are counted one off against the released
-code), and Table 4's zero-shot accuracy on MMLU, which is that of the college questions alone.
-Zero-shot on StrategyQA chooses without a chain of thought, also beside conditions that have one.
-"""
-
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Compared:
-    """A published number and ours."""
+    """A published number with ours."""
 
-    published: Published
+    published: PublishedResult
     ours: MatchedResult
 
     @property
@@ -51,47 +33,47 @@ class Compared:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Comparison:
-    """A study beside a paper."""
+    """A study compared with a paper."""
 
     title: str
     compared: tuple[Compared, ...]
     unmatched: Mapping[str, int]
-    """Why published numbers have none of ours beside them -> how many."""
+    """Why published numbers have no match in the study -> how many."""
     num_arms: int
-    """Of the study: a model, task, method and source of labels with all its seeds."""
+    """Arms of the study: a model, task, method and source of labels with all its seeds."""
     num_alone: int
-    """Those of them that stand beside no published number."""
+    """Arms without a published number."""
     notes: tuple[str, ...]
 
 
 def compare(plan: Plan, surface: Surface, name: str) -> Comparison:
-    """Lays a study beside a paper.
+    """Compares a study with a paper.
 
     Args:
         plan: The study.
-        surface: What its records say so far.
-        name: A paper of `study.analysis.published.comparison`.
+        surface: Its surface.
+        name: A key of `PAPERS`.
 
     Raises:
         ValueError: If there is no such paper.
     """
     if name not in PAPERS:
-        raise ValueError(f"no results of {name!r} to compare with; there are {', '.join(PAPERS)}")
+        raise ValueError(f"no published results {name!r}; known are {', '.join(PAPERS)}")
     paper = PAPERS[name]
     matcher = ArmMatcher(plan, surface, paper)
     compared: list[Compared] = []
     unmatched: Counter[str] = Counter()
     for published in paper.results:
-        found = [Compared(published=published, ours=ours) for ours in matcher.matches(published)]
-        compared += found
-        if not found:
+        pairs = [Compared(published=published, ours=ours) for ours in matcher.matches(published)]
+        compared += pairs
+        if not pairs:
             unmatched[matcher.why_not(published)] += 1
     num_alone, num_arms = matcher.alone
     notes = []
     if compared and plan.space.split == "frozen":
         notes.append(
-            "This study's split is frozen: its test items are some of the paper's, which tests "
-            "each seed on all that it did not train on (split='paper')."
+            "This study's split is frozen, so its test items are a subset of the paper's, which "
+            "tests each seed on all items that it did not train on (split='paper')."
         )
     return Comparison(
         title=paper.title,
@@ -114,7 +96,7 @@ def comparison_parts(comparison: Comparison) -> Iterator[str | Table]:
         )
         yield "accuracies and their differences in %; SGR as shares; [95 % interval]"
     else:
-        yield "  No coordinates of this study match published ones."
+        yield "  No published number has the coordinates of this study."
     yield f"{sum(comparison.unmatched.values())} published numbers have no match in this study:"
     for reason, count in comparison.unmatched.items():
         yield f"  {count} {reason}"
@@ -126,7 +108,7 @@ def comparison_parts(comparison: Comparison) -> Iterator[str | Table]:
 
 
 def comparison_row(row: Compared) -> tuple[str, ...]:
-    """Returns a pair of numbers as texts: where, levels, ours, interval, theirs, difference."""
+    """Returns a row of texts: setting, levels, ours, interval, published, difference, source."""
     theirs, ours = row.published, row.ours
     is_sgr = theirs.quantity == "sgr"
     share = number if is_sgr else percent

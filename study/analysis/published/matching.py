@@ -1,4 +1,4 @@
-"""Arms of a study by the coordinates of published numbers, and our numbers at them."""
+"""Matches published numbers to the arms of a study, and computes ours."""
 
 from __future__ import annotations
 
@@ -9,34 +9,33 @@ from search_spaces.levels import Level
 from search_spaces.recipes import AdapterTraining, Recipe, num_labels
 from search_spaces.supervision import Labels
 from study.analysis.names import recipe_labels
-from study.analysis.published.result import Bounds, Paper, Published
+from study.analysis.published.papers import Bounds, Paper, PublishedResult
 from study.analysis.surface import ArmReader, Surface
-from study.analysis.surface_rows import recipe_text
+from study.analysis.surface_rows import SurfaceRow, recipe_text
 from study.artifacts import points
 from study.artifacts.items import MEASURE
 from study.artifacts.plan import Plan
 from study.statistics import sgr
-from study.statistics.differences import estimate_contrast
 from trainables.cells.planned import PlannedCell
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class MatchedResult:
-    """Our number at the coordinates of a published one."""
+    """Our number with the coordinates of a published one."""
 
     method: str
-    """Our recipe, told from others of the study."""
+    """Label of our recipe."""
     value: float | None
-    """None for an SGR whose gap is not resolved."""
+    """None for an SGR that is not resolved."""
     low: float | None
     high: float | None
     verdict: str = ""
-    """Of an SGR."""
+    """Verdict of an SGR."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class StudyArm:
-    """Cells that differ in their seed alone."""
+    """Cells that differ only in their seed."""
 
     task: str
     measure: str | None
@@ -44,7 +43,7 @@ class StudyArm:
     recipe: Recipe
     labels: Labels
     levels: tuple[Level | None, ...]
-    """Of the labelled items; None: all."""
+    """Levels of the labelled items; None for all levels together."""
 
 
 class ArmMatcher:
@@ -60,36 +59,39 @@ class ArmMatcher:
         for cell in plan.cells:
             if cell.cell.self_training is None:
                 self._arms.setdefault(_our_arm(cell), []).append(cell)
+        self._rows: dict[frozenset[str], list[SurfaceRow]] = {}
+        for row in surface.rows:
+            self._rows.setdefault(frozenset(row.point.easy.cells), []).append(row)
         self._models = {arm.model for arm in self._arms}
         self._matched: set[StudyArm] = set()
 
     @property
     def alone(self) -> tuple[int, int]:
-        """How many of our arms no published number was found for so far, and how many there are."""
+        """Number of our arms without a published number so far, and of all our arms."""
         return len(self._arms) - len(self._matched), len(self._arms)
 
-    def matches(self, published: Published) -> Iterator[MatchedResult]:
-        """Yields our numbers of the same coordinates, one a recipe."""
+    def matches(self, published: PublishedResult) -> Iterator[MatchedResult]:
+        """Yields our numbers with the same coordinates, one a recipe."""
         measure = published.measure or self._any_measure(published.task)
         test = None if measure is None else self._test_level(published, measure)
         if measure is None or test is None:
             return
-        seen: set[str] = set()
+        matched: set[str] = set()
         for arm in self._arms:
             text = recipe_text(arm.recipe)
-            is_known = published.measure is None and text in seen
+            is_known = published.measure is None and text in matched
             if is_known or not self._fits(arm, published, published.condition):
                 continue
             where = (published.task, arm.measure or measure, test)
             value = self._value(published, arm, where)
             if value is not None:
-                # Where a number is of no measure, every measure's own draw of all levels would do.
-                seen.add(text)
+                # A number without a measure matches every measure's draw of all levels; take one.
+                matched.add(text)
                 self._matched.add(arm)
                 yield value
 
-    def why_not(self, published: Published) -> str:
-        """Says in which coordinate a published number has none of ours."""
+    def why_not(self, published: PublishedResult) -> str:
+        """Returns the coordinate in which a published number has no match."""
         if _last_part(published.model) not in self._models:
             return f"of {published.model}, which is not in this study"
         tasks = {(axis.task, axis.measure) for axis in self._space.tasks}
@@ -98,13 +100,13 @@ class ArmMatcher:
         if published.measure is not None and (published.task, published.measure) not in tasks:
             return f"of {published.task} by {published.measure}, which is not in this study"
         if any(self._fits(arm, published, published.condition) for arm in self._arms):
-            return "of arms whose cells are not finished, or with no such test item or hard arm"
+            return "of arms with unfinished cells, or without such test items or a hard arm"
         return (
             f"of {published.task} with {published.method} by labels, chain of thought or number of "
             "labels that this study does not have"
         )
 
-    def _fits(self, arm: StudyArm, published: Published, condition: str) -> bool:
+    def _fits(self, arm: StudyArm, published: PublishedResult, condition: str) -> bool:
         is_zero_shot = condition == "zero-shot"
         recipe = arm.recipe
         return (
@@ -129,7 +131,7 @@ class ArmMatcher:
         return wanted is not None and _bounds(wanted) == _bounds(arm.levels[0])
 
     def _level(self, task: str, measure: str, name: str) -> Level | None:
-        """Returns a level by the paper's bounds, or the space's own where it is a quantile."""
+        """Returns a level by the paper's bounds, or the space's if the paper cuts at quantiles."""
         known = self._paper.levels.get((task, measure))
         if known is not None:
             return (
@@ -143,64 +145,57 @@ class ArmMatcher:
     def _any_measure(self, task: str) -> str | None:
         return next((axis.measure for axis in self._space.tasks if axis.task == task), None)
 
-    def _test_level(self, published: Published, measure: str) -> Level | None:
+    def _test_level(self, published: PublishedResult, measure: str) -> Level | None:
         items = self._surface.items.test.get(published.task)
         if items is None or MEASURE + measure not in items.table.column_names:
             return None
         if published.test != "all":
             return self._level(published.task, measure, published.test)
         if measure in items.test_draws:
-            return None  # levels were sampled: together they are no sample of all items
+            return None  # sampled by level, so their union is not a sample of all items
         values = items.values(measure)
         return Level(name="every level", low=float(values.min()), high=float(values.max()))
 
     def _value(
-        self, published: Published, arm: StudyArm, where: tuple[str, str, Level]
+        self, published: PublishedResult, arm: StudyArm, where: tuple[str, str, Level]
     ) -> MatchedResult | None:
-        """Returns our number, or None where cells or items are missing."""
+        """Returns our number, or None if cells or items are missing."""
         if published.quantity == "sgr":
             return self._sgr(published, arm, where)
-        scores = self._scores(self._planned(arm), where)
-        if scores is None:
+        accuracy = self._reader.accuracy(self._planned(arm), where, self._surface.level)
+        if accuracy is None:
             return None
-        found = estimate_contrast(
-            {"arm": scores},
-            {"arm": 1.0},
-            level=self._surface.level,
-            clusters=self._reader.test_level(*where).clusters,
-        )
-        return self._ours(arm, found.estimate, found.low, found.high)
+        return self._ours(arm, accuracy.estimate, accuracy.low, accuracy.high)
 
     def _sgr(
-        self, published: Published, arm: StudyArm, where: tuple[str, str, Level]
+        self, published: PublishedResult, arm: StudyArm, where: tuple[str, str, Level]
     ) -> MatchedResult | None:
         hard_name = published.test if published.test != "all" else "hard"
-        easy = self._planned(arm)
-        hard = next((a for a in self._arms if self._is_partner(a, arm, hard_name)), None)
-        parts = {
-            "zero_shot": self._zero_shot_of(easy),
-            "easy": easy,
-            "hard": None if hard is None else self._planned(hard),
-        }
-        arms = {
-            role: None if planned is None else self._scores(planned, where)
-            for role, planned in parts.items()
-        }
-        found = {role: scores for role, scores in arms.items() if scores is not None}
-        if len(found) < len(arms):
+        hard = next(
+            (other for other in self._arms if self._is_partner(other, arm, hard_name)), None
+        )
+        rows = self._rows.get(frozenset(self._planned(arm).cells))
+        if hard is None or not rows:
             return None
-        fault = self._floor_fault(easy, where)
-        if fault is not None:
-            return self._ours(arm, None, None, None, fault)
+        test = self._reader.test_level(*where)
+        arms = [rows[0].point.zero_shot, self._planned(arm), self._planned(hard)]
+        if not len(test.columns) or not all(map(self._reader.is_finished, arms)):
+            return None
+        zero_shot, easy, hard_scores = (self._reader.arm(planned, *where) for planned in arms)
+        for row in rows:
+            if row.point.test_level == where[2] and not row.has_floor:
+                return self._ours(arm, None, None, None, row.verdict or "")
         estimate = sgr.estimate_sgr_of_arms(
-            **found,
+            zero_shot=zero_shot,
+            easy=easy,
+            hard=hard_scores,
             level=self._surface.level,
-            clusters=self._reader.test_level(*where).clusters,
+            clusters=test.clusters,
         )
         return self._ours(arm, estimate.value, estimate.low, estimate.high, estimate.verdict)
 
     def _is_partner(self, other: StudyArm, arm: StudyArm, condition: str) -> bool:
-        """Says whether another arm is this one's hard arm."""
+        """Returns whether another arm is the hard arm of this one."""
         return (
             (other.task, other.model) == (arm.task, arm.model)
             and other.recipe == arm.recipe
@@ -215,36 +210,6 @@ class ArmMatcher:
             cells=tuple(cell.id for cell in cells),
             draws=tuple(cell.draws.id for cell in cells if cell.draws is not None),
         )
-
-    def _zero_shot_of(self, source: points.PlannedArm) -> points.PlannedArm | None:
-        """Returns the zero-shot arm of the points that an arm is the source of."""
-        cells = set(source.cells)
-        rows = (row.point for row in self._surface.rows if set(row.point.easy.cells) == cells)
-        return next((point.zero_shot for point in rows), None)
-
-    def _floor_fault(self, source: points.PlannedArm, where: tuple[str, str, Level]) -> str | None:
-        """Returns why zero-shot is no zero for SGR at the source's point on a test level."""
-        cells, test = set(source.cells), where[2]
-        return next(
-            (
-                row.verdict
-                for row in self._surface.rows
-                if set(row.point.easy.cells) == cells
-                and row.point.test_level == test
-                and not row.has_floor
-            ),
-            None,
-        )
-
-    def _scores(
-        self, planned: points.PlannedArm, where: tuple[str, str, Level]
-    ) -> sgr.ArmScores | None:
-        finished = self._surface.scores.records
-        if not len(self._reader.test_level(*where).columns):
-            return None
-        if not all(id_ in finished for id_ in planned.cells):
-            return None
-        return self._reader.arm(planned, *where)
 
     def _ours(
         self,
@@ -275,13 +240,13 @@ def _our_arm(planned: PlannedCell) -> StudyArm:
 
 
 def is_of_method(recipe: Recipe, method: str) -> bool:
-    """Says whether a paper means the recipe: by QLoRA an adapter on a base in 4 or in 8 bits."""
+    """Returns whether a recipe has a paper's method; `qlora` is any adapter on a quantized base."""
     if method == "qlora":
         return isinstance(recipe, AdapterTraining) and recipe.quantization != "none"
     return recipe.method == method
 
 
-def _same_labels(labels: Labels, published: Published, condition: str) -> bool:
+def _same_labels(labels: Labels, published: PublishedResult, condition: str) -> bool:
     if condition == "trivial":
         return labels.kind == "trivial"
     if published.noise is not None:
@@ -294,5 +259,5 @@ def _bounds(level: Level) -> Bounds:
 
 
 def _last_part(model: str) -> str:
-    """Returns what a model is known by, wherever it lies: `Llama-2-70b-hf` of its path or owner."""
+    """Returns the name without path or owner, case-folded: `llama-2-70b-hf`."""
     return model.rstrip("/").rpartition("/")[2].casefold()

@@ -30,9 +30,9 @@ from search_spaces.studies.published.mdl import hase2024_mdl
 from search_spaces.studies.published.noise import noise
 from search_spaces.supervision import Labels
 from study import report
-from study.analysis.published.comparison import PAPERS, Comparison, compare, comparison_parts
+from study.analysis.published.comparison import Comparison, compare, comparison_parts
 from study.analysis.published.matching import is_of_method
-from study.analysis.published.result import Published
+from study.analysis.published.papers import PAPERS, PublishedResult
 from study.analysis.surface import Surface, compute_surface
 from study.formatting import text_of
 from tests.support.fakes import FakeStudy, fake_space, fake_study
@@ -175,7 +175,7 @@ def test_unfinished_cells_are_said(tmp_path: Path) -> None:
     found = compare(made.plan, compute_surface(made.storage, made.plan), "hase2024")
     assert not [p for p in found.compared if p.published.condition == "hard"]
     assert not [p for p in found.compared if p.published.quantity == "sgr"]
-    assert any("cells are not finished" in why for why in found.unmatched)
+    assert any("unfinished cells" in why for why in found.unmatched)
 
 
 def test_the_report_prints_and_shows_both(
@@ -194,7 +194,7 @@ def test_the_report_prints_and_shows_both(
     assert re.search(r"easy -> hard\s.*0\.61\s+[+-]\d\.\d\d\s+Figure 15$", line)
     assert "<h2>Comparison with the paper</h2>" in page.read_text()
     assert report.main([run, "--against", "hase2023"]) == 2
-    assert "no results of 'hase2023' to compare with; there are hase2024" in capsys.readouterr().err
+    assert "no published results 'hase2023'; known are hase2024" in capsys.readouterr().err
 
 
 def test_no_match_is_said_plainly(tmp_path: Path) -> None:
@@ -202,11 +202,11 @@ def test_no_match_is_said_plainly(tmp_path: Path) -> None:
     found = compare(made.plan, compute_surface(made.storage, made.plan), "hase2024")
     text = text_of(comparison_parts(found))
     assert not found.compared
-    assert "No coordinates of this study match published ones." in text
+    assert "No published number has the coordinates of this study." in text
     assert f"{len(RESULTS)} published numbers have no match in this study" in text
 
 
-def one(**wanted: object) -> Published:
+def one(**wanted: object) -> PublishedResult:
     (found,) = [p for p in RESULTS if all(getattr(p, k) == v for k, v in wanted.items())]
     return found
 
@@ -277,7 +277,7 @@ def test_the_paper_means_adapters_on_a_quantized_base_by_qlora(
 PAPERS_SPACES = (hase2024(), hase2024_mdl(), gap(), noise(), cost())
 
 
-def is_planned(published: Published, space: Space) -> bool:
+def is_planned(published: PublishedResult, space: Space) -> bool:
     """Says whether a space has the arm that a published number is of."""
     models = {model.name.rpartition("/")[2] for model in space.models}
     return published.model in models and any(
@@ -287,7 +287,7 @@ def is_planned(published: Published, space: Space) -> bool:
     )
 
 
-def has_recipe(published: Published, axis: TaskAxis, recipe: TrainedRecipe) -> bool:
+def has_recipe(published: PublishedResult, axis: TaskAxis, recipe: TrainedRecipe) -> bool:
     if (recipe.reasoning is not None) != published.reasoning:
         return False
     if published.condition == "zero-shot":
