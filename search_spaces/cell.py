@@ -26,7 +26,7 @@ STEP_VERSIONS: Mapping[str, int] = {
     "lora": 3,
     "qlora": 3,
     "full fine-tuning": 2,
-    "dpo": 2,
+    "dpo": 3,
     "self-training": 2,
     "self-training, noisy validation": 3,
 }

@@ -188,7 +188,7 @@ class PolicyDPO(_Recipe):
     """A policy by direct preference optimization (arXiv:2305.18290) on pairs of sampled answers.
 
     The base writes answers to questions, a reward model picks the better one of two, and the base
-    is trained on these preferences. The loss is trl's.
+    is trained on these preferences.
     """
 
     method: Literal["dpo"] = "dpo"

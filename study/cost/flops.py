@@ -154,8 +154,9 @@ def _policy_flop(
     if recipe.labels == "none":
         return testing
     writing = recipe.num_questions * (pass_over_item + recipe.num_candidates * answer)
-    # Two answers per pair; the frozen reference scores them as well.
-    training = (FULL_FACTOR + 1.0) * 2.0 * recipe.num_questions * recipe.epochs * pass_over_item
+    # Two answers per pair; the reference scores each pair once, before training.
+    passes = FULL_FACTOR * recipe.epochs + 1.0
+    training = passes * 2.0 * recipe.num_questions * pass_over_item
     return testing + writing + training
 
 

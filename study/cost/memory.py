@@ -14,7 +14,6 @@ from search_spaces.recipes import (
     FullFineTuning,
     InContext,
     LinearProbe,
-    PolicyDPO,
     Recipe,
     WeightTraining,
     ZeroShot,
@@ -229,24 +228,21 @@ class _TrainedWeights:
     stepped: float = 0.0
     """DeepSpeed's 32-bit copy."""
     masters: float = 0.0
-    """Without DeepSpeed: 32-bit copies of the trained weights if the base model is in 16 bits. A
-    policy needs them for its reference too, because it does not replace the base model."""
+    """Without DeepSpeed: 32-bit copies of the trained weights if the base model is in 16 bits."""
 
 
 def _trained(shape: ModelShape, recipe: Recipe) -> _TrainedWeights:
     if isinstance(recipe, UNTRAINED):
         return _TrainedWeights()
     number = shape.num_params or 0
-    is_policy = isinstance(recipe, PolicyDPO)
     if isinstance(recipe, FullFineTuning) or recipe.rank is None:
         in_16_bits = DTYPE_BYTES[shape.dtype] < MASTER_BYTES
-        copies = 2 if is_policy else int(in_16_bits)
         return _TrainedWeights(
             weights=float(DTYPE_BYTES[shape.dtype] * number),
             gradients=float(MASTER_BYTES * number),
             moments=2.0 * MASTER_BYTES * number,
             stepped=float(STEPPED_BYTES * number),
-            masters=float(copies * MASTER_BYTES * number),
+            masters=float(in_16_bits * MASTER_BYTES * number),
         )
     values = ADAPTER_VALUES * recipe.rank * shape.width * shape.depth
     return _TrainedWeights(
@@ -254,7 +250,6 @@ def _trained(shape: ModelShape, recipe: Recipe) -> _TrainedWeights:
         gradients=4.0 * values,
         moments=ADAPTER_BYTES * values,
         stepped=float(STEPPED_BYTES * values),
-        masters=float(MASTER_BYTES * number) if is_policy else 0.0,
     )
 
 

@@ -30,7 +30,7 @@ from trainables.methods.dpo.candidates import (
     label_pairs,
 )
 from trainables.methods.dpo.sampling import Sampling, sample_texts
-from trainables.methods.dpo.trainer import DPOSettings, train_policy
+from trainables.methods.dpo.trainer import trained_policy
 from trainables.models.chat import find_any_prompt
 from trainables.models.loading import Base
 from trainables.storage.filesystem import Storage
@@ -105,16 +105,17 @@ def run_policy(
     recipe = context.cell.recipe
     if not isinstance(recipe, PolicyDPO):
         raise ValueError(f"a policy's cell needs the method 'dpo', got {recipe.method!r}")
-    policy: Base = base
-    notes: tuple[str, ...] = ()
-    pairs: tuple[LabelledPair, ...] | None = None
-    if recipe.labels != "none":
-        questions = questions_of(item.id for item in labelled)[: recipe.num_questions]
-        pairs, notes = _label(context, recipe, base, questions, reward_model)
-        names = (context.cell.study_seed, context.cell.seed or 0)
-        policy = train_policy(
-            base, pairs, context.prompt, _settings(recipe), *names, log=context.log
-        )
+    if recipe.labels == "none":
+        return _evaluate(context, recipe, base)
+    questions = questions_of(item.id for item in labelled)[: recipe.num_questions]
+    pairs, note = _label(context, recipe, base, questions, reward_model)
+    with trained_policy(context, recipe, base, pairs) as policy:
+        result = _evaluate(context, recipe, policy)
+    return replace(result, pairs=_pairs(pairs), notes=(*result.notes, note))
+
+
+def _evaluate(context: CellContext, recipe: PolicyDPO, policy: Base) -> PolicyResult:
+    """Returns the policy's preferences among the test answers and the rewards of its own."""
     answers: Answers = answer_questions(context, policy, context.test)
     if answers.log_probs is None:
         raise ValueError("a policy needs a prompt whose answers can be scored")
@@ -122,8 +123,8 @@ def run_policy(
     return PolicyResult(
         log_probs=answers.log_probs,
         rewards=_rewards(context, recipe, policy, test),
-        pairs=None if pairs is None else _pairs(pairs),
-        notes=(*answers.notes, *notes),
+        pairs=None,
+        notes=answers.notes,
     )
 
 
@@ -133,7 +134,7 @@ def _label(
     base: Base,
     questions: Sequence[PreferenceQuestion],
     reward_model: RewardModel | None,
-) -> tuple[tuple[LabelledPair, ...], tuple[str, ...]]:
+) -> tuple[tuple[LabelledPair, ...], str]:
     """Returns pairs of the base's own answers, the preferred one first, and a note."""
     cell = context.cell
     texts = sample_texts(
@@ -156,7 +157,7 @@ def _label(
         f"answers ({len(questions) - len(candidates)} questions) and ties "
         f"({len(candidates) - len(pairs)} pairs)"
     )
-    return pairs, (note,)
+    return pairs, note
 
 
 def _rewards(
@@ -192,18 +193,6 @@ def _table(rows: Sequence[Sequence[object]], schema: pa.Schema) -> bytes:
 def _sampling(recipe: PolicyDPO, number: int) -> Sampling:
     return Sampling(
         num_samples=number, temperature=recipe.temperature, max_new_tokens=recipe.max_new_tokens
-    )
-
-
-def _settings(recipe: PolicyDPO) -> DPOSettings:
-    return DPOSettings(
-        beta=recipe.beta,
-        learning_rate=recipe.learning_rate,
-        epochs=recipe.epochs,
-        batch_size=recipe.batch_size,
-        rank=recipe.rank,
-        alpha=recipe.alpha,
-        max_grad_norm=recipe.max_grad_norm,
     )
 
 

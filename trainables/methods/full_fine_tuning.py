@@ -26,6 +26,7 @@ from trainables.methods.base.interface import (
     TrainedState,
 )
 from trainables.methods.training.loop import make_objective, train, with_epoch_callback
+from trainables.methods.training.objectives import Objective
 from trainables.models.loading import Base
 
 
@@ -51,8 +52,9 @@ def fitted_weights(
     examples: Sequence[Example],
     *,
     start: TrainedState | None,
+    objective: Objective | None = None,
 ) -> Iterator[FittedMethod]:
-    """Yields the base with all its weights trained on the examples."""
+    """Yields the base with all weights trained on the examples; no objective: the recipe's loss."""
     with _own_weights(base):
         parameters = list(base.model.parameters())
         weights = master_weights(base.model)
@@ -60,7 +62,7 @@ def fitted_weights(
         if start is not None:
             write_weights(weights, start)
             cast_masters(master_pairs(parameters, masters))
-        objective = make_objective(context, recipe, base, examples)
+        objective = objective or make_objective(context, recipe, base, examples)
         fitted = _Tuned(context=context, base=base, weights=weights)
         watched = with_epoch_callback(context, recipe, len(examples), fitted)
         with (

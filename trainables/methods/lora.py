@@ -21,6 +21,7 @@ from trainables.methods.base.interface import (
 )
 from trainables.methods.training.adapters import Adapter, adapter_on, own_randomness
 from trainables.methods.training.loop import make_objective, train, with_epoch_callback
+from trainables.methods.training.objectives import Objective
 from trainables.methods.training.reward_head import RewardHead, answer_with_head, fresh_head
 from trainables.models.loading import Base
 
@@ -51,8 +52,9 @@ def fitted_adapter(
     examples: Sequence[Example],
     *,
     start: TrainedState | None,
+    objective: Objective | None = None,
 ) -> Iterator[FittedMethod]:
-    """Yields the base with an adapter that was trained on the examples."""
+    """Yields the base with an adapter trained on the examples; no objective: the recipe's loss."""
     with adapter_on(base, recipe, seed_of("adapter", *context.names)) as adapter:
         head = _head(context, recipe, base)
         if start is not None:
@@ -61,7 +63,7 @@ def fitted_adapter(
         if head is not None:
             parameters.append(head.weight_H)
         score = None if head is None else head.scores
-        objective = make_objective(context, recipe, base, examples, score)
+        objective = objective or make_objective(context, recipe, base, examples, score)
         fitted = _Adapted(context=context, base=base, adapter=adapter, head=head)
         watched = with_epoch_callback(context, recipe, len(examples), fitted)
         with context.execution.engine(base.model, parameters, recipe) as engine:

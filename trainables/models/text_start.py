@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import copy
-from collections.abc import Sequence
-
-from tokenizers.processors import TemplateProcessing
 from transformers import PreTrainedTokenizerFast as Tokenizer
 
 from search_spaces.base_models import BosRule
@@ -47,18 +43,3 @@ def _own_start(tokenizer: Tokenizer) -> tuple[int, ...]:
             break
         start.append(int(token))
     return tuple(start)
-
-
-def starting_with(tokenizer: Tokenizer, start: Sequence[int]) -> Tokenizer:
-    """Returns a copy that puts these tokens in front of a text, and none behind it.
-
-    For libraries that tokenize by themselves. The copy's offsets are not the tokenizer's.
-    """
-    tokens = [tokenizer.convert_ids_to_tokens(token) for token in start]
-    made = copy.deepcopy(tokenizer)
-    made.backend_tokenizer.post_processor = TemplateProcessing(
-        single=[*tokens, "$A"],
-        pair=[*tokens, "$A", "$B"],
-        special_tokens=list(zip(tokens, start, strict=True)),
-    )
-    return made

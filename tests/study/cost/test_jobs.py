@@ -126,8 +126,7 @@ def test_memory_of_known_cases() -> None:
         (FullFineTuning(), "float32", 4 + 4 + 8),
         (FullFineTuning(), "bfloat16", 2 + 4 + 4 + 8),
         (FullFineTuning(), "float16", 2 + 4 + 4 + 8),
-        # The policy and its reference are kept in addition to the base model.
-        (PolicyDPO(), "bfloat16", 2 + 4 + 4 + 4 + 8),
+        (PolicyDPO(), "bfloat16", 2 + 4 + 4 + 8),  # the base is its own reference, scored first
     ],
 )
 def test_masters_and_their_moments_are_counted_in_32_bits(

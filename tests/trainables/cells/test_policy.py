@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from types import SimpleNamespace
 from typing import Any
 
@@ -16,7 +17,6 @@ from trainables.data.lab.preferences import preference_questions
 from trainables.data.prompts.formats import get_prompt
 from trainables.methods.base.interface import Answers
 from trainables.methods.dpo.sampling import Sampling
-from trainables.methods.dpo.trainer import DPOSettings
 
 RECIPE = PolicyDPO(
     labels="gold",
@@ -50,14 +50,13 @@ def seen(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
             id_: tuple(f" {number}\n" for number in range(sampling.num_samples)) for id_ in prompts
         }
 
-    def train(
-        base: object, pairs: object, prompt: object, settings: DPOSettings, *_: Any, **__: Any
-    ) -> object:
-        seen["settings"], seen["pairs"] = settings, pairs
-        return base
+    @contextmanager
+    def train(context: object, recipe: PolicyDPO, base: object, pairs: object) -> Iterator[object]:
+        seen["recipe"], seen["pairs"] = recipe, pairs
+        yield base
 
     monkeypatch.setattr(policy, "sample_texts", sample)
-    monkeypatch.setattr(policy, "train_policy", train)
+    monkeypatch.setattr(policy, "trained_policy", train)
     monkeypatch.setattr(policy, "answer_questions", lambda *_: Answers(log_probs=[np.zeros(2)]))
     monkeypatch.setattr(policy, "questions_of", lambda ids: tuple(map(BY_ID.__getitem__, ids)))
     return seen
@@ -82,17 +81,9 @@ def test_every_field_reaches_the_sampling_and_the_training(seen: dict[str, Any])
     assert candidates == Sampling(num_samples=3, **asked)
     assert len(questions) == 5
     assert seen["test"][0] == Sampling(num_samples=2, **asked)
-    assert seen["settings"] == DPOSettings(
-        beta=0.3,
-        learning_rate=3e-3,
-        epochs=7,
-        batch_size=11,
-        rank=6,
-        alpha=13.0,
-        max_grad_norm=0.4,
-    )
+    assert seen["recipe"] == RECIPE
 
 
 def test_a_policy_without_labels_is_the_base(seen: dict[str, Any]) -> None:
     run(RECIPE.model_copy(update={"labels": "none"}))
-    assert "settings" not in seen and "candidates" not in seen and "test" in seen
+    assert "recipe" not in seen and "candidates" not in seen and "test" in seen

@@ -17,7 +17,7 @@ from trainables.inference.tokenization import tokenize_items
 from trainables.models.chat import with_chat_template
 from trainables.models.loading import load_base
 from trainables.models.resolve import resolve_model
-from trainables.models.text_start import starting_with, text_start
+from trainables.models.text_start import text_start
 
 TEXT = "Question: ab cd?"
 
@@ -64,17 +64,6 @@ def test_what_the_tokenizer_puts_behind_a_text_is_no_start() -> None:
 def test_a_bos_that_the_tokenizer_lacks_cannot_be_asked_for() -> None:
     with pytest.raises(ValueError, match='bos="always" needs a tokenizer with a bos_token'):
         text_start(make_tokenizer("bytes", bos=False), "always")
-
-
-@pytest.mark.parametrize("start", [(), (0,), (1, 0)])
-def test_a_copy_for_other_libraries_has_the_start_and_nothing_at_the_end(
-    start: tuple[int, ...],
-) -> None:
-    tokenizer = surrounded()
-    before = tokenizer(TEXT).input_ids
-    plain = tokenizer(TEXT, add_special_tokens=False).input_ids
-    assert starting_with(tokenizer, start)(TEXT).input_ids == [*start, *plain]
-    assert tokenizer(TEXT).input_ids == before
 
 
 def save(folder: Path, *, bos: bool = True, adds_bos: bool) -> str:

@@ -17,10 +17,14 @@ from torch import Tensor
 from trainables.inference.context_length import check_context
 from trainables.inference.packed_forward import SharedPrefix, packed_scores, plain_scores
 from trainables.inference.packing import build_batch, explode
-from trainables.inference.scoring import find_packing_fault
+from trainables.inference.scoring import (
+    default_token_budget,
+    find_packing_fault,
+    score_items,
+)
 from trainables.inference.tokenization import TokenizedItems, tokenize_items
 from trainables.methods.base.answering import tokenize_questions
-from trainables.methods.base.interface import Example, Prompt
+from trainables.methods.base.interface import CellContext, Example, Prompt
 from trainables.models.chat import end_of_answer
 from trainables.models.loading import Base
 
@@ -71,6 +75,24 @@ class _TextLoss:
         score_A = answer_log_probs(self.base, part_of(self.tokens, rows), self.is_packed)
         weight_A = score_A.new_tensor([self.examples[row].weight for row in rows])
         return -(weight_A * score_A).sum()
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _PreferenceLoss:
+    """The DPO loss of pairs: the preferred answer stands first."""
+
+    base: Base
+    tokens: TokenizedItems
+    reference_I: Tensor
+    """Log-probability of the preferred answer minus that of the other, under the reference."""
+    beta: float
+    is_packed: bool
+
+    def loss(self, rows: Sequence[int]) -> Tensor:
+        score_A = answer_log_probs(self.base, part_of(self.tokens, rows), self.is_packed)
+        score_B2 = score_A.view(-1, 2)
+        margin_B = score_B2[:, 0] - score_B2[:, 1] - self.reference_I[list(rows)]
+        return -torch.nn.functional.logsigmoid(self.beta * margin_B).sum()
 
 
 def choice_objective(
@@ -126,6 +148,45 @@ def text_objective(base: Base, examples: Sequence[Example], prompt: Prompt) -> O
     check_context(base, items, tokens)
     is_packed = find_packing_fault(base.model, tokens) is None
     return _TextLoss(base=base, examples=examples, tokens=tokens, is_packed=is_packed)
+
+
+def preference_objective(
+    context: CellContext, base: Base, examples: Sequence[Example], beta: float
+) -> Objective:
+    """Returns the loss of direct preference optimization, with the base as it is as reference.
+
+    A pair's loss is -log sigmoid(beta * (log-ratio of the preferred answer - log-ratio of the
+    other)), where an answer's log-ratio compares the trained model with the reference. An answer
+    ends with a line end, where sampled texts are cut.
+
+    Source: Rafailov et al. 2023, arXiv:2305.18290, equation 7.
+
+    Args:
+        context: Of the cell.
+        base: The reference; it is scored here, before it is trained.
+        examples: Items of two choices, the preferred one first.
+        beta: Weight of staying near the reference, above 0.
+
+    Raises:
+        ValueError: If an item does not fit into the model's context.
+    """
+    prompt, items = context.prompt, [example.item for example in examples]
+    tokens = tokenize_items(
+        base.tokenizer,
+        [prompt.question(item) for item in items],
+        [[f"{prompt.target(item, choice)}\n" for choice in (0, 1)] for item in items],
+        start=base.start_of(prompt),
+    )
+    check_context(base, items, tokens)
+    budget = context.execution.tokens(default_token_budget(base.model))
+    scores = score_items(base.model, tokens, token_budget=budget).log_probs
+    return _PreferenceLoss(
+        base=base,
+        tokens=tokens,
+        reference_I=torch.tensor([float(a - b) for a, b in scores], device=base.device),
+        beta=beta,
+        is_packed=find_packing_fault(base.model, tokens) is None,
+    )
 
 
 def choice_losses(score_BC: Tensor, examples: Sequence[Example]) -> Tensor:
