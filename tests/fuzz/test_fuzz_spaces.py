@@ -231,7 +231,7 @@ FIELDS: Mapping[str, Mapping[str, tuple[Values, Values]]] = {
             ["('middle',)", "('last', 0)", "(1, 2)"],
             ["()", "None", "('first',)", "(1.5,)", "'last'", "5"],
         ),
-        "solver": (["'newton'", "'paper'"], NO_CHOICE),
+        "solver": (["'converged'", "'paper'"], NO_CHOICE),
         "l2": (POSITIVE, NO_POSITIVE),
     },
     "lora": ADAPTER | {"quantization": (["'none'"], [*NO_CHOICE, "'nf4'"])},

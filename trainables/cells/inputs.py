@@ -68,7 +68,6 @@ def make_inputs(
         log=curve.append,
         test=task.by_id(task.tested_ids(planned.test_draw)),
         probe_layers=_probe_layers(unit),
-        probe_l2=_probe_l2(unit, cell),
         execution=execution,
     )
     return CellInputs(
@@ -140,22 +139,6 @@ def _probe_layers(unit: Unit) -> tuple[Layer, ...]:
     recipes = [planned.cell.recipe for planned in unit]
     layers = [layer for r in recipes if isinstance(r, LinearProbe) for layer in r.layers]
     return tuple(dict.fromkeys(layers))
-
-
-def _probe_l2(unit: Unit, cell: Cell) -> tuple[float, ...]:
-    """Returns the ridge penalties of the unit's probes that are otherwise equal to this cell."""
-    if not isinstance(cell.recipe, LinearProbe):
-        return ()
-    recipes = [
-        other.recipe
-        for other in (planned.cell for planned in unit)
-        if isinstance(other.recipe, LinearProbe)
-        and other.model_copy(
-            update={"recipe": other.recipe.model_copy(update={"l2": cell.recipe.l2})}
-        )
-        == cell
-    ]
-    return tuple(recipe.l2 for recipe in recipes)
 
 
 def _gold_of(cell: Cell, task: SplitTask) -> GoldOf | None:

@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from math import ceil
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -117,8 +117,6 @@ class StateCache:
     """Where states outlive the process; None: nowhere."""
     worker_group: WorkerGroup = field(default_factory=WorkerGroup)
     """The workers that extract them together: all take them from a file, or none does."""
-    fits: dict[str, Any] = field(default_factory=dict)
-    """Probes that were solved beside others of their draw, until their own cells ask for them."""
     _layers: dict[tuple[str, ...], dict[int, LayerStates]] = field(default_factory=dict)
     _scores: dict[tuple[str, ...], tuple[dict[str, int], ScoredItems]] = field(default_factory=dict)
 

@@ -12,7 +12,6 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from search_spaces.cell import Cell, cell_id
 from search_spaces.recipes import LinearProbe
 from trainables.data.items import Item, data_hash
 from trainables.inference.hidden_states import TaskStates
@@ -25,11 +24,13 @@ from trainables.methods.base.interface import (
     FittedMethod,
     TrainedState,
 )
-from trainables.methods.probes.conditional_logit import LogitFit, fit_path
+from trainables.methods.probes.conditional_logit import (
+    LogitFit,
+    fit_conditional_logit,
+    smooth_targets,
+)
 from trainables.methods.probes.gradient_descent import fit_sgd
-from trainables.methods.probes.logit_problem import smooth_targets
 from trainables.models.loading import Base
-from trainables.models.oom import is_out_of_memory
 
 STD_FLOOR = 1e-3
 """Least standard deviation that a feature is divided by, as a share of the median over those that
@@ -97,59 +98,8 @@ def _fit(
     if recipe.solver == "paper":
         names = ("probe", *context.names)
         return fit_sgd(feature_ICF, is_choice_IC, target_IC, weight_I=weight_I, names=names)
-    penalties = sorted({recipe.l2, *context.probe_l2})
-    if context.execution.token_share < 1.0:
-        # Its states are those of smaller batches: no sibling may be given a fit to them.
-        return _solve(feature_ICF, is_choice_IC, target_IC, [recipe.l2], weight_I)[0]
-    fits, own = context.states.fits, cell_id(context.cell)
-    if own not in fits:
-        found = _solve_each(feature_ICF, is_choice_IC, target_IC, penalties, weight_I)
-        fits |= {cell_id(_with_l2(context.cell, l2)): fit for l2, fit in found.items()}
-    fit: LogitFit | RuntimeError = fits.pop(own)
-    if isinstance(fit, RuntimeError):
-        raise fit
-    return fit
-
-
-def _solve(
-    feature_ICF: Tensor,
-    is_choice_IC: Tensor,
-    target_IC: Tensor,
-    penalties: Sequence[float],
-    weight_I: Tensor,
-) -> list[LogitFit]:
-    """Returns one fit per penalty, along one path, its loss as a mean over the items."""
-    weight_PI = weight_I.expand(len(penalties), -1)
-    fits = fit_path(feature_ICF, is_choice_IC, target_IC, penalties, weight_PI)
-    return [replace(fit, loss=fit.loss / len(weight_I)) for fit in fits]
-
-
-def _solve_each(
-    feature_ICF: Tensor,
-    is_choice_IC: Tensor,
-    target_IC: Tensor,
-    penalties: Sequence[float],
-    weight_I: Tensor,
-) -> dict[float, LogitFit | RuntimeError]:
-    """Returns what each penalty gives: where the path has no end for one, all are solved alone."""
-
-    def attempt(some: Sequence[float]) -> list[LogitFit] | RuntimeError:
-        try:
-            return _solve(feature_ICF, is_choice_IC, target_IC, some, weight_I)
-        except RuntimeError as error:
-            if is_out_of_memory(error):
-                raise
-            return error.with_traceback(None)  # which would hold the features
-
-    together = attempt(penalties)
-    if not isinstance(together, RuntimeError):
-        return dict(zip(penalties, together, strict=True))
-    found = {l2: attempt([l2]) for l2 in penalties}
-    return {l2: fit if isinstance(fit, RuntimeError) else fit[0] for l2, fit in found.items()}
-
-
-def _with_l2(cell: Cell, l2: float) -> Cell:
-    return cell.model_copy(update={"recipe": cell.recipe.model_copy(update={"l2": l2})})
+    fit = fit_conditional_logit(feature_ICF, is_choice_IC, target_IC, recipe.l2, weight_I)
+    return replace(fit, loss=fit.loss / len(weight_I))
 
 
 @contextmanager

@@ -30,7 +30,6 @@ from trainables.data.items import Item
 from trainables.inference.hidden_states import StateCache
 from trainables.methods import linear_probe
 from trainables.methods.dispatch import fit
-from trainables.methods.probes.conditional_logit import LogitFit
 from trainables.models.loading import Base
 
 
@@ -113,60 +112,10 @@ def test_a_probe_is_the_ridge_logit_of_the_hidden_states_that_its_recipe_names(
 
 def test_the_solver_of_the_paper_takes_its_hundred_steps(base: Base) -> None:
     rows: list[Mapping[str, float]] = []
-    for solver in ("paper", "newton"):
+    for solver in ("paper", "converged"):
         recipe = LinearProbe.model_validate({"n_train": 20, "solver": solver})
         answers_of(inputs_of(recipe, POOL[:20], log=rows.append), base)
     assert rows[0]["step"] == 100 and rows[1]["step"] < 50
-
-
-def test_probes_of_one_draw_are_solved_together_and_alike(
-    base: Base, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    recipes = [LinearProbe(n_train=20, l2=l2) for l2 in (0.1, 1.0, 30.0)]
-    alone = [bytes_of(answers_of(inputs_of(recipe, POOL[:20]), base)) for recipe in recipes]
-    calls: list[int] = []
-    solve = linear_probe.fit_path
-    monkeypatch.setattr(
-        linear_probe, "fit_path", lambda *args: calls.append(len(args[3])) or solve(*args)
-    )
-    shared = StateCache()
-    together = []
-    for recipe in recipes:
-        inputs = inputs_of(recipe, POOL[:20], states=shared)
-        context = replace(inputs.context, probe_l2=tuple(r.l2 for r in recipes))
-        together.append(bytes_of(answers_of(replace(inputs, context=context), base)))
-    assert together == alone
-    assert calls == [3] and not shared.fits
-
-
-def test_a_penalty_that_cannot_be_solved_fails_its_own_probe_alone(
-    base: Base, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    recipes = [LinearProbe(n_train=20, l2=l2) for l2 in (0.1, 1.0, 30.0)]
-    alone = [bytes_of(answers_of(inputs_of(recipe, POOL[:20]), base)) for recipe in recipes]
-    calls: list[list[float]] = []
-    solve = linear_probe.fit_path
-
-    def with_a_fault(*args: Any) -> list[LogitFit]:
-        calls.append(list(args[3]))
-        if 0.1 in args[3]:
-            raise RuntimeError("the probe did not converge in 200 steps: l2 0.1")
-        return solve(*args)
-
-    monkeypatch.setattr(linear_probe, "fit_path", with_a_fault)
-    shared = StateCache()
-
-    def run_probe(recipe: LinearProbe) -> list[bytes]:
-        inputs = inputs_of(recipe, POOL[:20], states=shared)
-        context = replace(inputs.context, probe_l2=tuple(r.l2 for r in recipes))
-        return bytes_of(answers_of(replace(inputs, context=context), base))
-
-    assert run_probe(recipes[1]) == alone[1]
-    with pytest.raises(RuntimeError, match=r"did not converge.*l2 0\.1"):
-        run_probe(recipes[0])
-    assert run_probe(recipes[2]) == alone[2]
-    assert calls == [[0.1, 1.0, 30.0], [0.1], [1.0], [30.0]]
-    assert not shared.fits
 
 
 def test_zero_shot_has_the_same_bytes_with_and_without_probes(base: Base) -> None:

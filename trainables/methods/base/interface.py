@@ -99,9 +99,6 @@ class CellContext:
     too."""
     probe_layers: tuple[Layer, ...] = ()
     """Hidden states that other cells will ask for: execution, no score depends on them."""
-    probe_l2: tuple[float, ...] = ()
-    """Ridge penalties of all probes of this cell's draw, which are solved together: execution too,
-    a fit has the same bytes alone."""
     execution: Execution = field(default_factory=Execution)
     after_epoch: AfterEpoch | None = None
     """Looks on while weights are trained, and may raise to stop it."""

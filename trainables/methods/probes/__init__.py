@@ -1,4 +1,4 @@
 """The numerical solvers behind the linear probe.
 
-`conditional_logit` (full batch), `gradient_descent` (the paper's mini-batches).
+`conditional_logit` (to convergence), `gradient_descent` (the paper's 100 steps).
 """

@@ -1,46 +1,33 @@
-"""The linear probe's converged solver: a ridge-penalised conditional logit, by Newton's method.
+"""The linear probe's converged solver: a ridge-penalised conditional logit, fitted by L-BFGS.
 
 Loss: the sum over items of weight times the cross-entropy of softmax(X_i w) against the item's
-target, plus l2 / 2 * |w|^2. It is strictly convex, so there is one answer, whatever the start;
-items may have any number of choices.
+target, plus l2 / 2 * |w|^2. It is strictly convex, so it has one minimum.
 
-Many regularisations of one draw are solved along one path (`fit_path`). What a fit finds depends on
-its own items, weights and l2 alone: equal bytes whatever else is in the call, so a cell does not
-know whether others were solved with it. The matrices are small; what is shared is the draw's
-products of features and the solutions at half decades of l2, from which a fit starts. Draws are
-solved one after the other: LAPACK does the work, and a stack of matrices would save none of it.
-
-Shape legend: R rows (choices of all items but one per item), F features, I items, C the most
-choices of an item, P fits of a call, U unknowns.
+Shape legend: I items, C the most choices of an item, F features.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
-from math import ceil, floor, log10, sqrt
-from typing import Any
+from dataclasses import dataclass, field, replace
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
+from scipy.optimize import OptimizeResult, minimize
 from torch import Tensor
 
-from trainables.methods.probes.logit_problem import LogitProblem, make_problem
+WANTED_GAP = 1e-12
+"""A fit ends when its loss is certain to be at most this share above the minimum."""
 
-GRADIENT_SHRINKAGE = 1e-8
-"""The fit ends when the gradient's norm is this much of its norm at zero weights."""
+ACCEPTED_GAP = 1e-6
+"""The same for fits that rounding stops earlier, because l2 is small against the curvature."""
 
-MAX_STEPS = 200
-MAX_HALVINGS = 40
+MAX_EVALUATIONS = 20_000
 
-SLOW = 0.3
-"""A step that leaves more of the gradient than this asks for a new Hessian; else the old one is
-used again, which saves most of a step's time."""
+MEMORY = 40
+"""Earlier steps that L-BFGS approximates the curvature by."""
 
-STEPS_PER_DECADE = 2
-"""Of l2, where the path's solutions are kept; the fastest of 0.5, 1 and 2."""
-
-ANCHOR_SHRINKAGE = 1e-4
-"""As GRADIENT_SHRINKAGE, for the path's own solutions: they only are where fits start."""
+TARGET_TOLERANCE = 1e-6
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -50,10 +37,30 @@ class LogitFit:
     weight_F: Tensor
     """float64."""
     loss: float
-    """What the solver minimises, at the weights."""
+    """The minimised loss, penalty included."""
     num_steps: int
-    gradient_ratio: float
-    """Norm of the gradient at the end over its norm at the start."""
+    """Evaluations of the loss."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ChoiceItems:
+    """Items of some choices: what the cross-entropy depends on besides the weights."""
+
+    feature_ICF: Tensor
+    """float64; 0 in places without a choice."""
+    is_choice_IC: Tensor
+    target_IC: Tensor
+    """Probability of each choice."""
+    weight_I: Tensor
+
+    def cross_entropy(self, weight_F: Tensor) -> tuple[float, Tensor]:
+        """Returns the weighted sum of the items' cross-entropies and its gradient, [F]."""
+        score_IC = (self.feature_ICF @ weight_F).masked_fill(~self.is_choice_IC, -torch.inf)
+        log_prob_IC = score_IC.log_softmax(dim=1)
+        error_IC = self.weight_I[:, None] * (log_prob_IC.exp() - self.target_IC)
+        gradient_F = self.feature_ICF.flatten(0, 1).T @ error_IC.flatten()
+        finite_IC = log_prob_IC.masked_fill(~self.is_choice_IC, 0.0)
+        return -float(self.weight_I @ (self.target_IC * finite_IC).sum(dim=1)), gradient_F
 
 
 def fit_conditional_logit(
@@ -63,143 +70,134 @@ def fit_conditional_logit(
     l2: float,
     weight_I: Tensor | None = None,
 ) -> LogitFit:
-    """Returns the weights that minimise the penalised loss: `fit_path` of one regularisation.
+    """Returns the weights that minimise the penalised loss.
 
     Args:
-        feature_ICF: float64 features of each choice; what is no choice is ignored.
+        feature_ICF: Features of each choice; places without a choice are ignored.
         is_choice_IC: Which of the C places hold a choice of the item.
         target: Place of the right choice, integers [I], or each choice's probability, [I, C].
         l2: Weight of the ridge penalty, above 0.
-        weight_I: Weight of each item's cross-entropy, 0 or more; None: 1.
+        weight_I: Weight of each item's cross-entropy, 0 or more; None: 1. Items of weight 0 are
+            left out.
 
     Raises:
-        ValueError: If targets or weights are not what they must be.
-        RuntimeError: If the fit does not converge: l2 is too small for double precision, below
-            about 1e-8 of the features' squared length where items contradict each other.
+        ValueError: If targets, weights, features or l2 are out of range.
+        RuntimeError: If the fit does not converge, because l2 is too small for double precision.
     """
-    weight_PI = None if weight_I is None else weight_I[None]
-    return fit_path(feature_ICF, is_choice_IC, target, [l2], weight_PI)[0]
+    if not 0.0 < l2 < float("inf"):
+        raise ValueError(f"l2 must be a finite number above 0, got {l2}")
+    items = _centred(choice_items(feature_ICF, is_choice_IC, target, weight_I))
+    penalised = _PenalisedLoss(items=items, l2=l2)
+    start_F = np.zeros(feature_ICF.shape[2])
+    start_loss, _ = penalised(start_F)
+
+    def stop_at_the_minimum(intermediate_result: OptimizeResult) -> None:
+        if penalised.gap <= WANTED_GAP * penalised.loss:
+            raise StopIteration
+
+    result = minimize(
+        penalised,
+        start_F,
+        jac=True,
+        method="L-BFGS-B",
+        callback=stop_at_the_minimum,
+        options={
+            "maxcor": MEMORY,
+            "maxfun": MAX_EVALUATIONS,
+            "maxiter": MAX_EVALUATIONS,
+            "ftol": 0.0,
+            "gtol": 0.0,
+        },
+    )
+    loss, _ = penalised(result.x)
+    if penalised.gap > ACCEPTED_GAP * max(loss, ACCEPTED_GAP * start_loss):
+        raise RuntimeError(
+            f"the probe did not converge in {result.nfev} steps with l2 {l2:g}: its loss is "
+            f"{loss:.6g}, up to {penalised.gap:.2g} above the minimum; use a larger l2"
+        )
+    return LogitFit(weight_F=torch.from_numpy(result.x), loss=loss, num_steps=result.nfev)
 
 
-def fit_path(
-    feature_ICF: Tensor,
-    is_choice_IC: Tensor,
-    target: Tensor,
-    l2s: Sequence[float],
-    weight_PI: Tensor | None = None,
-) -> list[LogitFit]:
-    """Returns one fit per l2, byte-equal to as many calls of `fit_conditional_logit`.
+def _centred(items: ChoiceItems) -> ChoiceItems:
+    """Returns the items without what their choices share, which the softmax ignores."""
+    count_I = items.is_choice_IC.sum(dim=1)
+    mean_IF = items.feature_ICF.sum(dim=1) / count_I[:, None]
+    centred_ICF = items.feature_ICF - mean_IF[:, None]
+    return replace(items, feature_ICF=centred_ICF.masked_fill(~items.is_choice_IC[:, :, None], 0.0))
+
+
+@dataclass(kw_only=True, slots=True)
+class _PenalisedLoss:
+    """The loss and its gradient, and both at the weights of the last call."""
+
+    items: ChoiceItems
+    l2: float
+    loss: float = field(init=False)
+    gradient_F: Tensor = field(init=False)
+
+    def __call__(self, weights: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
+        weight_F = torch.from_numpy(weights)
+        cross_entropy, gradient_F = self.items.cross_entropy(weight_F)
+        self.loss = cross_entropy + self.l2 / 2 * float(weight_F @ weight_F)
+        self.gradient_F = gradient_F + self.l2 * weight_F
+        return self.loss, self.gradient_F.numpy()
+
+    @property
+    def gap(self) -> float:
+        """Bound on how far the loss is above its minimum: |gradient|^2 / (2 l2).
+
+        The curvature is at least l2 everywhere (Boyd and Vandenberghe 2004, equation 9.9).
+        """
+        return float(self.gradient_F @ self.gradient_F) / (2.0 * self.l2)
+
+
+def choice_items(
+    feature_ICF: Tensor, is_choice_IC: Tensor, target: Tensor, weight_I: Tensor | None
+) -> ChoiceItems:
+    """Returns the items of a weight above 0; None: all weigh 1.
+
+    Raises:
+        ValueError: If targets, weights or features are out of range.
+    """
+    weight_I = torch.ones(len(feature_ICF)) if weight_I is None else weight_I
+    if not bool((weight_I >= 0).all() & weight_I.isfinite().all() & (weight_I > 0).any()):
+        raise ValueError("item weights must be finite, 0 or more, and one of them above 0")
+    target_IC = _check_target(target, is_choice_IC)
+    feature_ICF = torch.where(is_choice_IC[:, :, None], feature_ICF.double(), 0.0)
+    if not bool(feature_ICF.isfinite().all()):
+        raise ValueError("features of choices must be finite numbers")
+    is_kept_I = weight_I > 0
+    return ChoiceItems(
+        feature_ICF=feature_ICF[is_kept_I],
+        is_choice_IC=is_choice_IC[is_kept_I],
+        target_IC=target_IC[is_kept_I],
+        weight_I=weight_I[is_kept_I].double(),
+    )
+
+
+def _check_target(target: Tensor, is_choice_IC: Tensor) -> Tensor:
+    """Returns the targets as probabilities, [I, C]; refuses what is no distribution."""
+    if target.ndim == 1:
+        target = torch.nn.functional.one_hot(target, is_choice_IC.shape[1])
+    target_IC = target.double()
+    is_wrong_I = (target_IC.sum(dim=1) - 1.0).abs() > TARGET_TOLERANCE
+    is_wrong_I |= (target_IC < 0).any(dim=1) | (target_IC * ~is_choice_IC).bool().any(dim=1)
+    if bool(is_wrong_I.any()) or target_IC.shape != is_choice_IC.shape:
+        raise ValueError(
+            "targets must be probabilities over an item's own choices that sum to 1; see item "
+            f"{is_wrong_I.nonzero()[:1].flatten().tolist()} of the call"
+        )
+    return target_IC
+
+
+def smooth_targets(answer_I: Tensor, is_choice_IC: Tensor, smoothing: float | Tensor) -> Tensor:
+    """Returns (1 - smoothing) on the answer plus smoothing spread evenly over the item's choices.
 
     Args:
-        feature_ICF: As there; shared by all fits.
-        is_choice_IC: As there.
-        target: As there.
-        l2s: P penalties, in any order; one may stand there several times.
-        weight_PI: Item weights of each fit, 0 or more; None: 1. An item of weight 0 is not there
-            at all, so nested training sizes are rows of zeros and ones.
-
-    Raises:
-        ValueError: If targets, weights or penalties are not what they must be.
-        RuntimeError: If a fit does not converge: its l2 is too small for double precision.
+        answer_I: Place of the right choice.
+        is_choice_IC: Which places hold a choice.
+        smoothing: 0 to 1, or one for each item, [I, 1].
     """
-    if not all(0.0 < l2 < float("inf") for l2 in l2s):
-        raise ValueError(f"each l2 must be a number above 0, got {list(l2s)}")
-    if weight_PI is None:
-        weight_PI = torch.ones(1, len(feature_ICF)).expand(len(l2s), -1)
-    if weight_PI.shape != (len(l2s), len(feature_ICF)):
-        raise ValueError(
-            f"weights must be one row per l2 and one column per item, {len(l2s)} x "
-            f"{len(feature_ICF)}; got {tuple(weight_PI.shape)}"
-        )
-    paths: dict[tuple[float, ...], _Path] = {}
-    fits = []
-    for l2, weight_I in zip(l2s, weight_PI.double(), strict=True):
-        key = tuple(weight_I.tolist())
-        if key not in paths:
-            paths[key] = _Path(make_problem(feature_ICF, is_choice_IC, target, weight_I))
-        fits.append(paths[key].fit(l2))
-    return fits
-
-
-@dataclass(slots=True)
-class _Path:
-    """The solutions of one problem over l2."""
-
-    problem: LogitProblem
-    start_norm: float = field(init=False)
-    """Of the gradient at zero weights, which is the same for every l2."""
-    anchors: dict[int, Tensor] = field(init=False, default_factory=dict)
-    """Exponent of l2, in steps -> solution there."""
-
-    def __post_init__(self) -> None:
-        zero_U = self.problem.zero()
-        _, prob_IC = self.problem.cross_entropy(self.problem.scores(zero_U))
-        gradient_U = self.problem.gradient(prob_IC, zero_U, 1.0)
-        self.start_norm = _norm(gradient_U, self.problem.image(gradient_U))
-
-    def fit(self, l2: float) -> LogitFit:
-        """Returns the fit of one l2."""
-        at = log10(l2) * STEPS_PER_DECADE
-        unknown_U, fit = self._minimise(l2, self._start(at), GRADIENT_SHRINKAGE)
-        return LogitFit(weight_F=self.problem.weights(unknown_U), **fit)
-
-    def _start(self, at: float) -> Tensor:
-        """Returns where Newton begins: on the line through the two solutions above."""
-        if self.start_norm == 0.0:
-            return self.problem.zero()
-        top = ceil(log10(self.problem.scale) * STEPS_PER_DECADE)
-        first = floor(at) + 1
-        for exponent in range(top, first - 1, -1):
-            if exponent not in self.anchors:
-                start_U = self._extrapolate(exponent, exponent + 1)
-                l2 = 10.0 ** (exponent / STEPS_PER_DECADE)
-                self.anchors[exponent], _ = self._minimise(l2, start_U, ANCHOR_SHRINKAGE)
-        return self._extrapolate(at, first)
-
-    def _extrapolate(self, at: float, first: int) -> Tensor:
-        if first not in self.anchors:
-            return self.problem.zero()
-        if first + 1 not in self.anchors:
-            return self.anchors[first]
-        return torch.lerp(self.anchors[first], self.anchors[first + 1], at - first)
-
-    def _minimise(
-        self, l2: float, unknown_U: Tensor, shrinkage: float
-    ) -> tuple[Tensor, dict[str, Any]]:
-        """Newton's method with halved steps, the Hessian's factor kept while it serves."""
-        problem = self.problem
-        loss, prob_IC = _loss(problem, unknown_U, l2)
-        factor, last = None, float("inf")
-        for step in range(MAX_STEPS + 1):
-            gradient_U = problem.gradient(prob_IC, unknown_U, l2)
-            image_U = problem.image(gradient_U)
-            norm = _norm(gradient_U, image_U)
-            if norm <= shrinkage * self.start_norm:
-                ratio = norm / self.start_norm if self.start_norm else 0.0
-                return unknown_U, {"loss": loss, "num_steps": step, "gradient_ratio": ratio}
-            if factor is None or norm > SLOW * last:
-                factor = problem.factor(prob_IC, l2)
-            direction_U = factor.solve(gradient_U)
-            slope = float(direction_U @ image_U)
-            size, last = 1.0, norm
-            for _ in range(MAX_HALVINGS):
-                trial_U = unknown_U - size * direction_U
-                trial_loss, trial_IC = _loss(problem, trial_U, l2)
-                if trial_loss <= loss - 1e-4 * size * slope + 1e-12 * abs(loss):
-                    break
-                size /= 2
-            unknown_U, loss, prob_IC = trial_U, trial_loss, trial_IC
-        raise RuntimeError(
-            f"the probe did not converge in {MAX_STEPS} steps: l2 {l2:g}, gradient {norm:.2g}, at "
-            f"zero weights {self.start_norm:.2g}; use a larger l2"
-        )
-
-
-def _loss(problem: LogitProblem, unknown_U: Tensor, l2: float) -> tuple[float, Tensor]:
-    cross_entropy, prob_IC = problem.cross_entropy(problem.scores(unknown_U))
-    return cross_entropy + l2 / 2 * float(unknown_U @ problem.image(unknown_U)), prob_IC
-
-
-def _norm(gradient_U: Tensor, image_U: Tensor) -> float:
-    """Returns the norm of the gradient by the weights."""
-    return sqrt(max(float(gradient_U @ image_U), 0.0))
+    one_hot_IC = torch.nn.functional.one_hot(answer_I, is_choice_IC.shape[1])
+    even_IC = is_choice_IC.double() / is_choice_IC.sum(dim=1, keepdim=True)
+    return (1.0 - smoothing) * one_hot_IC + smoothing * even_IC

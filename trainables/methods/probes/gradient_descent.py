@@ -24,13 +24,13 @@ Shape legend: see `trainables.methods.probes.conditional_logit`.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import torch
 from torch import Tensor
 
 from trainables.data.seeding import seed_of
-from trainables.methods.probes.conditional_logit import LogitFit
-from trainables.methods.probes.logit_problem import check_target, check_weights
+from trainables.methods.probes.conditional_logit import ChoiceItems, LogitFit, choice_items
 
 NUM_STEPS = 100
 LEARNING_RATE = 0.05
@@ -64,49 +64,25 @@ def fit_sgd(
     Raises:
         ValueError: If targets, weights or features are not what they must be.
     """
-    weight_I = torch.ones(len(feature_ICF)) if weight_I is None else weight_I
-    share_I = check_weights(weight_I) / weight_I.sum()
-    target_IC = check_target(target, is_choice_IC)
-    feature_ICF = torch.where(is_choice_IC[:, :, None], feature_ICF.double(), 0.0)
-    if not bool(feature_ICF.isfinite().all()):
-        raise ValueError("features of choices must be finite numbers")
+    items = choice_items(feature_ICF, is_choice_IC, target, weight_I)
+    items = replace(items, weight_I=items.weight_I / items.weight_I.sum())
     weight_F = _first_weights(feature_ICF.shape[2], names)
-    loss, gradient_F = _loss_and_gradient(
-        feature_ICF, is_choice_IC, target_IC, share_I, penalty, weight_F
-    )
-    start = float(gradient_F.norm())
+    loss, gradient_F = _loss_and_gradient(items, penalty, weight_F)
     for step in range(NUM_STEPS):
         rate = LEARNING_RATE * (1.0 - (1.0 - LAST_SHARE) * step / NUM_STEPS)
         clip = min(1.0, MAX_GRADIENT_NORM / (float(gradient_F.norm()) + CLIP_FLOOR))
         weight_F = weight_F - rate * clip * gradient_F
-        loss, gradient_F = _loss_and_gradient(
-            feature_ICF, is_choice_IC, target_IC, share_I, penalty, weight_F
-        )
-    return LogitFit(
-        weight_F=weight_F,
-        loss=loss,
-        num_steps=NUM_STEPS,
-        gradient_ratio=float(gradient_F.norm()) / start if start else 0.0,
-    )
+        loss, gradient_F = _loss_and_gradient(items, penalty, weight_F)
+    return LogitFit(weight_F=weight_F, loss=loss, num_steps=NUM_STEPS)
 
 
 def _loss_and_gradient(
-    feature_ICF: Tensor,
-    is_choice_IC: Tensor,
-    target_IC: Tensor,
-    share_I: Tensor,
-    penalty: float,
-    weight_F: Tensor,
+    items: ChoiceItems, penalty: float, weight_F: Tensor
 ) -> tuple[float, Tensor]:
-    """Returns the loss and its gradient."""
-    score_IC = (feature_ICF @ weight_F).masked_fill(~is_choice_IC, -torch.inf)
-    log_prob_IC = score_IC.log_softmax(dim=1)
-    error_IC = share_I[:, None] * (log_prob_IC.exp() - target_IC)
+    cross_entropy, gradient_F = items.cross_entropy(weight_F)
     norm = weight_F.norm()
-    gradient_F = feature_ICF.flatten(0, 1).T @ error_IC.flatten()
     gradient_F += penalty * weight_F / norm.clamp_min(1e-300)
-    expected_I = (target_IC * log_prob_IC.masked_fill(~is_choice_IC, 0.0)).sum(dim=1)
-    return float(penalty * norm - share_I @ expected_I), gradient_F
+    return float(penalty * norm) + cross_entropy, gradient_F
 
 
 def _first_weights(num_features: int, names: Sequence[str | int]) -> Tensor:

@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from tests.trainables.methods.probes.test_conditional_logit import draw
+from trainables.methods.probes.conditional_logit import smooth_targets
 from trainables.methods.probes.gradient_descent import fit_sgd
-from trainables.methods.probes.logit_problem import smooth_targets
 
 
 def first_weights(num_features: int) -> torch.Tensor:
