@@ -18,7 +18,7 @@ from study.planning.cells import CellFactory, ResolvedBase, RoundOf
 from study.planning.conditions import ResolvedCondition, policy_draws, zero_shot_recipe
 from trainables.cells.planned import PlannedCell
 from trainables.data.draws import CellDraws
-from trainables.self_training.answer_classes import shared_texts
+from trainables.self_training.unlabelled import shared_texts
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

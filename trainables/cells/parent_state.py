@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 from safetensors.torch import load, save
 
 from trainables.methods.base.interface import TrainedState
-from trainables.self_training.adaptive import ConfidenceState
+from trainables.self_training.confidence import ConfidenceState
 from trainables.self_training.rounds import Teacher
 from trainables.self_training.selection_rows import PoolRow
 from trainables.storage import layout

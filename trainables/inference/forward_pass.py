@@ -26,7 +26,6 @@ from transformers import PreTrainedModel
 
 from trainables.data.items import Item
 from trainables.distributed.sharded_model import first_workers
-from trainables.inference.context_length import check_context, find_too_long
 from trainables.inference.packed_forward import (
     SharedPrefix,
     packed_mask,
@@ -34,7 +33,12 @@ from trainables.inference.packed_forward import (
     plain_scores,
 )
 from trainables.inference.packing import PackedBatch, build_batch, explode, plan_batches
-from trainables.inference.scoring import default_token_budget, find_packing_fault
+from trainables.inference.scoring import (
+    check_context,
+    default_token_budget,
+    find_packing_fault,
+    find_too_long,
+)
 from trainables.inference.tokenization import TokenizedItems, tokenize_items
 from trainables.models.loading import Base
 
@@ -128,7 +132,7 @@ def _fitting(
     base: Base, items: Sequence[Item], tokenized: TokenizedItems
 ) -> tuple[TokenizedItems, Mapping[str, int]]:
     """Returns the items that fit into the model's context, and how many rows each item has."""
-    left_out = set(find_too_long(base, tokenized))
+    left_out = set(find_too_long(base.model, tokenized))
     kept = tuple(one for place, one in enumerate(tokenized.items) if place not in left_out)
     counts = {
         item.id: 0 if place in left_out else len(item.choices) for place, item in enumerate(items)

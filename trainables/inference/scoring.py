@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 from transformers import PreTrainedModel
 from transformers import PreTrainedTokenizerFast as Tokenizer
 
+from trainables.data.items import Item
 from trainables.distributed.sharded_model import first_workers
 from trainables.inference.normalization import check_scoring, normalize_scores, tokenize_domain
 from trainables.inference.packed_forward import (
@@ -36,6 +37,7 @@ from trainables.inference.packed_forward import (
 )
 from trainables.inference.packing import build_batch, explode, plan_batches
 from trainables.inference.tokenization import TokenizedItem, TokenizedItems, tokenize_items
+from trainables.models.loading import Base
 from trainables.models.oom import is_out_of_memory
 
 CPU_TOKEN_BUDGET = 1024
@@ -162,20 +164,44 @@ def max_positions(model: PreTrainedModel) -> int | None:
     return length if isinstance(length, int) and length > 0 else None
 
 
+def find_too_long(model: PreTrainedModel, tokenized: TokenizedItems) -> list[int]:
+    """Returns the places of items that do not fit into the context with their longest choice."""
+    limit = max_positions(model)
+    return [
+        place
+        for place, item in enumerate(tokenized.items)
+        if limit is not None and len(tokenized.shared) + item.longest > limit
+    ]
+
+
 def check_lengths(model: PreTrainedModel, tokenized: TokenizedItems) -> None:
     """Checks that every text fits into the model's context.
 
     Raises:
         ValueError: Naming the first item that does not fit.
     """
-    limit = max_positions(model)
-    for index, item in enumerate(tokenized.items):
-        length = len(tokenized.shared) + item.longest
-        if limit is not None and length > limit:
-            raise ValueError(
-                f"prompts[{index}]: with its longest choice it has {length} tokens, the model's "
-                f"context holds {limit}; leave examples out or use a model with a longer context"
-            )
+    for place in find_too_long(model, tokenized):
+        length = len(tokenized.shared) + tokenized.items[place].longest
+        raise ValueError(
+            f"prompts[{place}]: with its longest choice it has {length} tokens, the model's "
+            f"context holds {max_positions(model)}; leave examples out or use a model with a "
+            "longer context"
+        )
+
+
+def check_context(base: Base, items: Sequence[Item], tokenized: TokenizedItems) -> None:
+    """Checks, for items of a task, that their texts fit into the model's context.
+
+    Raises:
+        ValueError: Naming the first item that does not fit.
+    """
+    for place in find_too_long(base.model, tokenized):
+        length = len(tokenized.shared) + tokenized.items[place].longest
+        raise ValueError(
+            f"item {items[place].id!r}: {length} tokens with its longest choice, the model's "
+            f"context holds {max_positions(base.model)}; leave the item out or use a model with a "
+            "longer context"
+        )
 
 
 def find_packing_fault(model: PreTrainedModel, tokenized: TokenizedItems) -> str | None:

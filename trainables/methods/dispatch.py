@@ -2,27 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass, replace
+
+import numpy as np
 
 from search_spaces.recipes import AdapterTraining, FullFineTuning, InContext, LinearProbe
-from trainables.methods.base.consensus import broadcast_answers
-from trainables.methods.base.interface import CellContext, Example, FittedMethod, TrainedState
+from trainables.data.items import Item
+from trainables.distributed.worker_group import WorkerGroup
+from trainables.methods.base.interface import (
+    Answers,
+    CellContext,
+    Example,
+    FittedMethod,
+    TrainedState,
+)
 from trainables.methods.full_fine_tuning import fitted_weights, restored_weights
 from trainables.methods.in_context import fitted_prompt, restored_prompt
 from trainables.methods.linear_probe import fitted_probe, restored_probe
 from trainables.methods.lora import fitted_adapter, restored_adapter
 from trainables.methods.zero_shot import untrained
 from trainables.models.loading import Base
-
-__all__ = [
-    "CellContext",
-    "Example",
-    "FittedMethod",
-    "TrainedState",
-    "fit",
-    "restore",
-]
 
 
 def fit(
@@ -46,7 +47,7 @@ def fit(
         ValueError: If an item does not fit into the model's context.
         TrainingError: If a training cannot go on; names the update and the items.
     """
-    return broadcast_answers(_fit(context, base, examples, start), context.execution.worker_group)
+    return _broadcast_answers(_fit(context, base, examples, start), context.execution.worker_group)
 
 
 def _fit(
@@ -68,7 +69,7 @@ def restore(
     context: CellContext, base: Base, state: TrainedState
 ) -> AbstractContextManager[FittedMethod]:
     """Puts an earlier fit's state back on the base: it answers byte for byte as it did."""
-    return broadcast_answers(_restore(context, base, state), context.execution.worker_group)
+    return _broadcast_answers(_restore(context, base, state), context.execution.worker_group)
 
 
 def _restore(
@@ -84,3 +85,33 @@ def _restore(
     if isinstance(recipe, FullFineTuning):
         return restored_weights(context, recipe, base, state)
     return untrained(context, base)
+
+
+@contextmanager
+def _broadcast_answers(
+    context: AbstractContextManager[FittedMethod], worker_group: WorkerGroup
+) -> Iterator[FittedMethod]:
+    """Yields the fitted method; in a worker group it answers what the first worker's does."""
+    with context as fitted:
+        yield (
+            fitted
+            if worker_group.size == 1
+            else _Broadcast(fitted=fitted, worker_group=worker_group)
+        )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Broadcast:
+    fitted: FittedMethod
+    worker_group: WorkerGroup
+
+    def answer(self, items: Sequence[Item]) -> Answers:
+        own = self.fitted.answer(items)
+        scores = own.log_probs
+        if scores is None:  # texts, which nothing but the record takes: the first worker's
+            return own
+        shared = self.worker_group.broadcast_decision(lambda: [row.tolist() for row in scores])
+        return replace(own, log_probs=[np.array(row, dtype=np.float64) for row in shared])
+
+    def state(self) -> TrainedState:
+        return self.fitted.state()

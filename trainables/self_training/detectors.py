@@ -12,10 +12,147 @@ from __future__ import annotations
 import math
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
 
-from trainables.self_training.answer_classes import classes_of, shared_texts
-from trainables.self_training.easiness import easiest_of_the_hard
-from trainables.self_training.round_labels import DetectorResult, PoolLabels, RoundLabels
+from trainables.self_training.unlabelled import classes_of, shared_texts
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PoolLabels:
+    """What one model says of the items of a pool."""
+
+    labels: Mapping[str, int | None]
+    """Of every item: position of the predicted choice; None for an exact tie."""
+    confidence: Mapping[str, float]
+    """Of every item."""
+    first_position: Mapping[str, float] = field(default_factory=dict)
+    """Probability of what is shown first, less chance, of the items that have one."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RoundLabels:
+    """A round: two looks at its pool, and what was taken of it."""
+
+    before: PoolLabels
+    """By the model that labelled the pool."""
+    after: PoolLabels
+    """By the model that was trained on it."""
+    choices: Mapping[str, Sequence[str]]
+    """Of every item of the pool: texts, in the order of the positions."""
+    selected: Mapping[str, int]
+    """Item id -> position of the label that it was kept with, of the items that were selected."""
+    weights: Mapping[str, float]
+    """Item id -> weight in the loss, of the items that were selected."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class DetectorResult:
+    """What one detector saw."""
+
+    name: str
+    value: float | None
+    """None where there is too little to judge by."""
+    threshold: float
+    """For as many items as there were."""
+    warning: str | None = None
+    """A sentence where the value is on the wrong side of the threshold."""
+    by_level: Mapping[str, float] = field(default_factory=dict)
+    """Level -> weight that was selected of it, as a share of its pool, where levels are judged."""
+
+
+def labels_of_rows(rows: Iterable[Mapping[str, Any]]) -> RoundLabels:
+    """Returns the labels of a finished round from its rows.
+
+    Args:
+        rows: Of selection.parquet (`trainables.self_training.selection_rows.PoolRow`) of a round
+            that trains on its pseudo-labels: what it was trained on is what it kept.
+    """
+    known = list(rows)
+    choices = {row["item_id"]: tuple(row["choices"]) for row in known}
+    kept = [row for row in known if row["trained_on"] is not None]
+    return RoundLabels(
+        before=_look(known, ""),
+        after=_look(known, "_after"),
+        choices=choices,
+        selected={row["item_id"]: choices[row["item_id"]].index(row["trained_on"]) for row in kept},
+        weights={row["item_id"]: row["weight"] for row in kept},
+    )
+
+
+def _look(rows: Sequence[Mapping[str, Any]], when: str) -> PoolLabels:
+    label, first = f"label{when}", f"first_position{when}"
+    return PoolLabels(
+        labels={
+            row["item_id"]: None if row[label] is None else list(row["choices"]).index(row[label])
+            for row in rows
+        },
+        confidence={row["item_id"]: row[f"confidence{when}"] for row in rows},
+        first_position={row["item_id"]: row[first] for row in rows if row[first] is not None},
+    )
+
+
+LARGEST_EASE = 0.5
+"""Standard deviations of the pool's hardness by which the selected are easier: half of one is a
+medium difference in Cohen's convention (Statistical Power Analysis, 1988, section 2.2)."""
+
+
+def easiest_of_the_hard(
+    rounds: Sequence[RoundLabels], hardness: Mapping[str, float], levels: Mapping[str, str]
+) -> DetectorResult:
+    """By how many standard deviations the last selection is easier than its pool.
+
+    Selected items count by their weights.
+
+    Args:
+        rounds: At least one, first to last.
+        hardness: Item id -> hardness, known without gold.
+        levels: Item id -> level, for the coverage of each.
+
+    Raises:
+        ValueError: If an item of the pool has no hardness or level.
+    """
+    last = rounds[-1]
+    missing = [id_ for id_ in last.choices if id_ not in hardness or id_ not in levels]
+    if missing:
+        raise ValueError(
+            f"{len(missing)} items of the pool have no hardness or level, such as {missing[0]!r}"
+        )
+    pool_mean, pool_sd = _mean_sd([hardness[id_] for id_ in last.choices])
+    total = math.fsum(last.weights.values())
+    value = None
+    if total > 0.0 and pool_sd > 0.0:
+        taken = math.fsum(weight * hardness[id_] for id_, weight in last.weights.items()) / total
+        value = (pool_mean - taken) / pool_sd
+    coverage = _coverage(last, levels)
+    warning = None
+    if value is not None and value > LARGEST_EASE:
+        shares = ", ".join(f"{level} {share:.0%}" for level, share in coverage.items())
+        warning = (
+            f"the selected items are {value:.1f} standard deviations easier than the pool (warned "
+            f"above {LARGEST_EASE}); selected by level: {shares}"
+        )
+    return DetectorResult(
+        name="easiest of the hard",
+        value=value,
+        threshold=LARGEST_EASE,
+        warning=warning,
+        by_level=coverage,
+    )
+
+
+def _coverage(last: RoundLabels, levels: Mapping[str, str]) -> dict[str, float]:
+    sizes = Counter(levels[id_] for id_ in last.choices)
+    taken: dict[str, float] = dict.fromkeys(sorted(sizes), 0.0)
+    for id_, weight in last.weights.items():
+        taken[levels[id_]] += weight
+    return {level: weight / sizes[level] for level, weight in taken.items()}
+
+
+def _mean_sd(values: Sequence[float]) -> tuple[float, float]:
+    mean = math.fsum(values) / len(values)
+    return mean, math.sqrt(math.fsum((value - mean) ** 2 for value in values) / len(values))
+
 
 LOWEST_ENTROPY = 0.8
 """Of the selected labels over classes, as a share of its maximum. Canonical order puts the right

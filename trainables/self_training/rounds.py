@@ -25,9 +25,8 @@ from trainables.methods.base.choice_orders import (
 from trainables.methods.base.interface import CellContext, Example, FittedMethod, TrainedState
 from trainables.methods.dispatch import fit, restore
 from trainables.models.loading import Base
-from trainables.self_training.adaptive import ConfidenceState
-from trainables.self_training.detectors import detect
-from trainables.self_training.round_labels import labels_of_rows
+from trainables.self_training.confidence import ConfidenceState
+from trainables.self_training.detectors import detect, labels_of_rows
 from trainables.self_training.selection import Selection, select
 from trainables.self_training.selection_rows import PoolPredictions, PoolRow, pool_rows
 from trainables.self_training.temperature import Temperature, apply_temperature, fit_temperature

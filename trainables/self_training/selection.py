@@ -21,7 +21,7 @@ The rules:
 Where only some of equal confidences have room they are ranked by a hash of their ids.
 
 A class is the text of a choice where all items share their texts, else its position
-(`trainables.self_training.answer_classes`).
+(`trainables.self_training.unlabelled`).
 """
 
 from __future__ import annotations
@@ -34,16 +34,20 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike
 
-from trainables.self_training.adaptive import (
+from trainables.self_training.confidence import (
     MOMENTUM,
     ConfidenceState,
+    Guess,
+    Rule,
+    Scale,
+    check_threshold,
     class_factors,
     measured,
+    read_pool,
     soft_weight,
     updated,
 )
-from trainables.self_training.answer_classes import classes_of, shared_texts
-from trainables.self_training.confidence import Guess, Rule, Scale, check_threshold, read_pool
+from trainables.self_training.unlabelled import classes_of, shared_texts
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -3,12 +3,16 @@
 A stored order of choices can say which is right (`chosen` before `rejected`). Choices therefore
 stand in an order that is made of the item's id, its texts and the names of the draw alone: change
 the gold answer or the stored order, and the same bytes come out.
+
+A class of answers holds choices of different items that mean the same. Where all items share one
+set of texts (yes and no), a class is a text. Elsewhere it is a position: in canonical order right
+answers are spread evenly over positions, so uneven labels show a model that answers by position.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from search_spaces.frozen import canonical_json, digest
@@ -102,3 +106,26 @@ def check_disjoint_partitions(uses: Mapping[str, Iterable[Item | UnlabelledItem]
                         f"{key[0]}: an item has one use, and so has a question; take one of the "
                         "two out of the data, or give both one group, so that no split parts them"
                     )
+
+
+def shared_texts(choices: Mapping[str, Sequence[str]]) -> tuple[str, ...] | None:
+    """Returns the texts that every item has, sorted; None where items have texts of their own.
+
+    Args:
+        choices: Item id -> texts of its choices, in any order.
+    """
+    found = {tuple(sorted(texts)) for texts in choices.values()}
+    return found.pop() if len(found) == 1 else None
+
+
+def classes_of(choices: Mapping[str, Sequence[str]]) -> Mapping[str, tuple[int, ...]]:
+    """Returns the class of each choice: its place among the shared texts, else its position.
+
+    Args:
+        choices: Item id -> texts of its choices.
+    """
+    shared = shared_texts(choices)
+    if shared is None:
+        return {id_: tuple(range(len(texts))) for id_, texts in choices.items()}
+    place = {text: number for number, text in enumerate(shared)}
+    return {id_: tuple(place[text] for text in texts) for id_, texts in choices.items()}

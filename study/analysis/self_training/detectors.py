@@ -15,8 +15,7 @@ from study.analysis.surface_rows import recipe_text
 from study.artifacts.condition_kinds import condition_kind, condition_label
 from study.artifacts.plan import Plan
 from trainables.cells.planned import PlannedCell
-from trainables.self_training.detectors import detect
-from trainables.self_training.round_labels import DetectorResult, RoundLabels, labels_of_rows
+from trainables.self_training.detectors import DetectorResult, RoundLabels, detect, labels_of_rows
 
 _Key = tuple[str, str, str | None, str, str]
 """Model, task, measure, recipe and source."""

@@ -17,12 +17,14 @@ from transformers import PreTrainedModel, PreTrainedTokenizerFast
 from tests.support.tiny_models import CONFIGS, make_items, make_model, make_tokenizer, words
 from trainables.inference.decoding import filled_up
 from trainables.inference.generation import (
+    GeneratedSequence,
+    Generation,
+    StoppingCriteria,
     find_cache_fault,
     generate,
     generate_tokens,
     tokenize_prompts,
 )
-from trainables.inference.stopping import GeneratedSequence, Generation, StoppingCriteria
 
 PROMPTS = [f"Question: {item.question}\nAnswer:" for item in make_items(7)]
 PREFIX = f"Question: {' '.join(words()[:12])}?\nAnswer: {words()[3]}\n\n"

@@ -17,14 +17,16 @@ from trainables.self_training.detectors import (
     LOWEST_ENTROPY,
     MIN_LABELS,
     MIN_ONE_CLASS,
+    PoolLabels,
+    RoundLabels,
     class_drift,
     confirmation_bias,
     detect,
+    easiest_of_the_hard,
     entropy_collapse,
+    labels_of_rows,
     position_preference,
 )
-from trainables.self_training.easiness import easiest_of_the_hard
-from trainables.self_training.round_labels import PoolLabels, RoundLabels, labels_of_rows
 from trainables.self_training.selection import Selection, select
 
 

@@ -13,8 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from trainables.self_training.adaptive import ConfidenceState
-from trainables.self_training.confidence import Rule, check_threshold
+from trainables.self_training.confidence import ConfidenceState, Rule, check_threshold
 from trainables.self_training.selection import ClassThreshold, Selection, select
 
 THRESHOLD_RULES = [rule for rule in get_args(Rule) if rule != "softmatch"]

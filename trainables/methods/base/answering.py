@@ -5,10 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from trainables.data.items import Item
-from trainables.inference.context_length import check_context
 from trainables.inference.forward_pass import Questions
 from trainables.inference.normalization import domain_prompt_of, tokenize_domain
-from trainables.inference.scoring import ScoredItems, default_token_budget, score_items
+from trainables.inference.scoring import (
+    ScoredItems,
+    check_context,
+    default_token_budget,
+    score_items,
+)
 from trainables.inference.tokenization import TokenizedItems, tokenize_items
 from trainables.methods.base.chain_of_thought import generate_answers
 from trainables.methods.base.interface import Answers, CellContext

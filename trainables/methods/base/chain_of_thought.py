@@ -10,12 +10,13 @@ from trainables.data.prompts.answers import NEXT_QUESTION, Extracted, extract, f
 from trainables.inference.generation import (
     CPU_CACHE_TOKENS,
     GPU_CACHE_TOKENS,
+    Generation,
+    StoppingCriteria,
     TokenizedPrompts,
     generate_tokens,
     tokenize_prompts,
 )
 from trainables.inference.scoring import max_positions
-from trainables.inference.stopping import Generation, StoppingCriteria
 from trainables.inference.tokenization import common_length
 from trainables.methods.base.interface import Answers, CellContext, Generated
 from trainables.models.chat import end_of_answer

@@ -14,10 +14,10 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from trainables.inference.context_length import check_context
 from trainables.inference.packed_forward import SharedPrefix, packed_scores, plain_scores
 from trainables.inference.packing import build_batch, explode
 from trainables.inference.scoring import (
+    check_context,
     default_token_budget,
     find_packing_fault,
     score_items,

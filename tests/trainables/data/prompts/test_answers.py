@@ -15,7 +15,7 @@ from trainables.data.prompts.answers import (
 )
 from trainables.data.prompts.formats import LETTERS, get_prompt
 from trainables.data.tasks.registry import load_task
-from trainables.inference.stopping import StoppingCriteria
+from trainables.inference.generation import StoppingCriteria
 
 
 def free(gold: str) -> Item:

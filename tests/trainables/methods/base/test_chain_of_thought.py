@@ -14,8 +14,13 @@ from tests.support.tiny_models import make_items
 from trainables.cells.run import run_cell
 from trainables.data.items import Item
 from trainables.data.prompts.formats import PromptFormat
-from trainables.inference.generation import GeneratedTexts, generate_tokens, tokenize_prompts
-from trainables.inference.stopping import Generation, StoppingCriteria
+from trainables.inference.generation import (
+    GeneratedTexts,
+    Generation,
+    StoppingCriteria,
+    generate_tokens,
+    tokenize_prompts,
+)
 from trainables.methods.base import chain_of_thought
 from trainables.methods.base.chain_of_thought import generate_answers
 from trainables.methods.base.interface import Answers
