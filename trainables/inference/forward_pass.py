@@ -100,88 +100,70 @@ def run_forward(
     Raises:
         ValueError: If scores are asked for and an item does not fit; names it.
     """
+    tokenized, counts = _tokenize(base, items, prompt, must_fit=with_scores)
+    fault = find_packing_fault(base.model, tokenized)
+    rows = tokenized if fault is None else explode(tokenized)
+    starts = np.cumsum([0, *(len(item.answers) for item in rows.items)]).tolist()
+    states: dict[int, Tensor] = {layer: torch.empty(0, 0) for layer in layers}
+    scores = torch.zeros(starts[-1], dtype=torch.float64)
+    layers = sorted(states) if rows.items else ()
+    is_asked = rows.items and (layers or with_scores)
+    budget = token_budget or default_token_budget(base.model)
+    with torch.inference_mode(), _capture_hidden_states(base.model, layers, rows) as taken:
+        for places in plan_batches(rows, budget) if is_asked else ():
+            batch = build_batch(rows, places, base.device, keep_last=True)
+            numbers = [row for place in places for row in range(starts[place], starts[place + 1])]
+            taken.clear()
+            if not with_scores:
+                _run_body(base.model, batch, packed=fault is None)
+            elif fault is None:
+                scores[numbers] = packed_scores(base.model, batch, SharedPrefix()).double().cpu()
+            else:
+                scores[numbers] = plain_scores(base.model, batch).double().cpu()
+            for layer in layers:
+                state_AH = taken[layer].flatten(0, 1)[batch.last_A].cpu()
+                if not len(states[layer]):
+                    states[layer] = torch.empty(len(scores), *state_AH.shape[1:]).to(state_AH)
+                states[layer][numbers] = state_AH
+    ends = np.cumsum(list(counts.values()))
+    log_probs = [part.copy() for part in np.split(scores.numpy(), ends[:-1])[: len(items)]]
+    slow = f"states and scores by one full forward per choice: {fault}"
+    return PassResult(
+        states=states,
+        counts=counts,
+        log_probs=log_probs if with_scores else None,
+        notes=() if fault is None else (slow,),
+    )
+
+
+def _tokenize(
+    base: Base, items: Sequence[Item], prompt: Questions, *, must_fit: bool
+) -> tuple[TokenizedItems, Mapping[str, int]]:
+    """Returns the items that fit into the model's context, and how many rows each item has."""
     tokenized = tokenize_items(
         base.tokenizer,
         [prompt.question(item) for item in items],
         [prompt.choice_texts(item) for item in items],
         start=base.start_of(prompt),
     )
-    if with_scores:
+    if must_fit:
         check_context(base, items, tokenized)
-    tokenized, counts = _fitting(base, items, tokenized)
-    fault = find_packing_fault(base.model, tokenized)
-    notes: tuple[str, ...] = ()
-    if fault is not None:
-        notes = (f"states and scores by one full forward per choice: {fault}",)
-    rows = explode(tokenized) if fault else tokenized
-    budget = token_budget or default_token_budget(base.model)
-    states, score_A = _run(
-        base, rows, sorted(set(layers)), with_scores, budget, packed=fault is None
-    )
-    ends = np.cumsum(list(counts.values()))
-    log_probs = np.split(score_A.numpy(), ends[:-1]) if with_scores else None
-    return PassResult(
-        states=states,
-        counts=counts,
-        log_probs=None if log_probs is None else [part.copy() for part in log_probs[: len(items)]],
-        notes=notes,
-    )
-
-
-def _fitting(
-    base: Base, items: Sequence[Item], tokenized: TokenizedItems
-) -> tuple[TokenizedItems, Mapping[str, int]]:
-    """Returns the items that fit into the model's context, and how many rows each item has."""
     left_out = set(find_too_long(base.model, tokenized))
-    kept = tuple(one for place, one in enumerate(tokenized.items) if place not in left_out)
+    fitting = tuple(one for place, one in enumerate(tokenized.items) if place not in left_out)
     counts = {
         item.id: 0 if place in left_out else len(item.choices) for place, item in enumerate(items)
     }
-    return TokenizedItems(shared=tokenized.shared, items=kept), counts
+    return TokenizedItems(shared=tokenized.shared, items=fitting), counts
 
 
-def _run(
-    base: Base,
-    tokenized: TokenizedItems,
-    layers: Sequence[int],
-    with_scores: bool,
-    token_budget: int,
-    *,
-    packed: bool,
-) -> tuple[dict[int, Tensor], Tensor]:
-    starts = np.cumsum([0, *(len(item.answers) for item in tokenized.items)]).tolist()
-    states: dict[int, Tensor] = {}
-    scores = torch.zeros(starts[-1], dtype=torch.float64)
-    if not tokenized.items or not (layers or with_scores):
-        return {layer: torch.empty(0, 0) for layer in layers}, scores
-    with torch.inference_mode(), _capture_hidden_states(base.model, layers, tokenized) as taken:
-        for indices in plan_batches(tokenized, token_budget):
-            batch = build_batch(tokenized, indices, base.device, keep_last=True)
-            taken.clear()
-            score_A = _forward(base.model, batch, with_scores, packed=packed)
-            rows = [row for index in indices for row in range(starts[index], starts[index + 1])]
-            if score_A is not None:
-                scores[rows] = score_A.double().cpu()
-            for layer in layers:
-                state_AH = taken[layer].flatten(0, 1)[batch.last_A].cpu()
-                if layer not in states:
-                    states[layer] = torch.empty(len(scores), *state_AH.shape[1:]).to(state_AH)
-                states[layer][rows] = state_AH
-    return states, scores
-
-
-def _forward(
-    model: PreTrainedModel, batch: PackedBatch, with_scores: bool, *, packed: bool
-) -> Tensor | None:
-    if with_scores:
-        return packed_scores(model, batch, SharedPrefix()) if packed else plain_scores(model, batch)
+def _run_body(model: PreTrainedModel, batch: PackedBatch, *, packed: bool) -> None:
+    """Runs the model without its vocabulary projection, for its hidden states."""
     if packed:
         more = {"position_ids": batch.position_BT}
         mask: Any = packed_mask(model, batch, 0)
     else:
         more, mask = {}, (batch.segment_BT >= 0).long()
     model.base_model(input_ids=batch.token_BT, attention_mask=mask, use_cache=False, **more)
-    return None
 
 
 @contextmanager

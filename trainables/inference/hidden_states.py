@@ -10,7 +10,7 @@ Shape legend: see `trainables.inference.packing`; A counts the choices of all it
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from math import ceil
 from typing import Literal
 
@@ -20,7 +20,7 @@ from torch import Tensor
 from trainables.data.items import Item
 from trainables.data.seeding import ids_hash
 from trainables.distributed.worker_group import WorkerGroup
-from trainables.inference.forward_pass import Questions, count_layers, run_forward
+from trainables.inference.forward_pass import PassResult, Questions, count_layers, run_forward
 from trainables.inference.hidden_state_files import (
     InvalidStatesError,
     LayerStates,
@@ -109,6 +109,25 @@ class TaskStates:
         return torch.cat(rows).double(), [len(row) for row in rows]
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Pass:
+    """One pass over items of a task."""
+
+    items: Sequence[Item]
+    """Sorted by id."""
+    place: tuple[str, ...]
+    """In the cache."""
+    layers: dict[int, LayerStates]
+    """Known states."""
+    missing: Sequence[int]
+    """Layers that are still to be extracted."""
+    names: Mapping[int, str]
+    """Layer -> name of its file."""
+    files: StateFiles | None
+    faults: Mapping[int, tuple[str, ...]]
+    """Layer -> why its file could not be used."""
+
+
 @dataclass(kw_only=True, slots=True)
 class StateCache:
     """The states that the cells of one base model share."""
@@ -148,16 +167,22 @@ class StateCache:
                 are other states by rounding: they are no one's who asks for the usual, and no file
                 has them.
         """
-        key, files = self._of_budget(base, key, token_budget)
-        numbers = _numbers(base, layers)
         tested = {item.id for item in test}
         rest = [item for item in items if item.id not in tested]
-        for part in (test, rest):
-            self._fill(
-                base, part, prompt, key, numbers, files, to_file=to_file, token_budget=token_budget
-            )
-        parts = [self._layers[_place(key, part)] for part in (test, rest) if part]
-        return TaskStates(parts=tuple(parts), num_layers=count_layers(base.model))
+        passes = [
+            self._start(base, part, key, layers, token_budget, to_file=to_file)
+            for part in (test, rest)
+            if part
+        ]
+        for one in passes:
+            if one.missing:
+                result = run_forward(
+                    base, one.items, prompt, layers=one.missing, token_budget=token_budget
+                )
+                self._keep(one, result)
+        return TaskStates(
+            parts=tuple(one.layers for one in passes), num_layers=count_layers(base.model)
+        )
 
     def scores(
         self,
@@ -180,62 +205,70 @@ class StateCache:
                 are the same bytes with and without.
             token_budget: As for `get`.
         """
-        key, files = self._of_budget(base, key, token_budget)
-        place = _place(key, items)
-        if place not in self._scores:
-            numbers, budget = _numbers(base, layers), token_budget
-            self._fill(
-                base, items, prompt, key, numbers, files, with_scores=True, token_budget=budget
+        one = self._start(base, items, key, layers, token_budget)
+        if one.place not in self._scores:
+            result = run_forward(
+                base,
+                one.items,
+                prompt,
+                layers=one.missing,
+                with_scores=True,
+                token_budget=token_budget,
             )
-        rows, scored = self._scores[place]
+            self._keep(one, result)
+        rows, scored = self._scores[one.place]
         return ScoredItems(
             log_probs=[scored.log_probs[rows[item.id]] for item in items], notes=scored.notes
         )
 
-    def _of_budget(
-        self, base: Base, key: tuple[str, ...], token_budget: int | None
-    ) -> tuple[tuple[str, ...], StateFiles | None]:
-        """Returns the key and the files of what batches of so many tokens give."""
-        if token_budget in (None, default_token_budget(base.model)):
-            return key, self.files
-        return (*key, f"batches of {token_budget} tokens"), None
-
-    def _fill(
+    def _start(
         self,
         base: Base,
         items: Sequence[Item],
-        prompt: Questions,
         key: tuple[str, ...],
-        layers: Sequence[int],
-        files: StateFiles | None,
-        *,
-        with_scores: bool = False,
-        to_file: bool = True,
+        layers: Sequence[Layer],
         token_budget: int | None,
-    ) -> None:
-        """Reads or extracts what is missing of one pass."""
+        *,
+        to_file: bool = True,
+    ) -> _Pass:
+        """Returns a pass over the items, with the layers that are known or that files hold."""
+        files = self.files if to_file else None
+        if token_budget not in (None, default_token_budget(base.model)):
+            key, files = (*key, f"batches of {token_budget} tokens"), None
+        num_layers = count_layers(base.model)
+        numbers = sorted({layer_number(layer, num_layers) for layer in layers})
         items = sorted(items, key=lambda item: item.id)
-        place, ids = _place(key, items), [item.id for item in items]
+        ids = [item.id for item in items]
+        place = (*key, ids_hash(ids))
         kept = self._layers.setdefault(place, {})
-        names = {layer: state_key(key, ids, layer, base.device.type) for layer in layers}
-        asked = [layer for layer in layers if layer not in kept]
+        names = {layer: state_key(key, ids, layer, base.device.type) for layer in numbers}
+        asked = [layer for layer in numbers if layer not in kept]
         faults = {} if files is None else self._read(kept, files, names, ids, asked)
-        missing = [layer for layer in layers if layer not in kept]
-        if not items or not (missing or with_scores):
-            return
-        result = run_forward(
-            base, items, prompt, layers=missing, with_scores=with_scores, token_budget=token_budget
+        return _Pass(
+            items=items,
+            place=place,
+            layers=kept,
+            missing=[layer for layer in numbers if layer not in kept],
+            names=names,
+            files=files,
+            faults=faults,
         )
-        counts = result.counts
-        for layer in missing:
-            states = LayerStates(state_AH=result.states[layer], counts=counts, notes=result.notes)
-            is_mine = to_file and self.worker_group.is_first
-            unwritten = files.write(names[layer], states) if files and is_mine else None
-            said = (*result.notes, *faults.get(layer, ()), *filter(None, [unwritten]))
-            kept[layer] = LayerStates(state_AH=states.state_AH, counts=counts, notes=said)
+
+    def _keep(self, one: _Pass, result: PassResult) -> None:
+        """Keeps what the pass gave, in the process and in files."""
+        for layer in one.missing:
+            states = LayerStates(
+                state_AH=result.states[layer], counts=result.counts, notes=result.notes
+            )
+            fault = None
+            if one.files is not None and self.worker_group.is_first:
+                fault = one.files.write(one.names[layer], states)
+            notes = (*result.notes, *one.faults.get(layer, ()), *filter(None, [fault]))
+            one.layers[layer] = replace(states, notes=notes)
         if result.log_probs is not None:
             scored = ScoredItems(log_probs=result.log_probs, notes=result.notes)
-            self._scores[place] = ({id_: row for row, id_ in enumerate(ids)}, scored)
+            rows = {item.id: row for row, item in enumerate(one.items)}
+            self._scores[one.place] = (rows, scored)
 
     def _read(
         self,
@@ -255,12 +288,3 @@ class StateCache:
             if self.worker_group.all_agree(found is not None) and found is not None:
                 kept[layer] = found
         return faults
-
-
-def _numbers(base: Base, layers: Sequence[Layer]) -> list[int]:
-    num_layers = count_layers(base.model)
-    return sorted({layer_number(layer, num_layers) for layer in layers})
-
-
-def _place(key: tuple[str, ...], items: Sequence[Item]) -> tuple[str, ...]:
-    return (*key, ids_hash(sorted(item.id for item in items)))

@@ -8,7 +8,6 @@ from __future__ import annotations
 import codecs
 import csv
 import gzip
-import io
 import json
 import re
 import zlib
@@ -112,7 +111,7 @@ def read_parts(
 
 
 def read_rows(path: Path, bad: BadRows, *, columns: Sequence[str] | None = None) -> Iterator[Row]:
-    """Yields the rows of a file, in order.
+    """Returns the rows of a file, in order, as they are read.
 
     Args:
         path: A JSON, JSON lines, CSV or parquet file, gzipped or not.
@@ -122,24 +121,16 @@ def read_rows(path: Path, bad: BadRows, *, columns: Sequence[str] | None = None)
     Raises:
         DataError: If the file cannot be read, or a row cannot and rows may not be skipped.
     """
-    kind = path.suffixes[-2] if path.suffix == ".gz" else path.suffix
-    try:
-        if kind == ".parquet":
-            yield from _parquet_rows(path)
-            return
-        with _open(path) as stream:
-            if kind == ".jsonl":
-                yield from _json_lines(path, stream, bad)
-            elif kind == ".json":
-                yield from _json_rows(path, stream, bad)
-            elif kind == ".csv":
-                yield from _csv_rows(path, stream, bad, columns)
-            else:
-                raise DataError(f"{path}: unknown kind of file; use {FORMATS}")
-    except (EOFError, gzip.BadGzipFile, zlib.error) as error:
-        raise DataError(f"{path}: the gzip file is cut short or broken; fetch it again") from error
-    except OSError as error:
-        raise DataError(f"{path}: cannot be read: {error}") from error
+    match path.suffixes[-2] if path.suffix == ".gz" else path.suffix:
+        case ".parquet":
+            return _parquet_rows(path)
+        case ".jsonl":
+            return _json_lines(path, bad)
+        case ".json":
+            return _json_rows(path, bad)
+        case ".csv":
+            return _csv_rows(path, bad, columns)
+    raise DataError(f"{path}: unknown kind of file; use {FORMATS}")
 
 
 def load_json(path: Path) -> Any:
@@ -148,20 +139,11 @@ def load_json(path: Path) -> Any:
     Raises:
         DataError: If it cannot be read or is not JSON.
     """
-    try:
-        with _open(path) as stream:
-            value = parse_json(stream.read().decode("utf-8"))
-        if fault := fault_in(value):
-            raise DataError(f"{path}: {fault}; mend it")
-        return value
-    except (EOFError, gzip.BadGzipFile, zlib.error) as error:
-        raise DataError(f"{path}: the gzip file is cut short or broken; fetch it again") from error
-    except UnicodeDecodeError as error:
-        raise DataError(f"{path}: not UTF-8 at byte {error.start}; save it as UTF-8") from error
-    except json.JSONDecodeError as error:
-        raise DataError(f"{path}, line {error.lineno}: not JSON: {error.msg}; mend it") from error
-    except OSError as error:
-        raise DataError(f"{path}: cannot be read: {error}") from error
+    with _open(path) as stream:
+        value = _parse_file(path, stream.read())
+    if fault := fault_in(value):
+        raise DataError(f"{path}: {fault}; mend it")
+    return value
 
 
 def _is_part(relative: Path, pattern: str) -> bool:
@@ -177,43 +159,59 @@ def _list_parts(parts: Iterable[str]) -> str:
 
 @contextmanager
 def _open(path: Path) -> Iterator[BinaryIO]:
-    """Opens a file behind its byte order mark, where it has one."""
-    with path.open("rb") as file:
-        stream = cast(BinaryIO, gzip.open(file)) if path.suffix == ".gz" else file  # noqa: SIM115
-        with stream:
-            if stream.read(len(codecs.BOM_UTF8)) != codecs.BOM_UTF8:
-                stream.seek(0)
-            yield stream
-
-
-def _json_lines(path: Path, stream: Iterable[bytes], bad: BadRows) -> Iterator[Row]:
-    for number, line in enumerate(stream, start=1):
-        where = f"{path}, line {number}"
-        try:
-            text = line.decode("utf-8")
-            if text.strip():
-                yield _checked_row(parse_json(text), where)
-        except UnicodeDecodeError as error:
-            bad.report(DataError(f"{where}: not UTF-8 ({error.reason}); save the file as UTF-8"))
-        except json.JSONDecodeError as error:
-            bad.report(DataError(f"{where}: not JSON: {error.msg}; mend or remove the line"))
-        except DataError as error:
-            bad.report(error)
-
-
-def _json_rows(path: Path, stream: BinaryIO, bad: BadRows) -> Iterator[Row]:
-    content = stream.read()
-    if not content.lstrip().startswith(b"["):
-        # Many files named .json hold one object a line.
-        yield from _json_lines(path, io.BytesIO(content), bad)
-        return
+    """Opens a file after its byte order mark, if it has one; faults are `DataError`s."""
     try:
-        values = parse_json(content.decode("utf-8"))
+        with path.open("rb") as file:
+            stream = (
+                cast(BinaryIO, gzip.open(file))  # noqa: SIM115
+                if path.suffix == ".gz"
+                else file
+            )
+            with stream:
+                if stream.read(len(codecs.BOM_UTF8)) != codecs.BOM_UTF8:
+                    stream.seek(0)
+                yield stream
+    except (EOFError, gzip.BadGzipFile, zlib.error) as error:
+        raise DataError(f"{path}: the gzip file is cut short or broken; fetch it again") from error
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read: {error}") from error
+
+
+def _parse_file(path: Path, content: bytes) -> Any:
+    try:
+        return parse_json(content.decode("utf-8"))
     except UnicodeDecodeError as error:
         raise DataError(f"{path}: not UTF-8 at byte {error.start}; save it as UTF-8") from error
     except json.JSONDecodeError as error:
         raise DataError(f"{path}, line {error.lineno}: not JSON: {error.msg}; mend it") from error
-    for number, value in enumerate(values, start=1):
+
+
+def _json_lines(path: Path, bad: BadRows) -> Iterator[Row]:
+    with _open(path) as stream:
+        for number, line in enumerate(stream, start=1):
+            where = f"{path}, line {number}"
+            try:
+                text = line.decode("utf-8")
+                if text.strip():
+                    yield _checked_row(parse_json(text), where)
+            except UnicodeDecodeError as error:
+                bad.report(
+                    DataError(f"{where}: not UTF-8 ({error.reason}); save the file as UTF-8")
+                )
+            except json.JSONDecodeError as error:
+                bad.report(DataError(f"{where}: not JSON: {error.msg}; mend or remove the line"))
+            except DataError as error:
+                bad.report(error)
+
+
+def _json_rows(path: Path, bad: BadRows) -> Iterator[Row]:
+    with _open(path) as stream:
+        content = stream.read()
+    if not content.lstrip().startswith(b"["):
+        # Many files named .json hold one object a line.
+        yield from _json_lines(path, bad)
+        return
+    for number, value in enumerate(_parse_file(path, content), start=1):
         where = f"{path}, row {number}"
         try:
             yield _checked_row(value, where)
@@ -221,22 +219,23 @@ def _json_rows(path: Path, stream: BinaryIO, bad: BadRows) -> Iterator[Row]:
             bad.report(error)
 
 
-def _csv_rows(
-    path: Path, stream: Iterable[bytes], bad: BadRows, columns: Sequence[str] | None
-) -> Iterator[Row]:
-    reader = csv.DictReader(_text_lines(path, stream), fieldnames=columns, strict=True)
-    try:
-        header = list(reader.fieldnames or ())
-        if repeated := next((name for name in header if header.count(name) > 1), None):
-            raise DataError(f"{path}, line 1: the column {repeated!r} is there twice; rename one")
-        for values in reader:
-            where = f"{path}, line {reader.line_num}"
-            if None in values or None in values.values():
-                bad.report(DataError(f"{where}: not the {len(header)} columns expected"))
-            else:
-                yield Row(where=where, values=values)
-    except csv.Error as error:
-        raise DataError(f"{path}, line {reader.line_num}: not CSV: {error}; mend it") from error
+def _csv_rows(path: Path, bad: BadRows, columns: Sequence[str] | None) -> Iterator[Row]:
+    with _open(path) as stream:
+        reader = csv.DictReader(_text_lines(path, stream), fieldnames=columns, strict=True)
+        try:
+            header = list(reader.fieldnames or ())
+            if repeated := next((name for name in header if header.count(name) > 1), None):
+                raise DataError(
+                    f"{path}, line 1: the column {repeated!r} is there twice; rename one"
+                )
+            for values in reader:
+                where = f"{path}, line {reader.line_num}"
+                if None in values or None in values.values():
+                    bad.report(DataError(f"{where}: not the {len(header)} columns expected"))
+                else:
+                    yield Row(where=where, values=values)
+        except csv.Error as error:
+            raise DataError(f"{path}, line {reader.line_num}: not CSV: {error}; mend it") from error
 
 
 def _text_lines(path: Path, stream: Iterable[bytes]) -> Iterator[str]:

@@ -29,8 +29,18 @@ def parse_json(text: str) -> Any:
     Raises:
         json.JSONDecodeError: If it is not JSON or nests too deeply.
     """
+
+    def as_object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        values = dict(pairs)
+        if len(values) == len(pairs):
+            return values
+        keys = [key for key, _ in pairs]
+        repeated = _RepeatedKey(values)
+        repeated.key = next(key for key in keys if keys.count(key) > 1)
+        return repeated
+
     try:
-        return json.loads(text, parse_int=_integer, object_pairs_hook=_object)
+        return json.loads(text, parse_int=_integer, object_pairs_hook=as_object)
     except RecursionError:
         message = f"nested more than {MAX_DEPTH} levels deep"
         raise json.JSONDecodeError(message, text, _where_too_deep(text)) from None
@@ -54,16 +64,6 @@ def fault_in(value: Any, *, depth: int = 0) -> str | None:
 
 def _integer(digits: str) -> int | float:
     return int(digits) if len(digits) <= _MAX_DIGITS else float(digits)
-
-
-def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    values = dict(pairs)
-    if len(values) == len(pairs):
-        return values
-    keys = [key for key, _ in pairs]
-    repeated = _RepeatedKey(values)
-    repeated.key = next(key for key in keys if keys.count(key) > 1)
-    return repeated
 
 
 def _where_too_deep(text: str) -> int:

@@ -1,4 +1,4 @@
-"""What a task states of itself, and the steps that all loaders share: fields, checks, assembly."""
+"""What a task states about itself, and what all loaders share: fields, checks, items of rows."""
 
 from __future__ import annotations
 
@@ -11,14 +11,11 @@ from pathlib import Path
 from typing import Any
 
 from search_spaces.levels import Level
-from trainables.data.items import Item, data_hash
-from trainables.data.level_cuts import standard_cuts
+from trainables.data.items import Item
 from trainables.data.loading.files import BadRows, Row
 from trainables.data.loading.json_text import fault_in, parse_json
-from trainables.data.measures import item_measures
 from trainables.data.prompts.formats import LETTERS
 from trainables.data.seeding import seed_of
-from trainables.data.task import TaskData
 from trainables.errors import DataError, RepeatedChoiceError
 
 
@@ -60,34 +57,6 @@ class TaskSpec:
     is_own_data: bool = False
     """The items are the user's own (`TaskData.is_own_data`)."""
     free_form: bool = False
-
-
-def assemble(spec: TaskSpec, request: Request) -> TaskData:
-    """Returns the loaded task: items checked, sorted and measured.
-
-    Raises:
-        DataError: If the input cannot be used.
-    """
-    loaded = spec.load(request)
-    items = tuple(sorted(loaded.items, key=lambda item: item.id))
-    if not items:
-        raise DataError(f"task {request.name}: {loaded.source} holds no usable item")
-    measures = item_measures(items)
-    fixed = {measure: next(iter(cuts.values())) for measure, cuts in spec.cuts.items()}
-    return TaskData(
-        name=request.name,
-        items=items,
-        measures=measures,
-        data_hash=data_hash(items),
-        source=loaded.source,
-        licence=spec.licence,
-        notes=loaded.notes + _skip_note(request.bad),
-        cuts=standard_cuts(measures, fixed),
-        is_own_data=spec.is_own_data,
-        free_form=spec.free_form,
-        skipped=tuple(request.bad.messages),
-        test=loaded.test,
-    )
 
 
 def text_field(row: Row, name: str, *, may_be_empty: bool = False) -> str:
@@ -273,7 +242,3 @@ def is_finite(value: object) -> bool:
         return math.isfinite(value)
     except OverflowError:  # an integer beyond 1.8e308
         return False
-
-
-def _skip_note(bad: BadRows) -> tuple[str, ...]:
-    return (f"{len(bad.messages)} bad rows were left out on request.",) if bad.messages else ()

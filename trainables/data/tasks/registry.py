@@ -8,8 +8,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
+from trainables.data.items import data_hash
+from trainables.data.level_cuts import standard_cuts
 from trainables.data.loading.files import BadRows
-from trainables.data.loading.task_spec import Request, TaskSpec, assemble
+from trainables.data.loading.task_spec import Request, TaskSpec
+from trainables.data.measures import item_measures
 from trainables.data.task import TaskData
 from trainables.data.tasks.preferences import (
     hh_rlhf,
@@ -66,10 +69,27 @@ def load_task(name: str, data_root: Path | None = None, skip_bad_rows: bool = Fa
     Raises:
         ValueError: If the task is unknown or its input cannot be used (`DataError`).
     """
-    spec = find_task(name)
-    return assemble(spec, _request(name, data_root, skip_bad_rows))
-
-
-def _request(name: str, data_root: Path | None, skip_bad_rows: bool) -> Request:
+    spec, bad = find_task(name), BadRows(skip=skip_bad_rows)
     root = Path(data_root) if data_root is not None else None
-    return Request(name=name, data_root=root, bad=BadRows(skip=skip_bad_rows))
+    loaded = spec.load(Request(name=name, data_root=root, bad=bad))
+    items = tuple(sorted(loaded.items, key=lambda item: item.id))
+    if not items:
+        raise DataError(f"task {name}: {loaded.source} holds no usable item")
+    skipped = tuple(bad.messages)
+    notes = (f"{len(skipped)} bad rows were left out on request.",) if skipped else ()
+    measures = item_measures(items)
+    fixed = {measure: next(iter(cuts.values())) for measure, cuts in spec.cuts.items()}
+    return TaskData(
+        name=name,
+        items=items,
+        measures=measures,
+        data_hash=data_hash(items),
+        source=loaded.source,
+        licence=spec.licence,
+        notes=loaded.notes + notes,
+        cuts=standard_cuts(measures, fixed),
+        is_own_data=spec.is_own_data,
+        free_form=spec.free_form,
+        skipped=skipped,
+        test=loaded.test,
+    )
