@@ -7,7 +7,6 @@ fit behind all of them, examples are dropped from the end, for this item only, a
 from __future__ import annotations
 
 import json
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -17,7 +16,7 @@ import torch
 from numpy.typing import NDArray
 
 from trainables.data.items import Item
-from trainables.inference.scoring import max_positions
+from trainables.inference.scoring import find_too_long
 from trainables.inference.tokenization import TokenizedItems, common_length, tokenize_items
 from trainables.methods.base.answering import score_answers, tokenize_questions
 from trainables.methods.base.chain_of_thought import generate_answers
@@ -28,6 +27,7 @@ from trainables.methods.base.interface import (
     FittedMethod,
     TrainedState,
 )
+from trainables.methods.base.shown_examples import dropped_note, fit_examples
 from trainables.models.loading import Base
 
 STATE = "examples"
@@ -52,28 +52,24 @@ class _Prompted:
         """
         if self.context.cell.recipe.reasoning is not None:
             return generate_answers(self.context, self.base, items, self.examples)
-        log_probs: list[NDArray[np.float64]] = [np.empty(0)] * len(items)
+        log_probs: dict[int, NDArray[np.float64]] = {}
         notes: list[str] = []
-        num_kept: Counter[int] = Counter()
-        waiting = list(range(len(items)))
-        for kept in range(len(self.examples), -1, -1):
-            if not waiting:
-                break
-            tokenized = self._tokenize([items[index] for index in waiting], kept)
-            fits = [self._fits(tokenized, place) for place in range(len(waiting))]
-            chosen = [index for index, fit in zip(waiting, fits, strict=True) if fit]
-            if chosen:
-                found = [items[index] for index in chosen]
-                if len(chosen) < len(waiting):
-                    tokenized = self._tokenize(found, kept)
-                shown = self.examples[:kept]
-                scored = score_answers(self.context, self.base, found, tokenized, shown)
-                notes += [note for note in scored.notes if note not in notes]
-                for index, scores in zip(chosen, scored.log_probs, strict=True):
-                    log_probs[index] = scores
-                num_kept[kept] = len(chosen)
-            waiting = [index for index, fit in zip(waiting, fits, strict=True) if not fit]
-        return Answers(log_probs=log_probs, notes=(*notes, *self._drop_notes(num_kept)))
+
+        def tokenize(places: Sequence[int], num_shown: int) -> TokenizedItems:
+            return self._tokenize([items[place] for place in places], num_shown)
+
+        for places, tokenized, num_shown in fit_examples(
+            len(items), len(self.examples), tokenize, self._fits
+        ):
+            asked = [items[place] for place in places]
+            shown = self.examples[:num_shown]
+            scored = score_answers(self.context, self.base, asked, tokenized, shown)
+            log_probs |= dict(zip(places, scored.log_probs, strict=True))
+            notes += (*scored.notes, *dropped_note(len(places), num_shown, len(self.examples)))
+        return Answers(
+            log_probs=[log_probs[place] for place in range(len(items))],
+            notes=tuple(dict.fromkeys(notes)),
+        )
 
     def _tokenize(self, items: Sequence[Item], kept: int) -> TokenizedItems:
         prompt = self.context.prompt
@@ -90,18 +86,9 @@ class _Prompted:
             start=self.base.start_of(prompt),
         )
 
-    def _fits(self, tokenized: TokenizedItems, place: int) -> bool:
-        limit = max_positions(self.base.model)
-        return limit is None or len(tokenized.shared) + tokenized.items[place].longest <= limit
-
-    def _drop_notes(self, num_kept: Counter[int]) -> list[str]:
-        k = len(self.examples)
-        return [
-            f"{num_items} items: {k - kept} of {k} examples dropped from the end of the prompt, "
-            "which would not fit into the model's context"
-            for kept, num_items in sorted(num_kept.items())
-            if kept < k
-        ]
+    def _fits(self, tokenized: TokenizedItems) -> list[bool]:
+        too_long = find_too_long(self.base.model, tokenized)
+        return [place not in too_long for place in range(len(tokenized.items))]
 
 
 @contextmanager

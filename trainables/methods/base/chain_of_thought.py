@@ -19,6 +19,7 @@ from trainables.inference.generation import (
 from trainables.inference.scoring import max_positions
 from trainables.inference.tokenization import common_length
 from trainables.methods.base.interface import Answers, CellContext, Generated
+from trainables.methods.base.shown_examples import dropped_note, fit_examples
 from trainables.models.chat import end_of_answer
 from trainables.models.loading import Base
 
@@ -46,59 +47,32 @@ def generate_answers(
     recipe = context.cell.recipe.reasoning
     if recipe is None:
         raise ValueError("generated answers need a recipe with `reasoning`")
+    limit = max_positions(base.model)
+
+    def tokenize(places: Sequence[int], num_shown: int) -> TokenizedPrompts:
+        return _tokenize(context, base, [items[place] for place in places], examples[:num_shown])
+
+    def fits(tokens: TokenizedPrompts) -> list[bool]:
+        longest = None if limit is None else limit - recipe.max_new_tokens
+        return [longest is None or tokens.length(row) <= longest for row in range(len(tokens.rows))]
+
     made: dict[int, Generation] = {}
     notes: list[str] = []
-    waiting = list(range(len(items)))
-    for kept in range(len(examples), -1, -1):
-        fitting, tokens = _fitting(context, base, items, waiting, examples[:kept], recipe)
-        if not fitting:
-            continue
-        if kept < len(examples):
-            notes.append(
-                f"{len(fitting)} items: {len(examples) - kept} of {len(examples)} examples dropped "
-                "from the end of the prompt, which would not fit into the model's context"
-            )
-        generations, new = _generate(context, base, tokens, _is_free(items), recipe)
-        made |= dict(zip(fitting, generations, strict=True))
-        notes += [note for note in new if note not in notes]
-        waiting = [index for index in waiting if index not in made]
-    if waiting:
-        raise _too_long(context, base, items[waiting[0]], recipe)
-    texts = [made[index] for index in range(len(items))]
-    return _answers(items, texts, notes)
-
-
-def _is_free(items: Sequence[Item]) -> bool:
-    return all(len(item.choices) == 1 for item in items)
-
-
-def _fitting(
-    context: CellContext,
-    base: Base,
-    items: Sequence[Item],
-    waiting: Sequence[int],
-    examples: Sequence[tuple[Item, int]],
-    recipe: Reasoning,
-) -> tuple[list[int], TokenizedPrompts]:
-    """Returns the waiting items that fit behind the examples, and their prompts in tokens."""
-    limit = max_positions(base.model)
-    indices = list(waiting)
-    while True:
-        tokens = _tokenize(context, base, [items[index] for index in indices], examples)
-        fits = [
-            limit is None or tokens.length(row) + recipe.max_new_tokens <= limit
-            for row in range(len(indices))
-        ]
-        if all(fits):
-            return indices, tokens
-        indices = [index for index, fit in zip(indices, fits, strict=True) if fit]
+    is_free = all(len(item.choices) == 1 for item in items)
+    for places, tokens, num_shown in fit_examples(len(items), len(examples), tokenize, fits):
+        generations, new = _generate(context, base, tokens, is_free, recipe)
+        made |= dict(zip(places, generations, strict=True))
+        notes += (*dropped_note(len(places), num_shown, len(examples)), *new)
+    for place, item in enumerate(items):
+        if place not in made:
+            raise _too_long(context, base, item, recipe)
+    texts = [made[place] for place in range(len(items))]
+    return _answers(items, texts, list(dict.fromkeys(notes)))
 
 
 def _tokenize(
     context: CellContext, base: Base, items: Sequence[Item], examples: Sequence[tuple[Item, int]]
 ) -> TokenizedPrompts:
-    if not items:
-        return TokenizedPrompts(shared=[], rows=())
     prompt = context.prompt
     texts = [prompt.prompt(item, examples) for item in items]
     prefix = texts[0][: common_length(texts)] if examples else ""
