@@ -20,7 +20,11 @@ from trainables.data.items import Item
 from trainables.data.lab.base_models import MICRO_MODELS
 from trainables.data.prompts.formats import get_prompt
 from trainables.data.tasks.questions.micro import load_micro
-from trainables.inference.generation import generate
+from trainables.inference.generation import (
+    StoppingCriteria,
+    generate_tokens,
+    tokenize_prompts,
+)
 from trainables.inference.scoring import score_choices
 from trainables.models.loading import Base, load_base
 from trainables.models.resolve import resolve_model
@@ -165,10 +169,10 @@ def compare_generation(base: Base, items: Sequence[Item], prefix: str) -> None:
     model, tokenizer = base.model, base.tokenizer
 
     def ours() -> list[str]:
-        made = generate(
-            model, tokenizer, prompts, prefix=prefix, stops=["\n"], max_new_tokens=MAX_NEW_TOKENS
-        )
-        return [one.text for one in made]
+        tokenized = tokenize_prompts(tokenizer, prompts, prefix)
+        criteria = StoppingCriteria(max_new_tokens=MAX_NEW_TOKENS, stops=("\n",))
+        made = generate_tokens(model, tokenizer, tokenized, criteria)
+        return [one.text for one in made.generations]
 
     own = timed("generate", base, ours)
     peer = timed(

@@ -9,7 +9,6 @@ comparing two prompts, and its texts are read whole for every token.
 from __future__ import annotations
 
 import re
-import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -138,45 +137,6 @@ class GeneratedTexts:
 
     generations: list[Generation]
     notes: tuple[str, ...] = ()
-
-
-def generate(
-    model: PreTrainedModel,
-    tokenizer: Tokenizer,
-    prompts: Sequence[str],
-    *,
-    prefix: str = "",
-    stops: Sequence[str] = (),
-    finish: re.Pattern[str] | None = None,
-    max_new_tokens: int,
-    token_budget: int | None = None,
-) -> list[Generation]:
-    """Returns the greedy continuation of each `prefix + prompt`.
-
-    Args:
-        model: A causal language model of transformers, in eval mode.
-        tokenizer: Its fast tokenizer; the special tokens that it adds are first.
-        prompts: One text per item.
-        prefix: Text in front of every prompt, encoded once.
-        stops: A text ends before the first of these.
-        finish: A text ends behind the first match.
-        max_new_tokens: A text's budget.
-        token_budget: Tokens that the cache of a batch holds; None: by kind of device. It changes
-            the time, and in fp32 no text whose next tokens are not nearly equally likely.
-
-    Raises:
-        ValueError: If a prompt with its budget is longer than the model's context, a prompt has no
-            token, or a stop string is empty.
-
-    Warns:
-        UserWarning: If the architecture is run without a cache.
-    """
-    rule = StoppingCriteria(max_new_tokens=max_new_tokens, stops=tuple(stops), finish=finish)
-    tokenized = tokenize_prompts(tokenizer, prompts, prefix)
-    made = generate_tokens(model, tokenizer, tokenized, rule, token_budget=token_budget)
-    for note in made.notes:
-        warnings.warn(note, stacklevel=2)
-    return made.generations
 
 
 def tokenize_prompts(

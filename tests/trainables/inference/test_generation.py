@@ -21,7 +21,6 @@ from trainables.inference.generation import (
     Generation,
     StoppingCriteria,
     find_cache_fault,
-    generate,
     generate_tokens,
     tokenize_prompts,
 )
@@ -31,6 +30,25 @@ PREFIX = f"Question: {' '.join(words()[:12])}?\nAnswer: {words()[3]}\n\n"
 BUDGET = 8
 NEAR_TIE = 1e-3
 """Two best logits nearer than this may change places with the order of a sum."""
+
+
+def generate(
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerFast,
+    prompts: Sequence[str],
+    *,
+    prefix: str = "",
+    token_budget: int | None = None,
+    stops: Sequence[str] = (),
+    **rule: object,
+) -> list[Generation]:
+    """Returns the greedy continuation of each `prefix + prompt`; notes become warnings."""
+    criteria = StoppingCriteria(stops=tuple(stops), **rule)  # type: ignore[arg-type]
+    tokenized = tokenize_prompts(tokenizer, prompts, prefix)
+    made = generate_tokens(model, tokenizer, tokenized, criteria, token_budget=token_budget)
+    for note in made.notes:
+        warnings.warn(note, stacklevel=2)
+    return made.generations
 
 
 @pytest.fixture(autouse=True, scope="module")
