@@ -18,10 +18,11 @@ from search_spaces.recipes import PolicyDPO
 from trainables.cells.parent_state import read_teacher
 from trainables.data.items import Item
 from trainables.data.lab.preferences import PreferenceQuestion, gold_reward
+from trainables.data.prompts.formats import Prompt
 from trainables.data.tasks.preferences.micro_preferences import questions_of
 from trainables.methods.base.answering import answer_questions
 from trainables.methods.base.choice_orders import average_over_orders, orders_of, score_in_orders
-from trainables.methods.base.interface import Answers, CellContext, Prompt, TrainedState
+from trainables.methods.base.interface import Answers, CellContext, TrainedState
 from trainables.methods.dispatch import restore
 from trainables.methods.dpo.candidates import (
     LabelledPair,

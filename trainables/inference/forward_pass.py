@@ -1,12 +1,12 @@
 """One forward pass over items: the answers' summed log-probabilities, hidden states, or both.
 
-The rows, their batches and what the model computes are the same whichever of the two is asked for,
-so equal items give equal bytes: a zero-shot cell's scores do not show whether probes ran beside it,
-nor a probe's states which layers others asked for. That costs the scores one token per choice more
-than `trainables.inference.scoring` needs, the last, which predicts nothing.
+Rows, batches and the computation are the same for both, so equal items give equal bytes: a
+zero-shot cell's scores do not depend on whether probes run too, nor a probe's states on which other
+layers are requested. The price is one more token per choice than `trainables.inference.scoring`
+needs: the last, which predicts no scored token.
 
-Only the asked layers' states are taken, at the answers' last real tokens, while the model runs: all
-layers' states of all tokens of a batch are never held, where the architecture lets them be taken.
+Hooks capture the requested layers' states at the answers' last tokens while the model runs. States
+of all layers and tokens of a batch are held only if the architecture does not allow hooks.
 
 Shape legend: see `trainables.inference.packing`; H hidden size.
 """
@@ -16,7 +16,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import torch
@@ -25,6 +25,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from trainables.data.items import Item
+from trainables.data.prompts.formats import Prompt
 from trainables.distributed.sharded_model import first_workers
 from trainables.inference.packed_forward import (
     SharedPrefix,
@@ -43,30 +44,16 @@ from trainables.inference.tokenization import TokenizedItems, tokenize_items
 from trainables.models.loading import Base
 
 
-class Questions(Protocol):
-    """How an item becomes text (`trainables.data.prompts.formats.PromptFormat`)."""
-
-    @property
-    def adds_special_tokens(self) -> bool:
-        """Whether the text starts with the special tokens that the tokenizer adds."""
-
-    def question(self, item: Item) -> str:
-        """Returns the text up to the answer."""
-
-    def choice_texts(self, item: Item) -> tuple[str, ...]:
-        """Returns the text of each choice, with what parts it from the question."""
-
-
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PassResult:
-    """What one pass found, item after item in the order given."""
+    """Result of one pass, in the order of the items."""
 
     states: Mapping[int, Tensor]
     """Layer -> [A, H] in the model's own number format, on the CPU."""
     counts: Mapping[str, int]
-    """Item id -> its rows of the states, one a choice; 0 where it does not fit."""
+    """Item id -> its number of rows, one per choice; 0 if it does not fit into the context."""
     log_probs: list[NDArray[np.float64]] | None
-    """Per item, the summed log-probability of each choice; None where none were asked for."""
+    """Per item, the summed log-probability of each choice; None if not requested."""
     notes: tuple[str, ...] = ()
 
 
@@ -78,7 +65,7 @@ def count_layers(model: PreTrainedModel) -> int:
 def run_forward(
     base: Base,
     items: Sequence[Item],
-    prompt: Questions,
+    prompt: Prompt,
     *,
     layers: Sequence[int] = (),
     with_scores: bool = False,
@@ -86,19 +73,19 @@ def run_forward(
 ) -> PassResult:
     """Returns scores and states of every choice of every item.
 
-    An item that does not fit into the model's context has no states, and the others have theirs.
+    An item that does not fit into the model's context has no states.
 
     Args:
         base: The base model.
-        items: In an order of the caller's that is always the same, such as that of their ids.
+        items: In an order that is always the same, such as by id.
         prompt: How an item becomes text.
         layers: Numbers of hidden states: 0 the embeddings, the last after the final norm.
         with_scores: Whether the answers are projected to the vocabulary.
         token_budget: Tokens of a batch at most; None:
-            `trainables.inference.scoring.default_token_budget`. Other batches round otherwise.
+            `trainables.inference.scoring.default_token_budget`. Other batches round differently.
 
     Raises:
-        ValueError: If scores are asked for and an item does not fit; names it.
+        ValueError: If scores are requested and an item does not fit; names it.
     """
     tokenized, counts = _tokenize(base, items, prompt, must_fit=with_scores)
     fault = find_packing_fault(base.model, tokenized)
@@ -126,7 +113,7 @@ def run_forward(
                     states[layer] = torch.empty(len(scores), *state_AH.shape[1:]).to(state_AH)
                 states[layer][numbers] = state_AH
     ends = np.cumsum(list(counts.values()))
-    log_probs = [part.copy() for part in np.split(scores.numpy(), ends[:-1])[: len(items)]]
+    log_probs = [row.copy() for row in np.split(scores.numpy(), ends[:-1])[: len(items)]]
     slow = f"states and scores by one full forward per choice: {fault}"
     return PassResult(
         states=states,
@@ -137,7 +124,7 @@ def run_forward(
 
 
 def _tokenize(
-    base: Base, items: Sequence[Item], prompt: Questions, *, must_fit: bool
+    base: Base, items: Sequence[Item], prompt: Prompt, *, must_fit: bool
 ) -> tuple[TokenizedItems, Mapping[str, int]]:
     """Returns the items that fit into the model's context, and how many rows each item has."""
     tokenized = tokenize_items(
@@ -170,7 +157,7 @@ def _run_body(model: PreTrainedModel, batch: PackedBatch, *, packed: bool) -> No
 def _capture_hidden_states(
     model: PreTrainedModel, layers: Sequence[int], tokenized: TokenizedItems
 ) -> Iterator[dict[int, Tensor]]:
-    """Yields what each forward fills: layer -> states, [B, T, H]."""
+    """Yields the states of the latest forward pass: layer -> [B, T, H]."""
     taken: dict[int, Tensor] = {}
     if not layers:
         yield taken
@@ -187,7 +174,7 @@ def _capture_hidden_states(
 
 
 def _find_blocks(model: PreTrainedModel) -> nn.ModuleList | None:
-    """Returns the model's stack of layers, whatever it is called."""
+    """Returns the model's stack of layers, whatever its name."""
     for module in model.base_model.modules():
         if isinstance(module, nn.ModuleList) and len(module) == count_layers(model):
             return module
@@ -195,7 +182,7 @@ def _find_blocks(model: PreTrainedModel) -> nn.ModuleList | None:
 
 
 def _takes_right(model: PreTrainedModel, blocks: nn.ModuleList, tokenized: TokenizedItems) -> bool:
-    """Compares what hooks take with what the model itself reports, on the shortest text."""
+    """Compares captured states with those that the model returns, on the shortest text."""
     shortest = min(explode(tokenized).items, key=lambda item: (item.longest, item.context))
     one = TokenizedItems(shared=[], items=(shortest,))
     batch = build_batch(one, [0], model.device, keep_last=True)
@@ -224,7 +211,7 @@ def _hook(
     layers: Sequence[int],
     taken: dict[int, Tensor],
 ) -> list[Any]:
-    """Lets each forward fill `taken`; without blocks, by asking for all layers' states."""
+    """Registers hooks that fill `taken`; without blocks, by requesting all layers' states."""
 
     def ask(module: nn.Module, args: Any, kwargs: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
         return args, {**kwargs, "output_hidden_states": True}

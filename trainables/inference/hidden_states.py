@@ -18,9 +18,10 @@ import torch
 from torch import Tensor
 
 from trainables.data.items import Item
+from trainables.data.prompts.formats import Prompt
 from trainables.data.seeding import ids_hash
 from trainables.distributed.worker_group import WorkerGroup
-from trainables.inference.forward_pass import PassResult, Questions, count_layers, run_forward
+from trainables.inference.forward_pass import PassResult, count_layers, run_forward
 from trainables.inference.hidden_state_files import (
     InvalidStatesError,
     LayerStates,
@@ -29,14 +30,6 @@ from trainables.inference.hidden_state_files import (
 )
 from trainables.inference.scoring import ScoredItems, default_token_budget
 from trainables.models.loading import Base
-
-__all__ = [
-    "Layer",
-    "Questions",
-    "StateCache",
-    "TaskStates",
-    "layer_number",
-]
 
 Layer = Literal["middle", "last"] | int
 
@@ -143,7 +136,7 @@ class StateCache:
         self,
         base: Base,
         items: Sequence[Item],
-        prompt: Questions,
+        prompt: Prompt,
         *,
         key: tuple[str, ...],
         layers: Sequence[Layer] = LAYERS,
@@ -188,7 +181,7 @@ class StateCache:
         self,
         base: Base,
         items: Sequence[Item],
-        prompt: Questions,
+        prompt: Prompt,
         *,
         key: tuple[str, ...],
         layers: Sequence[Layer] = (),

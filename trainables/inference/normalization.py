@@ -6,24 +6,17 @@ Not here: the sums (`trainables.inference.scoring`).
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 from transformers import PreTrainedTokenizerFast as Tokenizer
 
 from trainables.data.items import Item
+from trainables.data.prompts.formats import Prompt
 from trainables.inference.tokenization import TokenizedItems, tokenize_items
 
 SCORINGS = ("sum", "per-token", "per-char", "pmi")
 """How a choice is scored; `rescale` says what each means."""
-
-
-class Question(Protocol):
-    """How an item becomes text (`trainables.data.prompts.formats.PromptFormat`)."""
-
-    def prompt(self, item: Item, examples: Sequence[tuple[Item, int]] = ()) -> str:
-        """Returns examples and question as one text, up to the answer."""
 
 
 def check_scoring(scoring: str, *, has_domain: bool) -> None:
@@ -77,7 +70,7 @@ def normalize_scores(
     return [row / np.array(length) for row, length in zip(sums, lengths, strict=True)]
 
 
-def domain_prompt_of(prompt: Question, examples: Sequence[tuple[Item, int]] = ()) -> str:
+def domain_prompt_of(prompt: Prompt, examples: Sequence[tuple[Item, int]] = ()) -> str:
     """Returns the prompt format's text with an empty question and no list of choices.
 
     Args:

@@ -1,6 +1,6 @@
-"""Loading a base model: frozen, in eval mode, as it is or quantized, with its tokenizer.
+"""Loads a base model: frozen, in eval mode, optionally quantized, with its tokenizer.
 
-Only safetensors are read and no code of a model's own is run. Which model a name means is
+Only safetensors files are read, and a model's custom code is never run. Names are resolved in
 `trainables.models.resolve`.
 """
 
@@ -11,7 +11,7 @@ import logging
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from torch import nn
@@ -20,6 +20,7 @@ from transformers import PreTrainedTokenizerFast as Tokenizer
 from transformers.utils.logging import disable_progress_bar
 
 from search_spaces.base_models import BosRule
+from trainables.data.prompts.formats import Prompt
 from trainables.models.check import build_config, build_tokenizer, refuse_misfits
 from trainables.models.source import ModelSource
 from trainables.models.text_start import text_start
@@ -31,20 +32,12 @@ LEAST_CAPABILITY = {"nf4": (6, 0), "int8": (7, 5)}
 guide, version 0.50. Quantized models on a CPU need none."""
 
 MOST_UNQUANTIZED = 0.1
-"""Share of the weights beside embeddings that a quantization may leave unsaid."""
-
-
-class StartsText(Protocol):
-    """What a text's start depends on (`trainables.data.prompts.formats.PromptFormat`)."""
-
-    @property
-    def adds_special_tokens(self) -> bool:
-        """Whether the text starts with the special tokens that the tokenizer adds."""
+"""Share of the weights, without embeddings, that may stay unquantized without a note."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Base:
-    """A frozen base model on its device; every cell of a block leaves it as it was."""
+    """A frozen base model on its device; every cell of a block restores it."""
 
     model: PreTrainedModel
     tokenizer: Tokenizer
@@ -52,9 +45,9 @@ class Base:
     bos: BosRule | None = None
     """Whether texts start with the tokenizer's BOS; None: as the tokenizer itself starts a text."""
     notes: tuple[str, ...] = ()
-    """What loading did that a reader should know, a sentence each."""
+    """What a reader should know about the loading, one sentence each."""
 
-    def start_of(self, prompt: StartsText) -> tuple[int, ...]:
+    def start_of(self, prompt: Prompt) -> tuple[int, ...]:
         """Returns the tokens in front of a prompt's text; none where the text has its own."""
         return text_start(self.tokenizer, self.bos) if prompt.adds_special_tokens else ()
 
@@ -62,18 +55,18 @@ class Base:
 def load_base(
     source: ModelSource, dtype: str, quantization: str, device: str | torch.device
 ) -> Base:
-    """Returns the base model in eval mode, with no weight that asks for a gradient.
+    """Returns the base model in eval mode, without gradients.
 
     Args:
-        source: Where the model lies (`trainables.models.resolve.resolve_model`).
+        source: Location of the model (`trainables.models.resolve.resolve_model`).
         dtype: Format of unquantized weights: `float32`, `bfloat16` or `float16`.
         quantization: `none`, `nf4` (bitsandbytes, 4 bits, double quantization) or `int8`
             (bitsandbytes LLM.int8).
         device: Where the model is put, as torch names it.
 
     Raises:
-        ValueError: If the dtype or the quantization is not one of these, this machine cannot do it,
-            or the model's files do not fit each other.
+        ValueError: If the dtype or quantization is unknown or not possible on this machine, or the
+            model's files do not fit each other.
     """
     if dtype not in DTYPES:
         raise ValueError(f"dtype must be one of {', '.join(DTYPES)}, got {dtype!r}")
@@ -119,12 +112,13 @@ def check_quantization(quantization: str, device: str | torch.device) -> None:
         )
     device = torch.device(device)
     if quantization != "none" and device.type == "cuda" and torch.version.hip is None:
-        found, least = torch.cuda.get_device_capability(device), LEAST_CAPABILITY[quantization]
-        if found < least:
+        capability = torch.cuda.get_device_capability(device)
+        least = LEAST_CAPABILITY[quantization]
+        if capability < least:
             raise ValueError(
                 f"quantization {quantization!r} needs a GPU of compute capability {_dots(least)} "
-                f"or more, and {torch.cuda.get_device_name(device)} has {_dots(found)}: use "
-                + ("nf4 or " if LEAST_CAPABILITY["nf4"] <= found else "")
+                f"or more, and {torch.cuda.get_device_name(device)} has {_dots(capability)}: use "
+                + ("nf4 or " if LEAST_CAPABILITY["nf4"] <= capability else "")
                 + "quantization none, or another machine"
             )
 
@@ -139,7 +133,7 @@ def _dots(capability: tuple[int, int]) -> str:
 
 
 def quiet_bitsandbytes() -> None:
-    """Silences what bitsandbytes says of an optional kernel, and of int8 at every product."""
+    """Silences bitsandbytes's warnings about an optional kernel, and about every int8 product."""
     for name in ("backends.cpu.ops", "autograd._functions"):
         logging.getLogger(f"bitsandbytes.{name}").setLevel(logging.ERROR)
 
@@ -152,7 +146,7 @@ def _check_device(device: str | torch.device) -> torch.device:
 
 
 def _quantized(quantization: str, dtype: torch.dtype, device: torch.device) -> Mapping[str, Any]:
-    """Returns what loading needs to quantize; any word of it hides how a file is quantized."""
+    """Returns the options of quantized loading; none, so that a file's own quantization is kept."""
     if quantization == "none":
         return {}
     from transformers import BitsAndBytesConfig  # imports bitsandbytes when used
@@ -170,8 +164,8 @@ def _quantized(quantization: str, dtype: torch.dtype, device: torch.device) -> M
 def _keep_packing(model: PreTrainedModel) -> None:
     """Keeps bitsandbytes from repacking 4-bit weights at the first inference on a CPU.
 
-    The repacking is in place, needs layer widths that are multiples of 32, and is for a kernel that
-    is not part of bitsandbytes; a frozen base stays as it was loaded.
+    The repacking is in place, needs layer widths that are multiples of 32, and serves a kernel that
+    is not part of bitsandbytes. A frozen base must not change.
     """
     for module in model.modules():
         if getattr(module, "support_avx512bf16_for_cpu", False):
@@ -185,11 +179,11 @@ def _attention(source: ModelSource) -> str | None:
 
 
 def find_unquantized(model: PreTrainedModel) -> tuple[tuple[str, ...], float]:
-    """Returns the matrices of a quantized model that are not, and their share of its weights.
+    """Returns the unquantized matrices of a quantized model, and their share of its weights.
 
-    bitsandbytes replaces linear layers, and leaves fused experts as they are. Embeddings and the
-    projection to the vocabulary are meant to stay and do not count; vectors (norms, biases) are
-    nothing beside the rest. Names of a stack's layers are one, with `*` for the number.
+    bitsandbytes replaces linear layers, not fused experts. Embeddings and the projection to the
+    vocabulary are not meant to be quantized and do not count; vectors (norms, biases) are
+    negligible. Layers of a stack share one name, with `*` for the number.
     """
     kept = [module for module in model.modules() if isinstance(module, nn.Embedding)]
     head = model.get_output_embeddings()
@@ -217,6 +211,6 @@ def _notes(model: PreTrainedModel, tokenizer: Tokenizer, quantization: str) -> t
         notes.append(
             f"{quantization} did not reach {share:.0%} of the weights ({', '.join(names)}): "
             "bitsandbytes replaces linear layers only, so these stay in the dtype; a recipe with "
-            "quantization none says what is held"
+            "quantization none describes them correctly"
         )
     return tuple(notes)

@@ -17,10 +17,9 @@ import torch.distributed as dist
 from search_spaces.base_models import BaseModelRef
 from tests.support.tiny_models import make_items, make_tokenizer, save_folder
 from trainables.data.items import Item
-from trainables.data.prompts.formats import get_prompt
+from trainables.data.prompts.formats import Prompt, get_prompt
 from trainables.distributed.worker_group import WorkerGroup
 from trainables.inference import hidden_states
-from trainables.inference.forward_pass import Questions
 from trainables.inference.hidden_state_files import (
     InvalidStatesError,
     LayerStates,
@@ -76,7 +75,7 @@ def plain_states(base: Base, text: str) -> tuple[torch.Tensor, ...]:
 
 
 def extract_states(
-    base: Base, items: Sequence[Item], prompt: Questions, layers: Sequence[Layer] = LAYERS
+    base: Base, items: Sequence[Item], prompt: Prompt, layers: Sequence[Layer] = LAYERS
 ) -> TaskStates:
     return StateCache().get(base, items, prompt, key=(), layers=layers)
 

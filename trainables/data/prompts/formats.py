@@ -10,10 +10,36 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
+from typing import Protocol
 
 from search_spaces.frozen import digest
 from trainables.data.items import Item
 from trainables.data.seeding import generator
+
+
+class Prompt(Protocol):
+    """How items become text: a `PromptFormat`, or one inside a model's chat template."""
+
+    @property
+    def adds_special_tokens(self) -> bool:
+        """Whether the text starts with the special tokens that the tokenizer adds."""
+
+    @property
+    def generates(self) -> bool:
+        """Whether the answer follows a reasoning, and is generated."""
+
+    def question(self, item: Item) -> str:
+        """Returns the text up to the answer."""
+
+    def choice_texts(self, item: Item) -> tuple[str, ...]:
+        """Returns the text of each choice, including its separator from the question."""
+
+    def prompt(self, item: Item, examples: Sequence[tuple[Item, int]] = ()) -> str:
+        """Returns examples (item and shown answer) and question as one text, up to the answer."""
+
+    def target(self, item: Item, answer: int) -> str:
+        """Returns the text after the question if `answer` is the right choice."""
+
 
 LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from trainables.data.items import Item
-from trainables.inference.forward_pass import Questions
+from trainables.data.prompts.formats import Prompt
 from trainables.inference.normalization import domain_prompt_of, tokenize_domain
 from trainables.inference.scoring import (
     ScoredItems,
@@ -65,7 +65,7 @@ def score_answers(
     return score_items(base.model, tokenized, scoring, domain=domain, token_budget=budget)
 
 
-def tokenize_questions(base: Base, items: Sequence[Item], prompt: Questions) -> TokenizedItems:
+def tokenize_questions(base: Base, items: Sequence[Item], prompt: Prompt) -> TokenizedItems:
     """Returns the items' questions and choices as tokens.
 
     Raises:

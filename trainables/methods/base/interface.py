@@ -12,10 +12,10 @@ from torch import Tensor
 
 from search_spaces.cell import Cell
 from trainables.data.items import Item
+from trainables.data.prompts.formats import Prompt
 from trainables.distributed.engine import MakeEngine
 from trainables.distributed.single_process import plain_engine
 from trainables.distributed.worker_group import WorkerGroup
-from trainables.inference.forward_pass import Questions
 from trainables.inference.hidden_states import Layer, StateCache
 from trainables.storage.checkpoints import Checkpoint
 
@@ -53,20 +53,6 @@ AfterEpoch = Callable[[int, "FittedMethod"], None]
 
 TrainedState = Mapping[str, Tensor]
 """What training made of the base: on the CPU, enough to score as the trained model does."""
-
-
-class Prompt(Questions, Protocol):
-    """How items become text (`trainables.data.prompts.formats.PromptFormat`)."""
-
-    @property
-    def generates(self) -> bool:
-        """Whether the answer follows a reasoning, and is generated."""
-
-    def prompt(self, item: Item, examples: Sequence[tuple[Item, int]] = ()) -> str:
-        """Returns examples (item and shown answer) and question as one text, up to the answer."""
-
-    def target(self, item: Item, answer: int) -> str:
-        """Returns what follows the question where `answer` is the right choice."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -14,6 +14,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+from trainables.data.prompts.formats import Prompt
 from trainables.inference.packed_forward import SharedPrefix, packed_scores, plain_scores
 from trainables.inference.packing import build_batch, explode
 from trainables.inference.scoring import (
@@ -24,7 +25,7 @@ from trainables.inference.scoring import (
 )
 from trainables.inference.tokenization import TokenizedItems, tokenize_items
 from trainables.methods.base.answering import tokenize_questions
-from trainables.methods.base.interface import CellContext, Example, Prompt
+from trainables.methods.base.interface import CellContext, Example
 from trainables.models.chat import end_of_answer
 from trainables.models.loading import Base
 
