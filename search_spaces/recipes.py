@@ -80,7 +80,7 @@ class LinearProbe(_Labelled):
     """Layers whose hidden states at the last token of question + answer are concatenated; numbers
     start at 0, the embeddings."""
     solver: Literal["converged", "paper"] = "converged"
-    """`converged`: the unique minimum of the penalised loss. `paper`: SGD as in the released code."""
+    """`converged`: the minimum of the penalised loss. `paper`: SGD as in the released code."""
     l2: PositiveFloat = 1.0
     """Weight of the ridge penalty on z-normalised features: total loss = sum of cross-entropies
     over the training items + l2 / 2 * |w|^2. The `paper` solver ignores it."""

@@ -1,4 +1,4 @@
-"""What a cell draws from a task: labels, validation items, the unlabelled pool, test items."""
+"""Draws of a cell from a task: labels, validation items, the unlabelled pool, test items."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from search_spaces.space import Space, TaskAxis
 from trainables.data.seeding import draw_id, draw_ids
 
 Use = Literal["train", "validation", "unlabelled", "policy"]
-"""What drawn items are for."""
+"""Purpose of the drawn items."""
 
 
 class Draw(FrozenModel):
-    """Which items of one level's pool, or of the whole pool, a cell gets for one use."""
+    """A draw from one level's pool, or from the whole pool, for one purpose."""
 
     task: str
     measure: str | None
@@ -26,7 +26,7 @@ class Draw(FrozenModel):
     level: Level | None
     """None: the whole pool (condition `all`)."""
     n: int | None
-    """None: all that the other draws of the cell leave."""
+    """None: all items that the cell's other draws leave."""
     study_seed: int
     seed: int
     use: Use = "train"
@@ -34,12 +34,12 @@ class Draw(FrozenModel):
     @model_validator(mode="after")
     def _level_is_of_a_measure(self) -> Draw:
         if self.measure is None and self.level is not None:
-            raise ValueError(f"level {self.level.name!r} of no measure: a level is a band of one")
+            raise ValueError(f"level {self.level.name!r} has no measure; a level is a band of one")
         return self
 
     @property
     def names(self) -> tuple[str | int, ...]:
-        """What names the draw; not `n`, so that draws are nested, and not the level's name."""
+        """Names of the draw; without `n`, so that draws are nested, and the level's name."""
         interval = "all"
         if self.level is not None:
             interval = f"{_short(self.level.low)}..{_short(self.level.high)}"
@@ -53,18 +53,18 @@ class Draw(FrozenModel):
 
 
 def _short(bound: float) -> str:
-    """Returns a bound in four digits: where models cut a level, the last ones are rounding."""
+    """Returns a bound in four digits: more digits of a level cut by models are rounding noise."""
     return repr(bound if isinstance(bound, int) else float(f"{bound:.4g}"))
 
 
 class CellDraws(FrozenModel):
-    """All that a cell draws; no item is drawn for two uses."""
+    """All draws of a cell; no item is drawn for two purposes."""
 
     labelled: tuple[Draw, ...]
-    """One a level, in equal shares; the items are taken in turn."""
+    """One per level, in equal shares; items are taken in turn."""
     validation: tuple[Draw, ...] = ()
     unlabelled: tuple[Draw, ...] = ()
-    """One a level, from easy to hard."""
+    """One per level, from easy to hard."""
 
     @property
     def id(self) -> str:
@@ -75,7 +75,7 @@ class CellDraws(FrozenModel):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class DrawnIds:
-    """The ids behind a cell's draws: disjoint."""
+    """The drawn ids of a cell, disjoint."""
 
     labelled: tuple[str, ...]
     validation: tuple[str, ...] = ()
@@ -103,7 +103,7 @@ class TestDraw(FrozenModel):
         return frozenset(draw_ids(ids, number, self.study_seed, "test", self.task))
 
     def draws_from(self, level: Level | None) -> bool:
-        """Says whether a level is one that items are drawn from, whatever its name."""
+        """Returns whether items are drawn from a level, whatever its name."""
         bounds = {(each.low, each.high) for each in self.levels}
         return level is not None and (level.low, level.high) in bounds
 

@@ -1,7 +1,4 @@
-"""Items: what a task is made of, and the hash that says which items they are.
-
-Not here: loading (`trainables.data.tasks.registry`), hardness (`trainables.data.measures`), splits.
-"""
+"""Items of a task, and the hash of their content."""
 
 from __future__ import annotations
 
@@ -21,17 +18,17 @@ class Item:
     question: str
     """The question's text, without the choices."""
     choices: tuple[str, ...]
-    """At least two distinct answer texts; the gold text alone where answers are free."""
+    """At least two distinct answer texts; only the gold text for free answers."""
     answer: int
     """Index of the gold answer in `choices`."""
     hardness: Mapping[str, float] = field(default_factory=dict)
-    """Measure -> value, for those that the data brings (`grade`, `steps`, ...)."""
+    """Measure -> value, for measures in the data (`grade`, `steps`, ...)."""
     group: str | None = None
-    """Items of one group are never parted by a split (same prompt, same passage)."""
+    """Items of one group are never separated by a split (same prompt, same passage)."""
     topic: str | None = None
-    """Subject or subset, where the data names one."""
+    """Subject or subset, if the data has one."""
     reasoning: str | None = None
-    """A worked solution, the target of chain-of-thought training, where the data has one."""
+    """A worked solution, the target of chain-of-thought training, if the data has one."""
 
 
 class Asked(Protocol):
@@ -49,8 +46,8 @@ class Asked(Protocol):
 def data_hash(items: Iterable[Item]) -> str:
     """Returns the SHA-256 of the normalised items: id, question, choices and gold, sorted by id.
 
-    White space at the ends is no part of the content; hardness, groups and row order are not
-    either, so the Hub copy and a local copy of the same questions have one hash.
+    Surrounding white space, hardness, groups and row order do not count, so the Hub copy and a
+    local copy of the same questions have one hash.
     """
     rows = sorted(
         (item.id, item.question.strip(), [choice.strip() for choice in item.choices], item.answer)

@@ -1,6 +1,6 @@
 """Label noise as a control: how wrong may easy labels be before hard ones are worth their price?
 
-Answers are returned beside the items, never written into them: gold stays gold.
+Noisy answers are returned separately; the items keep their gold answers.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ def noisy_answers(
         _check_choices(items)
     answers = {item.id: item.answer for item in items}
     if len(answers) < len(items):
-        raise ValueError("label noise needs each item once; an id is there twice")
+        raise ValueError("label noise needs each item once, but an id occurs twice")
     by_id = {item.id: item for item in items}
     if kind == "paper":
         for id_, item in by_id.items():
@@ -77,7 +77,7 @@ def random_answers(items: Sequence[Item], *names: str | int) -> dict[str, int]:
 def num_wrong(rate: float, number: int) -> int:
     """Returns how many of a number of labels are wrong at a rate: half a label counts as one.
 
-    The rate is taken as it is written, so that 0.29 of 50 labels, 14.5, are 15.
+    The rate counts as its decimal digits, so that 0.29 of 50 labels, 14.5, are 15.
     """
     return int((Decimal(repr(rate)) * number).to_integral_value(ROUND_HALF_UP))
 

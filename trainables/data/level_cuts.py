@@ -26,7 +26,7 @@ LEVEL_NAMES: Mapping[int, tuple[str, ...]] = {
 }
 
 MAX_SINGLES = 12
-"""Most values of a whole-numbered measure for which each value is a level of its own."""
+"""Most values of a whole-numbered measure for which each value is a separate level."""
 
 
 def fixed_cut(bounds: Mapping[str, tuple[float, float]]) -> tuple[Level, ...]:

@@ -1,4 +1,4 @@
-"""Measures that need no model: counted from the text, or brought by the data."""
+"""Measures without a model: counted from the text, or columns of the data."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from trainables.data.items import Item
 from trainables.data.task import TaskData
 
 MADE_OF_GOLD = frozenset({"answer_chars"})
-"""Measures that are made of the gold answer. A split or a pool that is cut by one depends on gold
-labels, so they shape neither where they are not asked for, nor any unlabelled pool."""
+"""Measures that use the gold answer. A split or pool that is cut by one depends on gold labels, so
+they affect no split unless a space asks for them, and never an unlabelled pool."""
 
 
 def question_words(item: Item) -> int:
@@ -24,14 +24,14 @@ def answer_chars(item: Item) -> int:
 
 
 def reasoning_words(item: Item) -> int | None:
-    """Returns the words of the worked solution, None where there is none."""
+    """Returns the words of the worked solution; None if there is none."""
     return len(item.reasoning.split()) if item.reasoning else None
 
 
 def item_measures(items: Iterable[Item]) -> dict[str, dict[str, float]]:
     """Returns measure -> item id -> value of every model-free measure.
 
-    What the data brings under one of the counted names is kept as the data has it.
+    A column of the data replaces a counted measure of the same name.
     """
     measures: dict[str, dict[str, float]] = {}
     for item in items:
@@ -51,7 +51,7 @@ def find_measure(task: TaskData, name: str) -> Mapping[str, float]:
     """Returns item id -> value of a measure.
 
     Raises:
-        ValueError: If the task has no such measure; the message lists those it has.
+        ValueError: If the task has no such measure; the message lists its measures.
     """
     if name not in task.measures:
         raise ValueError(
@@ -65,7 +65,7 @@ def check_axis(task: TaskData, axis: TaskAxis) -> None:
 
     Args:
         task: The loaded task.
-        axis: What the space asks for.
+        axis: Of the space.
 
     Raises:
         ValueError: If the measure is unknown or a level holds no item.

@@ -1,6 +1,6 @@
-"""Seeded draws: the labelled items of a cell, and generators for all else that is random.
+"""Seeded draws: the labelled items of a cell, and generators for everything else that is random.
 
-Every draw is named by the study seed and by what is drawn; two draws with different names are
+Names such as the study seed and the purpose determine a draw. Draws with different names are
 independent, and no draw depends on what ran before it.
 """
 
@@ -45,5 +45,5 @@ def seed_of(*names: str | int) -> int:
 
 
 def generator(*names: str | int) -> random.Random:
-    """Returns a generator of its own for what the names say; never the global one."""
+    """Returns a new generator seeded by the names, independent of the global one."""
     return random.Random(seed_of(*names))

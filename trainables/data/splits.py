@@ -1,10 +1,10 @@
-"""The one frozen split of a task: test items, and the pool that all draws come from.
+"""The frozen split of a task: test items, and the pool that all draws come from.
 
-Made before any model runs, from model-free measures only. That of a shipped task does not depend on
-which standard levels a space uses, so that a study can grow by one and keep its test items; only
-training bands of the space's own move items between test and pool. That of a user's own data keeps
-pools for the levels that the space trains on alone, and leaves the rest to the test. Not here:
-saving it.
+It is made before any model runs, from model-free measures only. The split of a shipped task does
+not depend on which standard levels a space uses, so that a study can add one and keep its test
+items; only custom training bands of the space move items between test and pool. The split of a
+user's own data keeps pools only for the levels that the space trains on, and leaves the rest to the
+test.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ from trainables.data.task import Split, TaskData
 
 
 def own_split(task: TaskData) -> Split:
-    """Returns the data's own test, and the pool of all else that asks what no test item asks.
+    """Returns the data's own test items, and the pool of all others.
 
-    Nor is an item of a test item's group in the pool: pairs of one prompt stay on one side.
+    Items with the question or group of a test item are removed from the pool.
     """
     test_items = [item for item in task.items if item.id in task.test]
     others = [item for item in task.items if item.id not in task.test]
@@ -46,15 +46,15 @@ def own_split(task: TaskData) -> Split:
 
 
 MIN_TEST = 200
-"""Test items that every level keeps where it can: below it no usual gap is resolvable."""
+"""Test items that every level keeps if it has enough: with fewer, usual gaps are not resolvable."""
 
 POOL_DRAWS = 2
-"""The pool of a level holds this many times the largest draw, so that seeds differ."""
+"""The pool of a level holds this many times the largest draw, so that draws differ by seed."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Strata:
-    """Units (groups, or single items) against the levels that the split looks after."""
+    """Units (groups, or single items) and the levels that the split is stratified by."""
 
     units: tuple[tuple[Item, ...], ...]
     """In the split's seeded order."""
@@ -78,25 +78,25 @@ def make_split(
 ) -> Split:
     """Returns the split of a task for draws of up to `n_train` items.
 
-    Where the data has a test of its own, that is the test and all else is the pool. Otherwise:
+    If the data has test items, these are the test and all others the pool. Otherwise:
 
-    A standard level's pool holds 2 x n_train items where the level has as many; the easiest level
-    of a measure, which may be there for training only, else n_train. A single value's pool holds
-    2 x n_train where 200 remain for the test. The pool's share rises only where a level needs it,
-    equally over the joint strata of all measures in that level. Data of a user's own keeps pools
-    for the levels in `bands` only; its other levels are balanced. Groups are never parted, nor are
-    items that ask the same and have no group; pool items that ask what a test item of another
-    group asks are removed. Letter case and white space make no other question.
+    A standard level's pool holds 2 x n_train items if the level has as many; otherwise the easiest
+    level of a measure, which may serve training only, holds n_train. A single value's pool holds
+    2 x n_train if 200 remain for the test. The pool's share rises only where a level needs it,
+    equally over the joint strata of all measures in that level. A user's own data keeps pools for
+    the levels in `bands` only; its other levels are balanced. Groups are never separated, nor are
+    items with the same question and no group; pool items with the question of a test item in
+    another group are removed. Letter case and white space do not distinguish questions.
 
     Args:
         task: The loaded task.
         n_train: Largest number of labelled items of any draw of the study.
         study_seed: Names the random part of the split.
-        bands: Measure -> the space's own training levels: each has a pool like a standard level.
-            Standard ones change nothing; measures that the task lacks are passed over.
+        bands: Measure -> the space's training levels; each has a pool like a standard level.
+            Standard ones change nothing; measures that the task lacks are ignored.
 
     Raises:
-        ValueError: If `n_train` is not positive, or all items ask the same.
+        ValueError: If `n_train` is not positive, or all items have the same question.
     """
     if n_train < 1:
         raise ValueError(f"n_train must be at least 1, got {n_train}")
@@ -121,7 +121,8 @@ def make_split(
 
 
 def _own_note(strata: _Strata) -> str:
-    guarded = [name for name, held in zip(strata.names, strata.is_guarded, strict=True) if held]
+    pairs = zip(strata.names, strata.is_guarded, strict=True)
+    guarded = [name for name, is_guarded in pairs if is_guarded]
     return (
         "Own data: the split keeps pools for the levels that are trained on "
         f"({', '.join(guarded[1:]) or 'none'}) and balances all others; other training levels, or "
@@ -133,31 +134,31 @@ def _own_note(strata: _Strata) -> str:
 def _refuse_one_question(task: TaskData, strata: _Strata) -> None:
     if len(task.items) > 1 and len(strata.units) == 1 and task.items[0].group is None:
         raise ValueError(
-            f"task {task.name}: all {len(task.items)} items ask {task.items[0].question!r:.80}, "
-            "and what asks the same is never parted into training and test: write what tells "
-            "the items apart into their questions"
+            f"task {task.name}: all {len(task.items)} items have the question "
+            f"{task.items[0].question!r:.80}, and items with one question are never split into "
+            "training and test: include what distinguishes the items in their questions"
         )
 
 
 def paper_split(task: TaskData) -> Split:
-    """Returns the paper's way (arXiv:2401.06751): every item may be trained on and tested on.
+    """Returns the paper's split (arXiv:2401.06751): every item may be trained on and tested on.
 
-    For comparison only. Each cell's test is what `untrained_ids` leaves of it, so the test differs
-    between seeds and conditions, and duplicates may be on both sides.
+    For comparison only. Each cell is tested on `untrained_ids`, so the test differs between seeds
+    and conditions, and duplicates may be on both sides.
     """
     ids = tuple(sorted(item.id for item in task.items))
     return Split(
         test=ids,
         pool=ids,
         split_hash=digest({"test": ids, "pool": ids}),
-        notes=("Paper mode: the test of a seed is all that this seed did not train on.",),
+        notes=("Paper mode: a seed is tested on all items that it was not trained on.",),
     )
 
 
 def untrained_ids(test: Iterable[str], labelled: Iterable[str]) -> tuple[str, ...]:
-    """Returns the ids that a cell is tested on: all of its test items but the labelled ones.
+    """Returns the ids that a cell is tested on: its test items without the labelled ones.
 
-    Only in the paper's way are there labelled items in the test.
+    Only in the paper's split does the test contain labelled items.
     """
     trained = set(labelled)
     return tuple(id_ for id_ in test if id_ not in trained)
@@ -167,7 +168,7 @@ def _strata(task: TaskData, study_seed: int, bands: Mapping[str, tuple[Level, ..
     groups: dict[str, list[Item]] = {}
     first: dict[str, str] = {}
     for item in sorted(task.items, key=lambda item: item.id):
-        # Without a group, what asks the same is one; the prefixes keep the names apart.
+        # Without a group, items with one question are one unit; prefixes prevent name clashes.
         alone = None if item.group else first.setdefault(prompt_key(item), item.id)
         key = f"group/{item.group}" if item.group else f"item/{alone}"
         groups.setdefault(key, []).append(item)
@@ -179,8 +180,8 @@ def _strata(task: TaskData, study_seed: int, bands: Mapping[str, tuple[Level, ..
     inside = [np.ones(len(ids), bool)]
     for column in columns:
         values = task.measures[column.measure]
-        found = np.fromiter((values.get(id_, np.nan) for id_ in ids), float, len(ids))
-        inside.append((found >= column.level.low) & (found <= column.level.high))
+        value = np.fromiter((values.get(id_, np.nan) for id_ in ids), float, len(ids))
+        inside.append((value >= column.level.low) & (value <= column.level.high))
     counts = np.stack(
         [np.bincount(unit_of, weights=column, minlength=len(units)) for column in inside], axis=1
     )
@@ -209,7 +210,7 @@ def _pool_shares(strata: _Strata, minimum: NDArray[np.int64]) -> NDArray[np.floa
     counts = strata.counts
     sizes = counts.sum(axis=0)
     share = np.zeros(len(counts))
-    # The level that needs the largest share of itself goes first; it lifts the others with it.
+    # The level that needs the largest share of itself comes first; it raises the others too.
     for level in np.argsort(-minimum / np.maximum(sizes, 1), kind="stable").tolist():
         missing = minimum[level] - share @ counts[:, level]
         if missing > 0:
@@ -220,7 +221,7 @@ def _pool_shares(strata: _Strata, minimum: NDArray[np.int64]) -> NDArray[np.floa
 
 
 def _systematic_draw(strata: _Strata, share: NDArray[np.float64]) -> NDArray[np.bool_]:
-    """Returns which units are drawn: in each joint stratum its share of units, rounded in turn."""
+    """Returns which units are drawn: each joint stratum's share of units, rounded in turn."""
     # Sorting is stable, so units of one stratum stay in the split's seeded order.
     order = np.lexsort(strata.counts.T[::-1])
     steps = np.floor(np.cumsum(share[order]) + 0.5)
@@ -235,21 +236,21 @@ def _topped_up(
     minimum: NDArray[np.int64],
     keys: list[set[str]],
 ) -> NDArray[np.bool_]:
-    """Returns the pool with test units added where rounding or removals left a level short."""
+    """Returns the pool with test units added to levels that rounding or removals left short."""
     in_pool = in_pool.copy()
-    alike: dict[str, list[int]] = {}
+    by_question: dict[str, list[int]] = {}
     for unit, unit_keys in enumerate(keys):
         for key in unit_keys:
-            alike.setdefault(key, []).append(unit)
-    repeated = {unit for units in alike.values() if len(units) > 1 for unit in units}
-    held = _usable_counts(strata, in_pool, keys, repeated)
-    for level in np.flatnonzero(held < minimum).tolist():
+            by_question.setdefault(key, []).append(unit)
+    repeated = {unit for units in by_question.values() if len(units) > 1 for unit in units}
+    usable = _usable_counts(strata, in_pool, keys, repeated)
+    for level in np.flatnonzero(usable < minimum).tolist():
         for unit in np.flatnonzero(~in_pool & (strata.counts[:, level] > 0)).tolist():
-            if held[level] >= minimum[level]:
+            if usable[level] >= minimum[level]:
                 break
             if unit not in repeated:
                 in_pool[unit] = True
-                held += strata.counts[unit]
+                usable += strata.counts[unit]
     return in_pool
 
 
@@ -273,7 +274,7 @@ def _notes(
     notes = []
     if num_removed:
         notes.append(
-            f"{num_removed} items that ask what a test item asks were removed from the pool."
+            f"{num_removed} items with the question of a test item were removed from the pool."
         )
     in_test = strata.counts[~in_pool].sum(axis=0)
     sizes = strata.counts.sum(axis=0)

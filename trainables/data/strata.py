@@ -1,4 +1,4 @@
-"""The levels that a task's split looks after, so that each has a pool and a test."""
+"""The levels that a task's split is stratified by, so that each has a pool and a test."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from trainables.data.task import TaskData
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Column:
-    """A level as the split sees it."""
+    """A level for the split."""
 
     name: str
     measure: str
@@ -21,20 +21,20 @@ class Column:
     is_band: bool
     is_easiest: bool
     is_guarded: bool = True
-    """The pool keeps items for it; False: test and pool only have the same share of it."""
+    """Whether the pool keeps items for it; False: test and pool have the same share of it."""
 
 
 def columns_of(task: TaskData, bands: Mapping[str, tuple[Level, ...]]) -> Iterator[Column]:
-    """Yields the standard levels, then the bands of a space's own, in an order that stays.
+    """Yields the standard levels, then the custom bands of a space, in a fixed order.
 
-    All of them are guarded where the task is a shipped one: its split is the same for all spaces
-    that train on standard levels. Data of a user's own is often too small for that, so the split
-    guards the levels that the space trains on and no others. A space that cuts by models alone
-    names no such level before they ran: its split guards them all.
+    For a shipped task all of them are guarded, so that its split is the same for all spaces that
+    train on standard levels. A user's own data is often too small for that, so its split guards
+    only the levels that the space trains on. A space whose levels are all cut by models has no such
+    level yet, so its split guards all of them.
 
     Args:
         task: The loaded task.
-        bands: Measure -> the space's own training levels.
+        bands: Measure -> the space's training levels.
     """
     columns = [*_standard_columns(task, bands), *_own_columns(task, bands)]
     guarded = [column for column in columns if _is_trained_on(column, bands)]
@@ -58,13 +58,13 @@ def _is_trained_on(column: Column, bands: Mapping[str, tuple[Level, ...]]) -> bo
 def _standard_columns(task: TaskData, bands: Mapping[str, tuple[Level, ...]]) -> Iterable[Column]:
     """Yields each measure's standard levels, then its other single values.
 
-    A single value that the space trains on is a band: in its own place, so that the order of the
-    columns, on which the draw depends, is the same with and without it.
+    A single value that the space trains on is a band and keeps its place, so that the order of the
+    columns, which the draw depends on, is the same with and without it.
     """
     for measure, cut in sorted(task.cuts.items()):
-        own = bands.get(measure, ())
-        if measure in MADE_OF_GOLD and not own:
-            continue  # gold answers of the pool must not say what is in it
+        custom = bands.get(measure, ())
+        if measure in MADE_OF_GOLD and not custom:
+            continue  # the pool must not depend on its gold answers
         for level in cut:
             yield Column(
                 name=f"{measure} {level.name}",
@@ -76,23 +76,23 @@ def _standard_columns(task: TaskData, bands: Mapping[str, tuple[Level, ...]]) ->
         bounds = _bounds(cut)
         for level in single_levels(task.measures[measure].values()):
             if (level.low, level.high) not in bounds:
-                is_band = (level.low, level.high) in _bounds(own)
+                is_band = (level.low, level.high) in _bounds(custom)
                 yield Column(
                     name=f"{measure} {level.name}",
                     measure=measure,
                     level=level,
                     is_band=is_band,
-                    is_easiest=is_band and level.low == _lowest(own),
+                    is_easiest=is_band and level.low == _lowest(custom),
                 )
 
 
 def _own_columns(task: TaskData, bands: Mapping[str, tuple[Level, ...]]) -> Iterable[Column]:
     """Yields the bands that are neither standard levels nor single values, each once."""
     for measure in sorted(bands.keys() & task.measures.keys()):
-        own = bands[measure]
+        custom = bands[measure]
         singles = single_levels(task.measures[measure].values()) if measure in task.cuts else ()
         known = _bounds((*task.cuts.get(measure, ()), *singles))
-        by_bounds = {(level.low, level.high): level for level in own}
+        by_bounds = {(level.low, level.high): level for level in custom}
         for (low, high), level in sorted(by_bounds.items(), key=lambda pair: pair[0]):
             if (low, high) not in known:
                 yield Column(
@@ -100,7 +100,7 @@ def _own_columns(task: TaskData, bands: Mapping[str, tuple[Level, ...]]) -> Iter
                     measure=measure,
                     level=level,
                     is_band=True,
-                    is_easiest=low == _lowest(own),
+                    is_easiest=low == _lowest(custom),
                 )
 
 

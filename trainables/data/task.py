@@ -1,4 +1,4 @@
-"""A task as it is loaded, measured and split: what the plan and the workers are given."""
+"""A task, loaded, measured and split, for the plan and the workers."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class TaskData:
     """Where the items come from, for the report (a Hub name with its revision, a folder, ...)."""
     licence: str
     notes: tuple[str, ...] = field(default=())
-    """What loading left out or changed, a sentence each, with counts."""
+    """What loading left out or changed, one sentence each, with counts."""
     cuts: Mapping[str, tuple[Level, ...]] = field(default_factory=dict)
     """Measure -> its standard levels, from easy to hard: what the split is stratified over."""
     is_own_data: bool = False
@@ -74,12 +74,12 @@ class SplitTask:
     _pools: dict[tuple[object, ...], tuple[str, ...]] = field(
         default_factory=dict, init=False, repr=False, compare=False
     )
-    """What was looked up before: a plan of many cells asks for few levels, again and again."""
+    """Cache: a plan of many cells asks for the same few levels."""
     _questions: list[Item] = field(default_factory=list, init=False, repr=False, compare=False)
 
     @property
     def questions(self) -> tuple[Item, ...]:
-        """All items, without their gold: what a method may look at beside its labelled items."""
+        """All items without their gold, which a method may use besides its labelled items."""
         if not self._questions:
             self._questions.extend(map(without_gold, self.data.items))
         return tuple(self._questions)
@@ -123,9 +123,9 @@ class SplitTask:
     def drawn_ids(self, draws: CellDraws) -> DrawnIds:
         """Returns the ids of a cell's items, each use in draw order.
 
-        What asks the same as a labelled item, is a copy of it or of its group is drawn neither for
-        validation nor as unlabelled: a model would label what it was told. Nor is what asks the
-        same as a validation or test item unlabelled.
+        Items with the question of a labelled item, its copies, and items of its group are drawn
+        neither for validation nor as unlabelled, because the model was trained on them. Items with
+        the question of a validation or test item are not drawn as unlabelled.
 
         Raises:
             ValueError: If a level's pool holds fewer items than a draw wants.
@@ -133,11 +133,11 @@ class SplitTask:
         labelled = _in_turn([self._draw(draw, frozenset()) for draw in draws.labelled])
         if not draws.validation and not draws.unlabelled:
             return DrawnIds(labelled=labelled)
-        taken = self.relatives(labelled) | self._asking_alike(labelled)
+        taken = self.relatives(labelled) | self._with_questions_of(labelled)
         validation = _in_turn([self._draw(draw, taken) for draw in draws.validation])
         taken |= self.relatives(validation)
         if draws.unlabelled:
-            taken |= self._asking_alike((*validation, *self.split.test))
+            taken |= self._with_questions_of((*validation, *self.split.test))
         unlabelled = []
         for draw in draws.unlabelled:
             ids = self._draw(draw, taken)
@@ -158,7 +158,7 @@ class SplitTask:
             if item.group in groups or duplicate_key(item) in keys
         )
 
-    def _asking_alike(self, ids: Iterable[str]) -> frozenset[str]:
+    def _with_questions_of(self, ids: Iterable[str]) -> frozenset[str]:
         asked = {prompt_key(item) for item in self.by_id(ids)}
         pool = self.by_id(self.split.pool)
         return frozenset(item.id for item in pool if prompt_key(item) in asked)

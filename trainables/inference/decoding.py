@@ -1,8 +1,7 @@
-"""Decoding rows of different lengths side by side, a token at a time, with a key-value cache.
+"""Decodes rows of different lengths side by side, a token at a time, with a key-value cache.
 
-Rows are filled up on the right and every token is at its own position, so a row's numbers are those
-it would have alone: what a token sees follows from positions, not from columns. A finished row
-leaves the cache.
+Rows are padded on the right and masks follow from positions, not from columns, so a row's numbers
+are those it would have alone. A finished row leaves the cache.
 
 Shape legend: B rows, T tokens fed at once, P shared tokens, K cached tokens, V vocabulary.
 """

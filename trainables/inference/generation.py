@@ -1,9 +1,9 @@
-"""Greedy generation: texts that continue prompts, until they are finished or their budget is spent.
+"""Greedy generation: continues prompts until they are finished or have used their budget.
 
-Prompts of about one length are continued side by side with a key-value cache
-(`trainables.inference.decoding`); the prefix that all begin with is encoded once. Every row stops
-by its own text and then leaves the batch. An architecture whose cache cannot do this is found by
-comparing two prompts, and its texts are read whole for every token.
+Prompts of similar length are continued side by side with a key-value cache
+(`trainables.inference.decoding`); their common prefix is encoded once. A finished row leaves the
+batch. Architectures whose cache does not support this are detected by comparing two prompts; they
+encode the whole text for every token.
 """
 
 from __future__ import annotations
@@ -26,20 +26,20 @@ from trainables.models.oom import is_out_of_memory
 from trainables.models.text_start import text_start
 
 TAIL = 8
-"""Tokens of the prompt that are decoded with the new ones: some tokenizers drop the space at the
-beginning of what they decode."""
+"""Tokens of the prompt that are decoded with the new ones, because some tokenizers drop a leading
+space when they decode."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Generation:
-    """A text that a model continued a prompt with."""
+    """A model's continuation of a prompt."""
 
     text: str
     """Up to a stop string, or through the end of the match that finished it."""
     tokens: tuple[int, ...]
-    """All that were generated, those of a stop string or EOS as well."""
+    """All generated tokens, including those of a stop string or EOS."""
     stopped: Literal["stop", "eos", "budget"]
-    """What ended it: its text, the model's own end, or the number of tokens."""
+    """Reason: a stop string or match, an end token, or the number of tokens."""
 
     @property
     def num_tokens(self) -> int:
@@ -49,15 +49,15 @@ class Generation:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class StoppingCriteria:
-    """When a text is done."""
+    """When generation of a text stops."""
 
     max_new_tokens: int
     stops: tuple[str, ...] = ()
     """The text ends before the first of these."""
     finish: re.Pattern[str] | None = None
-    """The text ends behind the first match."""
+    """The text ends after the first match."""
     ends: frozenset[int] = frozenset()
-    """Tokens that end the text, beside the tokenizer's EOS and those of the model's config."""
+    """Tokens that end the text, in addition to the tokenizer's EOS and the model config's."""
 
     def __post_init__(self) -> None:
         if self.max_new_tokens < 1:
@@ -84,7 +84,7 @@ class GeneratedSequence:
         self.stopped: Literal["stop", "eos", "budget"] | None = None
 
     def add(self, token: int, rule: StoppingCriteria, ends: frozenset[int]) -> None:
-        """Appends a token and sees whether the text is done."""
+        """Appends a token and checks whether the text is finished."""
         self.tokens.append(token)
         if token in ends:
             self.stopped = "eos"
@@ -97,13 +97,13 @@ class GeneratedSequence:
             self.stopped = "budget"
 
     def finished(self) -> Generation:
-        """Returns the text that is done.
+        """Returns the finished text.
 
         Raises:
-            ValueError: If it is not done yet.
+            ValueError: If it is not finished.
         """
         if self.stopped is None:
-            raise ValueError(f"the text is not done after {len(self.tokens)} tokens")
+            raise ValueError(f"the text is not finished after {len(self.tokens)} tokens")
         return Generation(text=self.text, tokens=tuple(self.tokens), stopped=self.stopped)
 
     def _decoded(self, tokens: Sequence[int]) -> str:
@@ -111,7 +111,7 @@ class GeneratedSequence:
 
 
 CPU_CACHE_TOKENS = 32768
-"""Tokens that a batch's cache may hold on a CPU, prefix and budget counted for every row."""
+"""Tokens that a batch's cache may hold on a CPU, including prefix and budget of every row."""
 
 GPU_CACHE_TOKENS = 65536
 """The same on a GPU: 34 GB for a model of 7 B parameters without grouped heads, in 16 bits."""
@@ -234,7 +234,7 @@ def end_tokens(model: PreTrainedModel, tokenizer: Tokenizer) -> frozenset[int]:
 
 @torch.inference_mode()  # type: ignore[untyped-decorator]
 def find_cache_fault(model: PreTrainedModel, tokenized: TokenizedPrompts) -> str | None:
-    """Says why the model cannot continue rows side by side with a cache; None if it can.
+    """Returns why the model cannot continue rows side by side with a cache; None if it can.
 
     Structure is asked first; then the shortest and the longest prompt are continued by a token both
     ways.

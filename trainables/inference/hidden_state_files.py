@@ -1,7 +1,7 @@
-"""States kept in the run folder: one safetensors file per layer of some items of a task.
+"""Hidden states in the run folder: one safetensors file per layer and set of items.
 
-A file is named by all that its numbers depend on, and read strictly: it must be whole, be of this
-name and these items, and match the hash it holds. One that does not is as good as none.
+A file's name depends on everything that its numbers depend on. A file is used only if it is
+complete, has this name and these items, and matches its own hash.
 
 Shape legend: see `trainables.inference.hidden_states`.
 """
@@ -24,7 +24,7 @@ from trainables.storage import layout
 from trainables.storage.filesystem import Storage
 
 STATES_VERSION = 1
-"""Raised when the same items and model would give other states, or the file another content."""
+"""Raised when the same items and model would give other states, or the file format changes."""
 
 KEY_LENGTH = 32
 
@@ -36,7 +36,7 @@ TENSOR = "state"
 
 
 class InvalidStatesError(ValueError):
-    """A states file that is cut short, changed, or of something else."""
+    """A states file that is truncated, changed, or of other items or another model."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -55,7 +55,7 @@ class StateFiles:
 
     storage: Storage
     max_bytes: int = MAX_BYTES
-    """A layer that is larger is not written."""
+    """Larger layers are not written."""
 
     def read(self, key: str, item_ids: Sequence[str]) -> LayerStates | None:
         """Returns the states of this key; None where there is no file.
@@ -97,8 +97,8 @@ def state_key(names: Sequence[str], item_ids: Sequence[str], layer: int, device:
     """Returns the key of a layer's states.
 
     Args:
-        names: What else the numbers depend on: the base model's content, number format and
-            quantization, the hashes of the items and of the prompt, the kind of host.
+        names: What the numbers depend on besides: the base model's content, number format and
+            quantization, the hashes of the items and the prompt, the kind of host.
         item_ids: Of the items of the pass, in its order: other items make other batches.
         layer: Number of the hidden state.
         device: Kind of device. Threads and the versions of torch and transformers are added:

@@ -1,8 +1,8 @@
-"""Hidden states for the probe, at an answer's last real token, kept for all cells of one base.
+"""Hidden states for the probe, at an answer's last token, shared by all cells of one base model.
 
-States are extracted over all items of a task in the order of their ids, the test items in one pass
-and the rest in another, so a cell's numbers do not depend on which cells ran before it, and the
-pass over the test items can be the zero-shot cell's too (`trainables.inference.forward_pass`).
+States are extracted for all items of a task in the order of their ids, the test items in one pass
+and the rest in another. A cell's numbers therefore do not depend on which cells ran before it, and
+the zero-shot cell uses the pass over the test items too (`trainables.inference.forward_pass`).
 
 Shape legend: see `trainables.inference.packing`; A counts the choices of all items, H hidden size.
 """
@@ -63,20 +63,20 @@ class TaskStates:
     """The states of items of a task."""
 
     parts: tuple[Mapping[int, LayerStates], ...]
-    """One per pass: layer -> states."""
+    """Per pass: layer -> states."""
     num_layers: int
     """Of the model."""
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """What a reader should know of how they were found, each sentence once."""
-        notes = (note for part in self.parts for layer in part.values() for note in layer.notes)
+        """What a reader should know about the extraction, each sentence once."""
+        notes = (note for states in self.parts for layer in states.values() for note in layer.notes)
         return tuple(dict.fromkeys(notes))
 
     def of(self, items: Sequence[Item], layers: Sequence[Layer]) -> tuple[Tensor, list[int]]:
-        """Returns the features of the items' choices, float64 [R, layers * H], and their numbers.
+        """Returns the features of the items' choices, float64 [R, layers * H], item by item.
 
-        The rows stand item after item; the second value says how many each item has.
+        The second value is the number of rows of each item.
 
         Raises:
             KeyError: If an item or a layer was not extracted.
@@ -84,9 +84,9 @@ class TaskStates:
         """
         numbers = [layer_number(layer, self.num_layers) for layer in layers]
         places: dict[str, tuple[int, slice]] = {}
-        for number, part in enumerate(self.parts):
+        for number, states in enumerate(self.parts):
             start = 0
-            for id_, count in part[numbers[0]].counts.items():
+            for id_, count in states[numbers[0]].counts.items():
                 places[id_] = (number, slice(start, start + count))
                 start += count
         rows = []
@@ -97,8 +97,8 @@ class TaskStates:
                     f"item {item.id!r}: with its longest choice it does not fit into the model's "
                     "context; leave the item out or use a model with a longer context"
                 )
-            part = self.parts[at]
-            rows.append(torch.cat([part[layer].state_AH[where] for layer in numbers], dim=1))
+            states = self.parts[at]
+            rows.append(torch.cat([states[layer].state_AH[where] for layer in numbers], dim=1))
         return torch.cat(rows).double(), [len(row) for row in rows]
 
 
@@ -126,9 +126,9 @@ class StateCache:
     """The states that the cells of one base model share."""
 
     files: StateFiles | None = None
-    """Where states outlive the process; None: nowhere."""
+    """Files that outlive the process; None: no files."""
     worker_group: WorkerGroup = field(default_factory=WorkerGroup)
-    """The workers that extract them together: all take them from a file, or none does."""
+    """The workers that extract states together: all read a file, or none does."""
     _layers: dict[tuple[str, ...], dict[int, LayerStates]] = field(default_factory=dict)
     _scores: dict[tuple[str, ...], tuple[dict[str, int], ScoredItems]] = field(default_factory=dict)
 
@@ -150,22 +150,20 @@ class StateCache:
             base: The one base model of this cache.
             items: All items of the task.
             prompt: How an item becomes text.
-            key: All else that the numbers depend on: the base's content, number format and
-                quantization, hashes of the items and of the prompt, the kind of host.
+            key: Everything else that the numbers depend on: the base's content, number format and
+                quantization, hashes of the items and the prompt, the kind of host.
             layers: Which hidden states.
             test: Items of the first pass, those of `scores`; the rest are the second's.
-            to_file: Whether what is extracted goes to the files; of items in a form of one cell's
-                own it need not.
-            token_budget: Tokens of a batch at most; None: the usual number. States of other batches
-                are other states by rounding: they are no one's who asks for the usual, and no file
-                has them.
+            to_file: Whether to use files; not for items in a form that only one cell uses.
+            token_budget: Tokens of a batch at most; None: the usual number. Other batches round
+                differently, so their states are neither shared nor stored in files.
         """
         tested = {item.id for item in test}
         rest = [item for item in items if item.id not in tested]
         passes = [
-            self._start(base, part, key, layers, token_budget, to_file=to_file)
-            for part in (test, rest)
-            if part
+            self._start(base, some, key, layers, token_budget, to_file=to_file)
+            for some in (test, rest)
+            if some
         ]
         for one in passes:
             if one.missing:
@@ -187,15 +185,15 @@ class StateCache:
         layers: Sequence[Layer] = (),
         token_budget: int | None = None,
     ) -> ScoredItems:
-        """Returns the items' zero-shot scores, in their order, found now or before.
+        """Returns the items' zero-shot scores, in their order, computed now or before.
 
         Args:
             base: The one base model of this cache.
             items: The test items.
             prompt: How an item becomes text.
             key: As for `get`.
-            layers: States to take from the same pass, because probes will ask for them; the scores
-                are the same bytes with and without.
+            layers: Hidden states to extract in the same pass, for probes; the scores are the same
+                bytes with and without.
             token_budget: As for `get`.
         """
         one = self._start(base, items, key, layers, token_budget)
@@ -271,13 +269,13 @@ class StateCache:
         ids: Sequence[str],
         layers: Sequence[int],
     ) -> dict[int, tuple[str, ...]]:
-        """Takes the layers that every worker finds in a file; returns what was wrong with files."""
+        """Reads the layers that every worker finds in a file; returns faults of files by layer."""
         faults: dict[int, tuple[str, ...]] = {}
         for layer in layers:
             try:
-                found = files.read(names[layer], ids)
+                states = files.read(names[layer], ids)
             except InvalidStatesError as error:
-                faults[layer], found = (f"states extracted again: {error}",), None
-            if self.worker_group.all_agree(found is not None) and found is not None:
-                kept[layer] = found
+                faults[layer], states = (f"states extracted again: {error}",), None
+            if self.worker_group.all_agree(states is not None) and states is not None:
+                kept[layer] = states
         return faults

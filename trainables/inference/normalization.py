@@ -16,11 +16,11 @@ from trainables.data.prompts.formats import Prompt
 from trainables.inference.tokenization import TokenizedItems, tokenize_items
 
 SCORINGS = ("sum", "per-token", "per-char", "pmi")
-"""How a choice is scored; `rescale` says what each means."""
+"""How a choice is scored; described in `normalize_scores`."""
 
 
 def check_scoring(scoring: str, *, has_domain: bool) -> None:
-    """Checks that the scoring is known and has what it needs.
+    """Checks that the scoring is known, and that `pmi` has a domain prompt.
 
     Raises:
         ValueError: If it is not one of `SCORINGS`, or is `pmi` and there is no domain prompt.
@@ -41,7 +41,7 @@ def normalize_scores(
 ) -> list[NDArray[np.float64]]:
     """Returns the scores of choices whose summed log-probabilities are known.
 
-    * `sum`: as they are.
+    * `sum`: unchanged.
     * `per-token`: divided by the number of scored tokens, those that overlap the choice.
     * `per-char`: divided by the number of characters (Unicode code points) of the choice's text
       without the white space at its ends, so a space in front changes nothing; `acc_norm` of
@@ -88,7 +88,7 @@ def tokenize_domain(
     *,
     start: Sequence[int] | None = None,
 ) -> TokenizedItems:
-    """Returns the choices behind one prompt that asks nothing: what `pmi` compares with.
+    """Returns the choices after a prompt without a question, for `pmi`.
 
     Args:
         tokenizer: A fast tokenizer.

@@ -1,12 +1,12 @@
 """Rows for a forward pass: a question and all its choices side by side in one row.
 
-Each answer token sees the shared tokens, its question and the tokens before it in its own choice,
-at the positions they would have if its choice stood alone. So one row costs the question once.
-The last token of an answer predicts nothing that is scored and is left out, unless asked for.
+Each answer token attends to the shared tokens, its question and the tokens before it in its own
+choice, at the positions they would have in a separate text. So the question is encoded once.
+The last token of an answer predicts no scored token and is left out by default.
 
-Shape legend: B rows (items), T tokens of a row, K = shared + T tokens that can be seen,
-A answers (the choices of all rows, in order), S scored tokens of an answer, N positions that
-predict a scored token.
+Shape legend: B rows (items), T tokens of a row, K = shared + T visible tokens, A answers (the
+choices of all rows, in order), S scored tokens of an answer, N positions that predict a scored
+token.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from torch import Tensor
 from trainables.inference.tokenization import TokenizedItem, TokenizedItems
 
 FILLER = 0
-"""Token behind the end of a row: masked, so any will do, and no pad token is needed."""
+"""Padding token: it is masked, so any token will do."""
 
 MAX_KEYS_PER_TOKEN = 16
 """A batch may hold this many times the token budget in keys, shared tokens counted per row."""
@@ -28,7 +28,7 @@ MAX_KEYS_PER_TOKEN = 16
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PackedBatch:
-    """Rows of items and where their answers' predictions stand."""
+    """Rows of items, and the positions that predict their answers."""
 
     indices: tuple[int, ...]
     """The items' places in the call."""
@@ -50,9 +50,9 @@ class PackedBatch:
 
 
 def plan_batches(tokenized: TokenizedItems, token_budget: int) -> Iterator[list[int]]:
-    """Yields the items of each batch: sorted by row length, as many as the budget of tokens holds.
+    """Yields the items of each batch: sorted by row length, as many as fit the token budget.
 
-    The order depends on nothing but the items, so equal calls have equal batches.
+    The order depends only on the items, so equal calls have equal batches.
     """
     lengths = [_row_length(item) for item in tokenized.items]
     order = sorted(range(len(lengths)), key=lambda index: (-lengths[index], index))
@@ -70,7 +70,7 @@ def _row_length(item: TokenizedItem) -> int:
 
 
 def explode(tokenized: TokenizedItems) -> TokenizedItems:
-    """Returns every choice as an item of its own with its whole text: nothing is shared."""
+    """Returns every choice as a separate item with its whole text, without shared tokens."""
     return TokenizedItems(
         shared=[],
         items=tuple(

@@ -1,12 +1,12 @@
 """The scorer: log-probabilities of answer texts given prompts.
 
 One forward pass scores all choices of many items: a shared prefix is encoded once per call, each
-question once, its choices side by side in the question's row (`trainables.inference.packing`). Only
-the positions that predict answer tokens reach the vocabulary projection, in fp32. An architecture
-that cannot do this is found by comparing one item, and is scored by one full text per choice.
+question once, with its choices side by side in one row (`trainables.inference.packing`). Only
+positions that predict answer tokens are projected to the vocabulary, in fp32. Architectures that do
+not support this are detected by comparing one item, and scored by one full text per choice.
 
-A choice's score is the sum of its tokens' log-probabilities, or what
-`trainables.inference.normalization` makes of it.
+A choice's score is the sum of its tokens' log-probabilities, or a normalization of it
+(`trainables.inference.normalization`).
 
 Shape legend: see `trainables.inference.packing`; V vocabulary, H hidden size.
 """
@@ -41,8 +41,8 @@ from trainables.models.loading import Base
 from trainables.models.oom import is_out_of_memory
 
 CPU_TOKEN_BUDGET = 1024
-"""Tokens of a batch, filler counted: what one core's cache holds of a small model's states. From
-4096 on, every operation's result is a fresh piece of memory, which costs as much as the work."""
+"""Tokens of a batch, padding included: one core's cache holds a small model's states. From 4096 on,
+every operation allocates new memory for its result, which costs as much as the computation."""
 
 GPU_TOKEN_BUDGET = 16384
 """Enough to keep a GPU busy with a model of 7 B parameters."""
@@ -53,8 +53,8 @@ class ScoredItems:
     """Scores of one call."""
 
     log_probs: list[NDArray[np.float64]]
-    """Per item, each choice's summed log-probability, or what the scoring makes of it (in nats, or
-    nats per token or character)."""
+    """Per item, each choice's summed or normalized log-probability (in nats, or nats per token or
+    character)."""
     notes: tuple[str, ...] = ()
 
 
@@ -79,14 +79,14 @@ def score_choices(
         model: A causal language model of transformers, in eval mode.
         tokenizer: Its fast tokenizer.
         prompts: One text per item.
-        choices: Per item, its answer texts; the caller brings the space in front.
+        choices: Per item, its answer texts, including a leading space.
         prefix: Text in front of every prompt, encoded once.
         token_budget: Tokens of a batch; None: by kind of device. It changes the time, and in fp32
             the scores by less than 1e-4.
-        scoring: `sum`, `per-token`, `per-char` or `pmi`: what is returned in place of the sum, see
-            `trainables.inference.normalization.rescale`.
-        domain_prompt: For `pmi`, the prompt without its question, such as `Answer:`; the prefix
-            stands in front of it too.
+        scoring: `sum`, `per-token`, `per-char` or `pmi`; see
+            `trainables.inference.normalization.normalize_scores`.
+        domain_prompt: For `pmi`, the prompt without its question, such as `Answer:`; it follows the
+            prefix too.
 
     Raises:
         ValueError: If choices are empty or equal, a text is longer than the model's context, the
@@ -118,29 +118,29 @@ def score_items(
     Args:
         model: A causal language model of transformers, in eval mode.
         tokenized: The items.
-        scoring: `sum`, `per-token`, `per-char` or `pmi` (`rescale`).
-        domain: For `pmi`, the same choices behind the prompt without its question
+        scoring: `sum`, `per-token`, `per-char` or `pmi` (`normalize_scores`).
+        domain: For `pmi`, the same choices after the prompt without its question
             (`trainables.inference.normalization.tokenize_domain`).
         token_budget: Tokens of a batch; None: by kind of device.
 
     Raises:
-        ValueError: If a text is longer than the model's context, or as in `rescale`.
+        ValueError: If a text is longer than the model's context, or as in `normalize_scores`.
     """
     check_scoring(scoring, has_domain=domain is not None)
     scored = score_tokens(model, tokenized, token_budget=token_budget)
     if scoring != "pmi" or domain is None:
         return replace(scored, log_probs=normalize_scores(scored.log_probs, tokenized, scoring))
-    beside = score_tokens(model, domain, token_budget=token_budget)
+    prior = score_tokens(model, domain, token_budget=token_budget)
     return ScoredItems(
-        log_probs=normalize_scores(scored.log_probs, tokenized, scoring, beside.log_probs),
-        notes=tuple(dict.fromkeys((*scored.notes, *beside.notes))),
+        log_probs=normalize_scores(scored.log_probs, tokenized, scoring, prior.log_probs),
+        notes=tuple(dict.fromkeys((*scored.notes, *prior.notes))),
     )
 
 
 def score_tokens(
     model: PreTrainedModel, tokenized: TokenizedItems, *, token_budget: int | None = None
 ) -> ScoredItems:
-    """Returns the items' scores, and a note where the architecture needs the slow way."""
+    """Returns the items' scores, and a note if the architecture needs one pass per choice."""
     check_lengths(model, tokenized)
     if not tokenized.items:
         return ScoredItems(log_probs=[])
@@ -159,7 +159,7 @@ def default_token_budget(model: PreTrainedModel) -> int:
 
 
 def max_positions(model: PreTrainedModel) -> int | None:
-    """Returns the longest context in tokens; None where the config does not say."""
+    """Returns the longest context in tokens; None if the config has no limit."""
     length = getattr(model.config.get_text_config(), "max_position_embeddings", None)
     return length if isinstance(length, int) and length > 0 else None
 
@@ -205,9 +205,9 @@ def check_context(base: Base, items: Sequence[Item], tokenized: TokenizedItems) 
 
 
 def find_packing_fault(model: PreTrainedModel, tokenized: TokenizedItems) -> str | None:
-    """Says why the model cannot score packed rows; None if it can.
+    """Returns why the model cannot score packed rows; None if it can.
 
-    Structure is asked first; then one item, the longest that tells, is scored both ways.
+    Checks the architecture first, then scores one item both ways.
     """
     fault = structural_fault(model)
     if fault is not None or not tokenized.items:
@@ -223,7 +223,7 @@ def find_packing_fault(model: PreTrainedModel, tokenized: TokenizedItems) -> str
         plain = _score_plain(model, one, GPU_TOKEN_BUDGET)[0]
     difference = _difference(np.abs(packed - plain), one.items[0], model.dtype)
     sizes = [difference, float(np.max(np.abs(plain)))]
-    # Workers that hold the model in pieces go on in one way.
+    # Workers with shards of one model must take the same decision.
     worst, largest = first_workers(model, torch.tensor(sizes, dtype=torch.float64)).tolist()
     allowed = _tolerance(model) * max(1.0, largest / 10.0)
     if worst <= allowed:
@@ -232,12 +232,12 @@ def find_packing_fault(model: PreTrainedModel, tokenized: TokenizedItems) -> str
 
 
 def _telling(item: TokenizedItem) -> tuple[bool, int]:
-    """Orders items by how much packing them shows: answer tokens beside others, then length."""
+    """Orders items by how well they test packing: several answers of many tokens, then length."""
     return sum(len(answer) > 1 for answer in item.answers) > 1, item.longest
 
 
 def structural_fault(model: PreTrainedModel) -> str | None:
-    """Says what keeps the model from taking positions, masks and a cache from outside."""
+    """Returns why the model cannot take explicit positions, masks and a cache; None if it can."""
     parameters = inspect.signature(model.forward).parameters
     missing = {"position_ids", "past_key_values", "attention_mask"} - set(parameters)
     if missing:
@@ -249,10 +249,10 @@ def structural_fault(model: PreTrainedModel) -> str | None:
 def _difference(
     difference_C: NDArray[np.float64], item: TokenizedItem, dtype: torch.dtype
 ) -> float:
-    """Returns the largest difference of a choice; in 16 bits one that rounding alone seldom makes.
+    """Returns the largest difference of a choice; in 16 bits one that rounding rarely reaches.
 
-    That is the upper median of the choices of several tokens but the first of these: all of them
-    are wrong where a model gets packed rows wrong.
+    That is the upper median over choices of several tokens, without the first: all of them are
+    wrong if a model does not support packed rows.
     """
     telling_T = [value for value, a in zip(difference_C, item.answers, strict=True) if len(a) > 1]
     if dtype == torch.float32 or len(telling_T) < 2:
@@ -261,7 +261,7 @@ def _difference(
 
 
 def _tolerance(model: PreTrainedModel) -> float:
-    """Returns the difference of two right ways to sum that the number format explains."""
+    """Returns the largest difference that rounding in the number format explains."""
     if getattr(model.config, "quantization_config", None) is not None:
         return 0.25
     return 1e-4 if model.dtype == torch.float32 else 0.1
@@ -283,9 +283,9 @@ def _score_packed(
 def _score_plain(
     model: PreTrainedModel, tokenized: TokenizedItems, token_budget: int
 ) -> list[NDArray[np.float64]]:
-    """Returns the scores by one full text per choice: the reference, right for every causal model.
+    """Returns the scores by one full text per choice, which is right for every causal model.
 
-    Filler stands behind the texts, so no text's tokens see it, whatever the tokenizer's side.
+    Padding is on the right, where no text attends to it, whatever the tokenizer's side.
     """
     texts = explode(tokenized)
     flat = np.empty(len(texts.items))
@@ -293,4 +293,4 @@ def _score_plain(
         batch = build_batch(texts, indices, model.device)
         flat[indices] = plain_scores(model, batch).double().cpu().numpy()
     ends = np.cumsum([len(item.answers) for item in tokenized.items])
-    return [np.ascontiguousarray(part) for part in np.split(flat, ends[:-1])]
+    return [np.ascontiguousarray(row) for row in np.split(flat, ends[:-1])]

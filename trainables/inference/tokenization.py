@@ -1,11 +1,9 @@
-"""Answers as tokens: each text is `prefix + prompt + choice`, tokenised as one string.
+"""Tokenizes answers: each text is `prefix + prompt + choice`, tokenized as one string.
 
-What all choices of an item share is its context; what differs are its answers. A choice's scored
-tokens are those that overlap its characters. Tokenising every full text would cost more than a
-small model's forward pass, so texts are cut at spaces that no token crosses, where the tokenizer
+The common tokens of an item's choices are its context, the rest are its answers. A choice's scored
+tokens are those that overlap its characters. Tokenizing every full text would cost more than a
+small model's forward pass, so texts are cut at spaces that no token crosses, if the tokenizer
 allows it (`_Cutter`).
-
-Not here: tensors and batches (`trainables.inference.packing`).
 """
 
 from __future__ import annotations
@@ -38,8 +36,8 @@ class TokenizedItem:
     num_scored: tuple[int, ...]
     """How many tokens at the end of each answer are scored."""
     num_chars: tuple[int, ...] = ()
-    """Characters of each choice's text, white space at its ends not counted; empty where the tokens
-    come from no text."""
+    """Characters of each choice's text without surrounding white space; empty if the tokens were
+    not made from text."""
 
     @property
     def longest(self) -> int:
@@ -52,7 +50,7 @@ class TokenizedItems:
     """All items of one call."""
 
     shared: list[int]
-    """Begins every text of the call (its start and a prefix); encoded once. May be empty."""
+    """Start of every text of the call (start tokens and a prefix); encoded once. May be empty."""
     items: tuple[TokenizedItem, ...]
 
 
@@ -74,8 +72,8 @@ def tokenize_items(
         start: Tokens in front of every text; None: those that the tokenizer adds itself.
 
     Raises:
-        ValueError: If choices are missing, empty or equal, a choice has no token, or a scored token
-            has nothing before it that could predict it.
+        ValueError: If choices are missing, empty or equal, a choice has no token, or no token
+            precedes a scored one.
     """
     _check_choices(prompts, choices)
     prefix = prefix or ""
@@ -98,12 +96,12 @@ def _check_choices(prompts: Sequence[str], choices: Sequence[Sequence[str]]) -> 
 
 
 class _Cutter:
-    """Tokenises texts in parts that are sure to give the tokens of the whole.
+    """Tokenizes texts in parts that are certain to give the tokens of the whole.
 
     A part ends between a letter or digit and a space. Where no token of the vocabulary reaches over
     such a place, none can there, whatever is merged; and the rules that split text before merging
-    must not look back. Some tokenizers put a space of their own in front of every text (Llama-2's):
-    a part then does without the one that it begins with.
+    must not look back. Some tokenizers (Llama-2's) add a space in front of every text; a part then
+    drops its own leading space.
 
     Args:
         tokenizer: A fast tokenizer.
@@ -130,7 +128,7 @@ class _Cutter:
     def encode_parts(self, parts: Sequence[str], is_first: Sequence[bool]) -> list[_Part]:
         """Returns the tokens of parts of texts; a part that is not the first begins at a cut."""
         drops = [0 if first else self.num_dropped for first in is_first]
-        texts = [part[drop:] for part, drop in zip(parts, drops, strict=True)]
+        texts = [text[drop:] for text, drop in zip(parts, drops, strict=True)]
         return [
             _Part(ids=encoding.ids, ends=[end + drop for _, end in encoding.offsets])
             for encoding, drop in zip(self.encode(texts), drops, strict=True)
@@ -170,7 +168,7 @@ def _cuts_agree(
     prefix: str,
     start: list[int],
 ) -> bool:
-    """Says whether parts give the tokens of the whole for the first, last, and longest item."""
+    """Returns whether parts give the tokens of the whole for the first, last, and longest item."""
     if not prompts:
         return True
     longest = max(range(len(prompts)), key=lambda index: len(prompts[index]))
@@ -241,8 +239,8 @@ def _split_item(
     cut = min(common_length(ids), *firsts) if len(ids) > 1 else firsts[0]
     if not (has_head or middle or cut):
         raise ValueError(
-            f"prompts[{index}]: the first token of the text would be scored, and nothing stands "
-            "before it; give a prompt that ends before its choices begin"
+            f"prompts[{index}]: the first token of the text would be scored, but no token precedes "
+            "it; give a prompt that ends before its choices begin"
         )
     return TokenizedItem(
         context=middle + ids[0][:cut],
@@ -252,9 +250,9 @@ def _split_item(
 
 
 def _share(head: list[int], items: tuple[TokenizedItem, ...], *, keep: bool) -> TokenizedItems:
-    """Moves what every context begins with to the shared tokens, or shares nothing.
+    """Moves the common start of all contexts to the shared tokens, if a prefix was given.
 
-    Each item keeps at least one token of its own: the one that predicts its first answer token.
+    Each item keeps at least one token, which predicts its first answer token.
     """
     contexts = [head + item.context for item in items]
     length = min(common_length(contexts), min(map(len, contexts)) - 1) if keep and items else 0

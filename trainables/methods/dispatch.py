@@ -1,4 +1,4 @@
-"""Methods: how labels are used. `fit` and `restore` are the doors."""
+"""Fits and restores methods: `fit` and `restore` choose by the cell's recipe."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def fit(
     *,
     start: TrainedState | None = None,
 ) -> AbstractContextManager[FittedMethod]:
-    """Uses the examples as the cell's method does; the base is as it was when the context ends.
+    """Fits the cell's method to the examples; the base is restored when the context ends.
 
     Equal arguments give equal bytes, whatever ran before in this process.
 
@@ -45,7 +45,7 @@ def fit(
 
     Raises:
         ValueError: If an item does not fit into the model's context.
-        TrainingError: If a training cannot go on; names the update and the items.
+        TrainingError: If a loss or gradient is not finite; names the update and the items.
     """
     return _broadcast_answers(_fit(context, base, examples, start), context.execution.worker_group)
 
@@ -68,7 +68,7 @@ def _fit(
 def restore(
     context: CellContext, base: Base, state: TrainedState
 ) -> AbstractContextManager[FittedMethod]:
-    """Puts an earlier fit's state back on the base: it answers byte for byte as it did."""
+    """Restores an earlier fit, whose answers are the same bytes again."""
     return _broadcast_answers(_restore(context, base, state), context.execution.worker_group)
 
 
@@ -91,7 +91,7 @@ def _restore(
 def _broadcast_answers(
     context: AbstractContextManager[FittedMethod], worker_group: WorkerGroup
 ) -> Iterator[FittedMethod]:
-    """Yields the fitted method; in a worker group it answers what the first worker's does."""
+    """Yields the fitted method; in a worker group all workers return the first worker's scores."""
     with context as fitted:
         yield (
             fitted
@@ -106,12 +106,12 @@ class _Broadcast:
     worker_group: WorkerGroup
 
     def answer(self, items: Sequence[Item]) -> Answers:
-        own = self.fitted.answer(items)
-        scores = own.log_probs
-        if scores is None:  # texts, which nothing but the record takes: the first worker's
-            return own
+        answers = self.fitted.answer(items)
+        scores = answers.log_probs
+        if scores is None:  # texts go into the record only, which the first worker writes
+            return answers
         shared = self.worker_group.broadcast_decision(lambda: [row.tolist() for row in scores])
-        return replace(own, log_probs=[np.array(row, dtype=np.float64) for row in shared])
+        return replace(answers, log_probs=[np.array(row, dtype=np.float64) for row in shared])
 
     def state(self) -> TrainedState:
         return self.fitted.state()

@@ -1,7 +1,7 @@
-"""Full fine-tuning: every weight of the base is trained, and put back when the cell ends.
+"""Full fine-tuning: every weight of the base is trained, and restored when the cell ends.
 
-Weights that the base holds in 16 bits are trained as fp32 masters: these are what a cell leaves to
-the cells that start from it, and their casts are what scores.
+Weights in 16 bits are trained through fp32 masters. A cell's state holds the masters; scoring uses
+them cast to 16 bits.
 """
 
 from __future__ import annotations
@@ -78,7 +78,7 @@ def restored_weights(
     context: CellContext, recipe: FullFineTuning, base: Base, state: TrainedState
 ) -> Iterator[FittedMethod]:
     """Yields the base with the weights of an earlier fit."""
-    del recipe  # the weights say it all; the signature is that of every method
+    del recipe  # not needed here, but all methods have the same signature
     with _own_weights(base):
         write_weights(dict(base.model.named_parameters()), state)
         yield _Tuned(context=context, base=base, weights=state)
@@ -86,7 +86,7 @@ def restored_weights(
 
 @contextmanager
 def _trainable(parameters: Sequence[nn.Parameter]) -> Iterator[None]:
-    """Lets the parameters have gradients for a while; none is left on them."""
+    """Enables the parameters' gradients for a while and removes them afterwards."""
     try:
         for parameter in parameters:
             parameter.requires_grad_(True)
@@ -99,9 +99,9 @@ def _trainable(parameters: Sequence[nn.Parameter]) -> Iterator[None]:
 
 @contextmanager
 def _own_weights(base: Base) -> Iterator[None]:
-    """Keeps the base's weights on the CPU for a while and puts them back, bit for bit."""
-    # Tied weights are one parameter here, so no weight is kept twice; of a sharded base it is this
-    # worker's pieces.
+    """Saves the base's weights on the CPU and restores them afterwards, bit for bit."""
+    # Tied weights are one parameter here, so no weight is saved twice. Of a sharded base, each
+    # worker saves its shards.
     kept = [
         local_shard(parameter).detach().to("cpu", copy=True)
         for parameter in base.model.parameters()

@@ -1,7 +1,7 @@
-"""In-context: the labelled items stand as examples in front of every question.
+"""In-context learning: the labelled items are examples in front of every question.
 
-One prompt per seed: the same examples in the same order for all test items. Where an item does not
-fit behind all of them, examples are dropped from the end, for this item only, and counted.
+One prompt per seed: the same examples in the same order for all test items. If an item does not fit
+behind all of them, examples are dropped from the end, for this item only, and counted in a note.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from trainables.methods.base.shown_examples import dropped_note, fit_examples
 from trainables.models.loading import Base
 
 STATE = "examples"
-"""Name of the state's one tensor: the examples as JSON, a byte an element."""
+"""Name of the state's only tensor: the examples as JSON bytes."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -46,10 +46,7 @@ class _Prompted:
         return {STATE: torch.frombuffer(bytearray(content), dtype=torch.uint8)}
 
     def answer(self, items: Sequence[Item]) -> Answers:
-        """Returns the score of each choice's text, or answers that are generated.
-
-        Both stand behind the examples and the question.
-        """
+        """Returns scores of the choices' texts, or generated answers, after the examples."""
         if self.context.cell.recipe.reasoning is not None:
             return generate_answers(self.context, self.base, items, self.examples)
         log_probs: dict[int, NDArray[np.float64]] = {}
@@ -74,7 +71,7 @@ class _Prompted:
     def _tokenize(self, items: Sequence[Item], kept: int) -> TokenizedItems:
         prompt = self.context.prompt
         if kept == 0:
-            # Names an item that fits nowhere.
+            # Raises an error that names an item which does not fit at all.
             return tokenize_questions(self.base, items, prompt)
         texts = [prompt.prompt(item, self.examples[:kept]) for item in items]
         prefix = texts[0][: common_length(texts)]

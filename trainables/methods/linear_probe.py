@@ -33,8 +33,9 @@ from trainables.methods.probes.gradient_descent import fit_sgd
 from trainables.models.loading import Base
 
 STD_FLOOR = 1e-3
-"""Least standard deviation that a feature is divided by, as a share of the median over those that
-vary: a feature that hardly varies over the training items would else blow up on others."""
+"""Lower bound of the standard deviation that a feature is divided by, as a share of the median over
+features that vary. Without it, a feature that hardly varies over the training items could be huge
+on other items."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -120,10 +121,10 @@ def restored_probe(
 def _states(
     context: CellContext, recipe: LinearProbe, base: Base, items: Sequence[Item]
 ) -> TaskStates:
-    """Returns states that hold the items: the task's, or those of items in another form.
+    """Returns the hidden states of the items: the task's, or new ones for items in another form.
 
-    Unlabelled items have their choices in an order of their own, and trivial examples are no items
-    of the task.
+    Unlabelled items show their choices in canonical order, and trivial examples are not in the
+    task.
     """
     known = {item.id: item for item in context.items}
     has_others = any(not _is_same(known.get(item.id), item) for item in items)
@@ -144,9 +145,9 @@ def _is_same(known: Item | None, item: Item) -> bool:
 
 
 def _statistics(row_RF: Tensor) -> tuple[Tensor, Tensor]:
-    """Returns mean and floored standard deviation of each feature over the training choices.
+    """Returns mean and bounded standard deviation of each feature over the training choices.
 
-    That of a feature that does not vary there is 1, and no part of the median of the others.
+    A feature that does not vary gets 1 and does not count in the median.
     """
     std_F = row_RF.std(dim=0, correction=0)
     varies_F = std_F > 0
@@ -155,6 +156,6 @@ def _statistics(row_RF: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _stack(row_RF: Tensor, counts: Sequence[int]) -> tuple[Tensor, Tensor]:
-    """Returns the items' features filled up to the most choices, and which places hold one."""
+    """Returns the features padded to the most choices of an item, and the mask of real choices."""
     feature_ICF = torch.nn.utils.rnn.pad_sequence(list(row_RF.split(counts)), batch_first=True)
     return feature_ICF, torch.arange(max(counts)) < torch.tensor(counts)[:, None]

@@ -1,4 +1,4 @@
-"""LoRA and QLoRA: a low-rank adapter on the frozen base, with the base's head or a scalar one."""
+"""LoRA and QLoRA: a low-rank adapter on the frozen base, with its own head or a scalar one."""
 
 from __future__ import annotations
 

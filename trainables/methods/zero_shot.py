@@ -1,4 +1,4 @@
-"""Zero-shot: the base model as it is, and the scoring of questions that trained weights share."""
+"""Zero-shot: the untrained base model."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class _Untrained:
         recipe = context.cell.recipe
         if recipe.reasoning is not None or recipe.scoring != "sum" or tuple(items) != context.test:
             return answer_questions(context, self.base, items)
-        # Always this way, whether probes run or not: it is their pass over the test items too.
+        # The same pass extracts hidden states for probes; it is used whether probes run or not.
         scored = context.states.scores(
             self.base,
             items,
@@ -42,5 +42,5 @@ class _Untrained:
 
 @contextmanager
 def untrained(context: CellContext, base: Base) -> Iterator[FittedMethod]:
-    """Yields the base model as it is."""
+    """Yields the untrained base model."""
     yield _Untrained(context=context, base=base)

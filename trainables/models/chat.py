@@ -12,7 +12,7 @@ from trainables.models.chat_templates import chat_hash
 
 
 class Tokenizer(Protocol):
-    """What prompts need of a Hugging Face tokenizer."""
+    """The interface of a Hugging Face tokenizer that prompts use."""
 
     chat_template: Any
     added_tokens_decoder: Any
@@ -29,7 +29,7 @@ class Tokenizer(Protocol):
         tokenize: bool,
         add_generation_prompt: bool,
     ) -> Any:
-        """Returns the text of a conversation under the model's own template."""
+        """Returns the text of a conversation in the model's template."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -37,18 +37,18 @@ class ChatPrompt:
     """A prompt format inside an instruction-tuned model's chat template.
 
     The question ends with the template's generation prompt, so the answer is scored where the model
-    was trained to begin one. Question and choice together are how the template writes the exchange,
-    up to the answer's end. The text carries the template's own special tokens.
+    was trained to start one. Question and choice together are the exchange as the template formats
+    it, up to the answer's end, special tokens included.
     """
 
     base: PromptFormat
     tokenizer: Tokenizer
     opening: str = ""
-    """What the template writes between its generation prompt and an answer, up to the space: of a
-    reasoning model, its empty reasoning."""
+    """The template's text between its generation prompt and an answer, up to the space; an empty
+    reasoning block for reasoning models."""
     space: str = ""
-    """The space that the template puts in front of an answer: a part of the answer's text, as it is
-    of the tokens of a word."""
+    """The space that the template puts in front of an answer; it belongs to the answer's text, as
+    it does to the tokens of a word."""
 
     separator = ""
     adds_special_tokens = False
@@ -63,7 +63,7 @@ class ChatPrompt:
         return self.prompt(item)
 
     def choice_texts(self, item: Item) -> tuple[str, ...]:
-        """Returns the text of each choice, with the template's space in front where it has one."""
+        """Returns the text of each choice, with the template's space, if any, in front."""
         return tuple(self.space + text.strip() for text in self.base.choice_texts(item))
 
     def target(self, item: Item, answer: int) -> str:
@@ -84,7 +84,7 @@ class ChatPrompt:
         return _rendered(self.tokenizer, turns, is_open=True) + self.opening
 
     def end_of_turn(self) -> int | None:
-        """Returns the special token that the template ends an answer with; None: it has none."""
+        """Returns the special token that ends an answer in the template; None if there is none."""
         turns = [
             {"role": "user", "content": "A question?"},
             {"role": "assistant", "content": _PROBE},
@@ -97,7 +97,7 @@ class ChatPrompt:
         return next((token for token in tokens if token in added and added[token].special), None)
 
     def training_text(self, item: Item, answer: int) -> str:
-        """Returns the finished exchange as the template writes it, for training."""
+        """Returns the complete exchange as the template formats it, for training."""
         turns = [
             {"role": "user", "content": self.base.question(item)},
             {"role": "assistant", "content": self._content(item, answer)},
@@ -120,7 +120,7 @@ def with_chat_template(base: PromptFormat, tokenizer: Tokenizer) -> ChatPrompt:
         ValueError: If the tokenizer has none.
     """
     if not tokenizer.chat_template:
-        raise ValueError("the tokenizer has no chat template: the model is no chat model")
+        raise ValueError("the tokenizer has no chat template: the model is not a chat model")
     before = _before_answer(tokenizer)
     opening = before.rstrip(" ")
     return ChatPrompt(base=base, tokenizer=tokenizer, opening=opening, space=before[len(opening) :])
@@ -130,16 +130,16 @@ def end_of_answer(prompt: object, tokenizer: Tokenizer) -> int | None:
     """Returns the token that an answer is trained to end with, and that ends a generated one.
 
     In a chat it is the template's end of turn, which need not be the tokenizer's EOS: Gemma's is
-    `<end_of_turn>`. None where there is neither.
+    `<end_of_turn>`. None if there is neither.
     """
     end = prompt.end_of_turn() if isinstance(prompt, ChatPrompt) else None
     return tokenizer.eos_token_id if end is None else end
 
 
 def _before_answer(tokenizer: Tokenizer) -> str:
-    """Returns what the template writes between its generation prompt and the answer.
+    """Returns the template's text between its generation prompt and the answer.
 
-    Where its exchange does not begin with its generation prompt there is no such text, and
+    If its exchange does not start with its generation prompt, there is no such text, and
     `check_prefix` refuses the template.
     """
     turns = [{"role": "user", "content": "A question?"}]
@@ -182,10 +182,10 @@ def find_any_prompt(
 
 
 def check_prefix(prompt: PromptFormat | ChatPrompt, item: Item, tokenizer: Tokenizer) -> None:
-    """Refuses a prompt whose training tokens do not begin with its scoring tokens.
+    """Refuses a prompt whose training tokens do not start with its scoring tokens.
 
-    Of a chat, these are the tokens of question and choice, and the training text is what the
-    template itself writes.
+    In a chat, scoring tokens are those of question and choice, and the training text is the
+    template's complete exchange.
 
     Raises:
         ValueError: If a choice changes the tokens of the question before it, so that training and
@@ -200,12 +200,12 @@ def check_prefix(prompt: PromptFormat | ChatPrompt, item: Item, tokenizer: Token
         scored = tokens = encode(prompt.example(item, answer))
         if isinstance(prompt, ChatPrompt):
             tokens = encode(prompt.training_text(item, answer))
-        for what, begun in (("prompt", prefix), ("prompt and choice", scored)):
-            if tokens[: len(begun)] != begun:
-                pairs = zip(begun, tokens, strict=False)
+        for name, start in (("prompt", prefix), ("prompt and choice", scored)):
+            if tokens[: len(start)] != start:
+                pairs = zip(start, tokens, strict=False)
                 num_same = next((at for at, (a, b) in enumerate(pairs) if a != b), len(tokens))
                 raise ValueError(
-                    f"item {item.id!r}, choice {answer}: the training text's tokens part from the "
-                    f"scored {what}'s at token {num_same} of {len(begun)}; use another prompt "
-                    "format"
+                    f"item {item.id!r}, choice {answer}: the training text's tokens differ from "
+                    f"those of the scored {name} from token {num_same} of {len(start)} on; use "
+                    "another prompt format"
                 )

@@ -1,4 +1,4 @@
-"""The chat template of a base model, read without loading anything, so that a plan can hash it."""
+"""The chat template of a base model, read without loading the model, so that a plan can hash it."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from trainables.models.resolve import CHAT_TEMPLATE_FILE
 from trainables.models.source import ModelSource
 
 CHAT = "chat:"
-"""In front of the name of a prompt format: inside the base model's chat template."""
+"""Prefix of a prompt format's name that puts it inside the base model's chat template."""
 
 CHAT_VERSION = 2
 """Raised when the same template would give other numbers. 2: a generated answer ends with the
@@ -31,11 +31,11 @@ def plain_name(name: str) -> str:
 
 
 def prompt_hash(task: str, name: str, model: ModelSource) -> str:
-    """Returns the identity of a prompt: its templates, and the model's own where it is a chat.
+    """Returns the identity of a prompt: its templates and, in a chat, the model's template.
 
     Args:
         task: The task.
-        name: Of a format of the task, `chat:` in front of it or not.
+        name: Of a format of the task, with or without `chat:` in front.
         model: The base model.
 
     Raises:
@@ -55,7 +55,7 @@ def chat_hash(prompt: str, template: object) -> str:
 
 @lru_cache
 def read_chat_template(source: str, revision: str | None) -> str:
-    """Returns a model's chat template: that of its own file, else of its tokenizer's settings.
+    """Returns a model's chat template: from its template file, else from its tokenizer's settings.
 
     Args:
         source: Folder, or name on the Hub.
@@ -65,22 +65,22 @@ def read_chat_template(source: str, revision: str | None) -> str:
         ValueError: If it has none, or several.
         UnavailableError: If the Hub cannot be reached.
     """
-    own = _read(source, revision, CHAT_TEMPLATE_FILE)
-    if own is not None:
-        return own
+    template_file = _read(source, revision, CHAT_TEMPLATE_FILE)
+    if template_file is not None:
+        return template_file
     settings = _read(source, revision, _CONFIG)
     template = None if settings is None else json.loads(settings).get("chat_template")
     if not isinstance(template, str):
-        found = "has none" if template is None else "has several, of which none is the template"
+        fault = "has none" if template is None else "has several, of which none is the default"
         raise ValueError(
-            f"a prompt with {CHAT!r} needs the model's chat template, and {source} {found}: name "
+            f"a prompt with {CHAT!r} needs the model's chat template, and {source} {fault}: name "
             f"a prompt without {CHAT!r}, or use a chat model with one template"
         )
     return template
 
 
 def _read(source: str, revision: str | None, name: str) -> str | None:
-    """Returns the text of a model's file; None where it has no such file."""
+    """Returns the text of a model's file; None if it has no such file."""
     if revision is None:
         path = Path(source) / name
         return path.read_text(encoding="utf-8") if path.is_file() else None

@@ -1,8 +1,8 @@
 """Checks that a base model's config, tokenizer and weights load and fit each other.
 
 transformers builds all three, the weights on torch's meta device, where a tensor has a shape and no
-values. A tensor that its own loading leaves out would be random in the model. Which model a name
-means is `trainables.models.resolve`; loading for use is `trainables.models.loading`.
+values. A tensor missing from the files would be random in the model. Names are resolved in
+`trainables.models.resolve`; models are loaded for use in `trainables.models.loading`.
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ from trainables.models.source import ADAPTER_CONFIG, ModelSource
 from trainables.models.text_start import text_start
 
 NUM_NAMED = 3
-"""Tensors of a kind that a message names."""
+"""Tensors of each kind that a message lists."""
 
 LONGEST_REASON = 300
-"""Characters of a library's own words in a message."""
+"""Characters of a library's error in a message."""
 
 COPY_AGAIN = "copy the tokenizer's files from the model again"
 
@@ -67,9 +67,9 @@ def build_config(source: ModelSource) -> PreTrainedConfig:
         raw, _ = PreTrainedConfig.get_config_dict(source.source, revision=_revision(source))
     model_type = raw.get("model_type")
     if not isinstance(model_type, str) or model_type not in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES:
-        own = "asks for code of its own (auto_map), which is never run, and " * ("auto_map" in raw)
+        custom = "needs custom code (auto_map), which is never run, and " * ("auto_map" in raw)
         raise ValueError(
-            f"model {source.name!r}: its config.json {own}has a model_type that cannot be used: "
+            f"model {source.name!r}: its config.json {custom}has a model_type that cannot be used: "
             f"model_type {model_type!r} is no causal language model of the transformers installed "
             f"here ({transformers.__version__}); use a model whose architecture is part of it"
         )
@@ -91,14 +91,14 @@ def build_tokenizer(source: ModelSource) -> Tokenizer:
     """Returns the model's tokenizer.
 
     Raises:
-        ValueError: If it cannot be built, needs code of its own, or does not tell which characters
-            a token covers.
+        ValueError: If it cannot be built, needs custom code, or does not report which characters a
+            token covers.
     """
     with _refusing(source, "tokenizer_config.json", COPY_AGAIN):
-        own = get_tokenizer_config(source.source, revision=_revision(source)).get("auto_map")
-    if isinstance(own, list) or "AutoTokenizer" in (own or {}):
+        auto_map = get_tokenizer_config(source.source, revision=_revision(source)).get("auto_map")
+    if isinstance(auto_map, list) or "AutoTokenizer" in (auto_map or {}):
         raise ValueError(
-            f"model {source.name!r}: its tokenizer_config.json asks for code of its own "
+            f"model {source.name!r}: its tokenizer_config.json needs custom code "
             "(auto_map), which is never run; use a model whose tokenizer is part of transformers"
         )
     with _refusing(source, "tokenizer.json", COPY_AGAIN):
@@ -107,8 +107,8 @@ def build_tokenizer(source: ModelSource) -> Tokenizer:
         )
     if not tokenizer.is_fast:
         raise ValueError(
-            f"model {source.name!r}: its tokenizer does not tell which characters a token covers; "
-            "give one with a tokenizer.json"
+            f"model {source.name!r}: its tokenizer does not report which characters a token "
+            "covers; give one with a tokenizer.json"
         )
     return tokenizer
 
@@ -116,7 +116,7 @@ def build_tokenizer(source: ModelSource) -> Tokenizer:
 def find_starts(
     source: ModelSource, bos: BosRule | None
 ) -> tuple[tuple[int, ...], tuple[int, ...]]:
-    """Returns the tokens that texts start with, and the BOS alone, as far as there is one.
+    """Returns the tokens that texts start with, and the BOS alone, if there is one.
 
     Raises:
         ValueError: If the tokenizer cannot encode a text, or lacks a BOS that is asked for.
@@ -137,8 +137,8 @@ def check_weights(source: ModelSource) -> None:
     Raises:
         ValueError: If they do not, or the model cannot be built.
     """
-    # With an adapter beside the model, transformers reports on the adapter alone: the model is
-    # asked for first, with the adapter looked for in a folder where it is not.
+    # If the folder also has an adapter, transformers reports on the adapter alone: check the model
+    # first, with the adapter looked for in a folder that does not exist.
     _report(source, adapter_kwargs={"subfolder": "no-adapter"})
     if (Path(source.source) / ADAPTER_CONFIG).is_file():
         _report(source)
@@ -160,7 +160,7 @@ def _report(source: ModelSource, **options: Any) -> None:
 
 
 def refuse_misfits(source: ModelSource, report: Mapping[str, Any]) -> None:
-    """Refuses a model with a tensor that its files do not give.
+    """Refuses a model whose tensors differ from those in its files.
 
     Args:
         source: The model.
@@ -170,32 +170,32 @@ def refuse_misfits(source: ModelSource, report: Mapping[str, Any]) -> None:
         ValueError: If a tensor is missing, unexpected or of another shape.
     """
     mismatched = [
-        f"{name} {list(held)} for {list(wanted)}"
-        for name, held, wanted in report["mismatched_keys"]
+        f"{name} {list(stored)} for {list(wanted)}"
+        for name, stored, wanted in report["mismatched_keys"]
     ]
     kinds = {
         "missing": sorted(report["missing_keys"]),
         "not in the model": sorted(report["unexpected_keys"]),
         "of another shape": sorted(mismatched),
     }
-    found = [
+    misfits = [
         f"{len(names)} {kind} ({', '.join(names[:NUM_NAMED])}{', ...' * (len(names) > NUM_NAMED)})"
         for kind, names in kinds.items()
         if names
     ]
-    if found:
+    if misfits:
         raise ValueError(
             f"model {source.name!r}: the tensors of its *.safetensors do not fit the model of its "
-            f"config.json: {'; '.join(found)}. transformers would fill in random weights or leave "
-            f"weights out: {ONE_CHECKPOINT}"
+            f"config.json: {'; '.join(misfits)}. transformers would fill in random weights or "
+            f"leave weights out: {ONE_CHECKPOINT}"
         )
 
 
 def _check_vocabulary(source: ModelSource, config: PreTrainedConfig, tokenizer: Tokenizer) -> None:
-    """Checks that every token a text can become has a row in the embeddings.
+    """Checks that every token of a text has a row in the embeddings.
 
-    Special tokens that are neither of the beginning, the end nor padding do not count: Gemma 3 of
-    1B has one for images beyond its vocabulary.
+    Special tokens other than BOS, EOS and padding do not count: Gemma 3 1B has one for images
+    beyond its vocabulary.
     """
     size = getattr(config.get_text_config(), "vocab_size", None)
     used = {tokenizer.bos_token_id, tokenizer.eos_token_id, tokenizer.pad_token_id}
@@ -219,7 +219,7 @@ def _check_vocabulary(source: ModelSource, config: PreTrainedConfig, tokenizer: 
 
 @contextmanager
 def _refusing(source: ModelSource, what: str, remedy: str) -> Iterator[None]:
-    """Puts whatever the libraries raise into one sentence, and keeps their warnings off."""
+    """Turns any error of the libraries into one sentence, and silences their warnings."""
     verbosity = logging.get_verbosity()
     logging.set_verbosity_error()
     logging.disable_progress_bar()
@@ -235,11 +235,11 @@ def _refusing(source: ModelSource, what: str, remedy: str) -> Iterator[None]:
 
 
 def _reason(error: Exception) -> str:
-    """Returns the error's words on one line, but no advice to run a model's code."""
+    """Returns the error's message on one line, without advice to run a model's code."""
     first = error.__cause__ or error  # transformers wraps what a config's field did not take
     text = " ".join(str(first).split())
     if "remote_code" in text:
-        return "it asks for code of its own, which is never run"
+        return "it needs custom code, which is never run"
     return f"{type(first).__name__}: {text[:LONGEST_REASON]}"
 
 

@@ -1,4 +1,4 @@
-"""Running out of memory: the work is done again from its start, in batches half as large."""
+"""Out-of-memory retry: work that fails is repeated from its start with batches half as large."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from typing import TypeVar
 import torch
 
 LEAST_SHARE = 1 / 64
-"""Of the usual batch: below it a batch is a row or two, and less does not help."""
+"""Least share of the usual batch: there a batch has one or two rows."""
 
 CPU_MESSAGE = "DefaultCPUAllocator: can't allocate memory"
-"""What torch's plain RuntimeError says where a CPU's memory is spent."""
+"""Message of torch's RuntimeError when a CPU runs out of memory."""
 
 MESSAGES = (
     CPU_MESSAGE,
@@ -22,13 +22,13 @@ MESSAGES = (
     "STATUS_ALLOC_FAILED",
     "cublasLt ran into an error",
 )
-"""What a RuntimeError says where memory is spent outside of torch's own allocator, which has an
-error of its own: by the driver, by cuBLAS, cuDNN or cuSOLVER (`CUBLAS_STATUS_ALLOC_FAILED`), and by
-the int8 product of bitsandbytes. The last says it of other faults too, which a smaller batch does
-not mend: they are raised after the tries."""
+"""Messages of RuntimeErrors for memory that runs out outside torch's allocator, which has its own
+error class: in the driver, in cuBLAS, cuDNN or cuSOLVER (`CUBLAS_STATUS_ALLOC_FAILED`), and in the
+int8 product of bitsandbytes. The last one also stands for faults that a smaller batch does not
+cure; they are raised after all attempts."""
 
 CONTEXT_BYTES = 2**30
-"""Of a GPU, outside of torch's allocator: CUDA's context and the libraries' workspaces."""
+"""GPU memory outside torch's allocator: CUDA's context and the libraries' workspaces."""
 
 Result = TypeVar("Result")
 
@@ -36,7 +36,7 @@ Result = TypeVar("Result")
 def limit_gpu_memory(gpus_per_worker: float) -> None:
     """Limits this process to its fraction of the GPU's memory, where it shares a GPU.
 
-    So whether a cell runs out of memory, and halves its batches, never depends on its neighbours.
+    Whether a cell runs out of memory, and halves its batches, then never depends on its neighbours.
     """
     if 0 < gpus_per_worker < 1:
         _, total = torch.cuda.mem_get_info()
@@ -46,7 +46,7 @@ def limit_gpu_memory(gpus_per_worker: float) -> None:
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Says whether an error means that the device's memory was spent."""
+    """Returns whether an error means that the device ran out of memory."""
     if isinstance(error, torch.OutOfMemoryError | MemoryError):
         return True
     text = str(error)
@@ -56,15 +56,15 @@ def is_out_of_memory(error: BaseException) -> bool:
 def find_executable_batch_size(
     work: Callable[[float], Result], share: float, device: torch.device
 ) -> tuple[Result, float]:
-    """Returns what the work gives, and the share of the usual batch that it took.
+    """Returns the result of the work, and the share of the usual batch that fits.
 
     Args:
-        work: Takes a share of the usual batch, in (0, 1]; must be able to start again.
-        share: To begin with.
-        device: Whose cached memory is given back between two tries.
+        work: Called with a share of the usual batch, in (0, 1]; it must be repeatable.
+        share: Of the first attempt.
+        device: Its cached memory is freed between attempts.
 
     Raises:
-        RuntimeError: What the work raised, if it is of another kind or the share is at its least.
+        RuntimeError: Another error of the work, or out of memory at the least share.
     """
     while True:
         try:
@@ -72,7 +72,7 @@ def find_executable_batch_size(
         except (RuntimeError, MemoryError) as error:
             if not is_out_of_memory(error) or share / 2 < LEAST_SHARE:
                 raise
-        # Outside of the handler: the error's traceback holds the tensors of the failed try.
+        # Outside the handler, because the error's traceback holds tensors of the failed attempt.
         share /= 2
         gc.collect()
         if device.type == "cuda":
@@ -80,5 +80,5 @@ def find_executable_batch_size(
 
 
 def halved_note(share: float) -> str:
-    """Returns what a record says of work that took this share of the usual batch."""
+    """Returns the record's note on work with this share of the usual batch."""
     return f"memory ran out: run again with batches of {share:g} of the usual tokens (class B)"

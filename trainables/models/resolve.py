@@ -1,8 +1,8 @@
-"""Which base model a name means: where it lies, the hash of its content, and its size.
+"""Resolves the name of a base model to its location, the hash of its content, and its size.
 
-Facts come from config.json and from the headers of the safetensors files. A model whose files are
-on this machine is checked too (`trainables.models.check`), which imports torch; a plan that stops
-earlier does without. Loading is `trainables.models.loading`.
+Sizes come from config.json and the headers of the safetensors files. Models whose files are on this
+machine are also checked (`trainables.models.check`), which imports torch; a plan that fails earlier
+does not need it. Models are loaded in `trainables.models.loading`.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from trainables.models.safetensors_header import read_header
 from trainables.models.source import ADAPTER_CONFIG, DType, ModelSource
 
 NUM_EXPERTS = ("num_local_experts", "num_experts", "n_routed_experts")
-"""As Mixtral, Qwen's mixtures and DeepSeek's spell it."""
+"""Names used by Mixtral, Qwen's mixtures of experts and DeepSeek."""
 
 WIDTH = ("moe_intermediate_size", "intermediate_size")
 
@@ -36,10 +36,10 @@ MATRICES = 3
 
 
 def count_expert_params(text_config: Mapping[str, Any]) -> int:
-    """Returns the routed experts' weights; 0 for a dense model.
+    """Returns the number of weights of routed experts; 0 for a dense model.
 
-    Every layer from `first_k_dense_replace` on is taken to be a mixture, as in the three families
-    above; a model that mixes them with dense layers in another pattern has fewer.
+    Every layer from `first_k_dense_replace` on counts as a mixture, as in the three families above;
+    a model that mixes them with dense layers in another pattern has fewer.
     """
 
     def size(*names: str) -> int:
@@ -82,7 +82,7 @@ SIZE_KEYS = {
     "vocab_size": ("vocab_size",),
     "max_positions": ("max_position_embeddings", "n_positions", "max_seq_len"),
 }
-"""Fact -> what config.json calls it; GPT-2 says n_layer, n_embd and n_positions."""
+"""Size -> its names in config.json; GPT-2 uses n_layer, n_embd and n_positions."""
 
 DTYPE_KEYS = ("dtype", "torch_dtype")
 """As transformers 5 and earlier versions write it."""
@@ -103,13 +103,13 @@ CONTENT_PATTERNS = (
 
 
 def resolve_model(ref: BaseModelRef) -> ModelSource:
-    """Returns where the model lies, the identity of its content, and its size.
+    """Returns the location of the model, the identity of its content, and its size.
 
     A name is looked up among the embedded lab's models, then as a folder, then on the Hub.
 
     Raises:
-        ValueError: If there is no such model, its weights are not safetensors, it needs code of its
-            own, or its files do not fit each other.
+        ValueError: If the model does not exist, its weights are not safetensors, it needs custom
+            code, or its files do not fit each other.
         UnavailableError: If it may be on the Hub, and the Hub cannot be reached.
     """
     micro_models = _micro_models()
@@ -182,9 +182,9 @@ def _inspect(ref: BaseModelRef, folder: Path) -> dict[str, Any]:
     facts = _facts(config)
     num_tensors = sum(name != "__metadata__" for header in headers.values() for name in header)
     if (facts["num_layers"] or 0) > num_tensors:
-        raise ValueError(  # building as many layers as a slip asks for would take all memory
-            f"model {name!r}: {folder / 'config.json'} speaks of {facts['num_layers']} layers, and "
-            f"the *.safetensors beside it hold {num_tensors} tensors in all: give both of one "
+        raise ValueError(  # building that many layers could exhaust memory
+            f"model {name!r}: {folder / 'config.json'} has {facts['num_layers']} layers, but the "
+            f"*.safetensors in its folder hold only {num_tensors} tensors: give both of one "
             "checkpoint"
         )
     stored: Counter[str] = Counter()
@@ -212,7 +212,7 @@ def _dtype(ref: BaseModelRef, config: Mapping[str, Any], stored: Mapping[str, in
     """
     if ref.dtype != "auto":
         return ref.dtype
-    named = [part.get(key) for part in (config, _text_config(config)) for key in DTYPE_KEYS]
+    named = [values.get(key) for values in (config, _text_config(config)) for key in DTYPE_KEYS]
     most = max(stored, key=lambda name: stored[name], default=None)
     known = next((name for name in named if name), most)
     for dtype in get_args(DType):
@@ -225,7 +225,7 @@ def _dtype(ref: BaseModelRef, config: Mapping[str, Any], stored: Mapping[str, in
 
 
 def _check_shards(name: str, folder: Path, headers: Mapping[str, Mapping[str, Any]]) -> None:
-    """Checks that the shards are there and hold the tensors that the index names in each."""
+    """Checks that the shards exist and hold the tensors that the index places in them."""
     if not (folder / WEIGHTS_INDEX).is_file():
         return
     files = _read_index(name, folder)
@@ -256,7 +256,7 @@ def _read_index(name: str, folder: Path) -> Mapping[str, str]:
 
 @functools.cache
 def _check_files(source: ModelSource, folder: Path) -> None:
-    """Checks that the files in a folder fit each other; once, for the source names its content."""
+    """Checks that the files in a folder fit each other; cached, as the source names its content."""
     from trainables.models.check import check_model  # with torch
 
     check_model(replace(source, source=str(folder), revision=None))
@@ -265,12 +265,12 @@ def _check_files(source: ModelSource, folder: Path) -> None:
 def _with_start(source: ModelSource, bos: BosRule | None, folder: Path) -> ModelSource:
     """Returns the source with the start of its texts in its identity.
 
-    Texts that start with the tokenizer's BOS, or with nothing where it has none, leave the identity
-    as it is; records of models whose texts start so stay valid.
+    The identity does not change for texts that start with the tokenizer's BOS, or without any token
+    if it has none, so that records of such models stay valid.
 
     Args:
         source: The model.
-        bos: As the space asks for it.
+        bos: As in the space.
         folder: Holds the tokenizer's files.
 
     Raises:
@@ -316,7 +316,7 @@ def _read_config(name: str, path: Path) -> Mapping[str, Any]:
 
 
 def _hash_files(folder: Path) -> str:
-    """Returns the SHA-256 over the files' names and contents; the folder's place is not in it."""
+    """Returns the SHA-256 of the files' names and contents, whatever the folder's path."""
     paths = {path for pattern in CONTENT_PATTERNS for path in folder.glob(pattern)}
     total = hashlib.sha256()
     for path in sorted(paths, key=lambda path: path.name):
@@ -342,7 +342,7 @@ def _count_params(config: Mapping[str, Any], headers: Iterable[Mapping[str, Any]
 
 
 def _facts(config: Mapping[str, Any]) -> dict[str, Any]:
-    """Returns the sizes that config.json tells, by their names in `ModelSource`."""
+    """Returns the sizes in config.json, by their names in `ModelSource`."""
     text = _text_config(config)
     sizes = {
         fact: next((text[name] for name in names if isinstance(text.get(name), int)), None)
@@ -403,7 +403,7 @@ def _resolve_hub(ref: BaseModelRef) -> ModelSource:
 
 
 def _is_whole(name: str, folder: Path) -> bool:
-    """Says whether a folder of the cache has all of a model's files: some may not be there yet."""
+    """Returns whether a cache folder has all of a model's files, which may be partly fetched."""
     names = {path.name for path in folder.iterdir()}
     if not names.intersection(VOCABULARY_FILES):
         return False

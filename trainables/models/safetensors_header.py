@@ -1,4 +1,4 @@
-"""What a safetensors file holds, from its header alone: its weights are not read."""
+"""Reads the header of a safetensors file, without its weights."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ def read_header(path: Path) -> Mapping[str, Any]:
     Source: https://github.com/huggingface/safetensors#format
 
     Raises:
-        ValueError: If it is no safetensors file, or only the beginning of one.
+        ValueError: If it is not a safetensors file, or a truncated one.
     """
     size = path.stat().st_size
     with path.open("rb") as file:
         length = int.from_bytes(file.read(8), "little")
-        # The length is the file's own word: reading as much as it says could take all memory.
+        # The length is not trustworthy: reading that many bytes could exhaust memory.
         if length > size - 8:
             raise _incomplete(path, size, f"the header alone would take {length + 8:,}")
         try:
@@ -27,10 +27,10 @@ def read_header(path: Path) -> Mapping[str, Any]:
         except (ValueError, RecursionError) as error:
             raise ValueError(f"{path}: not a safetensors file: {error}") from error
     if not isinstance(header, dict):
-        raise ValueError(f"{path}: not a safetensors file: its header is no JSON object")
+        raise ValueError(f"{path}: not a safetensors file: its header is not a JSON object")
     needed = 8 + length + _end_of_data(path, header)
     if needed > size:
-        raise _incomplete(path, size, f"its header speaks of {needed:,}")
+        raise _incomplete(path, size, f"its header describes {needed:,}")
     return header
 
 

@@ -1,4 +1,4 @@
-"""A base model that was found: where it is loaded from, what identifies it, and its size."""
+"""A resolved base model: its location, identity and size."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ DType = Literal["float32", "bfloat16", "float16"]
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ModelSource:
-    """A base model that was found: where it is loaded from and what identifies it."""
+    """A resolved base model: its location, identity and size."""
 
     name: str
     """As the space names it."""
@@ -24,10 +24,10 @@ class ModelSource:
     revision: str | None
     """Commit on the Hub; None for a folder."""
     content: str
-    """`files:<sha256>` of a folder's files, or `hub:<name>@<commit>`; with the tokens that texts
-    start with, where that is not the tokenizer's BOS alone."""
+    """`files:<sha256>` of a folder's files, or `hub:<name>@<commit>`; followed by the tokens that
+    texts start with, if those are not the tokenizer's BOS alone."""
     bos: BosRule | None = None
-    """As the space asks for it (`search_spaces.base_models.BaseModelRef`)."""
+    """As in the space (`search_spaces.base_models.BaseModelRef`)."""
     dtype: DType = "float32"
     """Number format of unquantized weights, `auto` resolved."""
     num_params: int | None = None

@@ -1,7 +1,7 @@
-"""Which linear layers of an architecture an adapter is put on: those of its text model.
+"""Finds the linear layers that an adapter is attached to: those of the text model.
 
 They are found by module, not by a list of architectures. Layers outside the text model (a vision
-tower, the projection of its states) read no text and are never adapted.
+tower, the projection of its states) do not process text and are never adapted.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ def attention_layers(model: PreTrainedModel) -> tuple[str, ...]:
     """Returns the names of the text model's query and value projections, or of the fused ones.
 
     Raises:
-        ValueError: If the architecture has none that is known.
+        ValueError: If the architecture has no known ones.
     """
     layers = {id(module) for module in model.get_decoder().modules()}
     names = tuple(
@@ -51,7 +51,7 @@ def attention_layers(model: PreTrainedModel) -> tuple[str, ...]:
 
 
 def target_layers(model: PreTrainedModel, targets: str) -> dict[str, Any]:
-    """Returns what peft's `LoraConfig` is told of its layers.
+    """Returns the arguments of peft's `LoraConfig` that select layers.
 
     Args:
         model: The base.
@@ -67,7 +67,7 @@ def target_layers(model: PreTrainedModel, targets: str) -> dict[str, Any]:
 
 
 def layers_outside_text(model: PreTrainedModel) -> tuple[str, ...]:
-    """Returns the names of linear layers that are no part of the text model; its head is none."""
+    """Returns the names of linear layers outside the text model; its head does not count."""
     head = model.get_output_embeddings()
     inside = {id(module) for module in model.get_decoder().modules()}
     return tuple(
@@ -78,7 +78,7 @@ def layers_outside_text(model: PreTrainedModel) -> tuple[str, ...]:
 
 
 def check_attention(source: ModelSource) -> None:
-    """Checks that adapters on the attention have a layer to go on; no weight is read.
+    """Checks, without reading weights, that the model has attention layers to adapt.
 
     Raises:
         ValueError: Naming the model, if it has none.

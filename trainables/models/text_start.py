@@ -1,4 +1,4 @@
-"""How a text starts: the special tokens that a tokenizer puts in front of it."""
+"""The special tokens that a tokenizer puts in front of a text."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ _PROBE = "a"
 def text_start(tokenizer: Tokenizer, bos: BosRule | None = None) -> tuple[int, ...]:
     """Returns the tokens in front of every text, for example Llama's and Gemma's BOS.
 
-    Many tokenizers have a BOS that they never add (GPT-2, Pythia, SmolLM2): `bos_token_id` does not
-    tell how a model was trained, and `tokenizer(text)` does.
+    Many tokenizers have a BOS that they never add (GPT-2, Pythia, SmolLM2): `tokenizer(text)`, not
+    `bos_token_id`, shows how a model was trained.
 
     Args:
         tokenizer: A fast tokenizer.
@@ -22,10 +22,10 @@ def text_start(tokenizer: Tokenizer, bos: BosRule | None = None) -> tuple[int, .
     Raises:
         ValueError: If `bos` is `always` and the tokenizer has no BOS.
     """
-    own = _own_start(tokenizer)
+    usual = _usual_start(tokenizer)
     if bos is None:
-        return own
-    rest = tuple(token for token in own if token != tokenizer.bos_token_id)
+        return usual
+    rest = tuple(token for token in usual if token != tokenizer.bos_token_id)
     if bos == "never":
         return rest
     if tokenizer.bos_token_id is None:
@@ -35,7 +35,7 @@ def text_start(tokenizer: Tokenizer, bos: BosRule | None = None) -> tuple[int, .
     return (int(tokenizer.bos_token_id), *rest)
 
 
-def _own_start(tokenizer: Tokenizer) -> tuple[int, ...]:
+def _usual_start(tokenizer: Tokenizer) -> tuple[int, ...]:
     encoded = tokenizer(_PROBE, return_special_tokens_mask=True)
     start = []
     for token, is_special in zip(encoded.input_ids, encoded.special_tokens_mask, strict=True):

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 Rule = Literal["fixed", "quantile", "class-balanced", "freematch", "softmatch"]
-"""How confident items are chosen; `trainables.self_training.selection` says what each does."""
+"""How confident items are chosen; described in `trainables.self_training.selection`."""
 
 Scale = Literal["raw", "chance-normalised"]
 """`raw`: the largest probability c of k choices, in [1/k, 1]; comparable for one k only.
@@ -27,15 +27,15 @@ _SUM_TOLERANCE = 1e-5
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Guess:
-    """What a model says about one unlabelled item."""
+    """A model's prediction for one unlabelled item."""
 
     id: str
     probabilities: tuple[float, ...]
-    """One a choice, in the item's order; they sum to 1."""
+    """Of each choice, in the item's order; they sum to 1."""
     label: int | None
-    """The most probable choice; None where two are exactly equal: a tie has no label."""
+    """The most probable choice; None for an exact tie."""
     confidence: float
-    """On the scale asked for."""
+    """On the requested scale."""
 
     @property
     def num_choices(self) -> int:
@@ -55,8 +55,8 @@ def read_pool(pool: Mapping[str, ArrayLike], scale: Scale) -> tuple[Guess, ...]:
     """
     if not pool:
         raise ValueError(
-            "the unlabelled pool is empty; self-training needs items to label: choose a level with "
-            "a larger pool, or label fewer of it"
+            "the unlabelled pool is empty, and self-training needs items to label: choose a level "
+            "with a larger pool, or use fewer labels of it"
         )
     return tuple(_guess(id_, pool[id_], scale) for id_ in sorted(pool))
 
@@ -67,21 +67,21 @@ def check_threshold(
     """Refuses a threshold that the rule and the scale cannot have.
 
     Args:
-        tau: The threshold; None for `softmatch`, which has none.
+        tau: The threshold; None for `softmatch`.
         rule: How confident items are chosen.
         scale: Of the confidence.
         num_choices: Of the items of the pool, each number at least once.
 
     Raises:
         ValueError: If tau is outside [1/k, 1] (raw) or [0, 1] (chance-normalised, or the share of
-            `quantile`), missing where it is needed, given where nothing reads it, or if raw
-            confidences of several k would be compared.
+            `quantile`), missing, given to a rule without one, or if raw confidences of different
+            numbers of choices would be compared.
     """
     sizes = sorted(set(num_choices))
     if scale == "raw" and len(sizes) > 1:
         raise ValueError(
-            f"confidence 'raw' cannot compare items with {sizes} choices: chance is another number "
-            "for each; use 'chance-normalised'"
+            f"confidence 'raw' cannot compare items with {sizes} choices, because their chance "
+            "levels differ; use 'chance-normalised'"
         )
     if rule == "softmatch":
         if tau is not None:
@@ -91,14 +91,14 @@ def check_threshold(
         return
     if tau is None:
         raise ValueError(f"rule {rule!r} needs a threshold; give one, or use 'softmatch'")
-    low, of_what = 0.0, "chance-normalised confidence"
+    low, quantity = 0.0, "chance-normalised confidence"
     if rule == "quantile":
-        of_what = "the share of the pool that is left out"
+        quantity = "the share of the pool that is left out"
     elif scale == "raw" and sizes:
-        low, of_what = 1.0 / sizes[0], f"raw confidence of {sizes[0]} choices"
+        low, quantity = 1.0 / sizes[0], f"raw confidence of {sizes[0]} choices"
     if not low <= tau <= 1.0:
         raise ValueError(
-            f"threshold {tau} of rule {rule!r} must be in [{low:.4g}, 1], the range of {of_what}"
+            f"threshold {tau} of rule {rule!r} must be in [{low:.4g}, 1], the range of {quantity}"
         )
 
 
@@ -130,9 +130,9 @@ def _on_scale(top: float, num_choices: int, scale: Scale) -> float:
 
 
 MOMENTUM = 0.5
-"""Weight of the rounds before. The published 0.999 is for one update a batch, thousands of them;
-with a handful of rounds it would freeze the first round's value. At 0.5 a value is halved every
-round, and the first round, which has nothing before it, is taken as it is."""
+"""Weight of earlier rounds. The published 0.999 is for one update per batch, thousands of them;
+with a handful of rounds it would freeze the first round's value. At 0.5 a value's weight halves
+every round. The first round has no earlier ones."""
 
 NUM_SIGMAS = 2.0
 """SoftMatch: a confidence two standard deviations below the mean weighs exp(-2).
@@ -141,31 +141,31 @@ Source: Chen et al. 2023, arXiv:2301.10921 (n_sigma)."""
 
 
 MIN_SD = 0.01
-"""SoftMatch: least standard deviation of the confidence, one point of it. Smaller differences are
-no news: a logit between 16 and 32 in bfloat16 is a multiple of 0.125, 3 points of an undecided
-pair's confidence. Without it a pool of one confidence would be told apart by rounding."""
+"""SoftMatch: lower bound of the confidence's standard deviation, one point. Smaller differences
+carry no information: a logit between 16 and 32 in bfloat16 is a multiple of 0.125, 3 points of an
+undecided pair's confidence. Without it, rounding would rank a pool of equal confidences."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ConfidenceState:
-    """Moving averages that one round hands to the next, as plain numbers."""
+    """Moving averages that one round passes to the next."""
 
     mean: float
     """Of the confidence, on its scale."""
     variance: float
-    """Of the confidence about the mean: within the rounds and between them."""
+    """Of the confidence about the mean, within and between rounds."""
     class_means: tuple[tuple[float, ...], ...]
     """Mean probability of each class, one tuple for each number of choices, fewest first."""
     texts: tuple[str, ...] | None = None
-    """What the classes are, in all rounds of a chain: these texts; None: positions."""
+    """The classes in all rounds of a chain; None: positions."""
 
 
 def measured(guesses: Sequence[Guess], texts: tuple[str, ...] | None = None) -> ConfidenceState:
-    """Returns the values of one round alone.
+    """Returns the averages of a single round.
 
     Args:
         guesses: The whole pool, at least one item.
-        texts: Of the choices, where they are the classes.
+        texts: Of the choices, if they are the classes.
     """
     # Exact sums: no value depends on the order of the pool.
     values = [guess.confidence for guess in guesses]
@@ -188,10 +188,10 @@ def updated(
 ) -> ConfidenceState:
     """Returns momentum * state + (1 - momentum) * this round's values.
 
-    The variance is that of the mixture of the rounds, so it holds the shift between their means:
+    The variance is that of the mixture of rounds, so it includes the shift between their means:
     m v0 + (1 - m) v1 + m (1 - m) (mean0 - mean1)^2 (the law of total variance; of single values it
     is the exponentially weighted variance of Finch 2009, Incremental calculation of weighted mean
-    and variance). A mean of variances would be 0 where each round is of one confidence.
+    and variance). A mean of variances would be 0 if every round had a single confidence.
 
     Args:
         state: Of the round before; None in the first round.
@@ -199,10 +199,10 @@ def updated(
         momentum: In [0, 1).
 
     Raises:
-        ValueError: If the momentum is out of range, or classes are others than in the round before.
+        ValueError: If the momentum is out of range, or the classes differ from the round before.
     """
     if not 0.0 <= momentum < 1.0:
-        raise ValueError(f"momentum must be in [0, 1), got {momentum}; 1 would never learn")
+        raise ValueError(f"momentum must be in [0, 1), got {momentum}")
     if state is None:
         return now
     if state.texts != now.texts:

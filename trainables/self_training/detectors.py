@@ -1,10 +1,10 @@
 """Detects self-training that feeds on itself, from its rounds and without any gold label.
 
-Each detector gives a value, the threshold it is held against, and a sentence where it is over. A
-warning is no proof: the audit with gold (in the report) says whether labels were wrong.
+Each detector returns a value, its threshold, and a warning where the value crosses it. A warning
+is no proof: the report's audit with gold shows whether labels were wrong.
 
-A chain of rounds is looked at once before each of them and once more after the last, so that one
-round has two looks: its teacher's and its student's.
+A chain of rounds labels the pool before every round and after the last, so that one round has two
+looks at the pool: its teacher's and its student's.
 """
 
 from __future__ import annotations
@@ -20,19 +20,19 @@ from trainables.self_training.unlabelled import classes_of, shared_texts
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PoolLabels:
-    """What one model says of the items of a pool."""
+    """One model's labels of a pool."""
 
     labels: Mapping[str, int | None]
-    """Of every item: position of the predicted choice; None for an exact tie."""
+    """Position of the predicted choice of every item; None for an exact tie."""
     confidence: Mapping[str, float]
     """Of every item."""
     first_position: Mapping[str, float] = field(default_factory=dict)
-    """Probability of what is shown first, less chance, of the items that have one."""
+    """Probability of the choice shown first minus chance, for items shown in all orders."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RoundLabels:
-    """A round: two looks at its pool, and what was taken of it."""
+    """A round: two looks at its pool, and the selected labels."""
 
     before: PoolLabels
     """By the model that labelled the pool."""
@@ -41,32 +41,32 @@ class RoundLabels:
     choices: Mapping[str, Sequence[str]]
     """Of every item of the pool: texts, in the order of the positions."""
     selected: Mapping[str, int]
-    """Item id -> position of the label that it was kept with, of the items that were selected."""
+    """Item id -> position of its pseudo-label, of the selected items."""
     weights: Mapping[str, float]
-    """Item id -> weight in the loss, of the items that were selected."""
+    """Item id -> weight in the loss, of the selected items."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class DetectorResult:
-    """What one detector saw."""
+    """The result of one detector."""
 
     name: str
     value: float | None
-    """None where there is too little to judge by."""
+    """None if there are too few labels."""
     threshold: float
-    """For as many items as there were."""
+    """Adjusted to the number of items."""
     warning: str | None = None
-    """A sentence where the value is on the wrong side of the threshold."""
+    """A sentence if the value is on the wrong side of the threshold."""
     by_level: Mapping[str, float] = field(default_factory=dict)
-    """Level -> weight that was selected of it, as a share of its pool, where levels are judged."""
+    """Level -> selected weight as a share of the level's pool, for detectors that judge levels."""
 
 
 def labels_of_rows(rows: Iterable[Mapping[str, Any]]) -> RoundLabels:
     """Returns the labels of a finished round from its rows.
 
     Args:
-        rows: Of selection.parquet (`trainables.self_training.selection_rows.PoolRow`) of a round
-            that trains on its pseudo-labels: what it was trained on is what it kept.
+        rows: Of selection.parquet (`trainables.self_training.selection_rows.PoolRow`), of a round
+            that trains on its pseudo-labels and not on a control's.
     """
     known = list(rows)
     choices = {row["item_id"]: tuple(row["choices"]) for row in known}
@@ -100,7 +100,7 @@ medium difference in Cohen's convention (Statistical Power Analysis, 1988, secti
 def easiest_of_the_hard(
     rounds: Sequence[RoundLabels], hardness: Mapping[str, float], levels: Mapping[str, str]
 ) -> DetectorResult:
-    """By how many standard deviations the last selection is easier than its pool.
+    """Returns by how many standard deviations the last selection is easier than its pool.
 
     Selected items count by their weights.
 
@@ -129,8 +129,8 @@ def easiest_of_the_hard(
     if value is not None and value > LARGEST_EASE:
         shares = ", ".join(f"{level} {share:.0%}" for level, share in coverage.items())
         warning = (
-            f"the selected items are {value:.1f} standard deviations easier than the pool (warned "
-            f"above {LARGEST_EASE}); selected by level: {shares}"
+            f"the selected items are {value:.1f} standard deviations easier than the pool "
+            f"(warning above {LARGEST_EASE}); selected by level: {shares}"
         )
     return DetectorResult(
         name="easiest of the hard",
@@ -155,65 +155,65 @@ def _mean_sd(values: Sequence[float]) -> tuple[float, float]:
 
 
 LOWEST_ENTROPY = 0.8
-"""Of the selected labels over classes, as a share of its maximum. Canonical order puts the right
-answer at every position equally often, so honest labels are near 1; where classes are texts, honest
-labels are as uneven as the task, and a task this uneven warns too. At 0.8 three quarters of pairs
-have one verdict. With MIN_LABELS even labels of two to five choices fall below it by chance in less
-than 1 of 100 draws (simulated)."""
+"""Entropy of the selected labels over classes, as a share of its maximum. Canonical order puts the
+right answer at every position equally often, so unbiased labels are near 1. Where classes are
+texts, unbiased labels are as uneven as the task, and a task this uneven causes a warning too. At
+0.8 three quarters of pairs have one verdict. With MIN_LABELS, even labels of two to five choices
+fall below it by chance in less than 1 of 100 draws (simulated)."""
 
 MIN_LABELS = 30
-"""Fewer labels say nothing of their distribution. Of weighted ones their effective number counts,
+"""Fewer labels do not show their distribution. Weighted labels count by their effective number,
 (sum w)^2 / sum w^2 (Kish, Survey Sampling, 1965, section 11.7)."""
 
 MIN_ONE_CLASS = 10
-"""So many labels of one class alone are no accident: of even pairs in 1 of 500 draws."""
+"""Labels of one class alone that are no accident: even pairs give as many in 1 of 500 draws."""
 
 LARGEST_DRIFT = 0.15
 """Total variation distance between the classes of the first look's labels and the last's: at least
-this share of the pool moved one way. Moves of a model without a preference cancel: two independent,
-even labellings of FULL_LABELS items with 4 choices differ by so much in less than 1 of 100 draws
-(simulated)."""
+this share of the pool moved in one direction. Moves of a model without a preference cancel: two
+independent, even labellings of FULL_LABELS items with 4 choices differ this much in less than 1 of
+100 draws (simulated)."""
 
 FULL_LABELS = 200
-"""With fewer items thresholds on shares and means rise as chance does, with the inverse root of the
-number: sqrt(200 / n) times. So a pool of 160 is judged by nearly the same numbers, and one of 50
-has to show twice as much."""
+"""With n items, fewer than this, thresholds on shares and means grow like chance variation, by
+sqrt(200 / n). A pool of 160 is judged by nearly the same thresholds, one of 50 by twice these."""
 
 MOST_UNCHANGED = 0.95
-"""Share of the pool whose label no look changed. Every round starts from other training data; if it
-changes fewer than 1 label in 20 and yet grows surer, it learns its labels, not the questions."""
+"""Share of the pool whose label never changed. Every round has other training data; a model that
+changes fewer than 1 label in 20 and still becomes more confident learns its labels, not the
+questions."""
 
 LEAST_RISE = 0.02
-"""Rise of the pool's mean confidence from the first look to the last that counts as surer: 2
-points, several standard errors of the mean over FULL_LABELS items; more for fewer."""
+"""Rise of the pool's mean confidence, from the first look to the last, that counts: 2 points,
+several standard errors of the mean over FULL_LABELS items; more for fewer items."""
 
 LARGEST_PREFERENCE = 0.15
-"""Mean probability of the first position less chance, either way, over a pool that is shown in all
-orders. So much turns a pair that is undecided by content, 50:50, into 65:35. The orders cancel it
-in the probabilities; where it is large they cancel what the model knows too, and leave ties."""
+"""Mean probability of the first position minus chance, in absolute value, over a pool that is shown
+in all orders. This much turns a pair that is undecided by content, 50:50, into 65:35. Averaging
+over orders cancels it; where it is large, it also cancels what the model knows and leaves ties."""
 
 
 def detect(
     rounds: Sequence[RoundLabels], hardness: Mapping[str, float], levels: Mapping[str, str]
 ) -> tuple[DetectorResult, ...]:
-    """Returns all findings on the rounds so far.
+    """Returns the results of all detectors on the rounds so far.
 
     Args:
         rounds: At least one, first to last.
         hardness: Item id -> hardness, known without gold, for every item of the last pool; empty:
-            easiness is not judged.
-        levels: Item id -> level, likewise.
+            no detector of easy selections.
+        levels: Item id -> level, for every item of the last pool.
 
     Raises:
         ValueError: If there is no round, or an item of the pool has no hardness or level.
     """
-    found = (
+    results = (
         entropy_collapse(rounds),
         class_drift(rounds),
         position_preference(rounds),
         confirmation_bias(rounds),
     )
-    return (*found, easiest_of_the_hard(rounds, hardness, levels)) if hardness else found
+    return (*results, easiest_of_the_hard(rounds, hardness, levels)) if hardness else results
 
 
 def entropy_collapse(rounds: Sequence[RoundLabels]) -> DetectorResult:
@@ -246,9 +246,9 @@ def entropy_collapse(rounds: Sequence[RoundLabels]) -> DetectorResult:
         )
     elif value is not None and value < LOWEST_ENTROPY:
         warning = (
-            f"the {len(last.selected)} selected labels crowd at few {_kind(last.choices)}: their "
-            f"entropy is {value:.2f} of its maximum (warned below {LOWEST_ENTROPY}); the model may "
-            f"answer by {_by(last.choices)}"
+            f"the {len(last.selected)} selected labels fall on few {_kind(last.choices)}: their "
+            f"entropy is {value:.2f} of its maximum (warning below {LOWEST_ENTROPY}); the model "
+            f"may answer by {_by(last.choices)}"
         )
     return DetectorResult(
         name="label entropy", value=value, threshold=LOWEST_ENTROPY, warning=warning
@@ -258,8 +258,8 @@ def entropy_collapse(rounds: Sequence[RoundLabels]) -> DetectorResult:
 def class_drift(rounds: Sequence[RoundLabels]) -> DetectorResult:
     """How far the pool's labels moved to other classes between the first look and the last.
 
-    Only items that are in both pools count. A class is a text where they all share their texts,
-    else a position.
+    Only items in both pools count. A class is a text if all items share their texts, else a
+    position.
 
     Raises:
         ValueError: If there is no round.
@@ -277,16 +277,16 @@ def class_drift(rounds: Sequence[RoundLabels]) -> DetectorResult:
     if value is not None and value > threshold:
         warning = (
             f"at least {value:.0%} of the pool's labels moved to other {_kind(choices)} since "
-            f"before the first round (warned above {threshold:.0%} of {len(both)} items); the "
+            f"before the first round (warning above {threshold:.0%} of {len(both)} items); the "
             "model drifts to a class"
         )
     return DetectorResult(name="class drift", value=value, threshold=threshold, warning=warning)
 
 
 def position_preference(rounds: Sequence[RoundLabels]) -> DetectorResult:
-    """Mean probability of the first position less chance: the look where it is the furthest off.
+    """Mean probability of the first position minus chance, of the look with the largest deviation.
 
-    It is known where items are shown in all orders; probabilities averaged over them hide it.
+    It is measured if items are shown in all orders; their averaged probabilities hide it.
 
     Raises:
         ValueError: If there is no round.
@@ -301,8 +301,8 @@ def position_preference(rounds: Sequence[RoundLabels]) -> DetectorResult:
     if value is not None and abs(value) > LARGEST_PREFERENCE:
         what = "more" if value > 0.0 else "less"
         warning = (
-            f"whatever is shown first is {abs(value):.2f} {what} probable than chance, over all "
-            f"orders (warned above {LARGEST_PREFERENCE}); the model answers by position"
+            f"the choice shown first is {abs(value):.2f} {what} probable than chance, over all "
+            f"orders (warning above {LARGEST_PREFERENCE}); the model answers by position"
         )
     return DetectorResult(
         name="position preference", value=value, threshold=LARGEST_PREFERENCE, warning=warning
@@ -310,9 +310,9 @@ def position_preference(rounds: Sequence[RoundLabels]) -> DetectorResult:
 
 
 def confirmation_bias(rounds: Sequence[RoundLabels]) -> DetectorResult:
-    """Share of pool labels that no look changed; a warning only if confidence rose meanwhile.
+    """Share of pool labels that never changed; a warning only if confidence rose meanwhile.
 
-    Only items that are in all pools count.
+    Only items in all pools count.
 
     Raises:
         ValueError: If there is no round.
@@ -330,7 +330,7 @@ def confirmation_bias(rounds: Sequence[RoundLabels]) -> DetectorResult:
         if value > MOST_UNCHANGED and rise > least:
             warning = (
                 f"{value:.0%} of the pool's labels never changed while mean confidence rose by "
-                f"{rise:.2f} (warned above {MOST_UNCHANGED:.0%} and {least:.2f}); the rounds may "
+                f"{rise:.2f} (warning above {MOST_UNCHANGED:.0%} and {least:.2f}); the rounds may "
                 "confirm their own labels"
             )
     return DetectorResult(
@@ -345,7 +345,7 @@ def _rounds(rounds: Sequence[RoundLabels]) -> Sequence[RoundLabels]:
 
 
 def _looks(rounds: Sequence[RoundLabels]) -> list[PoolLabels]:
-    """Returns what was said of the pools before each round and after the last."""
+    """Returns the looks at the pool before each round and after the last."""
     return [*(one.before for one in _rounds(rounds)), rounds[-1].after]
 
 
@@ -384,5 +384,5 @@ def _effective_number(weights: Iterable[float]) -> float:
 
 def _entropy(mass: Sequence[float]) -> float:
     total = math.fsum(mass)
-    shares = [part / total for part in mass if part > 0.0]
+    shares = [weight / total for weight in mass if weight > 0.0]
     return -math.fsum(share * math.log(share) for share in shares)

@@ -1,8 +1,8 @@
 """One round of self-training: label the pool, keep what is confident, and train again.
 
-The teacher is the state that the parent cell left. Whatever the method, a round sees labelled
-items, unlabelled ones without gold, and nothing else; the control `oracle` alone asks for gold, by
-a function that it is given, for the ids that were selected.
+The teacher is the state of the parent cell. Whatever the method, a round sees only labelled items
+and unlabelled ones without gold. Only the control `oracle` asks for gold, through a function, for
+the selected ids.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Teacher:
-    """What the parent cell left."""
+    """State of the parent cell."""
 
     state: TrainedState
     kept: Mapping[str, tuple[str, float]]
@@ -59,20 +59,20 @@ class Teacher:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class UnlabelledPool:
-    """What a round has beside its labelled items."""
+    """Inputs of a round in addition to its labelled items."""
 
     unlabelled: tuple[UnlabelledItem, ...]
     validation: tuple[Example, ...] = ()
     test: tuple[Item, ...] = ()
-    """Only to see that no item is among them too."""
+    """To check that no item is also a test item."""
     teacher: Teacher
     gold_of: GoldOf | None = None
-    """For the control `oracle` alone."""
+    """For the control `oracle` only."""
     hardness: Mapping[str, float] = field(default_factory=dict)
-    """Item id -> hardness, of a measure that is not made of gold: for the detectors alone, neither
-    a label nor a selection depends on it. Empty: easiness is not judged."""
+    """Item id -> hardness by a measure that does not use gold. Only the detectors read it; no label
+    and no selection depends on it. Empty: no detector of easy selections."""
     levels: Mapping[str, str] = field(default_factory=dict)
-    """Item id -> name of the level that it was drawn from; likewise."""
+    """Item id -> name of the level that it was drawn from, for the same detector."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -81,7 +81,7 @@ class Round:
 
     rows: tuple[PoolRow, ...]
     facts: Mapping[str, Any]
-    """For the record: what was in force, how many were kept, what the next round needs."""
+    """For the record: thresholds, numbers of items, and what the next round needs."""
     notes: tuple[str, ...]
 
 
@@ -91,13 +91,13 @@ def run_round(
 ) -> Iterator[tuple[FittedMethod, Round]]:
     """Yields the model of this round, trained on labels and confident pseudo-labels.
 
-    Where nothing is confident enough the model is the parent's, and the facts say so.
+    If no item is confident enough, the model is the parent's, and a note reports it.
 
     Args:
         context: Of the cell.
         base: The cell's base model.
         examples: The labelled items in draw order.
-        pool: The unlabelled items and what the parent left.
+        pool: The unlabelled items and the parent's state.
 
     Raises:
         ValueError: If two uses share an item or a question, or the threshold does not fit the pool.
@@ -118,19 +118,19 @@ def run_round(
     kept = kept_items(context, selection, by_id, teacher.kept, len(examples))
     targets = target_labels(context, kept, by_id, pool.gold_of)
 
-    def found(after: PoolPredictions) -> Round:
+    def finish(after: PoolPredictions) -> Round:
         rows = pool_rows(by_id, selection, kept, targets, before, after, options.confidence)
         facts = _facts(selection, kept, before, after)
         return Round(rows=rows, facts=facts, notes=_notes(context, pool, selection, kept, rows))
 
     if not kept:
         with restore(context, base, teacher.state) as fitted:
-            yield fitted, found(before)
+            yield fitted, finish(before)
         return
     training = training_examples(context, examples, kept, targets, by_id, selection, teacher.kept)
     start = teacher.state if options.start == "continue" else None
     with fit(context, base, training, start=start) as fitted:
-        yield fitted, found(_predict_pool(fitted, pool, options))
+        yield fitted, finish(_predict_pool(fitted, pool, options))
 
 
 def _options(context: CellContext) -> SelfTraining:
@@ -144,7 +144,7 @@ def _predict_pool(
     fitted: FittedMethod, pool: UnlabelledPool, options: SelfTraining
 ) -> PoolPredictions:
     """Returns a model's probability of each choice of the pool, averaged over the orders."""
-    # Index 0 stands where the answer would be, which nobody has: scoring does not read it.
+    # Index 0 takes the place of the answer, which is unknown; scoring does not read it.
     items = [with_label(item, 0) for item in pool.unlabelled]
     scores = score_in_orders(fitted, items, options.orders)
     temperature = None
@@ -164,13 +164,13 @@ def _predict_pool(
 
 
 def _fitted_temperature(
-    fitted: FittedMethod, validation: Sequence[Example], how: str
+    fitted: FittedMethod, validation: Sequence[Example], kind: str
 ) -> Temperature:
     items = [replace(example.item, answer=example.answer) for example in validation]
-    scores = score_in_orders(fitted, items, how)
+    scores = score_in_orders(fitted, items, kind)
     rows, answers = [], []
     for item, by_order in zip(items, scores, strict=True):
-        orders = orders_of(len(item.choices), "all" if how == "all" else "given")
+        orders = orders_of(len(item.choices), "all" if kind == "all" else "given")
         for order, row in zip(orders, by_order, strict=True):
             rows.append(row)
             answers.append(order.index(item.answer))
@@ -186,7 +186,7 @@ def _select(
         rule=options.rule,
         tau=options.threshold,
         scale=options.confidence,
-        # What a class is was fixed for the whole chain, which may admit level after level.
+        # The meaning of a class is fixed for the whole chain, which may admit level after level.
         classes={item.id: item.choices for item in pool.unlabelled} if has_texts else None,
         state=pool.teacher.confidence,
     )
@@ -200,7 +200,7 @@ def _facts(
 
     return {
         "num_pool": len(selection.confidence),
-        # What the rule selected, and what of it (and of earlier rounds) was trained on.
+        # Selected by the rule; and those of them, and of earlier rounds, that were trained on.
         "num_confident": len(selection.ids),
         "num_selected": len(kept),
         "threshold": selection.threshold,
@@ -217,16 +217,16 @@ def _notes(
     kept: Kept,
     rows: Sequence[PoolRow],
 ) -> tuple[str, ...]:
-    """Returns what a reader should know of the round; detectors' warnings are logged too.
+    """Returns the notes on the round; warnings of the detectors are logged too.
 
-    They need no gold, so they are known when the round ends.
+    They need no gold, so they are available when the round ends.
     """
     notes = [selection.note] if selection.note else []
     if not kept:
-        notes.append("nothing was selected: the scores are those of the round before")
+        notes.append("no item was selected: the scores are those of the round before")
     if len(kept) < len(selection.ids):
         notes.append(
-            f"{len(selection.ids)} items were selected, and the prompt has room for {len(kept)}"
+            f"{len(selection.ids)} items were selected, and the prompt has space for {len(kept)}"
         )
     if _options(context).targets == "pseudo":
         labels = labels_of_rows(asdict(row) for row in rows)

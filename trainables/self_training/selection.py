@@ -1,26 +1,26 @@
-"""From predictions on an unlabelled pool to pseudo-labelled items: pure functions, no gold.
+"""Selects pseudo-labelled items by a model's predictions on an unlabelled pool, without gold.
 
-A label is always the model's own most probable choice. The items have no gold answer to take, and
-no rule sees one. Exact ties (the two most probable choices equal) have no label and are never
-selected; every rule selects fewer or equally many items, all of them the same, as tau rises.
+A label is the model's most probable choice. Exact ties (the two most probable choices are equal)
+have no label and are never selected. As tau rises, every rule selects a subset of what it selected
+before.
 
 The rules:
 
-`fixed`: confidence > tau, as SSRM has it (arXiv:2409.06903).
+`fixed`: confidence > tau, as in SSRM (arXiv:2409.06903).
 `quantile`: tau is the share of the pool that is left out: the floor((1 - tau) n) most confident
-    are kept. Exact ties take no place among them.
-`class-balanced`: of those with confidence > tau the n most confident of each predicted class
-    are kept, n being the number of the rarest; balanced within each number of choices.
+    items are selected, exact ties excluded.
+`class-balanced`: among items with confidence > tau, the n most confident of each predicted class,
+    n being the size of the smallest class; balanced within each number of choices.
 `freematch`: confidence >= min(mean confidence, tau) * factor of the predicted class, both
     moving averages over rounds; tau is the cap (arXiv:2205.07246; its code can cap at 0.95).
-`softmatch`: everything, weighted by how far below the mean confidence it is; items whose weight
+`softmatch`: all items, weighted by how far their confidence is below the mean; items whose weight
     rounds to 0 are left out, and there is no tau (arXiv:2301.10921). The mean is the moving
-    average, or this pool's where that is lower: a model that has become less sure all over has
-    not become wrong all over, and a pool of one confidence weighs 1.
+    average, or this pool's mean if that is lower: a model that has become less confident overall
+    has not become wrong overall, and a pool with a single confidence has weight 1.
 
-Where only some of equal confidences have room they are ranked by a hash of their ids.
+Equal confidences are ranked by a hash of the item ids.
 
-A class is the text of a choice where all items share their texts, else its position
+A class is the text of a choice if all items share their texts, else its position
 (`trainables.self_training.unlabelled`).
 """
 
@@ -52,7 +52,7 @@ from trainables.self_training.unlabelled import classes_of, shared_texts
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ClassThreshold:
-    """What was asked of items of one predicted class: a confidence of at least `threshold`."""
+    """The least confidence that items of one predicted class needed."""
 
     num_choices: int
     class_: int
@@ -63,7 +63,7 @@ class ClassThreshold:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Selection:
-    """The pseudo-labelled items of one round, and what was known of the rest."""
+    """The pseudo-labelled items of one round, and the confidences of the whole pool."""
 
     ids: tuple[str, ...]
     """Of the selected items, sorted as text."""
@@ -78,15 +78,15 @@ class Selection:
     num_choices: Mapping[str, int]
     """Of every item of the pool."""
     threshold: float | None
-    """What the confidence had to exceed (`quantile`: to reach, and of equals at it those that the
-    hash puts first; `freematch`: to reach, before the factor of the class); None where nothing was
-    cut off."""
+    """Threshold that the confidence had to exceed (`quantile`: to reach, with equal confidences
+    ranked by hash; `freematch`: to reach, before the factor of the class); None if the rule has no
+    threshold."""
     class_thresholds: tuple[ClassThreshold, ...] = ()
-    """Where classes differ; a class of which nothing was selected may have none."""
+    """For rules with thresholds by class; classes without selected items may have none."""
     state: ConfidenceState | None = None
     """For the next round (`freematch` and `softmatch`)."""
     note: str | None = None
-    """Why nothing was selected, where nothing was."""
+    """The reason, if no item was selected."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -105,7 +105,7 @@ class _Asked:
     state: ConfidenceState | None
     momentum: float
     texts: tuple[str, ...] | None
-    """Of the choices, where they are the classes."""
+    """Of the choices, if they are the classes."""
 
 
 def select(
@@ -118,20 +118,20 @@ def select(
     state: ConfidenceState | None = None,
     momentum: float = MOMENTUM,
 ) -> Selection:
-    """Returns the items of a pool that a rule is confident enough of, with their pseudo-labels.
+    """Returns the items of a pool that a rule selects, with their pseudo-labels.
 
     Args:
-        pool: Item id -> one probability a choice, averaged over the orders already.
+        pool: Item id -> probability of each choice, averaged over orders.
         rule: How confident items are chosen.
         tau: The threshold, in [1/k, 1] (raw) or [0, 1] (chance-normalised and `quantile`).
         scale: Of the confidence; several k need `chance-normalised`.
         classes: Item id -> text of each choice, in the order of its probabilities; None: classes
             are positions.
-        state: What the round before left, for `freematch` and `softmatch`.
+        state: Of the round before, for `freematch` and `softmatch`.
         momentum: Weight of the rounds before in the moving averages, in [0, 1).
 
     Raises:
-        ValueError: If the pool is empty or no distributions, or tau does not fit.
+        ValueError: If the pool is empty, its values are not distributions, or tau is invalid.
     """
     order = _class_order(pool, classes)
     by_class = {
@@ -273,7 +273,7 @@ def _above(guesses: Sequence[Guess], cut: float) -> list[Guess]:
 
 
 def _rank(guess: Guess) -> tuple[float, bytes]:
-    # Ids may say something of their item; their hashes do not.
+    # Ids may be related to the items' content; their hashes are not.
     return -guess.confidence, hashlib.sha256(guess.id.encode()).digest()
 
 
@@ -281,9 +281,9 @@ def _nothing(guesses: Sequence[Guess], kept: _Kept, rule: Rule) -> str:
     ties = sum(guess.label is None for guess in guesses)
     top = max(guess.confidence for guess in guesses)
     cut = "" if kept.threshold is None else f" above {kept.threshold:.4g}"
-    parts = (
+    reasons = (
         f"rule {rule!r} selects none of {len(guesses)} items{cut}: the highest confidence is "
         f"{top:.4g}, {ties} are exact ties",
         kept.reason,
     )
-    return "; ".join(part for part in parts if part)
+    return "; ".join(reason for reason in reasons if reason)

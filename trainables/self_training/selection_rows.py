@@ -1,4 +1,4 @@
-"""What a round says of its pool, before and after it trains: rows of selection.parquet."""
+"""A round's predictions for its pool, before and after training: rows of selection.parquet."""
 
 from __future__ import annotations
 
@@ -17,45 +17,44 @@ from trainables.self_training.unlabelled import UnlabelledItem
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PoolPredictions:
-    """What one model says of the pool, averaged over the orders of the choices."""
+    """One model's predictions for the pool, averaged over the orders of the choices."""
 
     probabilities: Mapping[str, NDArray[np.float64]]
     """Item id -> probability of each choice, at the temperature."""
     raw: Mapping[str, NDArray[np.float64]]
     """The same at temperature 1."""
     first_position: Mapping[str, float | None]
-    """Item id -> mean probability of what is shown first, less 1/k; None for one order alone."""
+    """Item id -> mean probability of the choice shown first, minus 1/k; None for a single order."""
     temperature: Temperature | None
-    """Fitted on this model's answers to the validation items; None where none is asked for."""
+    """Fitted on this model's answers to the validation items; None without calibration."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PoolRow:
-    """What a round thought of one unlabelled item: a row of selection.parquet."""
+    """A round's predictions for one unlabelled item: a row of selection.parquet."""
 
     item_id: str
     label: str | None
     """Text of the pseudo-label; None for an exact tie."""
     trained_on: str | None
-    """Text of the label that the item was trained on: another one in a control, None where it was
-    not kept, or was confident and had no room in the prompt."""
+    """Text of the label that the item was trained on: another one in a control; None if it was not
+    kept, or was confident and did not fit into the prompt."""
     is_confident: bool
-    """Whether the rule selected it in this round, room or not."""
+    """Whether the rule selected it in this round, even if it did not fit into the prompt."""
     confidence: float
     choices: tuple[str, ...]
     """In the order of all probabilities."""
     probabilities: tuple[float, ...]
-    """By the model before the round, as it was selected by: at the round's temperature."""
+    """By the model before the round, at the round's temperature: the basis of the selection."""
     raw_probabilities: tuple[float, ...] | None
-    """Likewise at temperature 1; None where no temperature is fitted: they would be the same."""
+    """The same at temperature 1; None if no temperature is fitted."""
     first_position: float | None
-    """Mean over the orders of the probability of what is shown first, less 1/k: 0 where position
-    does not matter. None where there is one order alone."""
+    """Mean over the orders of the probability of the choice shown first, minus 1/k: 0 if position
+    does not matter. None for a single order."""
     weight: float
-    """In the loss; 0 where it was not kept."""
+    """In the loss; 0 if it was not kept."""
     label_after: str | None
-    """This and what follows: likewise by the model that the round has trained, at its own
-    temperature."""
+    """This and the following fields: by the model after the round, at its own temperature."""
     confidence_after: float
     probabilities_after: tuple[float, ...]
     raw_probabilities_after: tuple[float, ...] | None
@@ -71,15 +70,15 @@ def pool_rows(
     after: PoolPredictions,
     scale: Scale,
 ) -> tuple[PoolRow, ...]:
-    """Returns a row an unlabelled item, sorted by id.
+    """Returns one row per unlabelled item, sorted by id.
 
     Args:
         by_id: The pool.
-        selection: What the rule made of it.
+        selection: Of the round's rule.
         kept: Items to train on.
-        targets: Labels that they are trained on.
-        before: By the model before the round.
-        after: By the model that the round has trained.
+        targets: Their labels in training.
+        before: Predictions before the round.
+        after: Predictions after it.
         scale: Of the confidence.
     """
     guesses = {guess.id: guess for guess in read_pool(after.probabilities, scale)}

@@ -1,7 +1,7 @@
-"""One temperature for a model's answers, fitted on a few labelled validation items.
+"""Temperature scaling of a model's answers, fitted on a few labelled validation items.
 
-Those labels are easy ones and are counted as labels; the pool has none. Whether calibration on easy
-items carries over to hard ones is a result of the study, not an assumption of it.
+Their labels are easy and count as labels of the cell; the pool has none. Whether calibration on
+easy items carries over to hard ones is a result of the study, not an assumption.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 LOWEST, HIGHEST = 0.05, 20.0
-"""Where every validation answer is right the likelihood has no maximum and the temperature falls to
-0. A factor of 20 either way is more than a language model's scores need; `at_bound` says so."""
+"""If every validation answer is right, the likelihood has no maximum and the temperature falls to
+0. A factor of 20 either way is more than a language model's scores need; `at_bound` reports it."""
 
 _STEPS = 60
 """Halvings of the interval of log(1/T): its end is then below the spacing of floats."""
@@ -26,14 +26,14 @@ class Temperature:
     """A fitted temperature; probabilities are softmax(scores / value)."""
 
     value: float
-    """In [LOWEST, HIGHEST]; above 1 the model was too sure."""
+    """In [LOWEST, HIGHEST]; above 1 the model was overconfident."""
     nll_before: float
     """Mean negative log-likelihood of the right answers at temperature 1, in nats."""
     nll_after: float
     num_labels: int
     """Labelled validation items it was fitted on; each counts as a label of the cell."""
     at_bound: bool
-    """Whether the best temperature lies outside the range: the items do not determine it."""
+    """Whether the best temperature is outside the range: the items do not determine it."""
 
 
 def fit_temperature(log_probs: Sequence[ArrayLike], answers: Sequence[int]) -> Temperature:
@@ -88,7 +88,7 @@ def _padded(log_probs: Sequence[ArrayLike], answers: Sequence[int]) -> NDArray[n
                 f"validation item {row}: finite scores and the index of one of them, got "
                 f"{scores.tolist()} and answer {answer}"
             )
-        # A constant changes nothing, and large scores would lose digits.
+        # Subtracting a constant changes no probability, and large scores would lose digits.
         scores_NC[row, : len(scores)] = scores - scores.max()
     return scores_NC
 

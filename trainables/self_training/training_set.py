@@ -1,4 +1,4 @@
-"""What a round trains on: the labelled items, and those of the pool that it keeps."""
+"""The training set of a round: labelled items, and items that it keeps from the pool."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ def kept_items(
 ) -> Kept:
     """Returns the items to train on.
 
-    What was admitted before stays as it was, where labels accumulate. A prompt holds few examples:
-    in each round as many new ones as are labelled, the most confident first.
+    If labels accumulate, items admitted before keep their labels. A prompt holds few examples: each
+    round adds as many as are labelled, the most confident first.
 
     Args:
         context: Of the cell.
         selection: Of this round.
         by_id: The pool.
-        admitted: What the round before trained on: id -> text of the label, and its weight.
+        admitted: Items of the round before: id -> text of the label, and its weight.
         num_labelled: Labelled items of the cell.
     """
     now = zip(selection.ids, selection.labels, selection.weights, strict=True)
@@ -52,10 +52,10 @@ def kept_items(
 def target_labels(
     context: CellContext, kept: Kept, by_id: Mapping[str, UnlabelledItem], gold_of: GoldOf | None
 ) -> dict[str, int]:
-    """Returns the labels that the kept items are trained on; none for the control `none`.
+    """Returns the training labels of the kept items; none for the control `none`.
 
     Raises:
-        ValueError: If the control `oracle` is not given the gold that it alone may see.
+        ValueError: If the control `oracle` has no access to gold.
     """
     targets = _options(context).targets
     if targets == "none":
@@ -84,10 +84,10 @@ def training_examples(
     selection: Selection,
     admitted: Mapping[str, tuple[str, float]],
 ) -> list[Example]:
-    """Returns labelled and pseudo-labelled examples, in the order in which they are drawn."""
+    """Returns labelled and pseudo-labelled examples, in drawing order."""
     options = _options(context)
     if options.targets == "none":
-        # As many examples as the round would have had, so as many optimizer steps.
+        # As many examples as with pseudo-labels, and so as many optimizer steps.
         number = len(examples) + len(kept)
         return [examples[index % len(examples)] for index in range(number)]
     if isinstance(context.cell.recipe, InContext):
@@ -120,7 +120,7 @@ def _stays(
     by_id: Mapping[str, UnlabelledItem],
     admitted: Mapping[str, tuple[str, float]],
 ) -> frozenset[str]:
-    """Returns what was admitted before and is kept whatever the model says of it by now."""
+    """Returns items that were admitted before and stay, whatever the model predicts now."""
     if _options(context).memory != "accumulate":
         return frozenset()
     return frozenset(id_ for id_ in admitted if id_ in by_id)
@@ -134,7 +134,7 @@ def _drawn(context: CellContext, ids: Iterable[str]) -> list[str]:
 def _in_prompt(
     context: CellContext, ids: Iterable[str], selection: Selection, before: frozenset[str]
 ) -> list[str]:
-    """Returns the items as a prompt shows them: earlier admissions, then by confidence."""
+    """Returns the items in the prompt's order: earlier admissions first, then by confidence."""
 
     def rank(id_: str) -> tuple[bool, float]:
         return id_ not in before, -selection.confidence[id_]

@@ -1,8 +1,8 @@
-"""Unlabelled items: what self-training gets of the pool. Gold is not hidden in them, it is absent.
+"""Unlabelled items: the pool as self-training sees it, without gold answers.
 
-A stored order of choices can say which is right (`chosen` before `rejected`). Choices therefore
-stand in an order that is made of the item's id, its texts and the names of the draw alone: change
-the gold answer or the stored order, and the same bytes come out.
+The stored order of choices can reveal the right one (`chosen` before `rejected`). Choices are
+therefore sorted by a hash of the item's id, their texts and the names of the draw: with another
+gold answer or stored order, the bytes are the same.
 
 A class of answers holds choices of different items that mean the same. Where all items share one
 set of texts (yes and no), a class is a text. Elsewhere it is a position: in canonical order right
@@ -21,7 +21,7 @@ from trainables.data.items import Item, prompt_key
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class UnlabelledItem:
-    """A question and its choices. No answer, no reasoning, no hardness: each could tell gold."""
+    """A question and its choices; answer, reasoning and hardness could reveal gold."""
 
     id: str
     question: str
@@ -61,10 +61,10 @@ def strip_label(item: Item, *names: str | int) -> UnlabelledItem:
 
 
 def with_label(item: UnlabelledItem, choice: int) -> Item:
-    """Returns the item to train on: the chosen answer takes the place of gold.
+    """Returns the item to train on, with the choice as its answer.
 
     Args:
-        item: As `blank` made it.
+        item: As returned by `strip_label`.
         choice: Index in its canonical choices; a pseudo-label, or a control's label.
 
     Raises:
@@ -85,9 +85,9 @@ def with_label(item: UnlabelledItem, choice: int) -> Item:
 
 
 def check_disjoint_partitions(uses: Mapping[str, Iterable[Item | UnlabelledItem]]) -> None:
-    """Refuses an item, a copy of one, or a question that has two uses.
+    """Refuses items, their copies, and questions with two uses, such as training and test.
 
-    Several items of one use may ask the same: two pairs of answers to one question.
+    Several items of one use may share a question: two pairs of answers to it.
 
     Args:
         uses: Name of the use -> its items.
@@ -95,11 +95,11 @@ def check_disjoint_partitions(uses: Mapping[str, Iterable[Item | UnlabelledItem]
     Raises:
         ValueError: Naming two items and their uses.
     """
-    found: dict[tuple[str, str], tuple[str, str]] = {}
+    first_use: dict[tuple[str, str], tuple[str, str]] = {}
     for use, items in uses.items():
         for item in items:
             for key in (("id", item.id), ("question", prompt_key(item))):
-                other, id_ = found.setdefault(key, (use, item.id))
+                other, id_ = first_use.setdefault(key, (use, item.id))
                 if other != use:
                     raise ValueError(
                         f"item {item.id!r} is {use} and item {id_!r} is {other}, and they have one "
@@ -109,13 +109,13 @@ def check_disjoint_partitions(uses: Mapping[str, Iterable[Item | UnlabelledItem]
 
 
 def shared_texts(choices: Mapping[str, Sequence[str]]) -> tuple[str, ...] | None:
-    """Returns the texts that every item has, sorted; None where items have texts of their own.
+    """Returns the texts that every item has, sorted; None if items have different texts.
 
     Args:
         choices: Item id -> texts of its choices, in any order.
     """
-    found = {tuple(sorted(texts)) for texts in choices.values()}
-    return found.pop() if len(found) == 1 else None
+    distinct = {tuple(sorted(texts)) for texts in choices.values()}
+    return distinct.pop() if len(distinct) == 1 else None
 
 
 def classes_of(choices: Mapping[str, Sequence[str]]) -> Mapping[str, tuple[int, ...]]:

@@ -101,7 +101,7 @@ def test_a_draw_is_named_by_the_interval_or_by_the_whole_pool() -> None:
     assert draw().names == (0, "train", "t", "m", "1.0..2.0", 0)
     whole = draw(measure=None, level=None)
     assert whole.names == (0, "train", "t", "every item", "all", 0)
-    with pytest.raises(ValueError, match="'easy' of no measure"):
+    with pytest.raises(ValueError, match="'easy' has no measure"):
         draw(measure=None)
 
 

@@ -126,7 +126,9 @@ def test_what_asks_the_same_is_never_parted_where_no_group_is_named() -> None:
 
 def test_data_of_one_question_says_why_it_cannot_be_split() -> None:
     items = [item(n, question="Which is better?", choices=(f"a{n}", "b")) for n in range(300)]
-    with pytest.raises(ValueError, match=r"all 300 items ask 'Which is better\?', and what asks"):
+    with pytest.raises(
+        ValueError, match=r"all 300 items have the question 'Which is better\?', and"
+    ):
         make_split(task(items), n_train=20)
     apart = [replace(it, group=it.id) for it in items]
     assert make_split(task(apart), n_train=20).pool == ()
@@ -151,7 +153,7 @@ def test_questions_of_a_test_item_in_other_groups_leave_the_pool_and_are_counted
     num_removed = len(items) - len(split.pool) - len(split.test)
     assert num_removed > 20
     assert split.notes[0] == (
-        f"{num_removed} items that ask what a test item asks were removed from the pool."
+        f"{num_removed} items with the question of a test item were removed from the pool."
     )
     for low, high in ((1, 2), (3, 4), (5, 6)):
         assert counts(data, split.pool, "steps", low, high) >= 160

@@ -271,7 +271,7 @@ def test_the_space_between_prompt_and_text_is_kept() -> None:
     text = GeneratedSequence(tokenizer, prompt)
     text.add(token, StoppingCriteria(max_new_tokens=3, stops=(f" {word} {word}",)), frozenset())
     assert text.text == f" {word}" and text.stopped is None
-    with pytest.raises(ValueError, match="not done after 1 tokens"):
+    with pytest.raises(ValueError, match="not finished after 1 tokens"):
         text.finished()
     text.add(token, StoppingCriteria(max_new_tokens=3, stops=(f" {word} {word}",)), frozenset())
     assert (text.finished().text, text.finished().num_tokens) == ("", 2)

@@ -84,7 +84,7 @@ def test_prefix_without_generation_prompt_is_caught() -> None:
 
     tokenizer = NoHeader()
     prompt = with_chat_template(get_prompt("arc"), tokenizer)
-    with pytest.raises(ValueError, match="'q', choice 0: the training text's tokens part from"):
+    with pytest.raises(ValueError, match="'q', choice 0: the training text's tokens differ from"):
         check_prefix(prompt, ITEM, tokenizer)
 
 
@@ -164,13 +164,15 @@ def test_a_template_that_rewrites_the_answer_is_caught() -> None:
     tokenizer = make_tokenizer("bytes")
     tokenizer.chat_template = TEMPLATES["gemma"][0].replace("| trim", "| trim | upper")
     prompt = with_chat_template(get_prompt("arc"), tokenizer)
-    with pytest.raises(ValueError, match="part from the scored prompt and choice's at token"):
+    with pytest.raises(
+        ValueError, match="differ from those of the scored prompt and choice from token"
+    ):
         check_prefix(prompt, ITEM, tokenizer)
 
 
 def test_choice_that_melts_into_the_question_is_caught() -> None:
     melting = PromptFormat(template="Q: {question}\nA:", answer="{choice}")
-    with pytest.raises(ValueError, match="part from the scored prompt's at token"):
+    with pytest.raises(ValueError, match="differ from those of the scored prompt from token"):
         check_prefix(melting, ITEM, WordTokenizer(merges=True))
     check_prefix(get_prompt("strategyqa"), ITEM, WordTokenizer(merges=True))
 

@@ -322,11 +322,11 @@ TOKENIZER_FAULTS: Mapping[str, tuple[Callable[[Path], object], str]] = {
         lambda folder: change_json(
             folder / "tokenizer_config.json", auto_map={"AutoTokenizer": ["own.Tok", None]}
         ),
-        "tokenizer_config.json asks for code of its own (auto_map), which is never run",
+        "tokenizer_config.json needs custom code (auto_map), which is never run",
     ),
     "own code, old form": (
         lambda folder: change_json(folder / "tokenizer_config.json", auto_map=["own.Tok", None]),
-        "tokenizer_config.json asks for code of its own (auto_map), which is never run",
+        "tokenizer_config.json needs custom code (auto_map), which is never run",
     ),
     "only its config": (
         lambda folder: (folder / "tokenizer.json").unlink(),

@@ -272,7 +272,7 @@ class TestPrompts:
         assert {row.item_id for row in found.rows if row.weight} == in_prompt
         assert found.facts["num_confident"] == len(confident)
         assert found.facts["num_selected"] == NUM_LABELLED
-        assert any("the prompt has room for 12" in note for note in found.notes)
+        assert any("the prompt has space for 12" in note for note in found.notes)
 
     def test_the_most_confident_are_shown_first(self) -> None:
         made = toy(2)

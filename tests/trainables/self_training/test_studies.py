@@ -350,7 +350,7 @@ def test_nothing_above_the_threshold_is_a_valid_cell_that_equals_its_parent(
     assert files["1 scores.parquet"] == files["0 scores.parquet"]
     record = read_record(open_storage(str(tmp_path)), cells[1].id)
     assert record.selection is not None and record.selection["num_selected"] == 0
-    assert any("nothing was selected" in note for note in record.notes)
+    assert any("no item was selected" in note for note in record.notes)
 
 
 def test_the_control_of_equal_steps_takes_as_many_steps_on_labels_alone(

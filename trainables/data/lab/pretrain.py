@@ -1,8 +1,8 @@
 """Remakes a micro base model: `python -m trainables.data.lab.pretrain --size l --out DIR`.
 
-Writes the model and the tokenizer in Hugging Face format, and `pretraining.json` (loss over time)
-and the state of training beside them. Needs a C++ compiler (torch.compile). Same seed, same number
-of threads and same kind of host: the same weights.
+Writes the model and tokenizer in Hugging Face format, `pretraining.json` (loss over time) and the
+training state. Needs a C++ compiler (torch.compile). The same seed, number of threads and kind of
+host give the same weights.
 """
 
 from __future__ import annotations
@@ -224,7 +224,7 @@ def save(
 
 
 def save_state(model: LlamaForCausalLM, optimizer: torch.optim.Optimizer, out: Path) -> None:
-    """Writes what only training needs: weights and moments as they are, beside the model."""
+    """Writes the training state: weights and moments in full precision."""
     tensors = {}
     for name, weight in model.named_parameters():
         tensors[f"weight/{name}"] = weight.detach()

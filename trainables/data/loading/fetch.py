@@ -1,4 +1,4 @@
-"""Single files from a public repository: fetched once, checked by hash, kept in a cache folder."""
+"""Fetches single files from public repositories, checks their hash, and caches them."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ class RemoteFile:
 
     url: str
     digest: str | None
-    """`sha256:` or `git:` (the hash of its git blob) and the hex digits; None where only the commit
-    is known, which names one content all the same."""
+    """`sha256:` or `git:` (the hash of its git blob) and the hex digits; None if only the commit is
+    known, which also fixes the content."""
     name: str
     """Name in the cache folder."""
 
@@ -48,7 +48,7 @@ def fetched(file: RemoteFile, instead: str) -> Path:
     if fault is not None:
         raise DataError(f"{file.url}: {fault}; do not use it")
     path.parent.mkdir(parents=True, exist_ok=True)
-    # A name of its own first: two studies may fetch at the same time.
+    # Under a temporary name first, because two studies may fetch at the same time.
     with tempfile.NamedTemporaryFile(dir=path.parent, delete=False) as partial:
         partial.write(content)
     os.replace(partial.name, path)
@@ -56,8 +56,8 @@ def fetched(file: RemoteFile, instead: str) -> Path:
 
 
 def _fault(content: bytes, file: RemoteFile) -> str | None:
-    found = None if file.digest is None else _digest(content, file.digest)
-    return None if found == file.digest else f"content is {found}, not {file.digest}"
+    digest = None if file.digest is None else _digest(content, file.digest)
+    return None if digest == file.digest else f"content is {digest}, not {file.digest}"
 
 
 def _digest(content: bytes, like: str) -> str:

@@ -1,6 +1,6 @@
-"""Local copies of data sets: which file is which part, and their rows, one at a time.
+"""Local copies of data sets: finds the files of each part and reads their rows one at a time.
 
-Reads JSON, JSON lines, CSV and parquet, gzipped or not. What a row means is the task's business.
+Reads JSON, JSON lines, CSV and parquet, gzipped or not. Tasks interpret the rows.
 """
 
 from __future__ import annotations
@@ -27,17 +27,17 @@ _SHARD = r"(-\d+-of-\d+)?"
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Row:
-    """One row of a data set and where it stands."""
+    """One row of a data set and its location."""
 
     where: str
     """File and line (or row), for messages."""
     values: Mapping[str, Any]
     part: str = ""
-    """The part of the data set that it belongs to (a subset, a split), where that matters."""
+    """Part of the data set (a subset or split), if it matters."""
 
 
 class BadRows:
-    """What to do with a row that cannot be used: stop, or leave it out and say so."""
+    """Handles rows that cannot be used: stops, or leaves them out and collects their messages."""
 
     def __init__(self, *, skip: bool) -> None:
         """Starts with no bad row.
@@ -49,7 +49,7 @@ class BadRows:
         self.messages: list[str] = []
 
     def report(self, error: DataError) -> None:
-        """Notes the row's error, or raises it where rows may not be skipped."""
+        """Records the row's error, or raises it if rows may not be skipped."""
         if not self.skip:
             raise DataError(f"{error} (--skip-bad-rows leaves such rows out)") from error
         self.messages.append(str(error))
@@ -61,34 +61,34 @@ def find_parts(
     """Returns the files of each part of a data set.
 
     Args:
-        folder: The task's folder under the data root; files may lie in folders of their own.
+        folder: The task's folder under the data root; files may be in subfolders.
         parts: Name of a part -> regular expression of its path under the folder, without shard
             number and extension, in lower case.
         several: A part may be many files (one in each subset's folder).
 
     Raises:
         MissingDataError: If there is no such folder.
-        DataError: If a part is missing or there twice.
+        DataError: If a part is missing or occurs twice.
     """
     if not folder.is_dir():
         raise MissingDataError(
             f"{folder}: no such folder; it must hold {_list_parts(parts)} as {FORMATS}"
         )
     paths = sorted(path for path in folder.rglob("*") if path.is_file())
-    found = {
+    by_part = {
         part: tuple(path for path in paths if _is_part(path.relative_to(folder), pattern))
         for part, pattern in parts.items()
     }
-    missing = {part: parts[part] for part, files in found.items() if not files}
+    missing = {part: parts[part] for part, files in by_part.items() if not files}
     if missing:
         raise DataError(f"{folder} lacks {_list_parts(missing)}; put the file there as {FORMATS}")
-    for part, files in found.items() if not several else ():
+    for part, files in by_part.items() if not several else ():
         if len(files) > 1 and not all(re.search(r"-\d+-of-\d+\.", path.name) for path in files):
             raise DataError(
-                f"{folder}: {part} is there more than once "
+                f"{folder}: {part} occurs more than once "
                 f"({', '.join(path.name for path in files)}); keep one copy"
             )
-    return found
+    return by_part
 
 
 def read_parts(
@@ -225,9 +225,7 @@ def _csv_rows(path: Path, bad: BadRows, columns: Sequence[str] | None) -> Iterat
         try:
             header = list(reader.fieldnames or ())
             if repeated := next((name for name in header if header.count(name) > 1), None):
-                raise DataError(
-                    f"{path}, line 1: the column {repeated!r} is there twice; rename one"
-                )
+                raise DataError(f"{path}, line 1: the column {repeated!r} occurs twice; rename one")
             for values in reader:
                 where = f"{path}, line {reader.line_num}"
                 if None in values or None in values.values():
@@ -265,7 +263,7 @@ def _parquet_rows(path: Path) -> Iterator[Row]:
             raise DataError(f"{path}: not a parquet file: {error}; fetch it again") from error
         except UnicodeDecodeError as error:
             raise DataError(
-                f"{path}, behind row {number}: not UTF-8 ({error.reason}); write it anew"
+                f"{path}, after row {number}: not UTF-8 ({error.reason}); write it again"
             ) from error
 
 

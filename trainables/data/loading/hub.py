@@ -1,4 +1,4 @@
-"""Data sets from the Hugging Face Hub: name and revision pinned, no code of theirs is run."""
+"""Data sets from the Hugging Face Hub, with pinned revisions; their code is never run."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class HubSource:
 def hub_rows(source: HubSource, instead: str) -> Iterator[Row]:
     """Yields the rows of every split of the source; `Row.part` names the configuration.
 
-    The Hub is looked at once: where it does not answer, only what was fetched before is there.
+    The Hub is contacted once; if it does not respond, only cached data is used.
 
     Args:
         source: What to fetch.
@@ -58,14 +58,14 @@ def hub_rows(source: HubSource, instead: str) -> Iterator[Row]:
 
 
 def _answers(source: HubSource) -> bool:
-    """Says whether the Hub can be reached; `datasets` would try for half a minute, and aloud."""
+    """Returns whether the Hub responds; `datasets` would retry for half a minute, with warnings."""
     from huggingface_hub import HfApi
     from huggingface_hub.errors import HfHubHTTPError
 
     try:
         HfApi().dataset_info(source.name, revision=source.revision, timeout=LOOK_TIMEOUT_S)
     except HfHubHTTPError:
-        return True  # it refused, and says why when it is asked for the data
+        return True  # it responds; loading will report why it refuses
     except Exception:  # what a broken network raises depends on the client's version
         return False
     return True
@@ -73,7 +73,7 @@ def _answers(source: HubSource) -> bool:
 
 @contextmanager
 def _offline() -> Iterator[None]:
-    """Keeps both libraries from the network for a while."""
+    """Keeps both libraries offline for a while."""
     from datasets import config
     from huggingface_hub import constants
 

@@ -1,4 +1,4 @@
-"""JSON as data sets hold it, with the faults that Python's own reader accepts or fails on."""
+"""Parses JSON of data sets, and finds faults that Python's parser accepts or fails on."""
 
 from __future__ import annotations
 
@@ -49,16 +49,18 @@ def parse_json(text: str) -> Any:
 def fault_in(value: Any, *, depth: int = 0) -> str | None:
     """Returns the first fault of a parsed value that JSON allows and a data set may not have."""
     if isinstance(value, str):
-        found = _SURROGATE.search(value)
-        return None if found is None else f"a lone surrogate, {found[0]!a}, in {value!a:.60}"
+        surrogate = _SURROGATE.search(value)
+        return (
+            None if surrogate is None else f"a lone surrogate, {surrogate[0]!a}, in {value!a:.60}"
+        )
     if depth > MAX_DEPTH:
         return f"nested more than {MAX_DEPTH} levels deep"
     if isinstance(value, _RepeatedKey):
-        return f"the key {value.key!a:.60} is there twice"
-    parts = [*value, *value.values()] if isinstance(value, dict) else value
-    if not isinstance(parts, list):
+        return f"the key {value.key!a:.60} occurs twice"
+    inner = [*value, *value.values()] if isinstance(value, dict) else value
+    if not isinstance(inner, list):
         return None
-    faults = (fault_in(part, depth=depth + 1) for part in parts)
+    faults = (fault_in(element, depth=depth + 1) for element in inner)
     return next((fault for fault in faults if fault is not None), None)
 
 
@@ -68,8 +70,8 @@ def _integer(digits: str) -> int | float:
 
 def _where_too_deep(text: str) -> int:
     depth = 0
-    for found in _STRING_OR_BRACKET.finditer(text):
-        depth += {"[": 1, "{": 1, "]": -1, "}": -1}.get(found[0], 0)
+    for match in _STRING_OR_BRACKET.finditer(text):
+        depth += {"[": 1, "{": 1, "]": -1, "}": -1}.get(match[0], 0)
         if depth > MAX_DEPTH:
-            return found.start()
+            return match.start()
     return 0

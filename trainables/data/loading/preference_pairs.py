@@ -1,7 +1,7 @@
 """Preference pairs as two-choice items: what the five preference data sets have in common.
 
 A pair's id and the order of its responses come from their texts alone, never from which is better:
-exchanging `chosen` and `rejected` in the data changes the gold answer and nothing else.
+exchanging `chosen` and `rejected` in the data changes only the gold answer.
 """
 
 from __future__ import annotations

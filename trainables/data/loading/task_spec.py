@@ -21,7 +21,7 @@ from trainables.errors import DataError, RepeatedChoiceError
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Request:
-    """What a loader is asked for."""
+    """Request to a loader."""
 
     name: str
     """Full name of the task, as the space has it."""
@@ -32,18 +32,18 @@ class Request:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Loaded:
-    """What a loader found."""
+    """Result of a loader."""
 
     items: Iterable[Item]
     source: str
     notes: tuple[str, ...] = ()
     test: frozenset[str] = frozenset()
-    """Ids of the data's own test items; empty: it has none of its own."""
+    """Ids of the data's own test items; empty if it has none."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TaskSpec:
-    """A task: how it is loaded and what is known of it."""
+    """A task: how to load it, its licence and its levels."""
 
     name: str
     title: str
@@ -74,7 +74,7 @@ def text_field(row: Row, name: str, *, may_be_empty: bool = False) -> str:
 
 
 def wrong_columns(row: Row, name: str, kind: str) -> DataError:
-    """Returns the error of a row that lacks a field or has it of another kind."""
+    """Returns the error of a row that lacks a field or has another kind of value in it."""
     have = ", ".join(sorted(map(str, row.values)))
     if name not in row.values:
         return DataError(f"{row.where}: no field {name!r} ({kind}); the row has: {have}")
@@ -119,17 +119,17 @@ def check_choices(choices: tuple[str, ...], answer: int, where: str) -> None:
     repeated = next((text for text in texts if texts.count(text) > 1), None)
     if repeated is not None:
         raise RepeatedChoiceError(
-            f"{where}: choice {repeated!r:.80} is there {texts.count(repeated)} times; "
-            "choices must differ: mend or remove the row"
+            f"{where}: choice {repeated!r:.80} occurs {texts.count(repeated)} times; "
+            "choices must differ: correct or remove the row"
         )
     if not 0 <= answer < len(choices):
         raise DataError(f"{where}: answer {answer} is none of the {len(choices)} choices")
 
 
 def content_id(*parts: str) -> str:
-    """Returns an id that is made of the content, for data that has none of its own.
+    """Returns an id made from the content, for data without ids.
 
-    Row order, file layout and the gold answer are no part of it.
+    Row order, file layout and the gold answer do not change it.
     """
     return hashlib.sha256("\x1f".join(part.strip() for part in parts).encode()).hexdigest()[:16]
 
@@ -147,14 +147,14 @@ def usable(
         rows: The rows of the data set.
         parse: Returns a row's item; None leaves the row out, a `DataError` is reported.
         bad: Where errors are reported.
-        unique: An id that is there twice is an error; otherwise it is left to the caller.
+        unique: Whether a repeated id is an error; otherwise the caller handles it.
     """
     seen: set[str] = set()
     for row in rows:
         try:
             item = parse(row)
             if item is not None and item.id in seen:
-                raise DataError(f"{row.where}: id {item.id!r} is there twice; ids must be unique")
+                raise DataError(f"{row.where}: id {item.id!r} occurs twice; ids must be unique")
         except DataError as error:
             bad.report(error)
             continue
@@ -167,9 +167,9 @@ def usable(
 def leaving_out_repeated_choices(
     parse: Callable[[Row], Item | None], left_out: list[str]
 ) -> Callable[[Row], Item | None]:
-    """Returns a parser of published data, whose known faults the reader cannot mend.
+    """Returns a parser of published data that leaves out rows with a repeated choice.
 
-    A row that offers one choice twice gives no item; its place is added to `left_out`.
+    The reader cannot correct such data; locations of these rows are added to `left_out`.
     """
 
     def parsed(row: Row) -> Item | None:
@@ -183,10 +183,10 @@ def leaving_out_repeated_choices(
 
 
 def without_repeats(items: Iterable[Item]) -> tuple[list[Item], tuple[str, ...]]:
-    """Returns the items of a data set without ids of its own, each content once, and notes.
+    """Returns the items of a data set without ids, each content once, and notes.
 
-    Which items there are does not depend on their gold answers: of copies that contradict each
-    other one is kept too, and the notes say how many contents have such copies.
+    The selection does not depend on gold answers: one of several contradicting copies is kept too,
+    and the notes count the contents with such copies.
     """
     copies: dict[str, list[Item]] = {}
     num_items = 0
@@ -205,16 +205,16 @@ def without_repeats(items: Iterable[Item]) -> tuple[list[Item], tuple[str, ...]]
 
 
 def _one_of(copies: list[Item]) -> Item:
-    """Returns one of some copies: told apart by all but gold first, then drawn.
+    """Returns one of several copies: the first by everything but gold, ties drawn at random.
 
-    Neither the order of the rows nor which answer is gold says which it is.
+    The choice depends neither on row order nor on the gold answer.
     """
-    first = min(map(_beside_gold, copies))
-    alike = sorted((item for item in copies if _beside_gold(item) == first), key=_gold_text)
-    return alike[seed_of("copies", alike[0].id) % len(alike)]
+    first = min(map(_without_gold, copies))
+    tied = sorted((item for item in copies if _without_gold(item) == first), key=_gold_text)
+    return tied[seed_of("copies", tied[0].id) % len(tied)]
 
 
-def _beside_gold(item: Item) -> tuple[list[tuple[str, float]], str, str]:
+def _without_gold(item: Item) -> tuple[list[tuple[str, float]], str, str]:
     return sorted(item.hardness.items()), item.topic or "", item.reasoning or ""
 
 
@@ -235,7 +235,7 @@ def number_field(row: Row, name: str) -> float:
 
 
 def is_finite(value: object) -> bool:
-    """Says whether a field's value is a number that a 64-bit float holds; no boolean is one."""
+    """Returns whether a value is a number, not a boolean, within the range of a 64-bit float."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         return False
     try:

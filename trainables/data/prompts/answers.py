@@ -1,6 +1,6 @@
-"""Answers in generated text: where one is stated, and which choice or value it names.
+"""Extracts answers from generated text: the choice or value that a text names.
 
-A text states its answer behind a phrase (`PHRASE`), as the worked examples of the prompts do.
+A text states its answer after a phrase (`PHRASE`), as the worked examples of the prompts do.
 Answers are compared by value (numbers) or by folded text and letter (choices), never as strings.
 """
 
@@ -17,17 +17,17 @@ from trainables.data.prompts.formats import LETTERS
 from trainables.data.prompts.numbers import first_number, parse_number, same_number
 
 PHRASE = re.compile(r"####|\bthe (?:final )?answer is\b\s*:?", re.IGNORECASE)
-"""What stands in front of an answer: the prompts' own words, or GSM8k's mark."""
+"""Phrase in front of an answer: as in the prompts, or GSM8k's mark."""
 
 NEXT_QUESTION = ("\nQ:", "\nQuestion:", "\n\n\n")
-"""Stop strings: a base model goes on with a question of its own."""
+"""Stop strings, because a base model continues with another question."""
 
 _SENTENCE_END = r"[.!?](?=\s)"
 _NOT = re.compile(r"\b(?:not|neither|nor)\b", re.IGNORECASE)
 _ASIDE = rf",[^,\d\n]*{_NOT.pattern}[^,\d\n]*,"
-"""Says what was not counted, not what the answer is not."""
+"""An aside with a negation that does not deny the answer."""
 _DENIED = rf"(?:(?!{_ASIDE})[^\d\n]|{_ASIDE})*?{_NOT.pattern}"
-"""What stands in front of a number that is said not to be the answer."""
+"""Text in front of a number that is denied as the answer."""
 _STATED = rf"(?:{PHRASE.pattern})\s*(?=\S)"
 _LINE_DONE = re.compile(rf"{_STATED}[^\n]*\n", re.IGNORECASE)
 # A full stop in front of the number ends an abbreviation, or a sentence without the answer.
@@ -35,7 +35,7 @@ _NUMBER_DONE = re.compile(
     rf"{_STATED}(?:(?!{_DENIED})[^\n]*?\d[^\n]*?{_SENTENCE_END}|[^\n]*\n)", re.IGNORECASE
 )
 _BULLET = re.compile(r"\s*\n\s*[-*+\u2022\u2013]\s+(?=\S)")
-"""A list's mark on a line of its own behind the phrase: no sign of the number that follows."""
+"""A bullet on a separate line after the phrase; not a minus sign."""
 
 _OUTER = " \t\n.,;:!?\"'`*()[]{}\u2018\u2019\u201c\u201d"
 _AROUND = _OUTER.replace(".", "")
@@ -63,10 +63,10 @@ class Extracted:
 
 
 def finish_pattern(*, free_form: bool) -> re.Pattern[str]:
-    """Returns what a text contains once its answer is stated in full (`generation.StopRule`).
+    """Returns a pattern that matches once an answer is complete (`generation.StoppingCriteria`).
 
-    That is the end of the answer's line; for a number, the end of its sentence too. A choice's text
-    may hold a full stop of its own.
+    That is the end of the answer's line; for a number, also the end of its sentence. A choice's
+    text may contain a full stop.
     """
     return _NUMBER_DONE if free_form else _LINE_DONE
 
@@ -79,7 +79,7 @@ def extract(text: str, item: Item, free_form: bool) -> Extracted:
     Args:
         text: What a model wrote behind the question.
         item: The question, with its gold answer.
-        free_form: Whether the answer is a number of its own, not one of the choices.
+        free_form: Whether the answer is a free number, not one of the choices.
     """
     answer = None
     for stated in _stated(text):
@@ -155,7 +155,7 @@ def named_choice(answer: str, choices: Sequence[str]) -> int | None:
 
 
 def _goes_on(rest: str, folded: Sequence[str], named: int) -> bool:
-    """Says whether the text behind a choice's puts another choice beside it."""
+    """Returns whether the text after a choice adds another choice."""
     match = _AND_ANOTHER.match(rest)
     others = [choice for index, choice in enumerate(folded) if index != named]
     return match is not None and any(
@@ -174,7 +174,7 @@ def _contained(said: str, folded: Sequence[str]) -> int | None:
 
 
 def _has_words(text: str, words: str, at: str = "anywhere") -> bool:
-    """Says whether the words stand in the text, not inside longer words or numbers."""
+    """Returns whether the text has the words, not inside longer words or numbers."""
     pattern = rf"(?<![\w\u2212-])(?<!\d[.,]){re.escape(words)}(?!\w|[.,\u2212-]\d)"
     match = re.match(pattern, text) if at == "start" else re.search(pattern, text)
     return match is not None

@@ -1,7 +1,7 @@
 """Prompts: every template of every task, and the text of an item under one of them.
 
-The scored text is question + choice; an in-context example and a training text are the same bytes,
-so what a model learns to continue is what it is scored on. Chat models' templates go around these
+The scored text is question + choice; in-context examples and training texts are the same bytes, so
+a model is scored on the text that it learns. Chat templates wrap these formats
 (`trainables.models.chat`).
 """
 

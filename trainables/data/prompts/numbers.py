@@ -46,7 +46,7 @@ def parse_number(text: str) -> Fraction | None:
 
 
 def same_number(first: str, second: str) -> bool:
-    """Says whether two answers have the same value; what is no number equals nothing."""
+    """Returns whether two answers have the same value; text without a number equals no answer."""
     value = parse_number(first)
     return value is not None and value == parse_number(second)
 
@@ -64,7 +64,7 @@ def _plain(text: str) -> str:
         text = "".join(map(_plain_character, text)).replace("\u2044", "/")
     if "\\" in text or "{" in text:
         text = text.replace("{,}", ",").replace("\\,", " ").replace("\\$", "$").replace("\\%", "%")
-        text = _FRACTION.sub(lambda found: f" {found[1] or found[3]}/{found[2] or found[4]}", text)
+        text = _FRACTION.sub(lambda match: f" {match[1] or match[3]}/{match[2] or match[4]}", text)
     return text
 
 

@@ -1,4 +1,4 @@
-"""What is known of each task without its data: for a dry run where the data is not at hand.
+"""Published sizes of each task, for a dry run without its data.
 
 Counts are of the published data, before repeats are removed; a dry run that uses them prints "not
 checked". Generated and user data has no facts.

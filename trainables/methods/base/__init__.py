@@ -1,5 +1,5 @@
-"""What every method shares: its interface, answering, chain of thought, choice orders.
+"""Shared by all methods: their interface, answering, chain of thought, choice orders.
 
 `interface` (CellContext, Example, FittedMethod), `answering`, `chain_of_thought`, `choice_orders`,
-`consensus`.
+`shown_examples`.
 """

@@ -1,4 +1,4 @@
-"""Answers of a model to questions: scored choices or generated text."""
+"""A model's answers to questions: scored choices or generated text."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ from trainables.storage.process_identity import host_kind
 
 
 def state_key(context: CellContext, items_hash: str) -> tuple[str, ...]:
-    """Returns all that states of these items depend on, but for the items' ids and the layer."""
+    """Returns what hidden states of these items depend on, except the items' ids and the layer."""
     cell = context.cell
     quantization = cell.recipe.quantization
     return (cell.model, cell.dtype, quantization, items_hash, cell.prompt, host_kind())
 
 
 def answer_questions(context: CellContext, base: Base, items: Sequence[Item]) -> Answers:
-    """Returns the score of each choice's text after the question, or answers that are generated."""
+    """Returns the score of each choice's text after the question, or generated answers."""
     if context.cell.recipe.reasoning is not None:
         return generate_answers(context, base, items)
     tokens = tokenize_questions(base, items, context.prompt)
@@ -49,8 +49,8 @@ def score_answers(
         context: Of the cell.
         base: The model.
         items: The questions.
-        tokenized: The questions behind the examples.
-        examples: What stands in front of every question.
+        tokenized: The questions after the examples.
+        examples: Shown in front of every question.
     """
     scoring = context.cell.recipe.scoring
     domain = None

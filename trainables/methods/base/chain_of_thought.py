@@ -1,4 +1,4 @@
-"""Generated answers: the model reasons greedily, and the answer is read off its text."""
+"""Generated answers: greedy reasoning, from whose text the answer is extracted."""
 
 from __future__ import annotations
 
@@ -30,15 +30,15 @@ def generate_answers(
     items: Sequence[Item],
     examples: Sequence[tuple[Item, int]] = (),
 ) -> Answers:
-    """Returns what the model writes behind each question, and the answer that it states.
+    """Returns the text that the model generates after each question, and the answer in it.
 
-    Examples that do not fit beside the item and its budget are dropped from the end, for this item
-    only, and counted; so is every text in which no answer can be found, which is wrong.
+    Examples that do not fit together with an item and its budget are dropped from the end, for this
+    item only. Notes count them, and the texts without an answer, which are wrong.
 
     Args:
         context: Of the cell; its recipe's `reasoning` has the budget of tokens.
-        base: The model, with whatever was trained on it.
-        items: The questions. One with a single choice has a free answer, compared by value.
+        base: The model, with its trained weights.
+        items: The questions. Answers to those with a single choice are compared by value.
         examples: Items with the answers to show, in their order.
 
     Raises:

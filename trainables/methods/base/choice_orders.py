@@ -1,4 +1,4 @@
-"""Averaging over the orders in which an item's choices are shown: position must not decide."""
+"""Averages over the orders in which an item's choices are shown, to cancel position bias."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from trainables.data.items import Item
 from trainables.methods.base.interface import FittedMethod
 
 Orders = Literal["given", "all"]
-"""`given`: the stored order. `all`: the k rotations of k choices, which for a pair are both orders;
-every choice then stands once at every position."""
+"""`given`: the stored order. `all`: the k rotations of k choices (both orders of a pair), so that
+every choice appears once at every position."""
 
 
-def orders_of(num_choices: int, how: Orders) -> tuple[tuple[int, ...], ...]:
+def orders_of(num_choices: int, kind: Orders) -> tuple[tuple[int, ...], ...]:
     """Returns the orders to show: `order[j]` is the stored index of the choice at position j.
 
     The stored order is the first of them.
@@ -29,7 +29,7 @@ def orders_of(num_choices: int, how: Orders) -> tuple[tuple[int, ...], ...]:
     if num_choices < 2:
         raise ValueError(f"an order needs two choices or more, got {num_choices}")
     stored = tuple(range(num_choices))
-    if how == "given":
+    if kind == "given":
         return (stored,)
     return tuple(stored[shift:] + stored[:shift] for shift in stored)
 
@@ -39,8 +39,8 @@ def average_over_orders(
 ) -> NDArray[np.float64]:
     """Returns one probability a choice, in the stored order: the mean over the orders' softmaxes.
 
-    All sums are exact before they are rounded, so the result does not depend on which order is
-    stored, and a model that sees positions only ends in an exact tie.
+    All sums are exact before rounding, so the result does not depend on which order is stored, and
+    a model that sees positions only ends in an exact tie.
 
     Args:
         log_probs: For each order its scores, by position shown; any constant may be added to one.
@@ -56,7 +56,7 @@ def average_over_orders(
     columns: list[list[float]] = [[] for _ in orders[0]]
     for scores, order in zip(log_probs, orders, strict=True):
         if sorted(order) != list(range(len(columns))):
-            raise ValueError(f"order {tuple(order)} is no order of {len(columns)} choices")
+            raise ValueError(f"order {tuple(order)} is not a permutation of {len(columns)} choices")
         for index, probability in zip(order, _softmax(scores, len(columns)), strict=True):
             columns[index].append(probability)
     return np.array([math.fsum(column) / len(orders) for column in columns])
@@ -97,14 +97,14 @@ def _softmax(scores: ArrayLike, num_choices: int) -> list[float]:
 
 
 def score_in_orders(
-    fitted: FittedMethod, items: Sequence[Item], how: str
+    fitted: FittedMethod, items: Sequence[Item], kind: str
 ) -> list[list[NDArray[np.float64]]]:
     """Returns each item's scores in each order of its choices, by position shown.
 
     Items are scored together, order after order, so that each order is one pass.
     """
-    orders = [orders_of(len(item.choices), "all" if how == "all" else "given") for item in items]
-    found: list[list[NDArray[np.float64]]] = [[] for _ in items]
+    orders = [orders_of(len(item.choices), "all" if kind == "all" else "given") for item in items]
+    by_item: list[list[NDArray[np.float64]]] = [[] for _ in items]
     for turn in range(max((len(order) for order in orders), default=0)):
         places = [place for place, order in enumerate(orders) if turn < len(order)]
         shown = [reordered(items[place], orders[place][turn]) for place in places]
@@ -112,8 +112,8 @@ def score_in_orders(
         if answers.log_probs is None:
             raise ValueError("a method that generates its answers has no confidence to select by")
         for place, scores in zip(places, answers.log_probs, strict=True):
-            found[place].append(scores)
-    return found
+            by_item[place].append(scores)
+    return by_item
 
 
 def reordered(item: Item, order: Sequence[int]) -> Item:

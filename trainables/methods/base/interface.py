@@ -1,4 +1,4 @@
-"""What a cell is given and what it gives back, whatever its method."""
+"""Inputs and results of a cell, whatever its method."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from trainables.storage.checkpoints import Checkpoint
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Execution:
-    """No part of a cell's identity; a record says which was used where it is not the usual one."""
+    """How a cell is run, which is no part of its identity. Records name unusual values."""
 
     engine: MakeEngine = plain_engine
     token_share: float = 1.0
@@ -31,10 +31,10 @@ class Execution:
     """Whether a cell that runs out of memory is tried again in smaller batches by itself: not where
     workers run it together, who have to agree on it (`trainables.cells.worker`)."""
     worker_group: WorkerGroup = field(default_factory=WorkerGroup)
-    """The workers that run the cell together: what they do next must not hang on the last bits of
+    """The workers that run the cell together. Their decisions must not depend on the last bits of
     numbers that each of them computes."""
     checkpoint: Checkpoint | None = None
-    """Where a training keeps how far it is; None: a lost worker's training begins anew."""
+    """Where a training stores its progress; None: the training of a lost worker starts over."""
     checkpointing: bool | None = None
     """Whether states inside the layers are computed again for the gradient in place of being kept;
     None: where they would need more than `trainables.methods.training.gradient_checkpointing`
@@ -49,10 +49,10 @@ Log = Callable[[Mapping[str, float]], None]
 """Receives one row per optimizer step: loss, learning_rate, step."""
 
 AfterEpoch = Callable[[int, "FittedMethod"], None]
-"""Receives the number of the epoch that has ended, from 1, and the method as it is by then."""
+"""Receives the number of the epoch that ended, from 1, and the method at that point."""
 
 TrainedState = Mapping[str, Tensor]
-"""What training made of the base: on the CPU, enough to score as the trained model does."""
+"""Tensors on the CPU that restore a trained method: with them the base scores as it did."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -70,28 +70,27 @@ class Example:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class CellContext:
-    """What all that is trained and scored in one cell shares."""
+    """Everything that training and scoring of one cell share."""
 
     cell: Cell
     prompt: Prompt
     items: tuple[Item, ...]
-    """All items of the task but test items that are not scored. The probe's states are extracted
-    over them."""
+    """All items of the task except test items that are not scored. The probe's hidden states are
+    extracted for them."""
     states: StateCache
     """The states that the cells of this base model share."""
     log: Log
     test: tuple[Item, ...] = ()
-    """Every test item that is scored. They are the first pass of the states, which scores them
-    too."""
+    """Every test item that is scored. The first pass for hidden states scores them too."""
     probe_layers: tuple[Layer, ...] = ()
-    """Hidden states that other cells will ask for: execution, no score depends on them."""
+    """Hidden states that other cells will ask for; no score depends on them."""
     execution: Execution = field(default_factory=Execution)
     after_epoch: AfterEpoch | None = None
-    """Looks on while weights are trained, and may raise to stop it."""
+    """Called after each epoch of a training, which it stops by raising an error."""
 
     @property
     def names(self) -> tuple[str | int, ...]:
-        """What names the cell's random draws: those of one draw are alike in every round."""
+        """Names of the cell's random draws; they are the same in every round of self-training."""
         cell = self.cell
         return (cell.study_seed, cell.seed or 0, cell.training_hash or "")
 
@@ -105,22 +104,22 @@ class Generated:
     """Index of the answer in the item's choices; None where the text has no answer of them."""
     is_correct: bool
     is_readable: bool
-    """Whether the text states an answer that names a choice, or a number where it is free."""
+    """Whether the text states an answer that names a choice, or a number for free answers."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Answers:
-    """What a method answers to some items, in their order: scores, or generated texts."""
+    """A method's answers to some items, in their order: scores, or generated texts."""
 
     log_probs: list[NDArray[np.float64]] | None = None
     """One array per item; its softmax gives the choices' probabilities."""
     generated: list[Generated] | None = None
     notes: tuple[str, ...] = ()
-    """What a reader should know of how they were found, a sentence each."""
+    """What a reader should know about how they were computed, one sentence each."""
 
 
 class FittedMethod(Protocol):
-    """A method with its labels used: it answers, and its state can be kept."""
+    """A fitted method: it answers questions, and its state can be stored."""
 
     def answer(self, items: Sequence[Item]) -> Answers:
         """Returns scores of the items' choices in the order they have, or generated answers."""

@@ -1,7 +1,7 @@
-"""Pairs of a policy's own answers, and which of the two a scorer prefers.
+"""Pairs of a policy's own answers, labelled by a scorer's preference.
 
-A candidate pair carries no gold label: what labels it is a reward model, or, as the upper bound,
-the lab's gold reward.
+Candidate pairs carry no gold label: a reward model labels them, or, as an upper bound, the lab's
+gold reward.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ Prefer = Callable[[Sequence[Item]], Sequence[float]]
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class LabelledPair:
-    """A question, and two answers to it in the order of a preference."""
+    """A question with a preferred and a rejected answer."""
 
     id: str
     question: str
@@ -33,12 +33,12 @@ def candidate_pairs(
     """Returns a pair of different answers for each question whose samples hold two of them.
 
     Args:
-        questions: What was asked.
-        texts: Question id -> sampled texts, of which the answers are taken (`answer_in`).
+        questions: The questions.
+        texts: Question id -> sampled texts, from which answers are extracted (`answer_in`).
 
     Returns:
-        Items with the question's id and the first two different answers, in an order that their
-        texts decide. `answer` is 0 in all of them: it says nothing.
+        Items with the question's id and the first two different answers, in an order that depends
+        on their texts alone. `answer` is 0 in all of them and carries no information.
     """
     items = []
     for question in questions:
@@ -52,21 +52,21 @@ def candidate_pairs(
 
 
 def label_pairs(items: Sequence[Item], prefer: Prefer) -> tuple[LabelledPair, ...]:
-    """Returns the pairs in the order that the scorer prefers; a tie (0.5) is left out.
+    """Returns the pairs in the order that the scorer prefers, without ties (0.5).
 
     Raises:
-        ValueError: If a probability is missing or none.
+        ValueError: If a probability is missing or outside [0, 1].
     """
     probabilities = list(prefer(items))
     if len(probabilities) != len(items):
         raise ValueError(
-            f"the scorer gave {len(probabilities)} probabilities for {len(items)} pairs; it must "
-            "give one for each, in their order"
+            f"the scorer returned {len(probabilities)} probabilities for {len(items)} pairs; it "
+            "must return one for each, in their order"
         )
     labelled = []
     for item, probability in zip(items, probabilities, strict=True):
         if not 0 <= probability <= 1:
-            raise ValueError(f"pair {item.id!r}: {probability} is no probability")
+            raise ValueError(f"pair {item.id!r}: {probability} is not a probability")
         if probability != 0.5:
             chosen, rejected = item.choices if probability > 0.5 else item.choices[::-1]
             labelled.append(
@@ -76,7 +76,7 @@ def label_pairs(items: Sequence[Item], prefer: Prefer) -> tuple[LabelledPair, ..
 
 
 def gold_preference(questions: Iterable[PreferenceQuestion]) -> Prefer:
-    """Returns the scorer that knows the gold reward: 1, 0, or 0.5 where both are worth the same."""
+    """Returns the scorer that uses the gold reward: 1, 0, or 0.5 for equal rewards."""
     problems = {question.id: question.problem for question in questions}
 
     def prefer(items: Sequence[Item]) -> list[float]:

@@ -1,8 +1,8 @@
-"""Samples texts from a policy: every prompt has random numbers of its own.
+"""Samples texts from a policy, with separate random numbers for every prompt.
 
-A prompt's samples depend on the policy, the names of the draw and the prompt's id, never on the
-other prompts nor on a global generator. Two policies that are given the same names share their
-random numbers, so their rewards are compared with less noise.
+A prompt's samples depend on the policy, the names of the draw and the prompt's id, not on other
+prompts or a global generator. Policies that sample under the same names share their random numbers,
+so their rewards are compared with less noise.
 
 Shape legend: B prompts of a batch, S samples of a prompt, T tokens, V vocabulary.
 """
@@ -28,12 +28,12 @@ class Sampling:
     """How texts are sampled."""
 
     num_samples: int = 4
-    """Texts of a prompt, at least 1."""
+    """Texts per prompt, at least 1."""
     temperature: float = 1.0
-    """What logits are divided by, at least 0; 0 takes the likeliest token."""
+    """Divisor of the logits, at least 0; 0 takes the most likely token."""
     max_new_tokens: int = 6
-    """Tokens of a text, at least 1; a text also ends at the tokenizer's EOS. The lab's longest
-    answers take 4, and the mark that ends them one more."""
+    """Tokens per text, at least 1; a text also ends at the tokenizer's EOS. The lab's longest
+    answers have 4 tokens and a line end."""
 
     def __post_init__(self) -> None:
         if self.num_samples < 1 or self.max_new_tokens < 1:
@@ -52,13 +52,13 @@ def sample_texts(
     *names: str | int,
     start: Sequence[int] | None = None,
 ) -> dict[str, tuple[str, ...]]:
-    """Returns the texts that the policy writes after each prompt.
+    """Returns texts that the policy generates after each prompt.
 
     Args:
         policy: The model and its tokenizer.
         prompts: Id -> prompt.
         sampling: How texts are sampled.
-        names: Name the draw (study seed, what it is for).
+        names: Name the draw (study seed, purpose).
         start: Tokens in front of every prompt; None: those that the tokenizer adds itself.
 
     Returns:
@@ -99,7 +99,7 @@ def _sample_batch(
     positions = (mask.cumsum(dim=1) - 1).clamp(min=0)
     logits = _last_logits(policy, tokens, mask, positions, cache)
     cache.batch_repeat_interleave(num_samples)
-    logits, mask = (part.repeat_interleave(num_samples, dim=0) for part in (logits, mask))
+    logits, mask = (rows.repeat_interleave(num_samples, dim=0) for rows in (logits, mask))
     position = mask.sum(dim=1, keepdim=True)
     drawn = []
     number_RT = number_BST.reshape(-1, num_tokens).to(policy.device)
@@ -125,7 +125,7 @@ def _last_logits(
 
 
 def _choose(logits_RV: Tensor, number_R: Tensor, temperature: float) -> Tensor:
-    """Returns a token for each row: where the number falls in the cumulated probabilities."""
+    """Returns a token for each row: the one whose cumulative probability covers the number."""
     if temperature == 0:
         return logits_RV.argmax(dim=-1)
     cumulated_RV = (logits_RV / temperature).softmax(dim=-1).cumsum(dim=-1)

@@ -1,22 +1,21 @@
 """The linear probe's recipe `paper`: gradient descent with a norm penalty, as it was published.
 
 Loss: the weighted mean over items of the cross-entropy of softmax(X_i w), plus penalty * |w|, the
-norm itself and not its square. 100 steps over all items at once, learning rate 0.05 falling in a
-line to a tenth, the gradient's norm clipped at 1. It does not converge and is not meant to.
+norm itself and not its square. 100 full-batch steps; the learning rate decays linearly from 0.05
+to a tenth, and the gradient's norm is clipped at 1. It does not converge and is not meant to.
 
-Source: arXiv:2401.06751, appendix D, and the released code's `models/probes.py`. Where they are at
-odds, or the code does what the text does not say:
+Source: arXiv:2401.06751, appendix D, and the released code's `models/probes.py`. They differ from
+each other, or from this module, as follows:
 
 * The text calls the penalty l2 regularization with lambda 1; the code adds the norm, whose gradient
-  has length 1 however small the weights are. The published numbers are the code's, so this is the
-  norm. Where the mean cross-entropy's gradient at zero weights is shorter than the penalty, the
-  minimum is at zero and the probe says nothing: few features, a small model.
-* The code lets the places behind an item's last choice take part with features of zero, so they get
+  has length 1 however small the weights are. The published numbers come from the code, so this
+  module uses the norm. If the mean cross-entropy's gradient at zero weights is shorter than the
+  penalty (few features, a small model), the minimum is at zero and all choices are equally likely.
+* The code treats the padding after an item's last choice as choices with zero features, which get
   probability. Here they get none.
-* The code fits again, with a quarter of the clip and four times the penalty, where weights are not
-  finite; there, the probability of an answer rounds to 0. Log-probabilities do not, so no fit needs
-  it.
-* How features are normalised is the caller's: the same for this recipe and the converged solver.
+* The code fits again, with a quarter of the clip and four times the penalty, if weights are not
+  finite, because the probability of an answer can round to 0. Log-probabilities cannot.
+* The caller normalises features, in the same way for this recipe and the converged solver.
 
 Shape legend: see `trainables.methods.probes.conditional_logit`.
 """
@@ -35,7 +34,7 @@ from trainables.methods.probes.conditional_logit import ChoiceItems, LogitFit, c
 NUM_STEPS = 100
 LEARNING_RATE = 0.05
 LAST_SHARE = 0.1
-"""Of the learning rate that the line would reach after the last step."""
+"""Share of the learning rate that remains after the last step."""
 
 MAX_GRADIENT_NORM = 1.0
 CLIP_FLOOR = 1e-6
@@ -54,15 +53,15 @@ def fit_sgd(
     """Returns the weights after the last step, with the loss that was minimised.
 
     Args:
-        feature_ICF: Features of each choice; what is no choice is ignored.
+        feature_ICF: Features of each choice; places without a choice are ignored.
         is_choice_IC: Which of the C places hold a choice of the item.
         target: Place of the right choice, integers [I], or each choice's probability, [I, C].
         penalty: Factor of the weights' norm; the paper's is 1.
         weight_I: Weight of each item's cross-entropy, 0 or more; None: 1.
-        names: Names the draw of the first weights, with the study's seed among them.
+        names: Name the draw of the initial weights, the study's seed included.
 
     Raises:
-        ValueError: If targets, weights or features are not what they must be.
+        ValueError: If targets, weights or features are out of range.
     """
     items = choice_items(feature_ICF, is_choice_IC, target, weight_I)
     items = replace(items, weight_I=items.weight_I / items.weight_I.sum())
@@ -86,7 +85,7 @@ def _loss_and_gradient(
 
 
 def _first_weights(num_features: int, names: Sequence[str | int]) -> Tensor:
-    """Returns weights drawn evenly from +- 1 / sqrt(F), as torch begins a linear layer."""
+    """Returns uniform weights in +-1 / sqrt(F), torch's initialization of a linear layer."""
     generator = torch.Generator().manual_seed(seed_of("first weights of a probe", *names))
     even_F = torch.rand(num_features, generator=generator, dtype=torch.float64)
     return (2.0 * even_F - 1.0) / num_features**0.5

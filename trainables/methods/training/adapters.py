@@ -1,4 +1,4 @@
-"""A LoRA adapter on the resident base model: put on, and taken off so that nothing is left.
+"""A LoRA adapter on the resident base model, attached for training and removed without a trace.
 
 Shape legend: N tokens, I and O the width of a layer's input and output, R rank.
 """
@@ -20,7 +20,7 @@ from trainables.models.loading import Base, quiet_bitsandbytes
 from trainables.models.text_layers import target_layers
 
 MAX_MERGED_BYTES = 2**30
-"""Above this the weights with the adapter added in are not worth their memory while scoring."""
+"""Larger models are scored without merging, to save memory."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -41,14 +41,14 @@ class Adapter:
         }
 
     def load(self, state: Mapping[str, torch.Tensor]) -> None:
-        """Takes over the weights of another adapter of the same recipe."""
+        """Loads the weights of another adapter of the same recipe."""
         with torch.no_grad():
             for name, parameter in zip(self.names, self.parameters, strict=True):
                 parameter.copy_(state[name])
 
     @contextmanager
     def training(self) -> Iterator[None]:
-        """Switches the adapter's own dropout on; that of the base stays off."""
+        """Enables the adapter's dropout; that of the base stays off."""
         for layer in self.layers:
             layer.lora_dropout.train()
         try:
@@ -59,7 +59,7 @@ class Adapter:
 
     @contextmanager
     def without_dropout(self) -> Iterator[None]:
-        """Switches the adapter's own dropout off for a while: for answers in mid-training."""
+        """Disables the adapter's dropout for a while, to answer in the middle of training."""
         was_on = [layer.lora_dropout.training for layer in self.layers]
         try:
             for layer in self.layers:
@@ -71,10 +71,10 @@ class Adapter:
 
     @contextmanager
     def merged(self) -> Iterator[None]:
-        """Adds the adapter into copies of the weights, where those are whole, plain fp32 and small.
+        """Merges the adapter into copies of the weights, if those are whole, plain fp32 and small.
 
-        A scored token then costs what it costs without an adapter. The base's own weights are set
-        aside and put back: subtracting the adapter again would leave rounding errors in them.
+        Scoring then costs as much as without an adapter. The base's weights are put back afterwards
+        rather than computed by subtraction, which would leave rounding errors.
         """
         linears = [layer.get_base_layer() for layer in self.layers]
         if any(
@@ -100,13 +100,13 @@ class Adapter:
 
 @contextmanager
 def adapter_on(base: Base, recipe: AdapterTraining, seed: int) -> Iterator[Adapter]:
-    """Puts a fresh adapter on the base model, in place; takes it off at the end, come what may.
+    """Attaches a new adapter to the base model, in place, and always removes it at the end.
 
     Args:
         base: The frozen base model; its weights are shared, not copied.
         recipe: Rank, scale, dropout and target modules.
-        seed: Of the adapter's first weights; peft draws them from the global generator, whose state
-            is put back.
+        seed: Of the adapter's initial weights; peft draws them from the global generator, whose
+            state is restored.
 
     Raises:
         ValueError: If the architecture has no such target modules.
@@ -127,7 +127,7 @@ def adapter_on(base: Base, recipe: AdapterTraining, seed: int) -> Iterator[Adapt
         tuner = LoraModel(base.model, {"default": config}, "default")
     try:
         base.model.eval()
-        layers = tuple(part for part in base.model.modules() if isinstance(part, LoraLayer))
+        layers = tuple(layer for layer in base.model.modules() if isinstance(layer, LoraLayer))
         for layer in layers:
             if type(layer) is Linear and recipe.dropout == 0.0:
                 layer.forward = partial(_adapted_output, layer)
@@ -168,10 +168,10 @@ def add_low_rank(
 
 
 def _adapted_output(layer: Any, given: Tensor) -> Tensor:
-    """Is what peft's layer computes, where it has one adapter and no dropout."""
+    """Computes what peft's layer with one adapter and no dropout does."""
     down, up = layer.lora_A["default"].weight, layer.lora_B["default"].weight
     if layer.disable_adapters or is_shard(down):
-        # The factors' own modules gather them where they are in pieces.
+        # peft's own modules gather sharded factors.
         return type(layer).forward(layer, given)
     output = layer.base_layer(given)
     return add_low_rank(output, given, down, up, layer.scaling["default"])
@@ -179,7 +179,7 @@ def _adapted_output(layer: Any, given: Tensor) -> Tensor:
 
 @contextmanager
 def own_randomness(device: torch.device, seed: int) -> Iterator[None]:
-    """Seeds torch's global generators for a while and puts their states back afterwards."""
+    """Seeds torch's global generators for a while and restores their states afterwards."""
     devices = [device] if device.type == "cuda" else []
     with torch.random.fork_rng(devices=devices):
         torch.manual_seed(seed)

@@ -1,7 +1,7 @@
-"""Gradient checkpointing: states inside a layer are computed again for the gradient, not kept.
+"""Gradient checkpointing: activations inside a layer are recomputed for the gradient.
 
-It costs one more forward pass, so it is used only where the states would not fit. It changes no
-number: the same operations run on the same values.
+It costs one more forward pass, so it is used only where activations would not fit into memory. It
+changes no number: the same operations run on the same values.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ in 16 bits, for an MLP of four times the width; attention scores are not kept by
 """
 
 MEMORY_SHARE = 0.4
-"""Of a GPU's memory beside the base's weights that kept states may take: the rest holds gradients,
-the optimizer's state, the vocabulary's logits, and what the allocator cannot use."""
+"""Share of a GPU's memory without the base's weights that activations may use. The rest holds
+gradients, the optimizer's state, logits over the vocabulary, and the allocator's losses."""
 
 
 @contextmanager
@@ -35,7 +35,7 @@ def checkpointed(base: Base, execution: Execution, num_tokens: int) -> Iterator[
 
     Args:
         base: The model; forward passes inside the context go through its own layers.
-        execution: Says whether, or leaves it to the expected size of the states.
+        execution: Whether to checkpoint; None: the expected size of the activations decides.
         num_tokens: Of a micro-batch.
     """
     if not _is_wanted(base, execution, num_tokens):
@@ -52,7 +52,7 @@ def checkpointed(base: Base, execution: Execution, num_tokens: int) -> Iterator[
 
 
 def checkpointing_notes(base: Base, execution: Execution, num_tokens: int) -> tuple[str, ...]:
-    """Returns what a record says of a training whose states should not have been kept, but were."""
+    """Returns a note for the record if checkpointing was wanted but is not possible."""
     if not _is_wanted(base, execution, num_tokens) or _layers(base):
         return ()
     return (
@@ -68,25 +68,26 @@ def _is_wanted(base: Base, execution: Execution, num_tokens: int) -> bool:
 
 
 def _layers(base: Base) -> list[GradientCheckpointingLayer]:
-    return [part for part in base.model.modules() if isinstance(part, GradientCheckpointingLayer)]
+    modules = base.model.modules()
+    return [module for module in modules if isinstance(module, GradientCheckpointingLayer)]
 
 
 def needs_checkpointing(base: Base, num_tokens: int) -> bool:
-    """Says whether a micro-batch's states would take too much of the device's memory.
+    """Returns whether a micro-batch's activations would need too much of the device's memory.
 
-    The answer depends on the kind of device, the process's share of it, the model and the budget of
-    tokens only, never on what else is in memory at the moment. On a CPU it is no.
+    This depends on the kind of device, the process's share of it, the model and the token budget,
+    never on what else is in memory at the moment. On a CPU it is False.
     """
     if base.device.type != "cuda":
         return False
     total = torch.cuda.get_device_properties(base.device).total_memory
     memory = total * torch.cuda.get_per_process_memory_fraction(base.device)
-    room = memory - base.model.get_memory_footprint()
-    return bool(state_bytes(base, num_tokens) > MEMORY_SHARE * room)
+    free = memory - base.model.get_memory_footprint()
+    return bool(state_bytes(base, num_tokens) > MEMORY_SHARE * free)
 
 
 def state_bytes(base: Base, num_tokens: int) -> int:
-    """Returns about how many bytes a training pass over so many tokens keeps inside the layers."""
+    """Returns the approximate bytes of activations inside the layers in a training pass."""
     config = base.model.config.get_text_config()
     values = STATES_PER_WIDTH * config.hidden_size * config.num_hidden_layers * num_tokens
     return int(values * base.model.dtype.itemsize)

@@ -1,9 +1,8 @@
 """Training of weights by gradient steps: an adapter's, or the model's own.
 
-An optimizer update takes exactly one batch of the recipe, summed over micro-batches of similar
-length; nothing is dropped, and the learning rate's schedule counts the updates that there really
-are. What an item's loss is: `trainables.methods.training.objectives`; who steps:
-`trainables.distributed.engine`.
+Each optimizer update uses exactly one batch of the recipe, summed over micro-batches of similar
+length. No item is dropped, and the learning rate's schedule counts the actual updates. Losses are
+in `trainables.methods.training.objectives`, optimizers in `trainables.distributed.engine`.
 """
 
 from __future__ import annotations
@@ -31,7 +30,7 @@ from trainables.methods.training.resume import TrainingProgress
 from trainables.models.loading import Base
 
 MICRO_BATCH_TOKENS = {"cpu": 1024}
-"""Tokens of a micro-batch by kind of device, filler counted: what a core's cache holds."""
+"""Tokens of a micro-batch by kind of device, padding included: as many as fit a core's cache."""
 
 DEFAULT_MICRO_BATCH_TOKENS = 8192
 """On a GPU: enough to keep it busy with a model of 7 B parameters."""
@@ -41,7 +40,7 @@ FINAL_FACTOR = 0.1
 
 
 class TrainingError(RuntimeError):
-    """A training that cannot go on: the cell fails, its block goes on."""
+    """A training that cannot continue: its cell fails, other cells of the block run on."""
 
 
 def make_objective(
@@ -55,10 +54,10 @@ def make_objective(
 
     Args:
         context: Of the cell.
-        recipe: Its loss decides.
+        recipe: Names the loss.
         base: The base model.
         examples: Labelled items.
-        score: What a choice's score is; None: its text's log-probability.
+        score: Scores the choices; None: by their text's log-probability.
 
     Raises:
         ValueError: As in `trainables.methods.training.objectives`.
@@ -78,7 +77,7 @@ def train(
 ) -> None:
     """Trains the engine's parameters in place; logs a row per update.
 
-    Where the execution keeps a checkpoint, a training that was interrupted goes on from it.
+    If the execution has a checkpoint, an interrupted training resumes from it.
 
     Raises:
         TrainingError: If the loss or its gradient is not finite; names the update and the items.
@@ -114,8 +113,8 @@ def micro_batch_tokens(context: CellContext, base: Base) -> int:
 def learning_rate_factor(update: int, num_updates: int, warm_up: float) -> float:
     """Returns the share of the peak at an update, 0 to num_updates - 1.
 
-    It rises linearly to 1 over the warm-up's share of the updates (at least the first), then falls
-    linearly to a tenth at the last update.
+    It rises linearly to 1 during warm-up (at least the first update), then decays linearly to a
+    tenth at the last update.
     """
     num_rising = max(1, math.ceil(warm_up * num_updates))
     if update < num_rising:
@@ -127,7 +126,7 @@ def learning_rate_factor(update: int, num_updates: int, warm_up: float) -> float
 def draw_batches(
     num_items: int, recipe: WeightTraining, names: tuple[str | int, ...]
 ) -> Iterator[list[int]]:
-    """Returns the items of every update; an epoch holds each item once, in an order of its own."""
+    """Returns the items of every update; every epoch has each item once, in a new order."""
     return islice(_endless_batches(num_items, recipe, names), num_updates(recipe, num_items))
 
 
@@ -158,7 +157,7 @@ def backward(objective: Objective, engine: Engine, batch: Sequence[int], budget:
     mine = plans[engine.rank]
     total = 0.0
     for turn in range(number):
-        # Workers take equally many turns: one without items left repeats some, for nothing.
+        # All workers take the same number of turns: one that has run out repeats an item, unused.
         is_mine = turn < len(mine)
         loss = objective.loss(mine[turn] if is_mine else [batch[0]]) / len(batch)
         loss = loss * float(engine.world_size if is_mine else 0)
@@ -176,7 +175,7 @@ def micro_batches(tokens: TokenizedItems, rows: Sequence[int], budget: int) -> l
 def not_finite(
     loss: float, update: int, num_updates: int, rate: float, ids: Sequence[str]
 ) -> TrainingError:
-    """Returns the error of a loss that is no number, or of a gradient that is none."""
+    """Returns the error for a loss or gradient that is not finite."""
     what = "the gradient is not finite" if math.isfinite(loss) else f"the loss is {loss}"
     return TrainingError(
         f"{what} at update {update + 1} of {num_updates} (learning rate {rate:g}); "
@@ -187,18 +186,18 @@ def not_finite(
 def with_epoch_callback(
     context: CellContext, recipe: WeightTraining, num_items: int, fitted: FittedMethod
 ) -> CellContext:
-    """Returns the setting with its `after_epoch` called behind each epoch and the last update.
+    """Returns a context that calls its `after_epoch` after each epoch and the last update.
 
-    The training's numbers are the same with and without a watcher that only asks.
+    Training gives the same numbers with and without a callback that only asks for answers.
 
     Args:
         context: Of the cell.
-        recipe: Says how many updates make an epoch.
+        recipe: Determines the updates per epoch.
         num_items: Labelled items.
-        fitted: Answers as the training is at that moment.
+        fitted: The method in training.
     """
-    watcher = context.after_epoch
-    if watcher is None:
+    callback = context.after_epoch
+    if callback is None:
         return context
     per_epoch, last = updates_per_epoch(recipe, num_items), num_updates(recipe, num_items)
 
@@ -206,6 +205,6 @@ def with_epoch_callback(
         context.log(row)
         step = int(row["step"])
         if step % per_epoch == 0 or step == last:
-            watcher(math.ceil(step / per_epoch), fitted)
+            callback(math.ceil(step / per_epoch), fitted)
 
     return replace(context, log=log)

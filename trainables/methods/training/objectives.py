@@ -1,4 +1,4 @@
-"""Objectives of training: what one labelled item's loss is.
+"""Training objectives: the loss of a labelled item.
 
 A question is encoded once for all its choices, in training as in scoring.
 
@@ -103,9 +103,9 @@ def choice_objective(
 
     Args:
         base: The base model.
-        examples: Labelled items; labels are smoothed where they say so.
+        examples: Labelled items, with their label smoothing.
         prompt: How an item becomes text.
-        score: What a choice's score is; None: its text's log-probability.
+        score: Scores the choices; None: by their text's log-probability.
 
     Raises:
         ValueError: If an item does not fit into the model's context.
@@ -123,10 +123,9 @@ def choice_objective(
 def text_objective(base: Base, examples: Sequence[Example], prompt: Prompt) -> Objective:
     """Returns the language-model loss of the right answer's text, reasoning included.
 
-    An item's loss is the sum over its tokens: long solutions weigh more, as in the paper's code.
-    Where the answer is generated the text ends with the tokenizer's EOS, in a chat with the
-    template's end of turn, so that generation ends too; a text that is scored beside others has
-    none.
+    An item's loss is the sum over its tokens, so long solutions weigh more, as in the paper's code.
+    Generated answers end with the tokenizer's EOS, in a chat with the template's end of turn, so
+    that the model learns to stop. Choices that are scored have no end token.
 
     Source: arXiv:2401.06751, section 4 and the released code's `utils/utils.py`.
 
@@ -154,7 +153,7 @@ def text_objective(base: Base, examples: Sequence[Example], prompt: Prompt) -> O
 def preference_objective(
     context: CellContext, base: Base, examples: Sequence[Example], beta: float
 ) -> Objective:
-    """Returns the loss of direct preference optimization, with the base as it is as reference.
+    """Returns the loss of direct preference optimization, with the untrained base as reference.
 
     A pair's loss is -log sigmoid(beta * (log-ratio of the preferred answer - log-ratio of the
     other)), where an answer's log-ratio compares the trained model with the reference. An answer
@@ -191,7 +190,7 @@ def preference_objective(
 
 
 def choice_losses(score_BC: Tensor, examples: Sequence[Example]) -> Tensor:
-    """Returns the examples' weighted cross-entropies, [B], labels smoothed where told.
+    """Returns the examples' weighted cross-entropies, [B], with their label smoothing.
 
     Args:
         score_BC: Places without a choice hold -inf.

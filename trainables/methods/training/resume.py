@@ -1,4 +1,4 @@
-"""Going on with a training whose worker was lost, from its last checkpoint."""
+"""Resumes a training whose worker was lost, from its last checkpoint."""
 
 from __future__ import annotations
 
@@ -21,20 +21,20 @@ CPU_RANDOMNESS, GPU_RANDOMNESS = "randomness of the CPU", "randomness of the GPU
 
 @dataclass(kw_only=True, slots=True)
 class TrainingProgress:
-    """How far a training is; all workers of the engine call the same methods."""
+    """Progress of a training; all workers of the engine call the same methods."""
 
     checkpoint: Checkpoint | None
-    """None: nothing is kept."""
+    """None: no checkpoints."""
     engine: Engine
     log: Log
     device: torch.device
     num_done: int = field(init=False, default=0)
-    """Updates done, those of an earlier process counted."""
+    """Updates done, including those of an earlier process."""
     _rows: list[Mapping[str, float]] = field(init=False, default_factory=list)
     _kept: int | None = field(init=False, default=None)
 
     def restore(self) -> None:
-        """Goes on where an earlier process was, if all workers can; its log is logged again."""
+        """Resumes from an earlier process, if all workers can, and logs its rows again."""
         if self.checkpoint is None:
             return
         progress = self._progress(self.checkpoint)
@@ -50,10 +50,10 @@ class TrainingProgress:
             self.done(row, counts=False)
 
     def done(self, row: Mapping[str, float], *, counts: bool = True) -> None:
-        """Logs an update; every so often what is needed to go on from here is written.
+        """Logs an update, and regularly writes a checkpoint.
 
         Raises:
-            StoppedError: If the sweep has been told to stop; on all workers, after the checkpoint.
+            StoppedError: If the sweep must stop; on all workers, after the checkpoint.
         """
         self._rows.append(row)
         self.log(row)
@@ -75,7 +75,7 @@ class TrainingProgress:
         rank = self.engine.rank
         content = save({**self.engine.state(), **self._randomness()})
         self._together(partial(checkpoint.write_share, self.num_done, rank, content))
-        # Every share is written: they come into force.
+        # All shares are written: now the checkpoint becomes valid.
         put = partial(checkpoint.write_progress, self.num_done, self._rows)
         self._together(put if rank == 0 else None)
         if self._kept is not None:
@@ -83,7 +83,7 @@ class TrainingProgress:
         self._kept = self.num_done
 
     def _together(self, write: Callable[[], None] | None) -> None:
-        """Writes on every worker; where one cannot all fail: none goes on to wait for it."""
+        """Writes on every worker; if one fails all fail, so that none waits for it."""
         fault: OSError | None = None
         try:
             if write is not None:
@@ -97,7 +97,7 @@ class TrainingProgress:
         try:
             return checkpoint.read_progress()
         except OSError:
-            return None  # the training begins anew, on all workers
+            return None  # the training starts over, on all workers
 
     def _read(self, update: int) -> dict[str, Tensor] | None:
         if self.checkpoint is None:

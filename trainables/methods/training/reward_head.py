@@ -1,8 +1,8 @@
-"""A scalar head: the reward of question + answer, read off the last token's hidden state.
+"""A scalar head: the reward of question + answer, from the last token's hidden state.
 
-The softmax over an item's choices is the model's belief; with two choices that is the model of
-Bradley and Terry: P(first) = sigmoid(reward of first - reward of second). A constant in the reward
-would cancel, so there is no bias.
+The softmax over an item's choices gives their probabilities; with two choices that is the
+Bradley-Terry model: P(first) = sigmoid(reward of first - reward of second). A constant in the
+reward would cancel, so there is no bias.
 
 Source: Bradley and Terry 1952, Biometrika 39; as a language model's head: Ouyang et al. 2022,
 arXiv:2203.02155, section 3.5.
@@ -31,7 +31,7 @@ from trainables.methods.training.objectives import part_of
 from trainables.models.loading import Base
 
 NAME = "reward_head.weight"
-"""Of the head in a trained state."""
+"""Of the head's weights in a trained state."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -45,14 +45,14 @@ class RewardHead:
         return {NAME: self.weight_H.detach().to("cpu", copy=True)}
 
     def load(self, state: TrainedState) -> None:
-        """Takes over the weights of another head."""
+        """Loads the weights of another head."""
         with torch.no_grad():
             self.weight_H.copy_(state[NAME])
 
     def scores(self, base: Base, tokens: TokenizedItems, is_packed: bool) -> Tensor:
         """Returns the reward of every answer, [A], differentiable.
 
-        The model's body runs alone: no token is projected to the vocabulary.
+        Only the model's body runs: no token is projected to the vocabulary.
         """
         rows = tokens if is_packed else explode(tokens)
         batch = build_batch(rows, range(len(rows.items)), base.device, keep_last=True)
@@ -69,7 +69,7 @@ class RewardHead:
 
 
 def fresh_head(base: Base, seed: int) -> RewardHead:
-    """Returns a head with seeded normal weights of variance 1 / H: rewards begin near size 1."""
+    """Returns a head with seeded normal weights of variance 1 / H: rewards start near size 1."""
     size = base.model.config.get_text_config().hidden_size
     drawn_H = torch.randn(size, generator=torch.Generator().manual_seed(seed)) / size**0.5
     return RewardHead(weight_H=nn.Parameter(drawn_H.to(base.device)))
@@ -88,9 +88,9 @@ def answer_with_head(
     notes = () if fault is None else (f"scored by one full forward per choice: {fault}",)
     with torch.inference_mode():
         for rows in plan_batches(tokens, budget):
-            part = part_of(tokens, rows)
-            score_A = head.scores(base, part, fault is None).double().cpu()
-            counts = [len(item.answers) for item in part.items]
+            batch = part_of(tokens, rows)
+            score_A = head.scores(base, batch, fault is None).double().cpu()
+            counts = [len(item.answers) for item in batch.items]
             for row, score in zip(rows, score_A.split(counts), strict=True):
                 scores[row] = score.numpy()
     return Answers(log_probs=scores, notes=notes)

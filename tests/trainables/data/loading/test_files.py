@@ -38,13 +38,13 @@ BAD_LINES = {
     "wrong columns": ('{"id": "b", "text": "x"}', "no field|field 'choices' .*|'choices'"),
     "empty question": (row(id="b", question="  "), "question is empty"),
     "one choice": (row(id="b", choices=["4"]), "at least two choices, got 1"),
-    "same choices": (row(id="b", choices=["4", "4 "]), "choice '4' is there 2 times"),
-    "a choice twice": (row(id="b", choices=["x", "y", " y"]), "choice 'y' is there 2 times"),
+    "same choices": (row(id="b", choices=["4", "4 "]), "choice '4' occurs 2 times"),
+    "a choice twice": (row(id="b", choices=["x", "y", " y"]), "choice 'y' occurs 2 times"),
     "27 choices": (row(id="b", choices=[str(n) for n in range(27)]), "at most 26 choices"),
     "empty choice": (row(id="b", choices=["4", " "]), "a choice is empty"),
     "answer out of range": (row(id="b", answer=2), "answer 2 is none of the 2 choices"),
     "answer of no choice": (row(id="b", answer="6"), "an index from 0 or one of the choices"),
-    "duplicate id": (row(question="other"), "id 'a' is there twice"),
+    "duplicate id": (row(question="other"), "id 'a' occurs twice"),
     "measure without order": (row(id="b", level="high"), "measure 'level' has 'high'"),
     "measure not finite": (row(id="b", level=float("inf")), "measure 'level' has inf"),
     "measure not a number": (row(id="b", level=float("nan")), "measure 'level' has nan"),
@@ -62,7 +62,7 @@ BAD_LINES = {
     "half a character": (row(id="b", question="\ud800?"), r"a lone surrogate, '\\ud800', in"),
     "half a character in a choice": (row(id="b", choices=["4", "\udfff"]), "a lone surrogate"),
     "half a character in a name": (row(id="b").replace("}", r', "\ud800": 1}'), "a lone surr"),
-    "a key twice": (row(id="b").replace("}", ', "id": "c"}'), "the key 'id' is there twice"),
+    "a key twice": (row(id="b").replace("}", ', "id": "c"}'), "the key 'id' occurs twice"),
     "a NUL byte": (b'{"id": "b\0"}', "not JSON"),
 }
 
@@ -105,7 +105,7 @@ def test_two_copies_of_one_part_are_refused(tmp_path: Path) -> None:
     (tmp_path / "gsm8k").mkdir()
     for name in ("train.jsonl", "train.jsonl.gz", "test.jsonl"):
         (tmp_path / "gsm8k" / name).write_bytes(b"")
-    with pytest.raises(DataError, match=r"train is there more than once \(train.jsonl, train"):
+    with pytest.raises(DataError, match=r"train occurs more than once \(train.jsonl, train"):
         load_task("gsm8k", tmp_path)
 
 
@@ -175,7 +175,7 @@ def test_faults_of_an_array_are_of_one_row_where_it_can_be_told(tmp_path: Path) 
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ('{"m": ["a", "b"], "m": ["b", "a"]}', "the key 'm' is there twice"),
+        ('{"m": ["a", "b"], "m": ["b", "a"]}', "the key 'm' occurs twice"),
         ("[" * 100_000, "line 1: not JSON: nested more than 100 levels deep"),
         (r'{"m": ["a", "\ud800"]}', "a lone surrogate"),
     ],
@@ -190,7 +190,7 @@ def test_a_broken_order_of_texts_is_named(tmp_path: Path, content: str, message:
 def test_a_csv_column_that_is_there_twice_is_named(tmp_path: Path) -> None:
     path = tmp_path / "rows.csv"
     path.write_text("a,b,a\n1,2,3\n")
-    with pytest.raises(DataError, match=r"rows\.csv, line 1: the column 'a' is there twice"):
+    with pytest.raises(DataError, match=r"rows\.csv, line 1: the column 'a' occurs twice"):
         list(read_rows(path, BadRows(skip=False)))
 
 
@@ -201,7 +201,7 @@ def test_a_parquet_text_that_is_not_utf8_is_named(tmp_path: Path) -> None:
     path = tmp_path / "rows.parquet"
     broken = pa.array([b"fine", b"\xff"]).cast(pa.string(), safe=False)
     pq.write_table(pa.table({"a": broken}), path)
-    with pytest.raises(DataError, match=r"rows\.parquet, behind row 0: not UTF-8"):
+    with pytest.raises(DataError, match=r"rows\.parquet, after row 0: not UTF-8"):
         list(read_rows(path, BadRows(skip=False)))
 
 

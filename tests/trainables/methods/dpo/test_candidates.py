@@ -75,9 +75,9 @@ def test_the_gold_scorer_prefers_the_higher_reward() -> None:
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        ([0.2], "gave 1 probabilities for 2 pairs"),
-        ([0.2, 1.1], "1.1 is no probability"),
-        ([float("nan"), 1.0], "nan is no probability"),
+        ([0.2], "returned 1 probabilities for 2 pairs"),
+        ([0.2, 1.1], "1.1 is not a probability"),
+        ([float("nan"), 1.0], "nan is not a probability"),
     ],
 )
 def test_a_scorer_that_gives_no_probabilities_is_refused(

@@ -1,6 +1,6 @@
 """Preferences: UltraFeedback to train on, and five sets to test on, in one task.
 
-A set that is there to test on is never trained on, nor is a pair whose prompt it has. Measure
+Test sets are never trained on, nor are pairs with one of their prompts. Measure
 `set`: 0 UltraFeedback (its own test part, `test_prefs`), 1 RewardBench, 2 PandaLM, 3 LLMBar, 4
 HH-RLHF (its own test part; what it has to train on is not read).
 """
@@ -26,7 +26,7 @@ def load(request: Request) -> Loaded:
     """Returns the pairs of all sets; ids begin with the set's name, a topic is a set's subset.
 
     Raises:
-        DataError: If the data of a set is missing or cannot be used: with the file to put where.
+        DataError: If the data of a set is missing or invalid; names the file to provide.
     """
     sets = {
         "ultrafeedback": ultrafeedback.TASK.load(request),
@@ -39,7 +39,7 @@ def load(request: Request) -> Loaded:
     test = {f"ultrafeedback/{id_}" for id_ in sets["ultrafeedback"].test}
     test.update(i.id for name in sets if name != "ultrafeedback" for i in items[name])
     return Loaded(
-        items=[item for found in items.values() for item in found],
+        items=[item for subset in items.values() for item in subset],
         source="; ".join(loaded.source for loaded in sets.values()),
         notes=tuple(f"{name}: {note}" for name, loaded in sets.items() for note in loaded.notes),
         test=frozenset(test),
@@ -56,8 +56,8 @@ def _of_set(name: str, items: Iterable[Item]) -> Iterator[Item]:
 def _parse_human(row: Row) -> Pair:
     """Returns a pair of HH-RLHF with its prompt as UltraFeedback writes one.
 
-    So the model is asked as it was trained, and a prompt that both have is known as one. HH-RLHF
-    writes `Human:` for `User:`, and also where the prompt is one message.
+    So prompts have the format of training, and equal prompts are recognised. HH-RLHF writes
+    `Human:` for `User:`, even for a single message.
     """
     pair = hh_rlhf.parse_row(row)
     prompt = re.sub("^Human:", "User:", pair.prompt, flags=re.MULTILINE)

@@ -53,7 +53,7 @@ def _messages(row: Row, name: str) -> list[tuple[str, str]]:
 
 
 def _context(messages: list[tuple[str, str]]) -> str:
-    """Returns a lone user message as it is, a conversation with its roles."""
+    """Returns a single user message unchanged, a conversation with its roles."""
     if len(messages) == 1:
         return messages[0][1]
     return "\n\n".join(f"{role.capitalize()}: {content}" for role, content in messages)

@@ -105,7 +105,7 @@ def _read(path: Path) -> Annotations:
         found = [row.values for row in read_rows(path, BadRows(skip=False))]
         rows = {str(values.get("key")): values for values in found}
         if len(rows) < len(found):
-            raise DataError(f"{path}: a key is there twice; {_REMEDY}")
+            raise DataError(f"{path}: a key occurs twice; {_REMEDY}")
     else:
         rows = load_json(path)
     return _checked(rows, path)
@@ -128,7 +128,7 @@ def _checked(rows: Any, path: Path) -> Annotations:
     return rows
 
 
-_REMEDY = f"use the file {URL} as it is"
+_REMEDY = f"use the unchanged file {URL}"
 _INSTEAD = (
-    "put that file at DIR/arc/annotations.json, the ARC files beside it, and pass --data-root DIR"
+    "put that file and the ARC files into DIR/arc (as annotations.json) and pass --data-root DIR"
 )

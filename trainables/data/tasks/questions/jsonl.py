@@ -62,12 +62,12 @@ def _find(folder: Path, task: str) -> Path:
     name = task.partition(":")[2]
     pattern = rf"{re.escape(name) if name else '.+'}\.(jsonl|json|parquet)(\.gz)?"
     paths = sorted(folder.iterdir()) if folder.is_dir() else []
-    found = [
+    matches = [
         path for path in paths if re.fullmatch(pattern, path.name) and ".measures." not in path.name
     ]
-    if len(found) == 1:
-        return found[0]
-    have = ", ".join(path.name for path in found) or "none"
+    if len(matches) == 1:
+        return matches[0]
+    have = ", ".join(path.name for path in matches) or "none"
     raise DataError(
         f"{folder}: task {task!r} needs one file, there is {have}; put {ACCEPTS} and name one of "
         "several as jsonl:NAME"

@@ -33,8 +33,8 @@ FILES = (
         name="strategyqa-dev.json",
     ),
 )
-"""The authors' repository at a commit: the Hub has mirrors only. What comes is held against
-`STEP_COUNTS` too."""
+"""The authors' repository at a commit; the Hub has only mirrors. The data is also checked against
+`STEP_COUNTS`."""
 
 STEP_COUNTS = {1: 18, 2: 626, 3: 1219, 4: 342, 5: 85}
 """Lengths of the decomposition in the 2,290 labelled questions (authors' train + dev)."""
