@@ -139,7 +139,7 @@ class Storage:
     def list(self, key: str) -> Iterator[str]:
         """Yields the names of the files and folders directly in a folder, sorted.
 
-        Nothing if the folder does not exist.
+        Empty if the folder does not exist.
         """
         yield from self.list_with_mtime(key)
 

@@ -2,7 +2,7 @@
 
 Reading writes nothing, so anyone who can read the folder can ask. A heartbeat's age is computed
 from the local clock, because reading the storage server's clock requires a write. If the heartbeat
-looks stale, or lies in the future, it is polled again: a live sweep renews it within seconds.
+looks stale or has a future time, it is polled again: a live sweep renews it within seconds.
 """
 
 from __future__ import annotations

@@ -212,6 +212,14 @@ def test_residual_recovery_subtracts_what_the_draws_share() -> None:
     assert moved.low == pytest.approx(found.low)
     assert moved.high == pytest.approx(found.high)
     assert found.ratio.numerator.estimate == pytest.approx(ssrm.mean() - easy.mean())
+    # Intervals are of 95 % unless another level is asked for.
+    arms = {
+        "easy": ArmScores(scores=easy, draw_ids=draws),
+        "ssrm": ArmScores(scores=ssrm, draw_ids=draws),
+        "hard": hard_arm,
+    }
+    assert estimate_residual_recovery(**arms, level=0.95).low == found.low
+    assert estimate_residual_recovery(**arms, level=0.9).low != found.low
 
 
 def test_raw_set_of_a_point_that_is_not_resolved_is_kept() -> None:
