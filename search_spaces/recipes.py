@@ -44,6 +44,17 @@ class _Recipe(FrozenModel):
     reasoning: Reasoning | None = None
     """None: the given choices are scored."""
 
+    @model_validator(mode="after")
+    def _generated_answers_have_no_scores(self) -> Self:
+        for name, usual in (("orders", "given"), ("scoring", "sum")):
+            value = getattr(self, name)
+            if self.reasoning is not None and value != usual:
+                raise ValueError(
+                    f"{type(self).__name__} with reasoning generates one answer and scores no "
+                    f"choices: set {name}={usual!r} or reasoning=None, got {name}={value!r}"
+                )
+        return self
+
 
 class ZeroShot(_Recipe):
     """The untrained base model: softmax over the choices' scores."""
@@ -216,6 +227,8 @@ class PolicyDPO(_Recipe):
     prompt: str | None = "text"
     """Format of a question without answers, which the policy writes."""
     quantization: Literal["none"] = "none"
+    orders: Literal["given"] = "given"
+    """A policy's answers are scored without the other choices, so they have no order."""
     reasoning: None = None
 
 

@@ -453,6 +453,14 @@ TOGETHER: Mapping[str, tuple[Edits, str]] = {
         "answer_chars",
     ),
     "reasoning that chooses": ({"lora": {"reasoning": "reasoning"}}, "loss='text'"),
+    "reasoning in all orders": (
+        {"examples": {"reasoning": "reasoning", "orders": "'all'"}},
+        "orders='given'",
+    ),
+    "reasoning that is scored": (
+        {"lora": {"reasoning": "reasoning", "loss": "'text'", "scoring": "'pmi'"}},
+        "scoring='sum'",
+    ),
     "a prompt without reasoning": (
         {
             "lora": {"reasoning": "reasoning", "loss": "'text'"},

@@ -78,6 +78,7 @@ NOTICED_BY: dict[type[BaseModel], dict[str, str]] = {
     recipes.FullFineTuning: {**ANY_RECIPE, **WEIGHTS},
     recipes.PolicyDPO: {
         **ANY_RECIPE,
+        "orders": "search_spaces/test_recipes.py::test_a_policy_has_no_orders_to_average_over",
         "labels": "trainables/cells/test_policy.py::test_a_policy_without_labels_is_the_base",
         **dict.fromkeys(
             ("num_questions", "num_candidates", "num_samples", "temperature", "max_new_tokens"),

@@ -6,7 +6,17 @@ import pytest
 from pydantic import ValidationError
 
 from search_spaces.frozen import without_unset
-from search_spaces.recipes import FullFineTuning, LoRA, QLoRA, num_updates, with_fixed_updates
+from search_spaces.recipes import (
+    FullFineTuning,
+    InContext,
+    LoRA,
+    PolicyDPO,
+    QLoRA,
+    Reasoning,
+    ZeroShot,
+    num_updates,
+    with_fixed_updates,
+)
 
 
 def test_qlora_is_an_nf4_base_and_lora_every_other() -> None:
@@ -22,6 +32,35 @@ def test_qlora_is_an_nf4_base_and_lora_every_other() -> None:
 def test_a_base_of_another_recipe_is_refused(kind: type, quantization: str) -> None:
     with pytest.raises(ValidationError, match="quantization"):
         kind(quantization=quantization)
+
+
+@pytest.mark.parametrize(
+    ("kind", "fields"),
+    [(ZeroShot, {}), (InContext, {}), (LoRA, {"loss": "text"}), (FullFineTuning, {"loss": "text"})],
+)
+@pytest.mark.parametrize(
+    ("name", "value", "usual"),
+    [
+        ("orders", "all", "given"),
+        ("scoring", "pmi", "sum"),
+        ("scoring", "per-token", "sum"),
+        ("scoring", "per-char", "sum"),
+    ],
+)
+def test_a_generated_answer_is_neither_scored_nor_reordered(
+    kind: type, fields: dict[str, str], name: str, value: str, usual: str
+) -> None:
+    kind(**fields, reasoning=Reasoning())
+    kind(**fields, **{name: value})
+    message = f"with reasoning .* set {name}='{usual}' or reasoning=None, got {name}='{value}'"
+    with pytest.raises(ValidationError, match=message):
+        kind(**fields, reasoning=Reasoning(), **{name: value})
+
+
+def test_a_policy_has_no_orders_to_average_over() -> None:
+    assert without_unset(PolicyDPO())["orders"] == "given"
+    with pytest.raises(ValidationError, match="orders"):
+        PolicyDPO(orders="all")
 
 
 @pytest.mark.parametrize(
