@@ -20,7 +20,7 @@ from study.artifacts.plan import ModelFacts, Plan, PlannedTask
 from study.cost.flops import task_size
 from study.planning.cells import CellFactory, ResolvedBase, ScoredTask
 from study.planning.hardness.values import HardnessSource
-from study.planning.model_checks import check_adapters, check_footprints
+from study.planning.model_checks import check_footprints, check_models
 from study.planning.planner import Inputs
 from study.planning.units import make_units
 from trainables.cells.planned import PlannedCell
@@ -79,12 +79,17 @@ def plan_hardness(
     names = dict.fromkeys(task for task, _ in wanted)
     data = {name: load_task(name, data_root, skip_bad_rows) for name in names}
     tasks = {name: SplitTask(data=task, split=_split(task)) for name, task in data.items()}
-    for _, hardness in wanted:
-        _check_footprints(space, hardness)
+    trainings = [
+        _training(space, hardness)
+        for _, hardness in wanted
+        if not isinstance(hardness.method, ZeroShot)
+    ]
+    for training in trainings:
+        check_footprints(training)
     used = dict.fromkeys(model for _, hardness in wanted for model in hardness.models)
     models = {model: resolve_model(model) for model in used}
-    for _, hardness in wanted:
-        check_adapters([models[model] for model in hardness.models], [hardness.method])
+    for training in trainings:
+        check_models(training, {model.name: models[model] for model in training.models})
     sources = tuple(
         _source(tasks[task], hardness, models, space.study_seed) for task, hardness in wanted
     )
@@ -102,11 +107,11 @@ def _split(task: TaskData) -> Split:
     return replace(split, pool=pool, split_hash=hashed, notes=())
 
 
-def _check_footprints(space: Space, hardness: ModelHardness) -> None:
-    if not isinstance(hardness.method, ZeroShot):
-        axes = tuple(axis.model_copy(update={"methods": ()}) for axis in space.tasks)
-        changes = {"models": hardness.models, "methods": (hardness.method,), "tasks": axes}
-        check_footprints(space.model_copy(update=changes))
+def _training(space: Space, hardness: ModelHardness) -> Space:
+    """Returns the space with the hardness's models and method in place of its own."""
+    axes = tuple(axis.model_copy(update={"methods": ()}) for axis in space.tasks)
+    changes = {"models": hardness.models, "methods": (hardness.method,), "tasks": axes}
+    return space.model_copy(update={**changes, "policy": None})
 
 
 def _plan(

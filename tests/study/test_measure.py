@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 from math import exp, log
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -22,7 +23,7 @@ from search_spaces.base_models import BaseModelRef, Footprint
 from search_spaces.frozen import digest
 from search_spaces.hardness import ModelHardness
 from search_spaces.levels import Level
-from search_spaces.recipes import LinearProbe, LoRA, Reasoning
+from search_spaces.recipes import FullFineTuning, LinearProbe, LoRA, Reasoning
 from search_spaces.space import Space, TaskAxis
 from search_spaces.studies.published.mdl import mdl
 from study.cli import load_pricing
@@ -33,7 +34,7 @@ from study.planning.hardness.values import HardnessValues, NotMeasuredError, har
 from study.planning.hardness_cells import HardnessPlan, plan_hardness
 from study.planning.planner import make_plan
 from study.sweep import main as sweep_main
-from tests.support.tiny_models import save_folder
+from tests.support.tiny_models import make_model, save_folder
 from trainables.cells.planned import PlannedCell
 from trainables.cluster.capacity import IN_PROCESS
 from trainables.data.draws import Draw
@@ -248,6 +249,25 @@ def test_models_of_its_own_have_a_footprint_and_it_is_no_part_of_the_measure(
     written(planned, storage)
     plan, _ = make_plan(judged(2), data, storage)
     assert {cell.model_name for cell in plan.cells} == {models[0]}
+
+
+@pytest.mark.parametrize(
+    ("stored", "engine"), [("bfloat16", "zero-2"), ("bfloat16", "plain"), ("float32", "zero-2")]
+)
+def test_a_judge_with_the_checkpoints_16_bits_is_refused_in_the_plan(
+    stored: str, engine: Any, data: Path, tmp_path: Path
+) -> None:
+    """`auto` is the checkpoint's dtype, which is known once the model is resolved."""
+    folder = save_folder(tmp_path / "judge", kind="bytes")
+    make_model("llama").to(getattr(torch, stored)).save_pretrained(folder)
+    judge = BaseModelRef(name=str(folder), dtype="auto", footprint=Footprint(engine=engine))
+    hardness = ModelHardness(models=(judge,), method=FullFineTuning(), sizes=SIZES, seeds=2)
+    space = space_of([str(folder)]).model_copy(update={"hardness": (hardness,)})
+    if (stored, engine) != ("bfloat16", "zero-2"):
+        plan_hardness(space, data)
+        return
+    with pytest.raises(ValueError, match="zero-2, and .*trains weights in bfloat16"):
+        plan_hardness(space, data)
 
 
 def test_a_cell_without_scores_leaves_no_measure_and_says_why(
