@@ -13,7 +13,7 @@ from study.analysis.contrasts import declared_contrasts
 from study.analysis.label_curves import label_curves
 from study.analysis.surface import Surface
 from study.analysis.surface_columns import COLUMNS
-from study.analysis.surface_rows import Interval, Scalar
+from study.analysis.surface_rows import FLOOR_AT_CHANCE, Interval, Scalar
 from study.analysis.trends import trend_rows
 from study.artifacts.plan import Plan
 from study.reporting.content import ViewChoice, choose_views
@@ -168,9 +168,15 @@ def summarize(plan: Plan, surface: Surface) -> dict[str, Any]:
         "cells_failed": counts.failed,
         "cells_missing": counts.planned - counts.finished,
     }
-    one_seed = sum(bool(row.draw_note) for row in surface.rows)
-    if one_seed:
-        summary["note"] = f"{ONE_SEED} ({one_seed} of {len(surface.rows)} points)"
+    caveats = {
+        ONE_SEED: sum(bool(row.draw_note) for row in surface.rows),
+        FLOOR_AT_CHANCE: sum(FLOOR_AT_CHANCE in row.caveats for row in surface.rows),
+    }
+    notes = [
+        f"{text} ({count} of {len(surface.rows)} points)" for text, count in caveats.items() if count
+    ]
+    if notes:
+        summary["note"] = "; ".join(notes)
     gains = [row for row in surface.rows if row.gain_over_start is not None]
     for row in gains[:MAX_GAINS]:
         point = row.point

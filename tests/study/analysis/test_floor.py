@@ -15,6 +15,7 @@ from study.reporting.sentences import sentence
 from study.reporting.surface_views.tiles import Status, hover_text, status, tile_text
 from study.reporting.tables import cell_table, point_table
 from study.reporting.terminal import surface_parts
+from study.tracking.wandb_logs import summarize
 from tests.support.fakes import FakeStudy, fake_space, fake_study
 from trainables.storage.records import generated_table, write_record
 
@@ -106,6 +107,9 @@ def test_a_floor_at_chance_is_a_caveat_in_every_place_that_shows_the_sgr(tmp_pat
     place = [column["name"] for column in table["columns"]].index("caveats")
     assert FLOOR_AT_CHANCE in {row[place] for row in table["rows"]}
     assert FLOOR_AT_CHANCE in surface_table(surface.rows)["caveats"].to_pylist()
+    flagged = sum(FLOOR_AT_CHANCE in row.caveats for row in surface.rows)
+    note = summarize(study.plan, surface)["note"]
+    assert f"{FLOOR_AT_CHANCE} ({flagged} of {len(surface.rows)} points)" in note.split("; ")
 
 
 def test_every_generating_cell_has_its_share_in_the_report(tmp_path: Path) -> None:
