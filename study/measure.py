@@ -174,7 +174,7 @@ def _dry_run(
     try:
         planned = plan_measures()
     except UnavailableError as error:
-        print(_describe_unloaded(space, str(error)))
+        print(_describe_from_space(space, str(error)))
         if max_cost is not None:
             raise CostError(
                 f"--max-cost {max_cost:g} cannot be enforced: the cost is unknown without data "
@@ -188,7 +188,7 @@ def _dry_run(
     return OK
 
 
-def _describe_unloaded(space: Space, reason: str) -> str:
+def _describe_from_space(space: Space, reason: str) -> str:
     """Returns the plan, counted from the space alone."""
     lines, cells = [], set()
     for task, hardness in wanted_hardness(space):

@@ -172,9 +172,8 @@ def summarize(plan: Plan, surface: Surface) -> dict[str, Any]:
         ONE_SEED: sum(bool(row.draw_note) for row in surface.rows),
         FLOOR_AT_CHANCE: sum(FLOOR_AT_CHANCE in row.caveats for row in surface.rows),
     }
-    notes = [
-        f"{text} ({count} of {len(surface.rows)} points)" for text, count in caveats.items() if count
-    ]
+    num_points = len(surface.rows)
+    notes = [f"{text} ({n} of {num_points} points)" for text, n in caveats.items() if n]
     if notes:
         summary["note"] = "; ".join(notes)
     gains = [row for row in surface.rows if row.gain_over_start is not None]

@@ -266,7 +266,7 @@ def test_a_judge_with_the_checkpoints_16_bits_is_refused_in_the_plan(
     if (stored, engine) != ("bfloat16", "zero-2"):
         plan_hardness(space, data)
         return
-    with pytest.raises(ValueError, match="zero-2, and .*trains weights in bfloat16"):
+    with pytest.raises(ValueError, match=r"zero-2, and .*trains weights in bfloat16"):
         plan_hardness(space, data)
 
 
