@@ -15,7 +15,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from tests.study.fakes import FakeStudy
+from tests.support.fakes import FakeStudy
 
 from search_spaces.base_models import BaseModelRef
 from search_spaces.levels import Level

@@ -116,7 +116,7 @@ def run_policy(
 
 
 def _evaluate(context: CellContext, recipe: PolicyDPO, policy: Base) -> PolicyResult:
-    """Returns the policy's preferences among test answers and the rewards of its own answers."""
+    """Returns the policy's preferences among test answers and the rewards of its answers."""
     answers: Answers = answer_questions(context, policy, context.test)
     if answers.log_probs is None:
         raise ValueError("a policy needs a prompt whose answers can be scored")
