@@ -7,15 +7,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
-from search_spaces.recipes import Orders, PolicyDPO, WeightTraining
+from search_spaces.recipes import PolicyDPO, WeightTraining
 from trainables.cells.policy import PolicyResult, RewardModel, run_policy
 from trainables.data.items import Item
 from trainables.data.label_noise import NoiseKind, noisy_answers, random_answers
 from trainables.data.prompts.formats import trivial_items
-from trainables.methods.base.choice_orders import average_over_orders, orders_of, score_in_orders
+from trainables.methods.base.choice_orders import answer_in_orders
 from trainables.methods.base.interface import (
     Answers,
     CellContext,
@@ -106,11 +103,7 @@ def _run(inputs: CellInputs, base: Base) -> CellResult:
         answers = Answers(log_probs=policy.log_probs)
         return CellResult(answers=answers, policy=policy, notes=policy.notes)
     with _fitted(inputs, base) as (fitted, round_):
-        if recipe.orders == "given":
-            answers = fitted.answer(inputs.test)
-        else:
-            scores = score_in_orders(fitted, inputs.test, recipe.orders)
-            answers = _average_over_orders(scores, inputs.test, recipe.orders)
+        answers = answer_in_orders(fitted, inputs.test, recipe.orders)
         notes = answers.notes
         if isinstance(recipe, WeightTraining):
             budget = micro_batch_tokens(context, base)
@@ -152,17 +145,3 @@ def label_items(context: CellContext, items: Sequence[Item]) -> tuple[Example, .
         kind: NoiseKind = "paper" if labels.kind == "paper noise" else "realised"
         answers = noisy_answers(items, labels.rate, *context.names, kind=kind)
     return tuple(Example(item=item, answer=answers[item.id]) for item in items)
-
-
-def _average_over_orders(
-    scores: Sequence[Sequence[NDArray[np.float64]]], items: Sequence[Item], which: Orders
-) -> Answers:
-    """Returns the log of each choice's mean probability over the orders of the choices."""
-    orders = [orders_of(len(item.choices), which) for item in items]
-    with np.errstate(divide="ignore"):
-        means = [np.log(average_over_orders(*pair)) for pair in zip(scores, orders, strict=True)]
-    return Answers(log_probs=[np.maximum(mean, _LOWEST) for mean in means])
-
-
-_LOWEST = float(np.log(np.finfo(np.float64).tiny))
-"""A probability that rounds to 0 has no logarithm, and a score must be finite."""

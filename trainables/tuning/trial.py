@@ -17,6 +17,7 @@ from search_spaces.tuning import History, Trial
 from trainables.data.items import Item, data_hash
 from trainables.data.seeding import ids_hash
 from trainables.inference.hidden_states import StateCache
+from trainables.methods.base.choice_orders import answer_in_orders
 from trainables.methods.base.interface import Answers, CellContext, Example, FittedMethod
 from trainables.methods.dispatch import fit
 from trainables.models.chat import find_any_prompt
@@ -69,7 +70,8 @@ def run_trial(search: Search, recipe: TrainedRecipe, base: Base, report: Report)
     validation = search.items.validation
 
     def after_epoch(epoch: int, fitted: FittedMethod) -> None:
-        report(accuracy(fitted.answer(validation), validation))
+        answers = answer_in_orders(fitted, validation, recipe.orders)
+        report(accuracy(answers, validation))
 
     history = search.history
     labelled = search.items.labelled[: num_labels(recipe)]

@@ -11,11 +11,14 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from trainables.data.items import Item
-from trainables.methods.base.interface import FittedMethod
+from trainables.methods.base.interface import Answers, FittedMethod
 
 Orders = Literal["given", "all"]
 """`given`: the stored order. `all`: the k rotations of k choices (both orders of a pair), so that
 every choice appears once at every position."""
+
+_LOWEST = float(np.log(np.finfo(np.float64).tiny))
+"""A probability that rounds to 0 has no logarithm, and a score must be finite."""
 
 
 def orders_of(num_choices: int, kind: Orders) -> tuple[tuple[int, ...], ...]:
@@ -94,6 +97,20 @@ def _softmax(scores: ArrayLike, num_choices: int) -> list[float]:
     exps = [math.exp(value - top) for value in values.tolist()]
     total = math.fsum(exps)
     return [value / total for value in exps]
+
+
+def answer_in_orders(fitted: FittedMethod, items: Sequence[Item], which: Orders) -> Answers:
+    """Returns the answers that a recipe with these orders gives.
+
+    For `all`, each score is the log of a choice's mean probability over the orders of the choices.
+    """
+    if which == "given":
+        return fitted.answer(items)
+    scores = score_in_orders(fitted, items, which)
+    orders = [orders_of(len(item.choices), which) for item in items]
+    with np.errstate(divide="ignore"):
+        means = [np.log(average_over_orders(*pair)) for pair in zip(scores, orders, strict=True)]
+    return Answers(log_probs=[np.maximum(mean, _LOWEST) for mean in means])
 
 
 def score_in_orders(
