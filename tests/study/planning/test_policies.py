@@ -188,7 +188,7 @@ def test_policies_leave_scores_rewards_and_a_curve(planned: tuple[Plan, Inputs],
         assert record.num_items == NUM_TEST and set(record.files) == set(files)
         assert (ran / "cells" / id_ / "curve.jsonl").exists() == is_trained
     note = " ".join(read_record(storage, found.before.cells[0]).notes)
-    assert f"answers to {NUM_QUESTIONS} questions" in note
+    assert f"answer pairs to {NUM_QUESTIONS} questions" in note
     assert rewards(ran, found.gold.cells[0]) != rewards(ran, found.base.cells[0])
     pairs = pq.read_table(ran / layout.pairs(found.gold.cells[0]))
     assert pairs.num_rows > 1 and label_accuracy_of(pairs) == 1.0
