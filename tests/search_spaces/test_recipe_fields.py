@@ -32,15 +32,14 @@ NUM_LABELS = f"{STUDIES}::test_a_cell_draws_as_many_labels_as_its_recipe_says"
 SELECTED = f"{ROUNDS}::test_what_is_more_confident_than_the_threshold_is_trained_on_as_predicted"
 TEXT = "trainables/methods/base/test_chain_of_thought.py::test_the_text_continues_the_prompt"
 IDENTITY = "search_spaces/test_cell.py::test_cell_id_changes_with_everything_that_changes_numbers"
+RUNNER = "trainables/cells/test_runner.py"
 
 ANY_RECIPE = {
-    "method": "trainables/methods/test_methods.py"
-    "::test_a_cell_gives_equal_bytes_whatever_ran_before",
-    "quantization": "trainables/methods/training/test_objectives.py"
-    "::test_training_learns_on_a_base_in_each_quantization",
+    "method": "trainables/methods/test_methods.py::test_the_method_that_the_recipe_names_is_fitted",
+    "quantization": f"{RUNNER}::test_each_cell_gets_its_base_in_the_quantization_of_its_recipe",
     "scoring": "trainables/methods/test_methods.py::test_the_recipe_says_how_answers_are_scored",
     "orders": "trainables/methods/base/test_choice_orders.py::test_worked_by_hand",
-    "prompt": IDENTITY,
+    "prompt": f"{RUNNER}::test_each_cell_is_scored_on_the_text_of_its_recipes_prompt",
     "reasoning": TEXT,
     # What a search has cost changes no number of a cell, only which cell it is.
     "search": IDENTITY,
@@ -78,6 +77,7 @@ NOTICED_BY: dict[type[BaseModel], dict[str, str]] = {
     recipes.FullFineTuning: {**ANY_RECIPE, **WEIGHTS},
     recipes.PolicyDPO: {
         **ANY_RECIPE,
+        "method": "study/planning/test_policies.py::test_policies_leave_scores_rewards_and_a_curve",
         "orders": "search_spaces/test_recipes.py::test_a_policy_has_no_orders_to_average_over",
         "labels": "trainables/cells/test_policy.py::test_a_policy_without_labels_is_the_base",
         **dict.fromkeys(

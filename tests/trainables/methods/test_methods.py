@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -53,6 +54,24 @@ def test_a_cell_gives_equal_bytes_whatever_ran_before(base: Base, method: str) -
     assert torch.equal(torch.get_rng_state(), state)
     assert [row.shape for row in first.log_probs] == [(len(item.choices),) for item in TEST]
     assert all(row.dtype == np.float64 for row in first.log_probs)
+
+
+@pytest.mark.parametrize("method", RECIPES)
+def test_the_method_that_the_recipe_names_is_fitted(base: Base, method: str) -> None:
+    inputs = inputs_of(RECIPES[method], POOL[: NUM_LABELS[method]])
+    state = run_cell(replace(inputs, keeps_state=True), base).state
+    assert state is not None
+    if method in ("lora", "dropout"):
+        assert state and all("lora_" in name for name in state)
+        return
+    weights = {name for name, _ in base.model.named_parameters()}
+    parts = {
+        "zero-shot": set(),
+        "in-context": {"examples"},
+        "linear probe": {"mean", "std", "weight"},
+        "full fine-tuning": weights,
+    }
+    assert state.keys() == parts[method]
 
 
 def test_zero_shot_scores_the_answers_after_the_question(base: Base) -> None:
