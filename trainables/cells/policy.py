@@ -32,7 +32,7 @@ from trainables.methods.dpo.candidates import (
 )
 from trainables.methods.dpo.sampling import Sampling, sample_texts
 from trainables.methods.dpo.trainer import trained_policy
-from trainables.models.chat import find_any_prompt
+from trainables.models.chat import end_of_turn, find_any_prompt
 from trainables.models.loading import Base
 from trainables.storage.filesystem import Storage
 from trainables.storage.records import PAIRS_SCHEMA, REWARDS_SCHEMA, parquet_bytes, read_record
@@ -146,6 +146,7 @@ def _label(
         cell.seed or 0,
         "candidates",
         start=base.start_of(context.prompt),
+        end=end_of_turn(context.prompt),
     )
     candidates = candidate_pairs(questions, texts)
     if reward_model is None:
@@ -172,6 +173,7 @@ def _rewards(
         context.cell.study_seed,
         "test",
         start=policy.start_of(context.prompt),
+        end=end_of_turn(context.prompt),
     )
     rows = [
         (question.id, number, gold_reward(question.problem, text), text)

@@ -126,13 +126,18 @@ def with_chat_template(base: PromptFormat, tokenizer: Tokenizer) -> ChatPrompt:
     return ChatPrompt(base=base, tokenizer=tokenizer, opening=opening, space=before[len(opening) :])
 
 
+def end_of_turn(prompt: object) -> int | None:
+    """Returns the token that ends an answer in the prompt's chat template; None outside a chat."""
+    return prompt.end_of_turn() if isinstance(prompt, ChatPrompt) else None
+
+
 def end_of_answer(prompt: object, tokenizer: Tokenizer) -> int | None:
     """Returns the token that an answer is trained to end with, and that ends a generated one.
 
     In a chat it is the template's end of turn, which need not be the tokenizer's EOS: Gemma's is
     `<end_of_turn>`. None if there is neither.
     """
-    end = prompt.end_of_turn() if isinstance(prompt, ChatPrompt) else None
+    end = end_of_turn(prompt)
     return tokenizer.eos_token_id if end is None else end
 
 

@@ -32,7 +32,7 @@ class Sampling:
     temperature: float = 1.0
     """Divisor of the logits, at least 0; 0 takes the most likely token."""
     max_new_tokens: int = 6
-    """Tokens per text, at least 1; a text also ends at the tokenizer's EOS. The lab's longest
+    """Tokens per text, at least 1; a text also ends at an end token. The lab's longest
     answers have 4 tokens and a line end."""
 
     def __post_init__(self) -> None:
@@ -51,6 +51,7 @@ def sample_texts(
     sampling: Sampling,
     *names: str | int,
     start: Sequence[int] | None = None,
+    end: int | None = None,
 ) -> dict[str, tuple[str, ...]]:
     """Returns texts that the policy generates after each prompt.
 
@@ -60,6 +61,7 @@ def sample_texts(
         sampling: How texts are sampled.
         names: Name the draw (study seed, purpose).
         start: Tokens in front of every prompt; None: those that the tokenizer adds itself.
+        end: Token that ends a text, as the tokenizer's EOS always does; None: only that.
 
     Returns:
         Id -> num_samples texts, without the prompt and without special tokens.
@@ -74,7 +76,7 @@ def sample_texts(
         with torch.no_grad():
             tokens_BST = _sample_batch(policy, [rows[id_] for id_ in ids], number_BST, sampling)
         for id_, tokens_ST in zip(ids, tokens_BST, strict=True):
-            texts[id_] = tuple(_decode(policy, tokens_T.tolist()) for tokens_T in tokens_ST)
+            texts[id_] = tuple(_decode(policy, tokens_T.tolist(), end) for tokens_T in tokens_ST)
     return {id_: texts[id_] for id_ in prompts}
 
 
@@ -133,9 +135,8 @@ def _choose(logits_RV: Tensor, number_R: Tensor, temperature: float) -> Tensor:
     return torch.searchsorted(cumulated_RV, wanted_R[:, None], right=True)[:, 0]
 
 
-def _decode(policy: Base, tokens: list[int]) -> str:
-    end = policy.tokenizer.eos_token_id
-    if end in tokens:
-        tokens = tokens[: tokens.index(end)]
-    text: str = policy.tokenizer.decode(tokens, skip_special_tokens=True)
+def _decode(policy: Base, tokens: list[int], end: int | None) -> str:
+    ends = (policy.tokenizer.eos_token_id, end)
+    length = next((place for place, token in enumerate(tokens) if token in ends), len(tokens))
+    text: str = policy.tokenizer.decode(tokens[:length], skip_special_tokens=True)
     return text

@@ -26,7 +26,7 @@ from trainables.inference.scoring import (
 from trainables.inference.tokenization import TokenizedItems, tokenize_items
 from trainables.methods.base.answering import tokenize_questions
 from trainables.methods.base.interface import CellContext, Example
-from trainables.models.chat import end_of_answer
+from trainables.models.chat import end_of_answer, end_of_turn
 from trainables.models.loading import Base
 
 AnswerScores = Callable[[Base, TokenizedItems, bool], Tensor]
@@ -157,7 +157,7 @@ def preference_objective(
 
     A pair's loss is -log sigmoid(beta * (log-ratio of the preferred answer - log-ratio of the
     other)), where an answer's log-ratio compares the trained model with the reference. An answer
-    ends with a line end, where sampled texts are cut.
+    ends where sampled texts are cut: with a line end, in a chat with the template's end of turn.
 
     Source: Rafailov et al. 2023, arXiv:2305.18290, equation 7.
 
@@ -171,12 +171,16 @@ def preference_objective(
         ValueError: If an item does not fit into the model's context.
     """
     prompt, items = context.prompt, [example.item for example in examples]
+    end = end_of_turn(prompt)
+    line_end = "\n" if end is None else ""
     tokens = tokenize_items(
         base.tokenizer,
         [prompt.question(item) for item in items],
-        [[f"{prompt.target(item, choice)}\n" for choice in (0, 1)] for item in items],
+        [[prompt.target(item, choice) + line_end for choice in (0, 1)] for item in items],
         start=base.start_of(prompt),
     )
+    if end is not None:
+        tokens = _ended(tokens, end)
     check_context(base, items, tokens)
     budget = context.execution.tokens(default_token_budget(base.model))
     scores = score_items(base.model, tokens, token_budget=budget).log_probs

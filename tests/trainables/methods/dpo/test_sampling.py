@@ -112,6 +112,8 @@ def test_a_text_ends_at_the_end_token(policy: Base) -> None:
         policy.tokenizer.eos_token = before
     assert whole[0].startswith(cut[0])
     assert len(policy.tokenizer(cut[0], add_special_tokens=False).input_ids) == 2
+    greedy = Sampling(num_samples=1, temperature=0.0)
+    assert sample_texts(policy, some, greedy, 0, end=third) == dict.fromkeys(some, cut)
 
 
 @pytest.mark.parametrize(

@@ -19,14 +19,16 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from search_spaces.cell import Cell
 from search_spaces.recipes import PolicyDPO
+from trainables.data.items import Item
 from trainables.data.lab.base_models import MICRO_MODELS
 from trainables.data.lab.preferences import preference_questions
 from trainables.data.prompts.formats import get_prompt
 from trainables.inference.hidden_states import StateCache
-from trainables.methods.base.interface import CellContext, Execution, Log
+from trainables.methods.base.interface import CellContext, Example, Execution, Log
 from trainables.methods.dpo.candidates import LabelledPair
 from trainables.methods.dpo.trainer import trained_policy
 from trainables.methods.training.loop import learning_rate_factor
+from trainables.methods.training.objectives import preference_objective
 from trainables.models.chat import with_chat_template
 from trainables.models.loading import Base
 from trainables.storage.checkpoints import Checkpoint
@@ -309,3 +311,25 @@ def test_a_chat_template_that_writes_the_bos_trains_on_one(base: Base) -> None:
     )
     chat = with_chat_template(PROMPT, tokenizer)
     assert same(trained_weights(base, prompt=chat), trained_weights(base))
+
+
+def test_pairs_of_a_chat_end_with_the_templates_end_of_turn(base: Base) -> None:
+    """Outside a chat they end with a line end."""
+    tokenizer = copy.deepcopy(base.tokenizer)
+    end = next(id_ for id_, token in tokenizer.added_tokens_decoder.items() if token.special)
+    mark = tokenizer.convert_ids_to_tokens(end)
+    tokenizer.chat_template = (
+        "{% for m in messages %}{{ (bos_token if m.role == 'user' else ' ') + m.content }}"
+        "{% if m.role == 'assistant' %}{{ '" + mark + "' }}{% endif %}{% endfor %}"
+    )
+    pair = PAIRS[0]
+    item = Item(id="q", question=pair.question, choices=(pair.chosen, pair.rejected), answer=0)
+    examples = [Example(item=item, answer=0)]
+    (line_end,) = tokenizer("\n", add_special_tokens=False).input_ids
+    for prompt, last in ((with_chat_template(PROMPT, tokenizer), end), (PROMPT, line_end)):
+        context = context_of(RECIPE, prompt=prompt)
+        (row,) = preference_objective(context, base, examples, RECIPE.beta).tokens.items
+        for answer, choice, number in zip(row.answers, item.choices, row.num_scored, strict=True):
+            texts = tokenizer(f" {choice}", add_special_tokens=False).input_ids
+            assert answer == [*texts, last]
+            assert number == len(answer)
