@@ -43,9 +43,10 @@ def seen(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     seen: dict[str, Any] = {}
 
     def sample(
-        _: object, prompts: Mapping[str, str], sampling: Sampling, *names: object, **__: object
+        _: object, prompts: Mapping[str, str], sampling: Sampling, *names: object, **options: object
     ) -> Any:
         seen[str(names[-1])] = (sampling, tuple(prompts))
+        seen.setdefault("ends", []).append(options["end"])
         return {
             id_: tuple(f" {number}\n" for number in range(sampling.num_samples)) for id_ in prompts
         }
@@ -87,3 +88,12 @@ def test_every_field_reaches_the_sampling_and_the_training(seen: dict[str, Any])
 def test_a_policy_without_labels_is_the_base(seen: dict[str, Any]) -> None:
     run(RECIPE.model_copy(update={"labels": "none"}))
     assert "recipe" not in seen and "candidates" not in seen and "test" in seen
+
+
+def test_all_texts_of_a_chat_end_with_its_end_of_turn(
+    seen: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run(RECIPE)
+    monkeypatch.setattr(policy, "end_of_turn", lambda prompt: 77 if prompt else None)
+    run(RECIPE)
+    assert seen["ends"] == [None, None, 77, 77]

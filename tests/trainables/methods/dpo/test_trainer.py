@@ -175,7 +175,7 @@ def test_an_interrupted_training_ends_with_the_same_bytes(
     with pytest.raises(LostWorkerError):
         trained_weights(base, recipe, log=lose, execution=execution)
     progress = checkpoint.read_progress()
-    assert progress is not None and progress["update"] == 2
+    assert progress is not None and progress.update == 2
     again: list[Mapping[str, float]] = []
     assert same(trained_weights(base, recipe, log=again.append, execution=execution), wanted)
     assert again == rows
