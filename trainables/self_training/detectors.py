@@ -72,15 +72,15 @@ def labels_of_rows(rows: Iterable[Mapping[str, Any]]) -> RoundLabels:
     choices = {row["item_id"]: tuple(row["choices"]) for row in known}
     kept = [row for row in known if row["trained_on"] is not None]
     return RoundLabels(
-        before=_look(known, ""),
-        after=_look(known, "_after"),
+        before=_pool_labels(known, ""),
+        after=_pool_labels(known, "_after"),
         choices=choices,
         selected={row["item_id"]: choices[row["item_id"]].index(row["trained_on"]) for row in kept},
         weights={row["item_id"]: row["weight"] for row in kept},
     )
 
 
-def _look(rows: Sequence[Mapping[str, Any]], when: str) -> PoolLabels:
+def _pool_labels(rows: Sequence[Mapping[str, Any]], when: str) -> PoolLabels:
     label, first = f"label{when}", f"first_position{when}"
     return PoolLabels(
         labels={
