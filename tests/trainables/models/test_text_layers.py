@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -10,8 +11,10 @@ import transformers as t
 from transformers import AutoModelForCausalLM, PreTrainedConfig
 
 from search_spaces.recipes import LoRA
+from search_spaces.registry import named_spaces
 from study.planning.model_checks import check_adapters
 from tests.support.tiny_models import save_folder
+from trainables.data.lab.base_models import MICRO_MODELS
 from trainables.methods.training.adapters import adapter_on
 from trainables.models.loading import Base
 from trainables.models.source import ModelSource
@@ -66,6 +69,39 @@ FUSED: dict[str, tuple[PreTrainedConfig, str]] = {
     "mpt": (t.MptConfig(d_model=32, n_heads=4, n_layers=2, vocab_size=64), "Wqkv"),
     "gpt2": (t.GPT2Config(**GPT2), "c_attn"),
 }
+
+
+ARCHITECTURES = {
+    "meta-llama/": "llama",
+    "huggyllama/": "llama",
+    "HuggingFaceTB/SmolLM2": "llama",
+    "micro-": "llama",
+    "mistralai/Mistral-": "mistral",
+    "mistralai/Mixtral-": "mixtral",
+    "Qwen/Qwen1.5": "qwen2",
+    "Qwen/Qwen2.5": "qwen2",
+    "google/gemma-2b": "gemma",
+    "EleutherAI/pythia": "gpt_neox",
+    "adept/persimmon": "persimmon",
+    "tiiuae/falcon-7b": "falcon",
+}
+"""Beginning of a model's name in a shipped space -> its architecture here."""
+
+
+def shipped_models() -> set[str]:
+    spaces = [make() for make in named_spaces().values()]
+    measured = (hardness.models for space in spaces for hardness in space.hardness)
+    return {model.name for models in (*(s.models for s in spaces), *measured) for model in models}
+
+
+@pytest.mark.parametrize("model", sorted(shipped_models()))
+def test_every_model_of_a_shipped_space_has_an_architecture_here(model: str) -> None:
+    """A new model fails until its architecture is built below. Embedded ones tell their own."""
+    (case,) = [case for begin, case in ARCHITECTURES.items() if model.startswith(begin)]
+    assert case in SPLIT or case in FUSED
+    if model in MICRO_MODELS:
+        config = json.loads((MICRO_MODELS[model] / "config.json").read_text())
+        assert config["model_type"] == SPLIT[case].model_type
 
 
 def empty(config: PreTrainedConfig) -> t.PreTrainedModel:
