@@ -168,7 +168,9 @@ def ssrm_align() -> Space:
     """Does self-training a reward model help the policy trained on its preferences?
 
     A reward model with a quarter of the labels, before and after SSRM, and its policies, both on
-    the lab's smallest base. The gold reward compares the policies.
+    the lab's smallest base. The gold reward compares the policies. The controls of self-training
+    are in `ssrm_rm_micro`, which has the same reward models: here, with policies of their own, they
+    would raise the number of cells from 26 to 62.
     """
     return Space(
         name="ssrm_align",

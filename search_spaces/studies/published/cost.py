@@ -63,7 +63,8 @@ def cost() -> Space:
 
     The split is the paper's, because a frozen split that keeps pools for 320 labels of a level
     would leave too few test items. Ten seeds, as in the released code for ARC and MMLU (the text of
-    the paper has five).
+    the paper has five). Every probe makes 100 full-batch steps, so a budget buys labels and no
+    training.
     """
     return Space(
         name="cost",
