@@ -38,7 +38,8 @@ ANY_RECIPE = {
     "method": "trainables/methods/test_methods.py::test_the_method_that_the_recipe_names_is_fitted",
     "quantization": f"{RUNNER}::test_each_cell_gets_its_base_in_the_quantization_of_its_recipe",
     "scoring": "trainables/methods/test_methods.py::test_the_recipe_says_how_answers_are_scored",
-    "orders": "trainables/methods/base/test_choice_orders.py::test_worked_by_hand",
+    "orders": "trainables/tuning/test_trial.py"
+    "::test_a_trial_averages_over_the_orders_of_its_recipe",
     "prompt": f"{RUNNER}::test_each_cell_is_scored_on_the_text_of_its_recipes_prompt",
     "reasoning": TEXT,
     # What a search has cost changes no number of a cell, only which cell it is.

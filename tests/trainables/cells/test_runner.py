@@ -27,14 +27,14 @@ LEVELS = (Level(name="easy", low=1, high=2), Level(name="hard", low=3, high=4))
 
 
 @dataclass(frozen=True)
-class Seen:
+class CellRun:
     inputs: CellInputs
     result: CellResult
     layer: str
     """Type of a linear layer of the base."""
 
 
-def run_unit(folder: Path, recipes: tuple[TrainedRecipe, ...], *, trains: bool) -> list[Seen]:
+def run_unit(folder: Path, recipes: tuple[TrainedRecipe, ...], *, trains: bool) -> list[CellRun]:
     """Plans one cell a recipe, and runs them as one unit on one worker."""
     torch.set_num_threads(1)
     study = SmallStudy(folder=folder / "study")
@@ -54,13 +54,13 @@ def run_unit(folder: Path, recipes: tuple[TrainedRecipe, ...], *, trains: bool) 
         next(c for c in plan.cells if c.cell.recipe == recipe and c.condition == "easy")
         for recipe in recipes
     )
-    seen: list[Seen] = []
+    seen: list[CellRun] = []
 
     def run_one(inputs: CellInputs, base: Base) -> CellResult:
         zeros = Answers(log_probs=[np.zeros(len(item.choices)) for item in inputs.test])
         result = run_cell(inputs, base) if trains else CellResult(answers=zeros)
         layer = base.model.model.layers[0].self_attn.q_proj
-        seen.append(Seen(inputs, result, type(layer).__name__))
+        seen.append(CellRun(inputs, result, type(layer).__name__))
         if trains:
             check_scores(seen[-1], base)
         return result
@@ -72,7 +72,7 @@ def run_unit(folder: Path, recipes: tuple[TrainedRecipe, ...], *, trains: bool) 
     return seen
 
 
-def check_scores(seen: Seen, base: Base) -> None:
+def check_scores(seen: CellRun, base: Base) -> None:
     """Compares a cell's scores with one plain forward over the text of its prompt."""
     (example,) = seen.inputs.labelled
     name = seen.inputs.context.cell.recipe.prompt or "default"
