@@ -15,12 +15,11 @@ import tempfile
 import time
 from pathlib import Path
 
-from tests.support.fakes import FakeStudy
-
 from search_spaces.base_models import BaseModelRef
 from search_spaces.levels import Level
 from search_spaces.recipes import LoRA
 from search_spaces.space import Space, TaskAxis
+from tests.support.fakes import FakeStudy
 from trainables.storage.filesystem import open_storage
 
 SEEDS, NUM_STEPS, ITEMS = 5, 25, 2000
