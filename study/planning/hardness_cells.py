@@ -108,7 +108,7 @@ def _split(task: TaskData) -> Split:
 
 
 def _training(space: Space, hardness: ModelHardness) -> Space:
-    """Returns the space with the hardness's models and method in place of its own."""
+    """Returns the space with the hardness's models and method instead."""
     axes = tuple(axis.model_copy(update={"methods": ()}) for axis in space.tasks)
     changes = {"models": hardness.models, "methods": (hardness.method,), "tasks": axes}
     return space.model_copy(update={**changes, "policy": None})

@@ -299,7 +299,7 @@ SAYS = {
     "another kind of model": "model_type",
     "an encoder": "encoder",
     "an adapter without its base": "adapter without",
-    "more layers than memory holds": "in all",
+    "more layers than memory holds": "hold only 39 tensors",
     "a width that is none": "at least 1",
     "a vocabulary that is none": "at least 1",
     "layers that are no count": "at least 1",

@@ -124,12 +124,14 @@ def test_a_space_may_not_have_a_name_of_the_run_folders_own(
     tmp_path: Path, name: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     text = f"{HEAD}def mine():\n    return space(name={name!r})\n"
-    assert f"a space may not be named {name!r}: the run folder" in refused(tmp_path, text, capsys)
+    assert f"a space may not be named {name!r}, which the run folder" in refused(
+        tmp_path, text, capsys
+    )
     space, out = f"{tmp_path / 'own.py'}:mine", ["--out", str(tmp_path / "runs")]
     assert plan.main([space, *out]) == BAD_INPUT
     assert measure.main([space, *out]) == BAD_INPUT
     assert tune.main([space, "--method", "lora", *out]) == BAD_INPUT
-    assert capsys.readouterr().err.count("the run folder keeps that name") == 3
+    assert capsys.readouterr().err.count("which the run folder reserves") == 3
     assert not (tmp_path / "runs").exists()
 
 

@@ -88,8 +88,8 @@ def test_every_cell_is_in_one_state(study: FakeStudy) -> None:
 
 
 def test_eta_is_the_work_that_is_left_over_the_cells_at_once(study: FakeStudy) -> None:
-    """By hand: a fake cell takes 2 s; two have run for 0.5 s, the rest is waiting."""
-    cells = mixed(study)
+    """By hand: cells of equal work take 2 s; two have run for 0.5 s, the others wait."""
+    cells = tuple(cell.model_copy(update={"flop": 1e9}) for cell in mixed(study))
     state = read_run_state(study.storage, cells, now=NOW)
     by_hand = 2 * 1.5 + 2 * (len(cells) - 6)
     assert state.cell_seconds == 4.0

@@ -12,7 +12,7 @@ from trainables.data.task import TaskData
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Column:
+class SplitColumn:
     """A level for the split."""
 
     name: str
@@ -24,7 +24,7 @@ class Column:
     """Whether the pool keeps items for it; False: test and pool have the same share of it."""
 
 
-def columns_of(task: TaskData, bands: Mapping[str, tuple[Level, ...]]) -> Iterator[Column]:
+def columns_of(task: TaskData, bands: Mapping[str, tuple[Level, ...]]) -> Iterator[SplitColumn]:
     """Yields the standard levels, then the custom bands of a space, in a fixed order.
 
     For a shipped task all of them are guarded, so that its split is the same for all spaces that
@@ -50,12 +50,14 @@ def columns_of(task: TaskData, bands: Mapping[str, tuple[Level, ...]]) -> Iterat
             yield replace(column, is_guarded=False)
 
 
-def _is_trained_on(column: Column, bands: Mapping[str, tuple[Level, ...]]) -> bool:
+def _is_trained_on(column: SplitColumn, bands: Mapping[str, tuple[Level, ...]]) -> bool:
     bounds = _bounds(bands.get(column.measure, ()))
     return (column.level.low, column.level.high) in bounds
 
 
-def _standard_columns(task: TaskData, bands: Mapping[str, tuple[Level, ...]]) -> Iterable[Column]:
+def _standard_columns(
+    task: TaskData, bands: Mapping[str, tuple[Level, ...]]
+) -> Iterable[SplitColumn]:
     """Yields each measure's standard levels, then its other single values.
 
     A single value that the space trains on is a band and keeps its place, so that the order of the
@@ -66,7 +68,7 @@ def _standard_columns(task: TaskData, bands: Mapping[str, tuple[Level, ...]]) ->
         if measure in MADE_OF_GOLD and not custom:
             continue  # the pool must not depend on its gold answers
         for level in cut:
-            yield Column(
+            yield SplitColumn(
                 name=f"{measure} {level.name}",
                 measure=measure,
                 level=level,
@@ -77,7 +79,7 @@ def _standard_columns(task: TaskData, bands: Mapping[str, tuple[Level, ...]]) ->
         for level in single_levels(task.measures[measure].values()):
             if (level.low, level.high) not in bounds:
                 is_band = (level.low, level.high) in _bounds(custom)
-                yield Column(
+                yield SplitColumn(
                     name=f"{measure} {level.name}",
                     measure=measure,
                     level=level,
@@ -86,7 +88,7 @@ def _standard_columns(task: TaskData, bands: Mapping[str, tuple[Level, ...]]) ->
                 )
 
 
-def _own_columns(task: TaskData, bands: Mapping[str, tuple[Level, ...]]) -> Iterable[Column]:
+def _own_columns(task: TaskData, bands: Mapping[str, tuple[Level, ...]]) -> Iterable[SplitColumn]:
     """Yields the bands that are neither standard levels nor single values, each once."""
     for measure in sorted(bands.keys() & task.measures.keys()):
         custom = bands[measure]
@@ -95,7 +97,7 @@ def _own_columns(task: TaskData, bands: Mapping[str, tuple[Level, ...]]) -> Iter
         by_bounds = {(level.low, level.high): level for level in custom}
         for (low, high), level in sorted(by_bounds.items(), key=lambda pair: pair[0]):
             if (low, high) not in known:
-                yield Column(
+                yield SplitColumn(
                     name=f"{measure} {low:g} to {high:g}",
                     measure=measure,
                     level=level,

@@ -169,8 +169,8 @@ def ssrm_align() -> Space:
 
     A reward model with a quarter of the labels, before and after SSRM, and its policies, both on
     the lab's smallest base. The gold reward compares the policies. The controls of self-training
-    are in `ssrm_rm_micro`, which has the same reward models: here, with policies of their own, they
-    would raise the number of cells from 26 to 62.
+    are in `ssrm_rm_micro`, which has the same reward models; here each control would need policies
+    too, 62 cells instead of 26.
     """
     return Space(
         name="ssrm_align",

@@ -95,7 +95,7 @@ def test_market_of_a_head_has_its_types_only(home: Path) -> None:
 def test_a_budget_on_a_cluster_of_unknown_machines_needs_their_name(
     home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with pytest.raises(CostError, match=r"nobody knows which machines .* --instance"):
+    with pytest.raises(CostError, match=r"node types of this cluster are unknown .* --instance"):
         load_pricing(None, None, address="192.0.2.7:6379", max_cost=5.0)
     load_pricing(None, None, address="192.0.2.7:6379")
     load_pricing(None, "g6.xlarge", address="192.0.2.7:6379", max_cost=5.0)
@@ -163,5 +163,5 @@ def test_no_command_keeps_a_budget_on_machines_that_nobody_knows(
     asked = [*study.arguments, "--out", str(tmp_path / "runs"), "--address", "192.0.2.7:6379"]
     method = ["--method", "lora"] if command is tune_main else []
     assert command([*asked, *method, "--max-cost", "5"]) == BAD_INPUT
-    assert "say it with --instance TYPE" in capsys.readouterr().err
+    assert "name the type with --instance TYPE" in capsys.readouterr().err
     assert not (tmp_path / "runs").exists()

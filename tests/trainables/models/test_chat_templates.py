@@ -76,7 +76,7 @@ def test_training_and_scoring_must_agree_in_a_chat(tmp_path: Path) -> None:
     skewed = TEMPLATE.replace("'<assistant>\n'", "'<model>\n'")
     model = chat_model(tmp_path, as_file=True, template=skewed)
     hashed = prompt_hash("ultrafeedback", "chat:letter", model)
-    with pytest.raises(ValueError, match="part from the scored prompt's"):
+    with pytest.raises(ValueError, match="differ from those of the scored prompt"):
         find_any_prompt("ultrafeedback", hashed, AutoTokenizer.from_pretrained(tmp_path), ITEM)
 
 

@@ -184,7 +184,7 @@ def test_prior_sets_count_half_where_the_very_same_cells_answered_them(tmp_path:
         assert (own.overall_with_prior, own.prior_sets) == (None, ())
     surface = compute_surface(study.storage, study.plan)
     page = render_page(study.plan, surface, gather(study.storage, study.plan, surface))
-    assert "in them is HH-RLHF (its whole test set, harmless pairs included)" in page
+    assert "Prior sets count half: HH-RLHF (its whole test set, harmless pairs included)" in page
     assert "Anthropic Helpful, Anthropic HHH, SHP, Summarize" in page
     for part in ("hh_rlhf", "llmbar", "rewardbench"):
         assert f"preferences/{part}: unknown ceiling" in page

@@ -20,9 +20,9 @@ from search_spaces.supervision import Condition
 from study.analysis.self_training.audit import AuditedRound, AuditRow, PoolAnswers, audit_rows
 from study.analysis.self_training.detectors import detector_rows, warning_lines
 from study.analysis.self_training.rounds import Rounds, band_name, read_rounds
+from study.analysis.self_training.tables import audit_table
 from study.analysis.surface import compute_surface
 from study.report import main
-from study.reporting.files import write_audit
 from study.reporting.self_training import gather_self_training
 from tests.support import fakes
 from tests.support.fake_ssrm import ssrm, ssrm_space
@@ -171,8 +171,7 @@ def test_ties_count_their_share() -> None:
 
 def test_nothing_selected_is_no_number_and_no_nan(tmp_path: Path) -> None:
     study = ssrm_study(tmp_path, ssrm(0.999))
-    write_audit(study.storage, "fake", audit_rows(rounds_of(study).audited))
-    table = pq.read_table(tmp_path / "fake" / "audit.parquet")
+    table = audit_table(audit_rows(rounds_of(study).audited))
     before = [r for r in table.to_pylist() if (r["items"], r["moment"]) == ("pool", "before")]
     assert {(r["num_selected"], r["coverage"], r["selected_accuracy"]) for r in before} == {
         (0, 0.0, None)

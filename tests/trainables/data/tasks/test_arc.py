@@ -191,7 +191,7 @@ def test_without_a_network_the_error_says_which_file_to_put_where(
     monkeypatch.setattr(datasets, "load_dataset", offline)
     monkeypatch.setattr("urllib.request.urlopen", offline)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    with pytest.raises(DataError, match=r"put that file at DIR/arc/annotations\.json"):
+    with pytest.raises(DataError, match=r"into DIR/arc \(as annotations\.json\)"):
         load_task("arc")
     monkeypatch.setattr(arc, "fetched_annotations", dict)
     with pytest.raises(DataError, match=r"put DIR/arc/ARC-\{Easy,Challenge\}.*--data-root DIR"):
