@@ -165,6 +165,8 @@ def test_a_checkpoint_holds_masters_and_loss_scale() -> None:
     parameters = [p.requires_grad_(True) for p in base.model.parameters()]
     masters = list(mixed_precision.master_weights(base.model).values())
     with plain_engine(base.model, parameters, RECIPE, masters) as engine:
+        first = torch.amp.GradScaler("cpu").get_scale()
+        assert engine.loss_scale == first  # type: ignore[attr-defined]
         with torch.no_grad():
             masters[0].add_(1e-6)
         engine.loss_scale = 8.0  # type: ignore[attr-defined]
