@@ -10,7 +10,7 @@ sweep: $(READY)
 	$(BIN)/python -m study.sweep
 
 test: $(READY)
-	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadgroup
+	$(BIN)/python -m pytest
 
 # What CI runs before the tests: style, types, import directions.
 checks: $(READY)

@@ -1,4 +1,4 @@
-"""Shared by all tests: their distribution over processes, and Python's own Ctrl-C handler."""
+"""What every test finds: Ctrl-C as Python has it, whatever a command in this process made of it."""
 
 from __future__ import annotations
 
@@ -6,13 +6,6 @@ import signal
 from collections.abc import Iterator
 
 import pytest
-
-
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Keeps a file's tests in one process, and all Ray tests: Ray joins any local cluster."""
-    for item in items:
-        group = "ray" if item.get_closest_marker("ray") else str(item.path)
-        item.add_marker(pytest.mark.xdist_group(group))
 
 
 @pytest.fixture(autouse=True)
