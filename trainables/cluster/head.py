@@ -79,7 +79,7 @@ def _watch(address: str, stop: threading.Event) -> None:
     print(
         f"error: the head of the Ray cluster at {address} does not answer any more. This command "
         "ends with status 1 unless the head comes back within a minute. Finished cells are kept: "
-        "with a new cluster, the same command goes on from here.",
+        "with a new cluster, the same command continues from here.",
         file=sys.stderr,
         flush=True,
     )
