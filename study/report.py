@@ -1,18 +1,20 @@
 """`python -m study.report RUN`: rebuilds the report of a study from its records.
 
 RUN is a study's folder inside a run folder (`runs/micro`). The command trains and scores nothing,
-so it also works while the study is running.
+so it also works while the study is running. `--from TABLE.csv` instead prints the intervals that a
+published table of accuracies allows.
 """
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from study import options
+from study.analysis.means_tables import COLUMNS, read_means_table
 from study.analysis.published.comparison import compare
 from study.analysis.published.papers import PAPERS
 from study.analysis.surface import compute_surface
@@ -22,6 +24,7 @@ from study.console import OK, checking_input, command, show
 from study.reporting.content import ViewChoice, gather
 from study.reporting.files import write_report
 from study.reporting.legacy import legacy_rows
+from study.reporting.means_tables import means_parts
 from study.reporting.surface_views.places import AXES
 from study.reporting.surface_views.views import VALUES
 from study.reporting.terminal import finding_parts, surface_parts
@@ -32,7 +35,12 @@ from trainables.storage import layout
 
 @command()
 def main(
-    run: options.Run,
+    run: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="RUN", help="study folder, such as runs/micro or s3://bucket/runs/micro"
+        ),
+    ] = None,
     x: Annotated[
         str | None, typer.Option("--x", metavar="AXIS", help=f"one of {', '.join(AXES)}")
     ] = None,
@@ -79,15 +87,32 @@ def main(
             help="build a W&B Report (needs wandb-workspaces), saved as a draft if logged in",
         ),
     ] = False,
+    table: Annotated[
+        Path | None,
+        typer.Option(
+            "--from",
+            metavar="TABLE.csv",
+            help=f"instead of RUN: a published table with the columns {', '.join(COLUMNS)}",
+        ),
+    ] = None,
 ) -> int:
     """Rebuilds the surface and the report of a study from its records, finished or not.
 
-    Trains and scores nothing.
+    Trains and scores nothing. With --from, prints SGR of a published table and writes nothing.
 
     Exit status: 0 done, 1 the report is written but the output could not be, 2 bad input (nothing
     was written).
     """
+    if table is not None:
+        with checking_input():
+            if any((run, x, y, fix, legacy_bootstrap, against, wandb, wandb_report)):
+                raise ValueError("--from prints a table of its own: leave out RUN and all options")
+            parts = tuple(means_parts(read_means_table(table)))
+        show(*parts)
+        return OK
     with checking_input():
+        if run is None:
+            raise ValueError("name a study folder, such as runs/micro, or a table with --from")
         storage, space = open_run(run)
         plan = read_plan(storage, space)
         surface = compute_surface(storage, plan)

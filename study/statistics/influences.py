@@ -44,8 +44,8 @@ class Sample:
 
     means: Mapping[str, float]
     """Arm name -> mean score over the common items."""
-    num_items: int
-    """Items that all arms have scored."""
+    num_items: int | None
+    """Items that all arms have scored; None if only means are known."""
     num_units: int
     """Sampled units: clusters if there are any, else items."""
     num_seeds: int

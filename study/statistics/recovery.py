@@ -10,7 +10,7 @@ from typing import Final, Literal, NamedTuple, TypeVar
 
 from study.statistics.arms import ArmScores
 from study.statistics.differences import Difference
-from study.statistics.influences import Clusters
+from study.statistics.influences import Clusters, Contrast
 from study.statistics.ratio import RatioEstimate, estimate_ratio
 
 Verdict = Literal["resolved", "gap not resolvable", "hard labels hurt"]
@@ -46,8 +46,8 @@ class Recovery:
     gap_low: float | None
     """None if the gap has no interval: one item, or no variance."""
     gap_high: float | None
-    num_items: int
-    """Items that all arms have scored."""
+    num_items: int | None
+    """Items that all arms have scored; None if only means are known."""
     num_seeds: int
     """Seeds of the arm with the fewest, deterministic arms excluded."""
     num_clusters: int | None
@@ -73,6 +73,16 @@ class Roles(NamedTuple):
     source: str
     ceiling: str
 
+    @property
+    def numerator(self) -> Contrast:
+        """The contrast source - floor."""
+        return {self.source: 1.0, self.floor: -1.0}
+
+    @property
+    def denominator(self) -> Contrast:
+        """The gap ceiling - floor."""
+        return {self.ceiling: 1.0, self.floor: -1.0}
+
 
 def estimate_recovery(
     kind: type[AnyRecovery],
@@ -84,15 +94,24 @@ def estimate_recovery(
     """Estimates the ratio and decides the verdict."""
     ratio = estimate_ratio(
         arms,
-        numerator={roles.source: 1.0, roles.floor: -1.0},
-        denominator={roles.ceiling: 1.0, roles.floor: -1.0},
+        numerator=roles.numerator,
+        denominator=roles.denominator,
         level=level,
         clusters=clusters,
     )
+    return recovery_of(
+        kind, ratio, roles, num_clusters=None if clusters is None else ratio.sample.num_units
+    )
+
+
+def recovery_of(
+    kind: type[AnyRecovery], ratio: RatioEstimate, roles: Roles, *, num_clusters: int | None = None
+) -> AnyRecovery:
+    """Decides the verdict of an estimated ratio."""
     gap = ratio.denominator
     verdict = _verdict(gap)
     bounds = ratio.fieller if verdict == RESOLVED else None
-    labels = _labels(ratio, num_clusters=None if clusters is None else ratio.sample.num_units)
+    labels = _labels(ratio, num_clusters=num_clusters)
     reasons = [] if verdict == RESOLVED else [_reason(ratio, roles)]
     return kind(
         value=ratio.ratio if bounds else None,
@@ -105,9 +124,9 @@ def estimate_recovery(
         gap_high=gap.high,
         num_items=ratio.sample.num_items,
         num_seeds=ratio.sample.num_seeds,
-        num_clusters=None if clusters is None else ratio.sample.num_units,
+        num_clusters=num_clusters,
         missing_share=ratio.sample.missing_share,
-        level=level,
+        level=ratio.level,
         means=ratio.sample.means,
         p_full_recovery=ratio.p_value(1.0),
         ratio=ratio,

@@ -13,6 +13,7 @@ from study.statistics.arms import ArmScores
 from study.statistics.differences import Difference, estimate_contrast, paired_difference
 from study.statistics.influences import Clusters
 from study.statistics.marginal_means import FloatArray
+from study.statistics.means import ratio_of_means
 from study.statistics.recovery import (
     GAP_NOT_RESOLVABLE,
     HARD_LABELS_HURT,
@@ -21,6 +22,7 @@ from study.statistics.recovery import (
     Roles,
     Verdict,
     estimate_recovery,
+    recovery_of,
 )
 
 __all__ = [
@@ -35,6 +37,7 @@ __all__ = [
     "estimate_contrast",
     "estimate_residual_recovery",
     "estimate_sgr",
+    "estimate_sgr_from_means",
     "estimate_sgr_of_arms",
     "paired_difference",
 ]
@@ -138,6 +141,45 @@ def estimate_sgr_of_arms(
     """
     arms = {"zero_shot": zero_shot, "easy": easy, "hard": hard}
     return estimate_recovery(SgrEstimate, arms, Roles("zero_shot", "easy", "hard"), level, clusters)
+
+
+def estimate_sgr_from_means(
+    zero_shot: ArrayLike,
+    easy: ArrayLike,
+    hard: ArrayLike,
+    *,
+    num_items: int | None = None,
+    level: float = 0.95,
+) -> SgrEstimate:
+    """Estimates SGR from one accuracy a seed, as a published table has it.
+
+    Serves the performance gap recovered (PGR) as well: weak, transfer, ceiling.
+
+    Args:
+        zero_shot: Accuracy in [0, 1] of the untrained model: a number, or [seeds] accuracies.
+        easy: [seeds] accuracies after training on easy labels.
+        hard: [seeds] accuracies after training on hard labels. All arms are drawn independently.
+        num_items: Test items behind each accuracy, for their binomial variance; None: the
+            intervals cover new seeds on these items only.
+        level: Coverage of all intervals, in (0, 1).
+
+    Returns:
+        The estimate, with the verdicts of `estimate_sgr`. Its limits are those of the test with
+        Satterthwaite's degrees of freedom at each value (`study.statistics.means`).
+
+    Raises:
+        ValueError: If an argument (named) has a wrong shape or an accuracy out of range, or level
+            is not in (0, 1).
+    """
+    roles = Roles("zero_shot", "easy", "hard")
+    ratio = ratio_of_means(
+        {"zero_shot": zero_shot, "easy": easy, "hard": hard},
+        numerator=roles.numerator,
+        denominator=roles.denominator,
+        num_items=num_items,
+        level=level,
+    )
+    return recovery_of(SgrEstimate, ratio, roles)
 
 
 def estimate_residual_recovery(

@@ -22,7 +22,7 @@ FLAGS = {
     "status": {"--json", *PRICING},
     "report": {
         *("--x", "--y", "--value", "--fix", "--legacy-bootstrap", "--against"),
-        *("--wandb", "--wandb-report"),
+        *("--wandb", "--wandb-report", "--from"),
     },
     "data": {"--data-root", "--skip-bad-rows", "--out", "--n-train", "--json", "--html"},
     "doctor": {"--out", "--data-root", "--deep", "--json"},
