@@ -35,7 +35,7 @@ from search_spaces.studies.lab.micro import EASY, HARD, MEDIUM
 from study.artifacts.plan import Plan
 from study.planning.planner import Inputs, make_plan
 from study.planning.units import make_units
-from study.running.blocks import pack_blocks
+from study.running.blocks import pack_blocks, plan_units
 from study.running.progress import ProgressReporter
 from trainables.cells.planned import Block, RunContext
 from trainables.cells.run import CellInputs, CellResult
@@ -119,7 +119,7 @@ def run(how: str, num_cells: int, num_blocks: int) -> None:
         )
         blocks = blocks_of(plan, num_blocks)
         at_start, started = memory_mib(), time.time()
-        with ProgressReporter(storage, plan.cells, on_finished=lambda cell, record: None):
+        with ProgressReporter(storage, plan_units(plan), on_finished=lambda cell, record: None):
             if how == "twin":
                 errors = InProcessExecutor().run_blocks(blocks, run_context)
             else:

@@ -19,6 +19,7 @@ from study.console import FAILED, OK, checking_input, command, show
 from study.cost.budget import Spending, cost_to_date
 from study.cost.prices import read_prices
 from study.formatting import Table, aligned, clock
+from study.running.blocks import plan_units
 from study.running.run_state import RunState, read_run_state
 
 SHOWN = 10
@@ -43,7 +44,7 @@ def main(
     with checking_input():
         storage, space = open_run(run)
         plan = read_plan(storage, space)
-        state = read_run_state(storage, plan.cells)
+        state = read_run_state(storage, plan_units(plan))
         spent = cost_to_date(plan, state.gpu_seconds_of, read_prices(prices), instance)
     if json_:
         print(json.dumps(as_json(space, state, spent), indent=2))

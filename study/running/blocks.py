@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Container, Iterable, Sequence
 
 from study.artifacts.plan import Plan
 from study.planning.units import _work
-from trainables.cells.planned import Block, PlannedCell, Unit
+from trainables.cells.planned import Block, Unit
 from trainables.cluster.capacity import Capacity
 
 
-def missing_units(plan: Plan, missing: Iterable[PlannedCell]) -> tuple[Unit, ...]:
-    """Returns a plan's units without their finished cells."""
-    by_id = {cell.id: cell for cell in missing}
-    units = (tuple(by_id[id_] for id_ in unit if id_ in by_id) for unit in plan.units)
-    return tuple(unit for unit in units if unit)
+def plan_units(plan: Plan) -> tuple[Unit, ...]:
+    """Returns a plan's units with their cells."""
+    by_id = {cell.id: cell for cell in plan.cells}
+    return tuple(tuple(by_id[id_] for id_ in unit) for unit in plan.units)
+
+
+def units_of(units: Iterable[Unit], ids: Container[str]) -> tuple[Unit, ...]:
+    """Returns the units without the cells of other ids; units without cells are left out."""
+    kept = (tuple(cell for cell in unit if cell.id in ids) for unit in units)
+    return tuple(unit for unit in kept if unit)
 
 
 def pack_blocks(units: Sequence[Unit], fits: Capacity, *, first_index: int = 0) -> list[Block]:

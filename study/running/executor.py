@@ -14,7 +14,7 @@ from study.artifacts.plan import Plan
 from study.cost.budget import Budget
 from study.cost.jobs import Timings
 from study.planning.planner import Inputs
-from study.running.blocks import missing_units, pack_blocks
+from study.running.blocks import pack_blocks, plan_units, units_of
 from study.running.outcomes import (
     claims_removed,
     clear_failures,
@@ -111,14 +111,15 @@ def run_cells(
         claims_removed(storage, run_context.token),
         open_executor(address, storage, plan.space.name) as executor,
     ):
-        blocks = _pack_by_footprint(plan.space, missing_units(plan, missing), executor, budget)
+        units = units_of(plan_units(plan), {cell.id for cell in missing})
+        blocks = _pack_by_footprint(plan.space, units, executor, budget)
         if budget is not None:
             budget.approve(blocks)
         write()
         clear_failures(storage, missing)
         observer.start_blocks(blocks)
         with (
-            ProgressReporter(storage, missing, on_finished=observer.log_cell),
+            ProgressReporter(storage, units, on_finished=observer.log_cell),
             stop_signals.cells_stop_first(),
         ):
             errors = executor.run_blocks(blocks, run_context)

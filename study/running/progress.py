@@ -1,15 +1,19 @@
-"""Prints the progress of a running study, read from its records, with an ETA."""
+"""Prints the progress of a running study, read from its records and claims, with an ETA."""
 
 from __future__ import annotations
 
+import shutil
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections import deque
+from collections.abc import Callable, Sequence
 from typing import TextIO
 
 from study.formatting import clock
-from trainables.cells.planned import PlannedCell
+from study.running.blocks import units_of
+from study.running.pace import Pace, remaining
+from trainables.cells.planned import PlannedCell, Unit
 from trainables.storage import layout
 from trainables.storage.failures import read_failure
 from trainables.storage.filesystem import Storage
@@ -19,34 +23,53 @@ LOCAL_INTERVAL_S = 1.0
 REMOTE_INTERVAL_S = 20.0
 """Between two polls of the run folder."""
 
-LINE_INTERVAL_S = 15.0
-"""Between two lines when the output is not a terminal."""
+LINE_INTERVAL_S = 10.0
+"""At least between two lines when the output is not a terminal."""
+
+QUIET_S = 60.0
+"""At most between two such lines; before that, a line needs a cell that has ended."""
+
+AT_ONCE_POLLS = 30
+"""Polls whose largest number of running cells is the number of workers: between two cells, a worker
+runs none."""
 
 
 class ProgressReporter:
     """Polls for the records of the cells that a sweep is running, in its own thread.
 
     Use it as a context manager around the run. It calls `on_finished` once per finished cell.
+
+    Args:
+        storage: The run folder.
+        units: The cells that will run, in the order of the queue.
+        on_finished: Receives each finished cell.
+        stream: Standard output by default.
+        now: Seconds of a clock that never goes back.
     """
 
     def __init__(
         self,
         storage: Storage,
-        cells: Iterable[PlannedCell],
+        units: Sequence[Unit],
         *,
         on_finished: Callable[[PlannedCell, Record], None],
         stream: TextIO | None = None,
+        now: Callable[[], float] = time.monotonic,
     ) -> None:
         self._storage = storage
-        self._waiting = {cell.id: cell for cell in cells}
-        self._failed: dict[str, str] = {}
+        self._units = tuple(units)
+        self._waiting = {cell.id: cell for unit in units for cell in unit}
+        self._failed: set[str] = set()
+        self._running: dict[str, float] = {}
+        self._at_once: deque[int] = deque(maxlen=AT_ONCE_POLLS)
+        self._pace = Pace(units)
         self._has_started = False
         self._on_finished = on_finished
         self._stream = stream or sys.stdout
+        self._now = now
         self._num_cells = len(self._waiting)
-        self._started = time.monotonic()
-        self._paced_from: tuple[float, float] | None = None
-        self._last_line = 0.0
+        self._started = now()
+        self._last_line = (self._started, 0)
         self._width = 0
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._watch, daemon=True)
@@ -60,7 +83,7 @@ class ProgressReporter:
         self._stop.set()
         self._thread.join()
         self._try_poll()
-        self._show(final=True)
+        self.show(final=True)
 
     @property
     def num_finished(self) -> int:
@@ -71,17 +94,17 @@ class ProgressReporter:
         interval = LOCAL_INTERVAL_S if self._storage.is_local else REMOTE_INTERVAL_S
         while not self._stop.wait(interval):
             self._try_poll()
-            self._show(final=False)
+            self.show()
 
     def _try_poll(self) -> None:
         try:
-            self._poll()
+            self.poll()
         except OSError as error:  # a bucket may answer again later
             self._print(f"cannot read {self._storage.root}: {error}")
 
-    def _poll(self) -> None:
-        if not self._has_started:
-            self._has_started = bool(self._storage.list(layout.RUNNING))
+    def poll(self) -> None:
+        """Reads which cells run and which have ended."""
+        claimed = {name.removesuffix(".json") for name in self._storage.list(layout.RUNNING)}
         folders = set(self._storage.list(layout.CELLS))
         for id_, cell in list(self._waiting.items()):
             if id_ not in folders:
@@ -89,43 +112,58 @@ class ProgressReporter:
             try:
                 record = read_record(self._storage, id_)
             except (FileNotFoundError, InvalidRecordError):
-                reason = read_failure(self._storage, id_)
-                if reason is not None:
-                    self._failed[id_] = reason
+                if read_failure(self._storage, id_) is not None:
+                    self._failed.add(id_)
                 continue
             del self._waiting[id_]
-            self._failed.pop(id_, None)
+            self._failed.discard(id_)
+            self._pace.add(cell, record)
             self._on_finished(cell, record)
+        self._has_started = self._has_started or bool(claimed)
+        now = self._now()
+        self._running = {
+            id_: self._running.get(id_, now) for id_ in self._waiting if id_ in claimed
+        }
+        self._at_once.append(len(self._running))
 
-    def _show(self, *, final: bool) -> None:
-        now = time.monotonic()
+    def show(self, *, final: bool = False) -> None:
+        """Prints where the run stands, unless the last line is recent.
+
+        Args:
+            final: Whether the run has ended.
+        """
+        now, num_ended = self._now(), self.num_finished + len(self._failed)
         is_terminal = self._stream.isatty()
-        if not final and not is_terminal and now - self._last_line < LINE_INTERVAL_S:
+        quiet = now - self._last_line[0]
+        is_due = quiet >= (LINE_INTERVAL_S if num_ended > self._last_line[1] else QUIET_S)
+        if not (final or is_terminal or is_due):
             return
-        self._last_line = now
-        failed = f", {len(self._failed)} failed" if self._failed else ""
-        eta = "" if final else f", {self._eta(now)}"
-        done = f"{self.num_finished}/{self._num_cells} cells"
-        text = f"{clock(now - self._started)}  {done}{failed}{eta}"
+        self._last_line = (now, num_ended)
+        parts = [f"{self.num_finished}/{self._num_cells} cells"]
+        parts += [f"{len(self._running)} running"] * bool(self._running)
+        parts += [f"{len(self._failed)} failed"] * bool(self._failed)
+        parts += [] if final else [self._eta(now)]
+        text = f"{clock(now - self._started)}  {', '.join(parts)}"
         self._print(text, overwrite=is_terminal and not final)
 
     def _eta(self, now: float) -> str:
-        """Returns the time for the remaining work at the pace since the first cell finished."""
-        waiting = self._waiting_flop()
-        if not self.num_finished:
-            return "the first cells are running" if self._has_started else "workers are starting"
-        if self._paced_from is None:
-            self._paced_from = (now, waiting)
-        since, waiting_then = self._paced_from
-        if waiting_then == waiting:
-            return "ETA unknown"
-        return f"ETA {clock(waiting * (now - since) / (waiting_then - waiting))}"
-
-    def _waiting_flop(self) -> float:
-        return sum(cell.flop for cell in self._waiting.values())
+        if not self._has_started:
+            return "workers are starting"
+        ids = (self._waiting.keys() - self._failed) | self._running.keys()
+        units = units_of(self._units, ids)
+        left = remaining(units, {id_: now - at for id_, at in self._running.items()}, self._pace)
+        if left is None:
+            return "ETA unknown until a cell has finished"
+        eta = clock(left.time(max(self._at_once)))
+        untimed = self._pace.untimed(cell for unit in units for cell in unit)
+        if not untimed:
+            return f"ETA {eta}"
+        return f"ETA about {eta} ({untimed} kind{'s' * (untimed > 1)} of cells untimed)"
 
     def _print(self, text: str, *, overwrite: bool = False) -> None:
         if self._stream.isatty():
+            if overwrite:  # a line that wraps would stay
+                text = text[: shutil.get_terminal_size().columns - 1]
             self._stream.write("\r" + text.ljust(self._width) + ("" if overwrite else "\n"))
             self._width = len(text) if overwrite else 0
         else:

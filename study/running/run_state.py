@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from trainables.cells.planned import PlannedCell
+from study.running.blocks import units_of
+from study.running.pace import Pace, remaining
+from trainables.cells.planned import PlannedCell, Unit
 from trainables.storage import layout
 from trainables.storage.claims import Claim, read_claim
 from trainables.storage.failures import Failure, failure_of
@@ -72,6 +73,10 @@ class RunState:
     """GPU-seconds of the same cells, by base model."""
     seconds_left: float | None
     """Expected cell-seconds of the running and waiting cells; None until a cell has finished."""
+    eta_seconds: float | None
+    """Time to completion if as many cells run at once as now; None if unknown.
+
+    Failed cells do not count: the current run does not try them again."""
 
     @property
     def num_cells(self) -> int:
@@ -88,21 +93,9 @@ class RunState:
         """Cell-seconds times the cell's GPUs, which is a fraction where workers share a GPU."""
         return sum(self.gpu_seconds_of.values())
 
-    @property
-    def eta_seconds(self) -> float | None:
-        """Time to completion if as many cells run at once as now; None if unknown.
-
-        Failed cells do not count: the current run does not try them again.
-        """
-        if not self.running and not self.waiting:
-            return 0.0
-        if self.seconds_left is None or not self.running:
-            return None
-        return self.seconds_left / len(self.running)
-
 
 def read_run_state(
-    storage: Storage, cells: Sequence[PlannedCell], *, now: float | None = None
+    storage: Storage, units: Sequence[Unit], *, now: float | None = None
 ) -> RunState:
     """Reads where each cell of a plan stands.
 
@@ -112,14 +105,18 @@ def read_run_state(
 
     Args:
         storage: The run folder.
-        cells: The plan's cells.
+        units: The plan's cells (`plan_units`).
         now: Seconds since 1970 by the viewer's clock; None: the time of this machine.
     """
+    cells = [cell for unit in units for cell in unit]
     heartbeat = read_heartbeat(storage, now)
     claimed_at = storage.list_with_mtime(layout.RUNNING)
     outcomes = _read_outcomes(storage, cells, claimed_at, heartbeat)
     done = {id_: outcome for id_, outcome in outcomes.items() if isinstance(outcome, Record)}
-    pace = _Pace((cell, done[cell.id]) for cell in cells if cell.id in done)
+    pace = Pace(units)
+    for cell in cells:
+        if cell.id in done:
+            pace.add(cell, done[cell.id])
     running, waiting, lost, failed = [], [], [], []
     not_valid: dict[str, str] = {}
     for cell in cells:
@@ -144,6 +141,10 @@ def read_run_state(
             case Claim():
                 waiting.append(cell)
                 lost.append(cell)
+    left_ids = {cell.id for cell in (*(each.planned for each in running), *waiting)}
+    left = remaining(
+        units_of(units, left_ids), {cell.planned.id: cell.seconds for cell in running}, pace
+    )
     spent = [(cell.model_name, *_spent(done[cell.id])) for cell in cells if cell.id in done]
     spent += [(f.planned.model_name, f.failure.seconds, f.failure.gpus) for f in failed]
     return RunState(
@@ -159,7 +160,8 @@ def read_run_state(
             model: sum(seconds * gpus for name, seconds, gpus in spent if name == model)
             for model in dict.fromkeys(name for name, _, gpus in spent if gpus)
         },
-        seconds_left=_seconds_left(running, waiting, pace),
+        seconds_left=None if left is None else left.total,
+        eta_seconds=left.time(len(running)) if left is not None and running else None,
     )
 
 
@@ -199,37 +201,3 @@ def _is_running(claim: Claim, heartbeat: Heartbeat) -> bool:
 def _spent(record: Record) -> tuple[float, float]:
     """Returns a cell's seconds and its number of GPUs."""
     return record.seconds.get("total", 0.0), record.workers * record.gpus_per_worker
-
-
-class _Pace:
-    """Measured seconds per FLOP: of the same base model and method, else of all cells."""
-
-    def __init__(self, finished: Iterable[tuple[PlannedCell, Record]]) -> None:
-        groups: dict[tuple[str, str], list[float]] = {}
-        for cell, record in finished:
-            if cell.flop > 0 and "total" in record.seconds:
-                groups.setdefault(_group(cell), []).append(record.seconds["total"] / cell.flop)
-        self._of = {group: statistics.fmean(rates) for group, rates in groups.items()}
-        rates = [rate for group in groups.values() for rate in group]
-        self._of_all = statistics.median(rates) if rates else None
-
-    def expected(self, cell: PlannedCell) -> float | None:
-        """Returns the expected seconds of a cell; None until a cell has finished."""
-        rate = self._of.get(_group(cell), self._of_all)
-        return None if rate is None else rate * cell.flop
-
-
-def _group(cell: PlannedCell) -> tuple[str, str]:
-    return cell.model_name, cell.cell.recipe.method
-
-
-def _seconds_left(
-    running: Sequence[RunningCell], waiting: Sequence[PlannedCell], pace: _Pace
-) -> float | None:
-    expected = [pace.expected(cell) for cell in waiting]
-    rest = [
-        None if cell.expected_seconds is None else max(0.0, cell.expected_seconds - cell.seconds)
-        for cell in running
-    ]
-    left = [seconds for seconds in (*expected, *rest) if seconds is not None]
-    return sum(left) if len(left) == len(waiting) + len(running) else None

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,8 @@ from study.artifacts.costs import BaseCost, StudyCost
 from study.artifacts.plan import read_plan, write_plan
 from study.cli import open_run
 from study.console import BAD_INPUT, FAILED, OK
-from study.running.run_state import read_run_state
+from study.running.blocks import plan_units
+from study.running.run_state import RunState, read_run_state
 from study.status import main
 from study.sweep import main as sweep_main
 from tests.support.fakes import FakeStudy, fake_space
@@ -66,6 +68,11 @@ def sweep_gave_a_sign(
     os.utime(Path(study.storage.base) / layout.LOCK, (now - ago,) * 2)
 
 
+def state_of(study: FakeStudy, cells: Iterable[PlannedCell], now: float = NOW) -> RunState:
+    """Reads the state of cells that are a unit each."""
+    return read_run_state(study.storage, [(cell,) for cell in cells], now=now)
+
+
 def mixed(study: FakeStudy) -> tuple[PlannedCell, ...]:
     """Two cells done, two running, two failed, the rest waiting; returns the plan's cells."""
     cells = study.plan.cells
@@ -79,7 +86,7 @@ def mixed(study: FakeStudy) -> tuple[PlannedCell, ...]:
 
 def test_every_cell_is_in_one_state(study: FakeStudy) -> None:
     cells = mixed(study)
-    state = read_run_state(study.storage, cells, now=NOW)
+    state = state_of(study, cells)
     assert set(state.done) == {cell.id for cell in cells[:2]}
     assert [cell.planned for cell in state.running] == list(cells[2:4])
     assert [cell.planned for cell in state.failed] == list(cells[4:6])
@@ -87,14 +94,18 @@ def test_every_cell_is_in_one_state(study: FakeStudy) -> None:
     assert state.num_cells == len(cells)
 
 
-def test_eta_is_the_work_that_is_left_over_the_cells_at_once(study: FakeStudy) -> None:
-    """By hand: cells of equal work take 2 s; two have run for 0.5 s, the others wait."""
+def test_eta_is_that_of_two_workers_that_share_the_cells_that_are_left(study: FakeStudy) -> None:
+    """By hand: cells of equal work take 1.5 s; two have run for 0.5 s, the others wait.
+
+    The second base model has still to be loaded, in 0.5 s.
+    """
     cells = tuple(cell.model_copy(update={"flop": 1e9}) for cell in mixed(study))
-    state = read_run_state(study.storage, cells, now=NOW)
-    by_hand = 2 * 1.5 + 2 * (len(cells) - 6)
+    state = state_of(study, cells)
+    num_waiting = len(cells) - 6
+    assert num_waiting % 2 == 0
     assert state.cell_seconds == 4.0
-    assert state.seconds_left == pytest.approx(by_hand)
-    assert state.eta_seconds == pytest.approx(by_hand / 2)
+    assert state.seconds_left == pytest.approx(2 * 1.0 + 1.5 * num_waiting + 0.5, rel=1e-3)
+    assert state.eta_seconds == pytest.approx(1.0 + 1.5 * num_waiting / 2 + 0.5, rel=1e-3)
 
 
 def test_measured_pace_is_that_of_the_same_base_and_method(study: FakeStudy) -> None:
@@ -105,15 +116,15 @@ def test_measured_pace_is_that_of_the_same_base_and_method(study: FakeStudy) -> 
     record = json.loads(path.read_text())
     record["seconds"]["total"] = 100.0
     path.write_text(json.dumps(record))
-    for seconds, model in ((100.0, "large"), (2.0, "small")):
+    for seconds, model in ((99.5, "large"), (1.5, "small")):
         waiting = study.cells("hard", model=model)[0]
-        state = read_run_state(study.storage, [slow, quick, waiting], now=NOW)
+        state = state_of(study, [slow, quick, waiting])
         assert state.seconds_left == pytest.approx(seconds)
 
 
 def test_nothing_is_guessed_before_a_cell_has_finished(study: FakeStudy) -> None:
     claim(study, study.plan.cells[0])
-    state = read_run_state(study.storage, study.plan.cells, now=NOW)
+    state = state_of(study, study.plan.cells)
     assert state.seconds_left is None and state.eta_seconds is None
 
 
@@ -122,7 +133,7 @@ def test_finished_cell_is_done_though_its_claim_or_failure_is_left(study: FakeSt
     study.finish([cell])
     claim(study, cell)
     study.storage.write_bytes(layout.failure(cell.id), b'{"reason": "old"}')
-    state = read_run_state(study.storage, [cell], now=NOW)
+    state = state_of(study, [cell])
     assert set(state.done) == {cell.id} and not state.running and not state.failed
 
 
@@ -130,7 +141,7 @@ def test_failed_cell_that_is_tried_again_is_running(study: FakeStudy) -> None:
     cell = study.plan.cells[0]
     study.fail_cell(cell)
     claim(study, cell)
-    state = read_run_state(study.storage, [cell], now=NOW)
+    state = state_of(study, [cell])
     assert len(state.running) == 1 and not state.failed
 
 
@@ -140,7 +151,7 @@ def test_claim_of_a_dead_process_of_this_machine_does_not_count(study: FakeStudy
     alive, dead = study.plan.cells[:2]
     claim(study, alive, **this_process().model_dump())
     claim(study, dead, **this_process().model_dump() | {"pid": ended.pid})
-    state = read_run_state(study.storage, [alive, dead], now=NOW)
+    state = state_of(study, [alive, dead])
     assert [cell.planned for cell in state.running] == [alive]
     assert list(state.waiting) == [dead]
 
@@ -156,7 +167,7 @@ def test_cells_of_a_sweep_that_gives_no_sign_are_lost_and_wait(
         study.storage.delete(layout.LOCK)
     else:
         sweep_gave_a_sign(study, ago)
-    state = read_run_state(study.storage, cells, now=NOW)
+    state = state_of(study, cells)
     assert state.num_cells == len(cells)
     if ago is not None and ago < STALE_S:
         assert state.is_at_work and not state.lost and state.eta_seconds is not None
@@ -177,7 +188,7 @@ def test_a_cell_in_hand_is_seen_to_run_and_the_seconds_of_a_failed_one_are_kept(
 
     def fail(inputs: CellInputs, base: Base) -> CellResult:
         storage, name = open_run(str(out / "small"))
-        state = read_run_state(storage, read_plan(storage, name).cells)
+        state = read_run_state(storage, plan_units(read_plan(storage, name)))
         seen.append((len(state.running), len(state.lost), state.is_at_work))
         raise RuntimeError("enough")
 
@@ -188,7 +199,7 @@ def test_a_cell_in_hand_is_seen_to_run_and_the_seconds_of_a_failed_one_are_kept(
     assert sweep_main([*small.arguments, "--out", str(out), "--address", "in-process"]) == 1
     assert seen == [(1, 0, True)] * small.num_cells
     storage, name = open_run(str(out / "small"))
-    state = read_run_state(storage, read_plan(storage, name).cells)
+    state = read_run_state(storage, plan_units(read_plan(storage, name)))
     assert len(state.failed) == small.num_cells and state.heartbeat is None
     assert all(cell.failure.seconds > 0 for cell in state.failed)
     assert state.cell_seconds == pytest.approx(sum(c.failure.seconds for c in state.failed))
@@ -200,7 +211,7 @@ def test_cells_of_a_killed_sweep_do_not_run_while_another_one_holds_the_folder(
     of_killed, of_living = study.plan.cells[:2]
     claim(study, of_killed, token="killed")
     claim(study, of_living)
-    state = read_run_state(study.storage, study.plan.cells, now=NOW)
+    state = state_of(study, study.plan.cells)
     assert [cell.planned for cell in state.running] == [of_living]
     assert list(state.lost) == [of_killed]
 
@@ -223,7 +234,7 @@ def test_a_viewers_wrong_clock_makes_no_living_sweep_dead_and_no_dead_one_alive(
 
     thread = threading.Thread(target=beat)
     thread.start()
-    state = read_run_state(study.storage, study.plan.cells, now=real + seconds_off)
+    state = state_of(study, study.plan.cells, now=real + seconds_off)
     ended.set()
     thread.join()
     assert state.is_at_work == is_alive and len(state.running) == is_alive
@@ -237,7 +248,7 @@ def test_no_second_look_at_a_sign_that_is_hours_old(
     monkeypatch.setattr(heartbeat, "is_own_disk", lambda storage: False)
     monkeypatch.setattr(heartbeat, "_await_renewal", lambda *_: pytest.fail("it looked again"))
     sweep_gave_a_sign(study, ago=7200.0)
-    assert not read_run_state(study.storage, study.plan.cells, now=NOW).is_at_work
+    assert not state_of(study, study.plan.cells).is_at_work
 
 
 def test_text_says_that_no_sweep_is_at_work(
@@ -263,7 +274,7 @@ def test_cell_that_runs_far_too_long_is_marked(study: FakeStudy) -> None:
     study.finish([done])
     claim(study, soon, started=NOW - 500)
     claim(study, late, started=NOW - 700)
-    state = read_run_state(study.storage, [done, soon, late], now=NOW)
+    state = state_of(study, [done, soon, late])
     assert [cell.is_overdue for cell in state.running] == [False, True]
 
 
@@ -271,7 +282,7 @@ def test_unreadable_claim_and_invalid_record_leave_the_cell_waiting(study: FakeS
     first, second = study.plan.cells[:2]
     study.storage.write_bytes(layout.running(first.id), b"{")
     study.storage.write_bytes(layout.record(second.id), b"{}")
-    state = read_run_state(study.storage, [first, second], now=NOW)
+    state = state_of(study, [first, second])
     assert list(state.waiting) == [first, second]
 
 
@@ -290,9 +301,9 @@ def test_text_says_all_of_it(study: FakeStudy, capsys: pytest.CaptureFixture[str
         "node-2",
         "running, last heartbeat 0:00 ago",
         "2 x CUDA out of memory",
-        cells[4].id,
     ):
         assert wanted in said, said
+    assert cells[4].id in said or cells[5].id in said
 
 
 def test_json_holds_the_same(study: FakeStudy, capsys: pytest.CaptureFixture[str]) -> None:

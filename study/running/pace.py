@@ -1,0 +1,230 @@
+"""How long cells take: measured by kind of cell, predicted for kinds that none has finished of."""
+
+from __future__ import annotations
+
+import heapq
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+
+from search_spaces.recipes import LinearProbe, Recipe
+from trainables.cells.planned import PlannedCell, Unit
+from trainables.storage.records import Record
+
+EXPONENT, EXPONENT_SD = 0.6, 0.3
+"""Prior of b in seconds ~ FLOP^b over sizes: 1 where arithmetic takes all time (large models), near
+0 where the fixed work of a pass does (small ones)."""
+
+METHOD_SD, MODEL_SD, NOISE_SD = 3.0, 0.3, 0.2
+"""Prior spread of log seconds at equal FLOP: between methods, between base models, and of a method
+on one base model around both."""
+
+LONGER = 1.5
+"""Total time of a running cell of a kind that has no finished cell, at least, as a multiple of its
+time so far: without it, cells slower than predicted would end soon until the first has ended."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Kind:
+    """What cells share whose seconds are proportional to their FLOP."""
+
+    model: str
+    task: str
+    recipe: str
+    """With its method, without its number of labels."""
+    is_round: bool
+    """A round of self-training also scores its pool."""
+    reuses_states: bool
+    """A probe whose hidden states another cell of its unit has computed."""
+
+    @property
+    def method(self) -> tuple[str, bool, bool]:
+        """What cells of different base models have in common."""
+        return self.recipe.partition(" ")[0], self.is_round, self.reuses_states
+
+
+NO_BOUNDS: Mapping[Kind, float] = {}
+
+
+class Pace:
+    """Seconds of cells without loading: measured by kind, and predicted for the other kinds.
+
+    The prediction fits log seconds = a + b log FLOP + method + base model to the measured kinds
+    (ridge regression, that is the posterior mean under the priors above).
+
+    Args:
+        units: All units of the run, to know which probes reuse hidden states.
+    """
+
+    def __init__(self, units: Iterable[Unit]) -> None:
+        self._kinds: dict[str, Kind] = {}
+        for unit in units:
+            has_states = False
+            for cell in unit:
+                is_probe = isinstance(cell.cell.recipe, LinearProbe)
+                self._kinds[cell.id] = _kind(cell, reuses_states=is_probe and has_states)
+                has_states = has_states or is_probe
+        self._cells: dict[Kind, int] = {}
+        self._seconds: dict[Kind, float] = {}
+        self._flop: dict[Kind, float] = {}
+        self._loads: dict[tuple[str, str, str], float] = {}
+        self._fit: _Fit | None = None
+
+    def add(self, cell: PlannedCell, record: Record) -> None:
+        """Adds a finished cell."""
+        total = record.seconds.get("total", 0.0)
+        load = record.seconds.get("load", 0.0)
+        self._loads[cell.base_key] = max(load, self._loads.get(cell.base_key, 0.0))
+        if cell.flop <= 0 or total <= load:
+            return
+        kind = self._kinds[cell.id]
+        self._cells[kind] = self._cells.get(kind, 0) + 1
+        self._seconds[kind] = self._seconds.get(kind, 0.0) + total - load
+        self._flop[kind] = self._flop.get(kind, 0.0) + cell.flop
+        self._fit = None
+
+    def untimed(self, cells: Iterable[PlannedCell]) -> int:
+        """Returns how many kinds of these cells have no finished cell."""
+        return len({self._kinds[cell.id] for cell in cells} - self._seconds.keys())
+
+    def lower_bounds(self, running: Iterable[tuple[PlannedCell, float]]) -> Mapping[Kind, float]:
+        """Returns seconds per FLOP that kinds without a finished cell take at least.
+
+        A cell that has run for some time is expected to run `LONGER` times as long in all.
+
+        Args:
+            running: Cells with the seconds since they started.
+        """
+        bounds: dict[Kind, float] = {}
+        for cell, seconds in running:
+            kind = self._kinds[cell.id]
+            if kind not in self._seconds and cell.flop > 0:
+                bounds[kind] = max(bounds.get(kind, 0.0), LONGER * seconds / cell.flop)
+        return bounds
+
+    def expected(
+        self, cell: PlannedCell, lower_bounds: Mapping[Kind, float] = NO_BOUNDS
+    ) -> float | None:
+        """Returns the expected seconds of a cell; None until one that has FLOP has finished."""
+        if not self._seconds:
+            return None
+        kind = self._kinds[cell.id]
+        if kind in self._seconds:
+            return cell.flop * self._seconds[kind] / self._flop[kind]
+        if self._fit is None:
+            self._fit = _Fit(
+                {k: (self._flop[k] / n, self._seconds[k] / n) for k, n in self._cells.items()}
+            )
+        return max(self._fit.seconds(kind, cell.flop), cell.flop * lower_bounds.get(kind, 0.0))
+
+    def loading(self, cell: PlannedCell) -> float:
+        """Returns the expected seconds to load a cell's base model; 0 if a worker has loaded it."""
+        if cell.base_key in self._loads or not self._loads:
+            return 0.0
+        return sum(self._loads.values()) / len(self._loads)
+
+
+@lru_cache(maxsize=4096)
+def _recipe_text(recipe: Recipe) -> str:
+    labels = {"n_train", "k", "search_labels"}
+    return f"{recipe.method} {recipe.model_dump_json(exclude=labels)}"
+
+
+def _kind(cell: PlannedCell, *, reuses_states: bool) -> Kind:
+    return Kind(
+        model=cell.model_name,
+        task=cell.cell.task,
+        recipe=_recipe_text(cell.cell.recipe),
+        is_round=cell.cell.self_training is not None,
+        reuses_states=reuses_states,
+    )
+
+
+class _Fit:
+    """The regression of log seconds on log FLOP, method and base model."""
+
+    def __init__(self, measured: Mapping[Kind, tuple[float, float]]) -> None:
+        methods = dict.fromkeys(kind.method for kind in measured)
+        models = dict.fromkeys(kind.model for kind in measured)
+        self._columns = {key: i for i, key in enumerate((*methods, *models), 2)}
+        self._centre = math.log(next(iter(measured.values()))[0])
+        rows = np.array([self._row(kind, flop) for kind, (flop, _) in measured.items()])
+        seconds = np.log([seconds for _, seconds in measured.values()])
+        spread = [1e3, EXPONENT_SD, *[METHOD_SD] * len(methods), *[MODEL_SD] * len(models)]
+        precision = rows.T @ rows / NOISE_SD**2 + np.diag(np.array(spread) ** -2.0)
+        rest = seconds - EXPONENT * rows[:, 1]
+        self._weights = np.linalg.solve(precision, rows.T @ rest / NOISE_SD**2)
+
+    def seconds(self, kind: Kind, flop: float) -> float:
+        """Returns the predicted seconds of a cell."""
+        row = self._row(kind, flop)
+        return float(np.exp(row @ self._weights + EXPONENT * row[1]))
+
+    def _row(self, kind: Kind, flop: float) -> np.ndarray:
+        row = np.zeros(2 + len(self._columns))
+        row[0], row[1] = 1.0, math.log(max(flop, 1.0)) - self._centre
+        for key in (kind.method, kind.model):
+            if key in self._columns:
+                row[self._columns[key]] = 1.0
+        return row
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Remaining:
+    """Expected seconds of the units that have not ended."""
+
+    in_progress: Sequence[float]
+    """Of each unit with a running cell, from now on."""
+    queued: Sequence[float]
+    """Of each other unit, in the order of the queue."""
+
+    @property
+    def total(self) -> float:
+        """Sum over all units."""
+        return sum(self.in_progress) + sum(self.queued)
+
+    def time(self, at_once: int) -> float:
+        """Returns the time until the last unit ends.
+
+        Each worker that becomes free takes the next unit of the queue.
+
+        Args:
+            at_once: Number of workers; at least those of the units in progress.
+        """
+        ends = [*self.in_progress, *[0.0] * (max(at_once, 1) - len(self.in_progress))]
+        heapq.heapify(ends)
+        for seconds in self.queued:
+            heapq.heapreplace(ends, ends[0] + seconds)
+        return max(ends)
+
+
+def remaining(units: Iterable[Unit], running: Mapping[str, float], pace: Pace) -> Remaining | None:
+    """Returns the expected seconds of units; None if no cell has finished yet.
+
+    Args:
+        units: Cells that have not ended, in the order of the queue.
+        running: Id of each running cell -> seconds since it started.
+        pace: Expected seconds of cells.
+    """
+    units = tuple(units)
+    bounds = pace.lower_bounds(
+        (cell, running[cell.id]) for unit in units for cell in unit if cell.id in running
+    )
+    in_progress: list[float] = []
+    queued: list[float] = []
+    loaded: set[tuple[str, str, str]] = set()
+    for unit in units:
+        seconds = 0.0
+        for cell in unit:
+            expected = pace.expected(cell, bounds)
+            if expected is None:
+                return None
+            if cell.base_key not in loaded:
+                loaded.add(cell.base_key)
+                expected += pace.loading(cell)
+            seconds += max(expected - running.get(cell.id, 0.0), 0.0)
+        (in_progress if any(cell.id in running for cell in unit) else queued).append(seconds)
+    return Remaining(in_progress=in_progress, queued=queued)
