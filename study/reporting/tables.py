@@ -8,13 +8,14 @@ from typing import Any, NamedTuple
 from study.analysis.contrasts import explored
 from study.analysis.names import recipe_labels
 from study.analysis.surface import Surface
+from study.analysis.surface_columns import COLUMNS
 from study.analysis.surface_rows import recipe_text
 from study.artifacts.plan import Plan
 from study.reporting.self_training import AuditLine
 from trainables.cells.planned import PlannedCell
 
 PageTable = dict[str, Any]
-"""`columns`: name and kind of each; `rows`: their values."""
+"""`columns`: name, kind and help of each; `rows`: their values."""
 
 
 class PageColumn(NamedTuple):
@@ -24,16 +25,23 @@ class PageColumn(NamedTuple):
     kind: str
     """`text`, `percent`, `points`, `share`, `signed`, `p`, `number` or `seconds`."""
     value: Callable[[Any], Any]
+    help: str = ""
+    """Shown when the pointer is on the header; empty: none."""
 
 
 def _table(columns: Iterable[PageColumn | None], rows: Sequence[Any]) -> PageTable:
     """Returns the values of all columns, short enough for the page."""
     shown = [column for column in columns if column is not None]
     return {
-        "columns": [{"name": column.name, "kind": column.kind} for column in shown],
+        "columns": [
+            {"name": column.name, "kind": column.kind, "help": column.help or None}
+            for column in shown
+        ],
         "rows": [[_rounded(column, column.value(row)) for column in shown] for row in rows],
     }
 
+
+SURFACE_COLUMNS = {column.name: column for column in COLUMNS}
 
 DECIMALS = {"seconds": 2, "number": 4}
 """Decimals of a value in the page, by kind; the others are rounded once, by the page's script."""
@@ -47,28 +55,38 @@ def point_table(surface: Surface, labels: Mapping[str, str]) -> PageTable:
     """Returns the points, one per row, in the order of the surface."""
     q_values = dict(zip(map(id, surface.rows), explored(surface), strict=True))
     several_tasks = len({(row.point.task, row.point.measure) for row in surface.rows}) > 1
+
+    def column(
+        name: str, kind: str, declared: str, value: Callable[[Any], Any] | None = None
+    ) -> PageColumn:
+        """Returns a column of surface.parquet, with its own value or one for the page."""
+        of_surface = SURFACE_COLUMNS[declared]
+        unit = f", {of_surface.unit}" if of_surface.unit else ""
+        text = f"{of_surface.meaning} (surface.parquet: {declared}{unit})"
+        return PageColumn(name, kind, value or of_surface.value, text)
+
     columns = (
-        PageColumn("task", "text", lambda row: f"{row.point.task} by {row.point.measure}")
+        column("task", "text", "task", lambda row: f"{row.point.task} by {row.point.measure}")
         if several_tasks
         else None,
-        PageColumn("model", "text", lambda row: row.point.model),
-        PageColumn("method", "text", lambda row: labels[recipe_text(row.point.recipe)]),
-        PageColumn("trained on", "text", lambda row: row.point.source),
-        PageColumn("test level", "text", lambda row: row.point.test_level.name),
-        PageColumn("gap", "signed", lambda row: row.point.difficulty_gap),
-        PageColumn("zero-shot %", "percent", lambda row: row.zero_shot),
-        PageColumn("source %", "percent", lambda row: row.easy),
-        PageColumn("hard %", "percent", lambda row: row.hard),
-        PageColumn("SGR", "share", lambda row: row.sgr.estimate),
-        PageColumn("low", "share", lambda row: row.sgr.low),
-        PageColumn("high", "share", lambda row: row.sgr.high),
-        PageColumn("verdict", "text", lambda row: row.verdict or "no estimate"),
-        PageColumn("caveats", "text", lambda row: "; ".join(row.caveats) or None),
-        PageColumn("hard - source", "points", lambda row: row.hard_minus_easy.estimate),
+        column("model", "text", "model"),
+        column("method", "text", "recipe", lambda row: labels[recipe_text(row.point.recipe)]),
+        column("trained on", "text", "condition", lambda row: row.point.source),
+        column("test level", "text", "test_level"),
+        column("gap", "signed", "difficulty_gap"),
+        column("zero-shot %", "percent", "zero_shot"),
+        column("source %", "percent", "easy"),
+        column("hard %", "percent", "hard"),
+        column("SGR", "share", "sgr"),
+        column("low", "share", "sgr_low"),
+        column("high", "share", "sgr_high"),
+        column("verdict", "text", "verdict", lambda row: row.verdict or "no estimate"),
+        column("caveats", "text", "caveats"),
+        column("hard - source", "points", "hard_minus_easy"),
         PageColumn("q (E=H)", "p", lambda row: _two_digits(q_values[id(row)])),
-        PageColumn("items", "number", lambda row: row.num_items),
-        PageColumn("seeds", "number", lambda row: row.draw_note or row.num_seeds),
-        PageColumn("cost", "seconds", lambda row: row.cell_seconds),
+        column("items", "number", "num_items"),
+        column("seeds", "number", "num_seeds", lambda row: row.draw_note or row.num_seeds),
+        column("cost", "seconds", "cell_seconds"),
     )
     return _table(columns, surface.rows)
 

@@ -36,7 +36,7 @@
     const body = element("tbody");
     const status = element("span", { "aria-live": "polite" });
     const buttons = table.columns.map((column, i) =>
-      element("button", { type: "button", onclick: () => sortBy(i) }, column.name));
+      element("button", { type: "button", title: column.help, onclick: () => sortBy(i) }, column.name));
     const heads = table.columns.map((column, i) =>
       element("th", { scope: "col", class: column.kind === "text" ? null : "n" }, buttons[i]));
     const back = element("button", { type: "button", onclick: () => turn(-1) }, "previous");

@@ -109,6 +109,22 @@ def test_it_opens_from_disk_without_errors_or_requests(driver: object, page: Pat
     assert [entry for entry in driver.get_log("browser") if entry["level"] == "SEVERE"] == []
 
 
+def test_headers_of_points_tell_what_surface_parquet_says_of_their_columns(
+    driver: object, page: Path
+) -> None:
+    driver.get(page.as_uri())
+    wait_for(driver, TILES)
+    titles = driver.execute_script(
+        "return Object.fromEntries([...document.querySelectorAll('[data-table=points] th button')]"
+        ".map(button => [button.textContent, button.title]))"
+    )
+    assert titles["zero-shot %"] == (
+        "accuracy of the untrained model (surface.parquet: zero_shot, fraction)"
+    )
+    assert titles["low"].startswith("lower end of the interval of sgr (surface.parquet: sgr_low")
+    assert {name for name, text in titles.items() if not text} == {"q (E=H)"}
+
+
 def test_the_surface_draws_and_hatches_what_is_missing(driver: object, page: Path) -> None:
     driver.get(page.as_uri())
     assert wait_for(driver, TILES) == 8  # of in-context: 2 models x 4 pairs of levels
