@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import os
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -19,7 +20,7 @@ from numpy.typing import NDArray
 from benchmarks.scoring import timed
 from search_spaces.base_models import BaseModelRef
 from search_spaces.cell import STEP_VERSIONS, Cell
-from search_spaces.recipes import ZeroShot
+from search_spaces.recipes import LoRA, ZeroShot
 from trainables.data.items import Item
 from trainables.data.prompts.formats import get_prompt
 from trainables.data.tasks.preferences.micro_preferences import load_micro_preferences
@@ -52,7 +53,7 @@ def main() -> None:
     source = resolve_model(BaseModelRef(name=options.model))
     base = load_base(source, "float32", "none", "cpu")
     pairs = load_micro_preferences()[: options.pairs]
-    with fit(setting_of(source.content), base, []) as teacher:
+    with fit(setting_of(source.content, RECIPE), base, []) as teacher:
         label(teacher, pairs[:50])
         ours = timed("ours", base, lambda: label(teacher, pairs))
     plain = timed("batch 1, an order a pass", base, lambda: label_plainly(base, pairs))
@@ -67,20 +68,31 @@ def main() -> None:
         print(f"{way.line(ours)}, {way.num_tokens / len(pairs):.0f} tokens a pair")
 
 
-def setting_of(model: str) -> CellContext:
-    """Returns the setting of a zero-shot cell, whose scores label as any teacher's do."""
+def setting_of(
+    model: str, recipe: ZeroShot | LoRA, pairs: Sequence[Item] = (), **draw: Any
+) -> CellContext:
+    """Returns the setting of a cell that judges the lab's pairs.
+
+    Args:
+        model: Content of the base.
+        recipe: With the prompt's name.
+        pairs: Items of the task.
+        draw: Fields of a trained cell: `training_hash` and `seed`.
+    """
+    prompt = get_prompt("micro_preferences", recipe.prompt or "default")
     cell = Cell(
         model=model,
         dtype="float32",
         task="micro_preferences",
         data_hash="d",
         split_hash="s",
-        prompt=PROMPT.hash,
-        recipe=RECIPE,
-        version=STEP_VERSIONS[RECIPE.method],
+        prompt=prompt.hash,
+        recipe=recipe,
+        version=STEP_VERSIONS[recipe.method],
+        **draw,
     )
     return CellContext(
-        cell=cell, prompt=PROMPT, items=(), states=StateCache(), log=lambda row: None
+        cell=cell, prompt=prompt, items=tuple(pairs), states=StateCache(), log=lambda row: None
     )
 
 

@@ -19,9 +19,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from benchmarks.labelling import label
+from benchmarks.labelling import label, setting_of
 from search_spaces.base_models import BaseModelRef
-from search_spaces.cell import STEP_VERSIONS, Cell
 from search_spaces.recipes import LoRA
 from search_spaces.studies.published.ssrm_rm import (
     LAB_TRAINING,
@@ -31,11 +30,9 @@ from search_spaces.studies.published.ssrm_rm import (
     generative,
 )
 from trainables.data.items import Item
-from trainables.data.prompts.formats import get_prompt
 from trainables.data.seeding import ids_hash
 from trainables.data.tasks.preferences.micro_preferences import load_micro_preferences
-from trainables.inference.hidden_states import StateCache
-from trainables.methods.base.interface import CellContext, Example
+from trainables.methods.base.interface import Example
 from trainables.methods.dispatch import fit
 from trainables.models.loading import Base, load_base
 from trainables.models.resolve import resolve_model
@@ -81,23 +78,9 @@ def judged(
 ) -> NDArray[np.float64]:
     """Returns the probability that the first answer is better, of every pair without a label."""
     labelled = pairs[:num_labels]
-    prompt = get_prompt("micro_preferences", prompt_name)
     recipe = generative(LoRA, prompt=prompt_name, **{**TRAINING[prompt_name], "loss": loss})
-    cell = Cell(
-        model=content,
-        dtype="float32",
-        task="micro_preferences",
-        data_hash="d",
-        split_hash="s",
-        prompt=prompt.hash,
-        recipe=recipe,
-        training_hash=ids_hash([pair.id for pair in labelled]),
-        seed=seed,
-        version=STEP_VERSIONS[recipe.method],
-    )
-    context = CellContext(
-        cell=cell, prompt=prompt, items=tuple(pairs), states=StateCache(), log=lambda row: None
-    )
+    trained_on = ids_hash([pair.id for pair in labelled])
+    context = setting_of(content, recipe, pairs, training_hash=trained_on, seed=seed)
     examples = [Example(item=pair, answer=pair.answer) for pair in labelled]
     with fit(context, base, examples) as judge:
         return label(judge, pairs[num_labels:])
