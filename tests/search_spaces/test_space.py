@@ -1,7 +1,5 @@
 from __future__ import annotations
 
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -176,15 +174,6 @@ def test_a_mix_of_levels_that_overlap_is_refused() -> None:
 def test_footprint_of_nothing_is_refused() -> None:
     with pytest.raises(ValueError, match="greater than 0"):
         Footprint(workers=0)
-
-
-def test_spaces_import_nothing_heavy() -> None:
-    code = (
-        "import sys; from search_spaces.registry import named_spaces; named_spaces();"
-        "print([m for m in ('torch', 'ray', 'numpy', 'transformers') if m in sys.modules])"
-    )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "[]"
 
 
 def test_a_forgotten_comma_is_said_as_such(tmp_path: Path) -> None:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -306,12 +304,3 @@ def test_without_items_the_reader_is_told_what_to_run(tmp_path: Path) -> None:
     study = FakeStudy(storage=open_storage(str(tmp_path)), space=fake_space())
     with pytest.raises(ValueError, match=r"items.parquet does not exist: run `python -m study"):
         compute_surface(study.storage, study.plan)
-
-
-def test_a_surface_needs_no_torch_no_ray_and_no_network() -> None:
-    program = (
-        "import sys, study.analysis.surface, study.report\n"
-        "print([m for m in ('torch', 'ray', 'transformers', 'wandb') if m in sys.modules])"
-    )
-    result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
-    assert result.stdout.strip() == "[]", result.stderr

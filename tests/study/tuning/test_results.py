@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -146,12 +144,3 @@ def test_a_found_recipe_without_its_default_has_no_table(tmp_path: Path) -> None
     write_report(study.storage, study.plan, surface)
     page = study.storage.read_bytes("fake/report/index.html").decode()
     assert '<section id="searches">' in page and "SGR with the default and" not in page
-
-
-def test_a_report_needs_no_torch() -> None:
-    program = (
-        "import sys, study.report;"
-        "print([m for m in ('torch', 'ray', 'transformers', 'optuna') if m in sys.modules])"
-    )
-    result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
-    assert result.stdout.strip() == "[]", result.stderr

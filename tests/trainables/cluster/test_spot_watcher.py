@@ -8,7 +8,6 @@ import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from pathlib import Path
 
 import pytest
 
@@ -234,22 +233,6 @@ def test_command_wants_cloud_and_head(capsys: pytest.CaptureFixture[str]) -> Non
             main(arguments)
         assert stop.value.code == 2
     assert "--address" in capsys.readouterr().err
-
-
-def test_waiting_needs_neither_ray_nor_torch() -> None:
-    """The process lives on every worker node for the whole study."""
-    import subprocess
-    import sys
-
-    code = (
-        "import sys, trainables.cluster.spot_watcher; "
-        "print([m for m in ('ray', 'torch', 'numpy', 'pydantic') if m in sys.modules])"
-    )
-    root = Path(__file__).parents[3]
-    printed = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=root
-    )
-    assert printed.stdout.strip() == "[]"
 
 
 @pytest.mark.ray
