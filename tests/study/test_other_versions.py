@@ -25,11 +25,6 @@ from trainables.storage.filesystem import Storage, open_storage
 from trainables.storage.records import InvalidRecordError, read_record
 
 
-@pytest.fixture(autouse=True)
-def _no_tracking(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("WANDB_MODE", "disabled")
-
-
 @pytest.fixture
 def study(tmp_path: Path) -> FakeStudy:
     storage = open_storage(str(tmp_path / "runs"))
@@ -133,7 +128,7 @@ def test_a_folder_in_the_place_of_a_cells_file_costs_that_cell_alone(
 
 
 def test_a_record_that_may_not_be_read_costs_that_cell_alone(
-    study: FakeStudy, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    study: FakeStudy,
 ) -> None:
     """The tests may run as root, whom no permission stops."""
     filesystem = study.storage.filesystem
@@ -153,9 +148,8 @@ def test_a_record_that_may_not_be_read_costs_that_cell_alone(
         read_record(study.storage, cell.id)
 
 
-@pytest.mark.parametrize("key", [layout.record, layout.scores])
 def test_a_sweep_makes_a_cell_again_whose_file_is_a_folder(
-    key: Callable[[str], str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     study, out = SmallStudy(folder=tmp_path / "study"), tmp_path / "runs"
     text = (tmp_path / "study" / "space.py").read_text()
@@ -165,11 +159,14 @@ def test_a_sweep_makes_a_cell_again_whose_file_is_a_folder(
     arguments = [*study.arguments, "--out", str(out), "--address", "in-process"]
     assert sweep(arguments) == OK
     before = dict(scores_of(out))
-    file = out / key(sorted(before)[0])
-    file.unlink()
-    (file / "inside").mkdir(parents=True)
+    first, second, *_ = sorted(before)
+    files = (out / layout.record(first), out / layout.scores(second))
+    for file in files:
+        file.unlink()
+        (file / "inside").mkdir(parents=True)
     assert sweep(arguments) == OK
-    assert "is a folder, not a file" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert all(f"{file} is a folder, not a file" in said for file in files)
     assert scores_of(out) == before
 
 
@@ -178,32 +175,29 @@ def contents(folder: Path) -> dict[str, bytes]:
     return {str(path.relative_to(folder)): path.read_bytes() for path in files}
 
 
-@pytest.mark.parametrize("full_for", ["index.html", "surface.parquet", ".png"])
 def test_a_full_disk_leaves_the_older_report_as_it_is(
-    full_for: str,
-    study: FakeStudy,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
+    study: FakeStudy, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert report.main([folder_of(study)]) == OK
     before = contents(Path(study.storage.base))
     file_of(study, layout.record(study.plan.cells[0].id)).unlink()
     before.pop(layout.record(study.plan.cells[0].id))
     real = Storage._put
+    for full_for in ("index.html", "surface.parquet", ".png"):
 
-    def put(self: Storage, path: str, content: bytes) -> None:
-        if full_for in path:
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-        real(self, path, content)
+        def put(self: Storage, path: str, content: bytes, full_for: str = full_for) -> None:
+            if full_for in path:
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            real(self, path, content)
 
-    with monkeypatch.context() as patch:
-        patch.setattr(Storage, "_put", put)
-        capsys.readouterr()
-        assert report.main([folder_of(study)]) == BAD_INPUT
-    (line,) = capsys.readouterr().err.splitlines()
-    assert line.startswith("error: [Errno 28] No space left on device: ")
-    assert folder_of(study) in line and full_for in line
-    assert contents(Path(study.storage.base)) == before, "nothing new, nothing half-written"
+        with monkeypatch.context() as patch:
+            patch.setattr(Storage, "_put", put)
+            capsys.readouterr()
+            assert report.main([folder_of(study)]) == BAD_INPUT
+        (line,) = capsys.readouterr().err.splitlines()
+        assert line.startswith("error: [Errno 28] No space left on device: ")
+        assert folder_of(study) in line and full_for in line
+        assert contents(Path(study.storage.base)) == before, "nothing new, nothing half-written"
     assert report.main([folder_of(study)]) == OK
     after = contents(Path(study.storage.base))
     assert after.keys() == before.keys()

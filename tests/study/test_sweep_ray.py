@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import signal
-import subprocess
-import time
 from pathlib import Path
 
 import pytest
 
 from study.console import OK
 from study.sweep import main
-from tests.support.small_study import SmallStudy, scores_of
+from tests.support.small_study import SmallStudy, output_of, scores_of, wait_until
 from trainables.storage import layout
 
 pytestmark = pytest.mark.ray
@@ -23,27 +22,9 @@ def expected(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
     """The scores of the study when it runs undisturbed, in one process."""
     folder = tmp_path_factory.mktemp("twin")
     study = SmallStudy(folder=folder, epochs=40)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("WANDB_MODE", "disabled")
-        arguments = [*study.arguments, "--out", str(folder / "runs"), "--address", "in-process"]
-        assert main(arguments) == OK
+    arguments = [*study.arguments, "--out", str(folder / "runs"), "--address", "in-process"]
+    assert main(arguments) == OK
     return dict(scores_of(folder / "runs"))
-
-
-def wait_for_records(out: Path, process: subprocess.Popen[str], *, at_least: int) -> None:
-    deadline = time.monotonic() + 150
-    while len(scores_of(out)) < at_least:
-        assert process.poll() is None, process.communicate()[0]
-        assert time.monotonic() < deadline, "no record appeared"
-        time.sleep(0.05)
-
-
-def wait_for_a_cell_in_hand(out: Path, process: subprocess.Popen[str]) -> None:
-    deadline = time.monotonic() + 150
-    while not list(out.glob("running/*.json")):
-        assert process.poll() is None, process.communicate()[0]
-        assert time.monotonic() < deadline, "no cell was begun"
-        time.sleep(0.01)
 
 
 @pytest.mark.parametrize("workers", [1, 2])
@@ -64,15 +45,20 @@ def test_killed_driver_loses_only_cells_in_flight(
     study = SmallStudy(folder=tmp_path / "study", epochs=40)
     out = tmp_path / "runs"
     process = study.start(out, new_session=True)
-    wait_for_records(out, process, at_least=3)
+    wait_until(lambda: len(scores_of(out)) >= 3, process)
     process.send_signal(signal.SIGKILL)
-    process.communicate(timeout=60)
+    output_of(process)
     kept = {path: path.stat().st_mtime_ns for path in out.glob("cells/*/record.json")}
     assert 3 <= len(kept) < study.num_cells
     status, said = study.run(out)
     assert status == OK, said
     assert scores_of(out) == expected
     assert {path: path.stat().st_mtime_ns for path in kept} == kept, "kept cells are not run again"
+
+
+def is_under_way(out: Path, num_cells: int) -> bool:
+    """Returns whether so many cells have ended, and another one is in hand."""
+    return len(scores_of(out)) >= num_cells and any(out.glob("running/*.json"))
 
 
 def test_a_signal_stops_cleanly_and_the_next_run_goes_on(
@@ -83,11 +69,10 @@ def test_a_signal_stops_cleanly_and_the_next_run_goes_on(
     # A terminal's Ctrl-C goes to the whole group, a scheduler's SIGTERM to the command.
     for send, signum, at_least in [(os.killpg, signal.SIGINT, 1), (os.kill, signal.SIGTERM, 14)]:
         process = study.start(out, new_session=True)
-        wait_for_records(out, process, at_least=at_least)
-        wait_for_a_cell_in_hand(out, process)
+        wait_until(functools.partial(is_under_way, out, at_least), process)
         in_hand = {path.stem for path in out.glob("running/*.json")}
         send(process.pid, signum)
-        said, _ = process.communicate(timeout=60)
+        said = output_of(process)
         assert process.returncode == 128 + signum, said
         assert "continues from here" in said and "Traceback" not in said
         assert at_least <= len(scores_of(out)) < study.num_cells

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
-import os
 import random
 import subprocess
 import sys
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+
+PATIENCE_S = 600.0
+"""After this a process hangs, however busy the machine is."""
 
 SPACE = """
 from search_spaces.recipes import InContext, LinearProbe, LoRA
@@ -87,14 +90,27 @@ class SmallStudy:
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
-            env=os.environ | {"WANDB_MODE": "disabled"},
             start_new_session=new_session,
         )
 
     def run(self, out: Path | str, *extra: str) -> tuple[int, str]:
         process = self.start(out, *extra)
-        output, _ = process.communicate(timeout=240)
+        output = output_of(process)
         return process.returncode, output
+
+
+def output_of(process: subprocess.Popen[str]) -> str:
+    """Waits for the end of a process and returns what it printed."""
+    return process.communicate(timeout=PATIENCE_S)[0]
+
+
+def wait_until(happened: Callable[[], object], process: subprocess.Popen[str]) -> None:
+    """Waits for an event in the life of a process."""
+    deadline = time.monotonic() + PATIENCE_S
+    while not happened():
+        assert process.poll() is None, output_of(process)
+        assert time.monotonic() < deadline, "it did not happen"
+        time.sleep(0.05)
 
 
 def scores_of(out: Path) -> Mapping[str, bytes]:

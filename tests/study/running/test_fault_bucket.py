@@ -14,7 +14,8 @@ from study.console import BAD_INPUT, FAILED, OK
 from study.running import progress
 from study.sweep import main
 from tests.support.bucket_server import BucketServer, bucket_server, moto_or_skip
-from tests.support.small_study import SmallStudy, scores_of
+from tests.support.lock_race import outcomes_of_race
+from tests.support.small_study import SmallStudy, output_of, scores_of
 from trainables.errors import RunFolderInUseError
 from trainables.storage import filesystem, heartbeat, layout, lock
 from trainables.storage.filesystem import open_storage
@@ -36,7 +37,6 @@ def bucket(server: BucketServer, monkeypatch: pytest.MonkeyPatch) -> BucketServe
     """The server without faults; what it is asked again and again for is asked sooner."""
     server.answer = lambda method, key: "pass"
     server.asked.clear()
-    monkeypatch.setenv("WANDB_MODE", "disabled")
     monkeypatch.setattr(lock, "SETTLE_S", 0.2)
     monkeypatch.setattr(lock, "LONG_SETTLE_BEATS", 0.1)
     monkeypatch.setattr(progress, "REMOTE_INTERVAL_S", 0.5)
@@ -52,9 +52,7 @@ def local(tmp_path_factory: pytest.TempPathFactory) -> tuple[SmallStudy, Mapping
     file = folder / "space.py"
     text = file.read_text().replace("LinearProbe(n_train=6), LoRA(n_train=6, epochs=1)", "")
     file.write_text(text.replace("seeds=2", "seeds=1"))
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("WANDB_MODE", "disabled")
-        assert main([*study.arguments, "--out", str(folder / "runs"), *TWIN]) == OK
+    assert main([*study.arguments, "--out", str(folder / "runs"), *TWIN]) == OK
     scores = scores_of(folder / "runs")
     assert len(scores) == 4  # zero-shot; in-context with easy, hard and all labels
     return study, scores
@@ -123,7 +121,7 @@ def test_of_two_drivers_on_a_bucket_one_runs_and_nothing_is_run_twice(
     bucket.answer = answer
     root = bucket.root("two")
     processes = [study.start(root, *TWIN) for _ in range(2)]
-    said = [process.communicate(timeout=200)[0] for process in processes]
+    said = [output_of(process) for process in processes]
     assert sorted(process.returncode for process in processes) == [OK, BAD_INPUT], said
     refused = next(t for t, p in zip(said, processes, strict=True) if p.returncode == BAD_INPUT)
     assert "in use by another sweep" in refused
@@ -242,24 +240,8 @@ def test_a_bucket_that_cannot_be_written_to_is_refused_before_anything_starts(
 
 
 def test_of_several_who_start_at_once_on_a_bucket_one_gets_it(bucket: BucketServer) -> None:
-    ended = threading.Barrier(4)
-    outcomes: list[str] = []
-
-    def start() -> None:
-        try:
-            with held(open_storage(bucket.root("race"))):
-                outcomes.append("held")
-                ended.wait(30)
-        except RunFolderInUseError:
-            outcomes.append("refused")
-            ended.wait(30)
-
-    threads = [threading.Thread(target=start) for _ in range(4)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert sorted(outcomes) == ["held", "refused", "refused", "refused"]
+    outcomes = outcomes_of_race(bucket.root("race"), 4)
+    assert outcomes == ["held", "refused", "refused", "refused"]
 
 
 def test_whose_word_the_bucket_kept_waiting_gives_way_to_who_began_meanwhile(

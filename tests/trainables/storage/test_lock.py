@@ -94,6 +94,7 @@ def test_an_identity_names_the_boot_and_the_namespace_of_the_process() -> None:
 def test_a_lock_that_cannot_be_read_is_judged_by_its_age(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(lock, "LONG_SETTLE_BEATS", 0.0)
     monkeypatch.setattr(lock, "SETTLE_S", 0.0)
     (tmp_path / layout.LOCK).write_text("{half")
     with pytest.raises(RunFolderInUseError, match="host unknown"):
@@ -121,6 +122,7 @@ def test_a_lock_of_another_host_is_judged_by_its_last_sign(
 def test_a_wrong_clock_of_the_other_host_changes_nothing(
     tmp_path: Path, seconds_off: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(lock, "LONG_SETTLE_BEATS", 0.0)
     monkeypatch.setattr(lock, "SETTLE_S", 0.0)
     storage = open_storage(str(tmp_path))
     sign(tmp_path, host="elsewhere", pid=1, time=time.time() + seconds_off)
@@ -260,9 +262,11 @@ def test_a_sweep_that_loses_its_lock_stops_and_says_so(
     assert "This sweep has stopped; finished cells are kept" in capsys.readouterr().err
 
 
-def test_a_sweep_on_a_folder_in_use_exits_with_2_and_runs_nothing(tmp_path: Path) -> None:
+def test_a_sweep_on_a_folder_in_use_exits_with_2_and_runs_nothing(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     study, out = SmallStudy(folder=tmp_path / "study"), tmp_path / "runs"
     sign(out)
-    status, output = study.run(out, "--address", "in-process")
-    assert status == 2 and "in use by another sweep" in output
+    assert sweep.main([*study.arguments, "--out", str(out), "--address", "in-process"]) == 2
+    assert "in use by another sweep" in capsys.readouterr().err
     assert not (out / "cells").exists()
