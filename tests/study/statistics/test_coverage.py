@@ -1,24 +1,17 @@
 """A corner of `benchmarks/coverage.py`: the set holds the truth often enough, everywhere here."""
 
-import importlib
 import pathlib
 import subprocess
 import sys
-from types import ModuleType
 
 import numpy as np
-import pytest
+
+from benchmarks import coverage
 
 ROOT = pathlib.Path(__file__).parents[3]
 
 
-@pytest.fixture(name="coverage")
-def load_coverage(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
-    monkeypatch.syspath_prepend(str(ROOT))
-    return importlib.import_module("benchmarks.coverage")
-
-
-def test_short_coverage(coverage: ModuleType) -> None:
+def test_short_coverage() -> None:
     for index, cell in enumerate(coverage.quick_grid()):
         found = coverage.cover(
             cell, num_draws=1000, num_resamples=100, rng=np.random.default_rng([1, index])
@@ -33,7 +26,7 @@ def test_short_coverage(coverage: ModuleType) -> None:
             assert found.resolved < 0.15
 
 
-def test_grid_is_the_one_demanded(coverage: ModuleType) -> None:
+def test_grid_is_the_one_demanded() -> None:
     grid = coverage.full_grid()
     assert len(grid) == len(set(grid)) == 3 * 3 * 4 * 4 * 3 + 8 * 2 * 4 * 4
     assert {cell.seed_sd for cell in grid} == {0.0, 0.005, 0.02, 0.05}
@@ -43,7 +36,7 @@ def test_grid_is_the_one_demanded(coverage: ModuleType) -> None:
     }
 
 
-def test_the_committed_table_has_a_row_for_every_grid_cell(coverage: ModuleType) -> None:
+def test_the_committed_table_has_a_row_for_every_grid_cell() -> None:
     table = (ROOT / "benchmarks" / "coverage.txt").read_text().splitlines()
     rows = [line.split("|")[0].split() for line in table if line[:5].strip().isdigit()]
     wanted = [
@@ -54,7 +47,7 @@ def test_the_committed_table_has_a_row_for_every_grid_cell(coverage: ModuleType)
     assert [row for row in rows if len(row) == 6] == wanted
 
 
-def test_one_seed_covers_this_draw_and_not_others(coverage: ModuleType) -> None:
+def test_one_seed_covers_this_draw_and_not_others() -> None:
     def covered(seed_sd: float, num_seeds: int) -> float:
         cell = coverage.GridCell(
             num_items=200, num_seeds=num_seeds, gap=0.2, seed_sd=seed_sd, item_sd=1.0

@@ -15,12 +15,10 @@ import torch
 from torch import Tensor
 from torch.func import functional_call
 from torch.nn.functional import log_softmax
-from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from search_spaces.cell import Cell
 from search_spaces.recipes import PolicyDPO
 from trainables.data.items import Item
-from trainables.data.lab.base_models import MICRO_MODELS
 from trainables.data.lab.preferences import preference_questions
 from trainables.data.prompts.formats import get_prompt
 from trainables.inference.hidden_states import StateCache
@@ -78,17 +76,6 @@ def training(
 def trained_weights(base: Base, recipe: PolicyDPO = RECIPE, **context: object) -> dict[str, Tensor]:
     with training(base, recipe, **context) as policy:
         return weights(policy)
-
-
-@pytest.fixture(scope="module")
-def base() -> Base:
-    folder = MICRO_MODELS["micro-s"]
-    model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
-    return Base(
-        model=model.requires_grad_(False),
-        tokenizer=AutoTokenizer.from_pretrained(folder),
-        device=torch.device("cpu"),
-    )
 
 
 def weights(policy: Base) -> dict[str, Tensor]:
