@@ -9,8 +9,10 @@ READY := $(VENV)/.ready
 sweep: $(READY)
 	$(BIN)/python -m study.sweep
 
+# Two processes share the tests, a file each at a time; those that start Ray come afterwards, alone.
 test: $(READY)
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -m "not ray" --numprocesses 2 --dist loadfile --no-loadscope-reorder
+	$(BIN)/python -m pytest -m ray
 
 # What CI runs before the tests: style, types, import directions.
 checks: $(READY)

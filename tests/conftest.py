@@ -1,16 +1,46 @@
-"""What every test finds: Ctrl-C as Python has it, whatever a command in this process made of it."""
+"""Shared by all tests: their environment, and what each of them finds."""
 
 from __future__ import annotations
 
+import os
 import signal
 from collections.abc import Iterator
 
 import pytest
+from hypothesis import HealthCheck, settings
+
+os.environ["OMP_NUM_THREADS"] = "1"  # read when torch is imported: sums have one order
+os.environ["WANDB_MODE"] = "disabled"
+
+HANDLERS = {
+    signal.SIGINT: signal.default_int_handler,
+    signal.SIGTERM: signal.SIG_DFL,
+    signal.SIGHUP: signal.SIG_DFL,
+}
+
+# A busy machine is not a failure.
+settings.register_profile(
+    "any machine", deadline=None, suppress_health_check=[HealthCheck.too_slow]
+)
+settings.load_profile("any machine")
 
 
 @pytest.fixture(autouse=True)
-def _own_interrupt() -> Iterator[None]:
-    # A command's second Ctrl-C ends the process at once, and would end the tests with it.
-    signal.signal(signal.SIGINT, signal.default_int_handler)
+def _own_signals() -> Iterator[None]:
+    # A command's second Ctrl-C ends the process at once, and would end the tests with it. Under
+    # `nohup` a process ignores SIGHUP from its start, and commands would keep ignoring it.
+    for signum, handler in HANDLERS.items():
+        signal.signal(signum, handler)
     yield
-    signal.signal(signal.SIGINT, signal.default_int_handler)
+    for signum, handler in HANDLERS.items():
+        signal.signal(signum, handler)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _no_ray_beside_other_tests(request: pytest.FixtureRequest) -> Iterator[None]:
+    # Ray joins a cluster that another process started here, so its tests run alone (Makefile).
+    # Elsewhere no local Ray starts, in subprocesses of tests neither: its folder cannot be made.
+    with pytest.MonkeyPatch.context() as patch:
+        if not any(item.get_closest_marker("ray") for item in request.session.items):
+            patch.setenv("RAY_TMPDIR", "/dev/null/only tests with the mark `ray` start Ray")
+        yield

@@ -28,7 +28,6 @@ def examples(number: int) -> settings:
         max_examples=number,
         derandomize=True,
         database=None,
-        deadline=None,
         suppress_health_check=list(HealthCheck),
     )
 

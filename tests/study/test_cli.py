@@ -43,11 +43,6 @@ def cut() -> Space:
 """
 
 
-@pytest.fixture(autouse=True)
-def _no_tracking(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("WANDB_MODE", "disabled")
-
-
 @pytest.fixture(scope="module")
 def study(tmp_path_factory: pytest.TempPathFactory) -> TuningStudy:
     folder = tmp_path_factory.mktemp("study")

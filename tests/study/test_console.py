@@ -45,7 +45,7 @@ def run(
         [sys.executable, "-m", f"study.{module}", *arguments],
         stdout=stdout,
         stderr=subprocess.PIPE,
-        env=os.environ | {"WANDB_MODE": "disabled", "PYTHONUNBUFFERED": ""} | environment,
+        env=os.environ | {"PYTHONUNBUFFERED": ""} | environment,
         cwd=ROOT,
         timeout=240,
     )
@@ -77,7 +77,6 @@ def lose(name: str, monkeypatch: pytest.MonkeyPatch, to: str) -> None:
 def test_a_sweep_whose_output_is_lost_ends_as_if_it_were_read(
     study: SmallStudy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("WANDB_MODE", "disabled")
     lose("stdout", monkeypatch, "pipe")
     lose("stderr", monkeypatch, "full")
     assert sweep.main(sweep_arguments(study, tmp_path / "runs")) == OK

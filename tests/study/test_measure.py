@@ -53,7 +53,6 @@ SIZES = (3, 12)
 
 @pytest.fixture(scope="module")
 def models(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, str]:
-    torch.set_num_threads(1)
     folder = tmp_path_factory.mktemp("models")
     kinds = ("llama", "gpt2")
     return tuple(str(save_folder(folder / kind, kind, "bytes")) for kind in kinds)  # type: ignore[return-value]
@@ -512,10 +511,8 @@ def test_measures_have_a_price_and_a_budget(
     models: tuple[str, str],
     data: Path,
     tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    monkeypatch.setenv("WANDB_MODE", "disabled")
     (tmp_path / "space.py").write_text(SPACE.format(text=space_of(models).model_dump_json()))
     common = [f"{tmp_path / 'space.py'}:cut", "--data-root", str(data), "--address", IN_PROCESS]
     on_l4 = ["--instance", "g6.xlarge", "--max-cost"]
@@ -546,10 +543,8 @@ def test_two_commands_from_nothing_to_a_surface(
     models: tuple[str, str],
     data: Path,
     tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    monkeypatch.setenv("WANDB_MODE", "disabled")
     (tmp_path / "space.py").write_text(SPACE.format(text=space_of(models).model_dump_json()))
     out = tmp_path / "runs"
     common = [f"{tmp_path / 'space.py'}:cut", "--data-root", str(data), "--out", str(out)]

@@ -34,11 +34,6 @@ STOPPED_AFTER = 3
 """Updates of the first training."""
 
 
-@pytest.fixture(autouse=True)
-def _no_tracking(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("WANDB_MODE", "disabled")
-
-
 def arguments_of(folder: Path) -> list[str]:
     study = FaultStudy(folder=folder, epochs=6)
     return [*study.arguments, "--out", str(folder / "runs"), "--address", "in-process"]
@@ -48,9 +43,7 @@ def arguments_of(folder: Path) -> list[str]:
 def expected(tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, bytes]:
     """The scores of the study when it runs undisturbed."""
     folder = tmp_path_factory.mktemp("undisturbed")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("WANDB_MODE", "disabled")
-        assert main(arguments_of(folder)) == OK
+    assert main(arguments_of(folder)) == OK
     return scores_of(folder / "runs")
 
 

@@ -31,19 +31,12 @@ from trainables.storage.filesystem import open_storage
 TWIN = ("--address", "in-process")
 
 
-@pytest.fixture(autouse=True)
-def _no_tracking(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("WANDB_MODE", "disabled")
-
-
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[SmallStudy, Path]:
     """A study that has run once; tests that change it copy it."""
     folder = tmp_path_factory.mktemp("study")
     study = SmallStudy(folder=folder)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("WANDB_MODE", "disabled")
-        assert main([*study.arguments, "--out", str(folder / "runs"), *TWIN]) == OK
+    assert main([*study.arguments, "--out", str(folder / "runs"), *TWIN]) == OK
     return study, folder / "runs"
 
 

@@ -46,11 +46,6 @@ def one():
 """
 
 
-@pytest.fixture(autouse=True)
-def _no_tracking(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("WANDB_MODE", "disabled")
-
-
 class TwoModels:
     """A study of two models, and one of the second alone."""
 

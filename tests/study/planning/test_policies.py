@@ -11,7 +11,6 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
-import torch
 from pydantic import ValidationError
 from scipy.special import softmax
 
@@ -64,7 +63,6 @@ def small_space() -> Space:
 @pytest.fixture(scope="module")
 def planned() -> tuple[Plan, Inputs]:
     """The plan, with so few test items that its cells run in a moment."""
-    torch.set_num_threads(1)
     plan, inputs = make_plan(small_space())
     task = inputs.tasks["micro_preferences"]
     few = SplitTask(data=task.data, split=replace(task.split, test=task.split.test[:NUM_TEST]))

@@ -3,7 +3,7 @@
 import math
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from study.statistics.fieller import FiellerSet, PairCovariance, fieller_set, g_statistic
@@ -62,7 +62,6 @@ _COORDINATE = st.just(0.0) | st.floats(1e-6, 1) | st.floats(-1, -1e-6)
 _SPREAD = st.floats(1e-4, 1)
 
 
-@settings(deadline=None)  # a busy machine is not a failure
 @given(
     x=_COORDINATE,
     y=_COORDINATE,
@@ -83,7 +82,6 @@ def test_set_is_the_inverted_test(
         assert found.contains(theta) == (statistic < t)
 
 
-@settings(deadline=None)  # a busy machine is not a failure
 @given(
     x=_COORDINATE,
     y=_COORDINATE,

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from numpy.typing import NDArray
@@ -58,7 +58,6 @@ def _check(found: SgrEstimate) -> None:
         assert number is None or np.isfinite(number)
 
 
-@settings(deadline=None)  # a busy machine is not a failure
 @given(points(), st.sampled_from([0.5, 0.8, 0.95, 0.999]))
 def test_verdict_set_and_gap_interval_say_one_thing(
     point: tuple[Scores, Scores, Scores], level: float
@@ -66,7 +65,6 @@ def test_verdict_set_and_gap_interval_say_one_thing(
     _check(estimate_sgr(*point, level=level))
 
 
-@settings(deadline=None)  # a busy machine is not a failure
 @given(points(), st.randoms(use_true_random=False))
 def test_missing_scores_keep_the_logic(
     point: tuple[Scores, Scores, Scores], random: np.random.Generator

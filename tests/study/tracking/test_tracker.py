@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
 import sys
 import zipfile
 from collections.abc import Iterator
@@ -47,6 +46,7 @@ def no_wandb_settings(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterat
     for name in ENVIRONMENT:
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("NETRC", str(tmp_path / "no-netrc"))
+    monkeypatch.setenv("WANDB__SERVICE_WAIT", "600")  # for a busy machine, as in `online`
     for name in ("DATA", "CACHE", "CONFIG"):
         monkeypatch.setenv(f"WANDB_{name}_DIR", str(tmp_path / "wandb-files"))
     _forget_settings()
@@ -94,6 +94,8 @@ def online(monkeypatch: pytest.MonkeyPatch) -> Iterator[Received]:
         monkeypatch.setenv("WANDB_BASE_URL", address)
         monkeypatch.setenv("WANDB_API_KEY", SECRET[:40])
         monkeypatch.setenv("MY_CLOUD_PASSWORD", SECRET)
+        monkeypatch.setattr(wandb_runs, "INIT_TIMEOUT_S", 600.0)  # for a busy machine
+        monkeypatch.setattr(wandb_runs, "FINISH_TIMEOUT_S", 600.0)
         yield received
 
 
@@ -179,13 +181,23 @@ def test_trends_and_label_curves_are_tables(tmp_path: Path, online: Received) ->
     assert noise["num_points"] == expected.num_points
 
 
-def test_nothing_private_is_sent(tmp_path: Path, online: Received) -> None:
+def test_nothing_private_is_sent(
+    tmp_path: Path, online: Received, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    program = tmp_path / "my-program.py"
+    monkeypatch.setattr(sys, "argv", [str(program), "--my-option"])
     study = small_study(tmp_path)
     track(study)
     sent = b"\n".join(online.bodies)
     assert b"small" in sent  # the search would find what is there
     # wandb's own artifact manifest names its staging folder; nothing else names a path.
-    for private in (SECRET[:40], f'"{os.uname().nodename}"', str(tmp_path / "fake"), sys.argv[0]):
+    for private in (
+        SECRET[:40],
+        f'"{os.uname().nodename}"',
+        str(tmp_path / "fake"),
+        program.name,
+        "--my-option",
+    ):
         assert private.encode() not in sent
 
 
@@ -331,9 +343,3 @@ def test_a_cell_without_a_curve_has_none(tmp_path: Path) -> None:
     (zero_shot,) = study.cells("zero-shot", method="any")
     assert read_curve(study.storage, zero_shot.id) == []
     assert read_curve(study.storage, study.cells("easy")[0].id)[0] == {"step": 0, "loss": 2.0}
-
-
-def test_wandb_is_imported_only_when_a_run_is_written() -> None:
-    program = "import sys, study.tracking.tracker, study.report; print('wandb' in sys.modules)"
-    result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
-    assert result.stdout.strip() == "False", result.stderr

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 
 from search_spaces.base_models import BaseModelRef
 from search_spaces.levels import Level
@@ -36,7 +35,6 @@ class CellRun:
 
 def run_unit(folder: Path, recipes: tuple[TrainedRecipe, ...], *, trains: bool) -> list[CellRun]:
     """Plans one cell a recipe, and runs them as one unit on one worker."""
-    torch.set_num_threads(1)
     study = SmallStudy(folder=folder / "study")
     space = Space(
         name="own",

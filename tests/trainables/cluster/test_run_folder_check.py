@@ -105,7 +105,6 @@ def test_a_growing_cluster_takes_no_folder_of_this_machine_alone(
 def test_the_sweep_refuses_it_before_anything_is_written(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setenv("WANDB_MODE", "disabled")
     monkeypatch.setattr(ray_executor, "connect", lambda address: nullcontext())
     monkeypatch.setattr(ray_executor, "_living_nodes", list)
     monkeypatch.setattr(ray_executor, "growth", lambda nodes: GROWING)

@@ -314,7 +314,7 @@ def test_arc_grades_3_and_4_can_be_trained_on() -> None:
     assert counts(data, split.pool, "grade", 3, 4) >= 320
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(
     st.lists(
         st.tuples(st.integers(1, 6), st.sampled_from([None, *"abcdefgh"])),

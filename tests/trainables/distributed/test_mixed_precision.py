@@ -42,7 +42,6 @@ class Trained:
 
 
 def base_in(dtype: str) -> Base:
-    torch.set_num_threads(1)
     return load_base(resolve_model(BaseModelRef(name="micro-s")), dtype, "none", "cpu")
 
 

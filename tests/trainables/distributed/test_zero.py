@@ -51,7 +51,6 @@ class Group:
             }
             for rank, words in enumerate(self.words)
         ]
-        torch.set_num_threads(1)
         self.bases = {
             "none": load(folder),
             "nf4": load(folder, quantization="nf4"),
@@ -92,7 +91,6 @@ def group(tmp_path_factory: pytest.TempPathFactory) -> Group:
         subprocess.Popen(
             [*command, str(folder), str(out), str(rank), "2", str(port)],
             cwd=ROOT,
-            env={**os.environ, "OMP_NUM_THREADS": "1"},
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,

@@ -41,11 +41,6 @@ KEY = ("model", "float32", "none", "data", "prompt")
 ARCHITECTURES = ["llama", "mistral", "gemma2", "gpt2", "mixtral", "bloom"]
 
 
-@pytest.fixture(autouse=True)
-def one_thread() -> None:
-    torch.set_num_threads(1)
-
-
 def load(folder: Path, name: str = "llama", kind: str = "bytes") -> Base:
     source = resolve_model(BaseModelRef(name=str(save_folder(folder, name, kind))))
     return load_base(source, "float32", "none", "cpu")

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator
 
 import numpy as np
 import pytest
-import torch
 
 from tests.support.tiny_models import make_items, make_model, make_tokenizer, naive_scores, words
 from trainables.data.prompts.formats import get_prompt
@@ -25,14 +23,6 @@ ITEMS = make_items(6, seed=4)
 PROMPTS = [f"Question: {item.question}\nAnswer:" for item in ITEMS]
 CHOICES = [[f" {choice}" for choice in item.choices] for item in ITEMS]
 PREFIX = f"Question: {' '.join(words()[:9])}?\nAnswer: {words()[3]}\n\n"
-
-
-@pytest.fixture(autouse=True, scope="module")
-def one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 def assert_equal_scores(got: list[np.ndarray], expected: list[np.ndarray]) -> None:

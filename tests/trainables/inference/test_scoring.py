@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator
 
 import numpy as np
 import pytest
@@ -25,14 +24,6 @@ PROMPTS = [f"Question: {item.question}\nAnswer:" for item in ITEMS]
 CHOICES = [[f" {choice}" for choice in item.choices] for item in ITEMS]
 PREFIX = f"Question: {' '.join(words()[:15])}?\nAnswer: {words()[3]}\n\n"
 ARCHITECTURES = ["llama", "mistral", "qwen2", "gemma2", "gpt2", "gpt_neox", "mixtral"]
-
-
-@pytest.fixture(autouse=True, scope="module")
-def one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 def worst_difference(got: list[np.ndarray], expected: list[np.ndarray]) -> float:

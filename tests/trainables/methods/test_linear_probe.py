@@ -22,7 +22,6 @@ from tests.support.small_cells import (
     bytes_of,
     frozen,
     inputs_of,
-    load,
     run,
 )
 from trainables.cells.run import make_examples, run_cell
@@ -31,12 +30,6 @@ from trainables.inference.hidden_states import StateCache
 from trainables.methods import linear_probe
 from trainables.methods.dispatch import fit
 from trainables.models.loading import Base
-
-
-@pytest.fixture(scope="module")
-def base(tmp_path_factory: pytest.TempPathFactory) -> Base:
-    torch.set_num_threads(1)
-    return load(tmp_path_factory.mktemp("base"))
 
 
 def test_the_probe_learns_what_the_states_hold(base: Base) -> None:

@@ -22,7 +22,6 @@ from tests.support.small_cells import (
     bytes_of,
     frozen,
     inputs_of,
-    load,
     run,
 )
 from tests.support.tiny_models import naive_scores
@@ -32,12 +31,6 @@ from trainables.inference.hidden_states import StateCache
 from trainables.inference.scoring import score_choices
 from trainables.methods.dispatch import fit, restore
 from trainables.models.loading import Base
-
-
-@pytest.fixture(scope="module")
-def base(tmp_path_factory: pytest.TempPathFactory) -> Base:
-    torch.set_num_threads(1)
-    return load(tmp_path_factory.mktemp("base"))
 
 
 @pytest.mark.parametrize("method", RECIPES)

@@ -35,7 +35,6 @@ FULL_CPU = RuntimeError(f"[enforce fail at alloc_cpu.cpp:117] err == 0. {CPU_MES
 
 @pytest.fixture(scope="module")
 def base(tmp_path_factory: pytest.TempPathFactory) -> Base:
-    torch.set_num_threads(1)
     return load(tmp_path_factory.mktemp("base"))
 
 
@@ -213,7 +212,7 @@ def test_other_faults_of_a_gpu_are_no_lack_of_memory(error: Exception) -> None:
     assert not is_out_of_memory(error)
 
 
-def test_other_errors_are_raised_at_once(base: Base, tmp_path: Path) -> None:
+def test_other_errors_are_raised_at_once(base: Base) -> None:
     shares: list[float] = []
 
     def work(share: float) -> None:

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
 
 from search_spaces.base_models import BaseModelRef
 from search_spaces.recipes import LoRA
@@ -36,7 +35,6 @@ class LostWorkerError(BaseException):
 @pytest.fixture(scope="module")
 def study() -> tuple[list[PlannedCell], Inputs]:
     """Two rounds of LoRA on the lab's smallest base, and their start; few test items."""
-    torch.set_num_threads(1)
     options = SelfTraining(rule="quantile", threshold=0.5, memory="accumulate", max_unlabelled=16)
     learns = Condition(
         name="easy_ssrm", levels=("easy",), unlabelled=("hard",), rounds=2, self_training=options

@@ -9,7 +9,6 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
-import torch
 from pydantic import ValidationError
 
 from search_spaces.base_models import BaseModelRef
@@ -48,7 +47,6 @@ RECIPES: Mapping[str, TrainedRecipe] = {
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory: pytest.TempPathFactory) -> str:
-    torch.set_num_threads(1)
     return str(save_folder(tmp_path_factory.mktemp("model"), "llama", "bytes"))
 
 

@@ -35,7 +35,6 @@ class LostWorkerError(BaseException):
 
 @pytest.fixture(scope="module")
 def base(tmp_path_factory: pytest.TempPathFactory) -> Base:
-    torch.set_num_threads(1)
     return load_model(save_folder(tmp_path_factory.mktemp("base"), "llama", "bytes"))
 
 

@@ -7,8 +7,6 @@ from functools import partial
 from pathlib import Path
 from typing import get_args
 
-import torch
-
 from search_spaces.base_models import BaseModelRef
 from search_spaces.levels import Level
 from search_spaces.recipes import InContext, Orders
@@ -23,7 +21,6 @@ from trainables.tuning.trial import EasyItems, Search, accuracy, run_trial
 
 
 def test_a_trial_averages_over_the_orders_of_its_recipe(tmp_path: Path) -> None:
-    torch.set_num_threads(1)
     source = resolve_model(BaseModelRef(name=str(save_folder(tmp_path, "llama", "bytes"))))
     base = load_base(source, "float32", "none", "cpu")
     prompt = get_prompt("micro", "letter")

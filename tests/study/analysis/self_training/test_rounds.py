@@ -7,7 +7,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import pytest
-import torch
 from pydantic import ValidationError
 
 from search_spaces.cell import STEP_VERSIONS
@@ -28,7 +27,6 @@ from trainables.storage.records import read_record
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory: pytest.TempPathFactory) -> str:
-    torch.set_num_threads(1)
     return str(save_folder(tmp_path_factory.mktemp("model"), "llama", "bytes"))
 
 

@@ -45,7 +45,6 @@ RECIPES = {
 
 @pytest.fixture(scope="module")
 def base(tmp_path_factory: pytest.TempPathFactory) -> Base:
-    torch.set_num_threads(1)
     loaded = load(tmp_path_factory.mktemp("base"))
     loaded.tokenizer.eos_token = "<s>"
     return loaded
@@ -197,6 +196,6 @@ def test_every_text_without_a_value_is_counted(
     assert named == [True] + 7 * [False]
 
 
-def test_a_setting_without_reasoning_generates_nothing(base: Base, tmp_path: Path) -> None:
+def test_a_setting_without_reasoning_generates_nothing(base: Base) -> None:
     with pytest.raises(ValueError, match="need a recipe with `reasoning`"):
         generate_answers(inputs_of(ZeroShot()).context, base, TEST)

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from search_spaces.recipes import FullFineTuning, LoRA, WeightTraining
-from tests.support.small_cells import POOL, PROMPT, TEST, inputs_of, load
+from tests.support.small_cells import POOL, PROMPT, TEST, inputs_of
 from tests.support.tiny_models import naive_scores
 from trainables.methods.base.interface import Example
 from trainables.methods.dispatch import fit
@@ -46,12 +46,6 @@ CHANGES: Mapping[str, Mapping[str, Any]] = {
     "max_grad_norm": {"max_grad_norm": 1e-6},
     "loss": {"loss": "text"},
 }
-
-
-@pytest.fixture(scope="module")
-def base(tmp_path_factory: pytest.TempPathFactory) -> Base:
-    torch.set_num_threads(1)
-    return load(tmp_path_factory.mktemp("base"))
 
 
 def score(

@@ -40,12 +40,6 @@ from trainables.models.loading import Base, load_base
 from trainables.models.resolve import resolve_model
 
 
-@pytest.fixture(scope="module")
-def base(tmp_path_factory: pytest.TempPathFactory) -> Base:
-    torch.set_num_threads(1)
-    return load(tmp_path_factory.mktemp("base"))
-
-
 def test_the_learning_rate_follows_the_real_number_of_updates() -> None:
     factors = [learning_rate_factor(update, 20, 0.1) for update in range(20)]
     assert factors[0] == 0.5 and factors[1] == 1.0 and factors[-1] == pytest.approx(0.1)

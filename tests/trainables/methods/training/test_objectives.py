@@ -43,7 +43,6 @@ REASONED = PromptFormat(template="{question}", answer=" {reasoning} the answer i
 @pytest.fixture(scope="module", params=["llama", "bloom"])
 def base(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Base:
     """A model whose rows are packed, and one that takes a text at a time."""
-    torch.set_num_threads(1)
     loaded = load(tmp_path_factory.mktemp("base"), request.param)
     loaded.tokenizer.eos_token = "<s>"
     return loaded
