@@ -26,15 +26,6 @@ def test_qlora_is_an_nf4_base_and_lora_every_other() -> None:
 
 
 @pytest.mark.parametrize(
-    ("kind", "quantization"),
-    [(QLoRA, "none"), (QLoRA, "int8"), (LoRA, "nf4"), (FullFineTuning, "int8")],
-)
-def test_a_base_of_another_recipe_is_refused(kind: type, quantization: str) -> None:
-    with pytest.raises(ValidationError, match="quantization"):
-        kind(quantization=quantization)
-
-
-@pytest.mark.parametrize(
     ("kind", "fields"),
     [(ZeroShot, {}), (InContext, {}), (LoRA, {"loss": "text"}), (FullFineTuning, {"loss": "text"})],
 )
@@ -83,11 +74,6 @@ def test_updates_are_those_of_the_epochs_within_the_bounds(
 def test_fixed_updates_are_those_of_the_recipes_own_labels() -> None:
     fixed = with_fixed_updates(LoRA())
     assert {num_updates(fixed, number) for number in (5, 160, 10_000)} == {15}
-
-
-def test_updates_that_are_no_interval_are_refused() -> None:
-    with pytest.raises(ValidationError, match="min_updates must not be above max_updates, got 3"):
-        LoRA(min_updates=3, max_updates=2)
 
 
 def test_bounds_that_are_not_set_leave_the_identity_alone() -> None:

@@ -158,11 +158,6 @@ def test_dropout_is_let_through_on_one_worker() -> None:
     check_footprints(space(LoRA(dropout=0.1), of_model=footprint))
 
 
-def test_offload_without_zero_is_refused() -> None:
-    with pytest.raises(ValueError, match="offload needs a ZeRO engine"):
-        Footprint(offload=True)
-
-
 @pytest.mark.parametrize("gpus", [None, 0, 1, 8, 0.5, 0.3333])
 def test_a_worker_has_whole_gpus_or_a_fraction_of_one(gpus: float | None) -> None:
     assert Footprint(gpus_per_worker=gpus).gpus_per_worker == gpus
