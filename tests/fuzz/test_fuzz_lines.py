@@ -320,6 +320,7 @@ ODD_ORDERS = {
     "nested too deep": (b"[" * 100_000, "deep"),
     "not UTF-8": (b"\xff", "UTF-8"),
     "a key twice": (b'{"difficulty": ["low", "high"], "difficulty": ["low", "high"]}', "twice"),
+    "half a character": (rb'{"difficulty": ["low", "\ud800"]}', "surrogate"),
     "no object": (b"[]", "must be"),
     "null": (b"null", "must be"),
     "a number": (b"5", "must be"),

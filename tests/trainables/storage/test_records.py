@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +11,6 @@ from trainables.storage import layout
 from trainables.storage.failures import read_failure, write_failure
 from trainables.storage.filesystem import Storage, open_storage
 from trainables.storage.records import (
-    InvalidRecordError,
     choice_score,
     generated_table,
     read_record,
@@ -134,41 +132,6 @@ def test_success_removes_the_reason_of_an_earlier_failure(storage: Storage) -> N
 def test_absent_record_is_absent(storage: Storage) -> None:
     with pytest.raises(FileNotFoundError):
         read_record(storage, ID)
-
-
-@pytest.mark.parametrize("content", [b"", b"{", b"[]", b'{"cell": {}}'])
-def test_corrupt_record_is_invalid(storage: Storage, content: bytes) -> None:
-    write(storage)
-    storage.write_bytes(layout.record(ID), content)
-    with pytest.raises(InvalidRecordError, match=r"record\.json"):
-        read_record(storage, ID)
-
-
-def test_record_of_another_cell_is_invalid(storage: Storage) -> None:
-    write(storage)
-    storage.write_bytes(layout.record("0" * 16), storage.read_bytes(layout.record(ID)))
-    with pytest.raises(InvalidRecordError, match=f"is the record of cell {ID}"):
-        read_record(storage, "0" * 16)
-
-
-def test_unknown_key_makes_a_record_invalid(storage: Storage) -> None:
-    write(storage)
-    content = json.loads(storage.read_bytes(layout.record(ID)))
-    storage.write_bytes(layout.record(ID), json.dumps(content | {"extra": 1}).encode())
-    with pytest.raises(InvalidRecordError, match="extra"):
-        read_record(storage, ID)
-
-
-def test_scores_that_are_not_the_records_are_invalid(storage: Storage) -> None:
-    write(storage)
-    record = read_record(storage, ID)
-    content = storage.read_bytes(layout.scores(ID))
-    storage.write_bytes(layout.scores(ID), content[:-1])
-    with pytest.raises(InvalidRecordError, match="does not match the hash"):
-        read_scores(storage, ID, record)
-    storage.delete(layout.scores(ID))
-    with pytest.raises(InvalidRecordError, match="missing"):
-        read_scores(storage, ID, record)
 
 
 def test_a_record_holds_the_updates_that_were_made(storage: Storage) -> None:
