@@ -53,6 +53,10 @@ DataRoot = Annotated[
     ),
 ]
 
+AllPoints = Annotated[
+    bool, typer.Option("--table", help="print every point, instead of a summary of 25 lines")
+]
+
 SkipBadRows = Annotated[
     bool,
     typer.Option("--skip-bad-rows", help="drop unusable rows, and print how many and why"),

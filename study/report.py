@@ -14,6 +14,7 @@ from typing import Annotated
 
 import typer
 
+from study import options
 from study.analysis.means_tables import COLUMNS, read_means_table
 from study.analysis.published.comparison import compare
 from study.analysis.published.papers import PAPERS
@@ -25,9 +26,9 @@ from study.reporting.content import ViewChoice, gather
 from study.reporting.files import write_report
 from study.reporting.legacy import legacy_rows
 from study.reporting.means_tables import means_parts
+from study.reporting.summary import result_parts
 from study.reporting.surface_views.places import AXES
 from study.reporting.surface_views.views import VALUES
-from study.reporting.terminal import finding_parts, surface_parts
 from study.tracking.tracker import replay
 from study.tracking.wandb_report import save_wandb_report
 from trainables.storage import layout
@@ -41,6 +42,7 @@ def main(
             metavar="RUN", help="study folder, such as runs/micro or s3://bucket/runs/micro"
         ),
     ] = None,
+    all_points: options.AllPoints = False,
     x: Annotated[
         str | None, typer.Option("--x", metavar="AXIS", help=f"one of {', '.join(AXES)}")
     ] = None,
@@ -105,7 +107,7 @@ def main(
     """
     if table is not None:
         with checking_input():
-            if any((run, x, y, fix, legacy_bootstrap, against, wandb, wandb_report)):
+            if any((run, all_points, x, y, fix, legacy_bootstrap, against, wandb, wandb_report)):
                 raise ValueError("--from prints a table of its own: leave out RUN and all options")
             parts = tuple(means_parts(read_means_table(table)))
         show(*parts)
@@ -128,9 +130,8 @@ def main(
         path = write_report(storage, plan, surface, content)
         if wandb:
             replay(storage, plan, surface)
-    show(*surface_parts(surface), *finding_parts(content))
-    print(f"\nReport:  {path}")
-    print(f"Surface: {storage.path(layout.surface(space))}")
+    files = [f"Report:  {path}", f"Surface: {storage.path(layout.surface(space))}"]
+    show(*result_parts(plan, surface, content, files=files, table=all_points))
     if wandb_report:
         print(f"W&B report: {save_wandb_report(plan, surface)}")
     return OK

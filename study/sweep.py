@@ -38,6 +38,7 @@ def main(
     max_cost: options.MaxCost = None,
     prices: options.Prices = None,
     instance: options.Instance = None,
+    table: options.AllPoints = False,
 ) -> int:
     """Runs a study: every missing cell of a space on Ray, then its SGR surface and report.
 
@@ -56,7 +57,9 @@ def main(
         plan, inputs = make_plan(space, data_root, storage, skip_bad_rows=skip_bad_rows)
         check_writable(storage)
     with held(storage):
-        return run_study(plan, inputs, storage, address=address, pricing=pricing, max_cost=max_cost)
+        return run_study(
+            plan, inputs, storage, address=address, pricing=pricing, max_cost=max_cost, table=table
+        )
 
 
 def run_study(
@@ -67,6 +70,7 @@ def run_study(
     address: str | None,
     pricing: PricingOptions,
     max_cost: float | None,
+    table: bool = False,
 ) -> int:
     """Runs a plan's missing cells and updates its surface and report; returns the exit status.
 
@@ -77,6 +81,7 @@ def run_study(
         address: Address of a Ray cluster, None for the surrounding or a local one, or `in-process`.
         pricing: What nodes cost.
         max_cost: Budget for the missing cells, $; None: no limit.
+        table: Whether to print every point.
 
     Raises:
         ClusterError: If the cluster is unreachable or too small for a block; before any file is
@@ -87,7 +92,7 @@ def run_study(
     from study.analysis.surface import compute_surface
     from study.reporting.content import gather
     from study.reporting.files import write_report
-    from study.reporting.terminal import finding_parts, surface_parts
+    from study.reporting.summary import result_parts
 
     timings = Timings()
     missing = missing_cells(storage, plan.cells, timings)
@@ -109,10 +114,12 @@ def run_study(
         content = gather(storage, plan, surface)
         report = write_report(storage, plan, surface, content)
         tracker.log_surface(surface)
-    show("", *surface_parts(surface), *finding_parts(content))
-    print(f"\nReport:  {report}")
-    print(f"Surface: {storage.path(layout.surface(plan.space.name))}")
-    print(f"Records: {storage.path(layout.CELLS)}")
+    files = [
+        f"Report:  {report}",
+        f"Surface: {storage.path(layout.surface(plan.space.name))}",
+        f"Records: {storage.path(layout.CELLS)}",
+    ]
+    show(*result_parts(plan, surface, content, files=files, table=table))
     return FAILED if print_incomplete_cells(storage, plan.cells) else OK
 
 

@@ -1,4 +1,5 @@
 """Numbers to pages, tables and sentences; computes no statistic.
 
-`content` (gather), `page`, `files` (write_report), `terminal`, `tables`, `sentences`.
+`content` (gather), `page`, `files` (write_report), `summary`, `terminal`, `tables`, `findings`,
+`sentences`.
 """

@@ -39,6 +39,7 @@ from study.reporting.legacy import LegacyRow
 from study.reporting.provenance import provenance
 from study.reporting.self_training import SelfTrainingSection, gather_self_training
 from study.reporting.surface_views.drawing import draw_view
+from study.reporting.surface_views.levels import draw_levels
 from study.reporting.surface_views.views import View, make_view, varying_axes
 from trainables.storage.filesystem import Storage
 
@@ -67,14 +68,21 @@ class ViewChoice:
     value: str = "sgr"
     fixed: Mapping[str, str] | None = None
 
+    @property
+    def is_default(self) -> bool:
+        """Whether the reader left everything open."""
+        return not (self.x or self.y or self.fixed) and self.value == "sgr"
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Content:
     """Everything in a report except the points themselves."""
 
     views: tuple[View, ...]
+    pictures: tuple[Drawing, ...]
+    """Accuracy and SGR by level, one per method; empty for a view of the reader's choice."""
     surfaces: tuple[Drawing, ...]
-    """Drawings of the views."""
+    """Drawings of the views; the pictures stand for the first one."""
     accuracy: tuple[Drawing, ...]
     curves: tuple[Drawing, ...]
     """Learning, noise, cost and loss curves; empty if the study has none."""
@@ -110,7 +118,8 @@ class Content:
         """All figures."""
         ssrm = () if self.self_training is None else self.self_training.drawings
         searches = tuple(s.drawing for s in self.searches if s.drawing is not None)
-        return (*self.surfaces, *self.accuracy, *self.curves, *self.reliability, *ssrm, *searches)
+        drawn = (*self.pictures, *self.surfaces)
+        return (*drawn, *self.accuracy, *self.curves, *self.reliability, *ssrm, *searches)
 
     @property
     def warnings(self) -> tuple[str, ...]:
@@ -132,16 +141,20 @@ def gather(
     Raises:
         ValueError: If the chosen view has an unknown axis, value or category, or no points.
     """
-    views = choose_views(surface.rows, choice or ViewChoice())
+    choice = choice or ViewChoice()
+    views = choose_views(surface.rows, choice)
     calibration = calibration_rows(surface)
     difficulty = difficulty_panels(surface, max_panels=MAX_PANELS)
+    pictures = draw_levels(surface.rows, difficulty) if choice.is_default else ()
     label_panels = label_curves(surface)
     conditions = list(condition_order(surface))
     return Content(
         views=views,
+        pictures=pictures,
         surfaces=tuple(
-            draw_view("surface" if i == 0 else f"surface-{i + 1}", surface.rows, view)
+            draw_view("surface" if i == 0 else f"surface-view-{i + 1}", surface.rows, view)
             for i, view in enumerate(views)
+            if i or not pictures
         ),
         accuracy=(_draw_accuracy(difficulty),) if difficulty else (),
         curves=(
@@ -226,7 +239,7 @@ def _varies_labels(rows: Sequence[SurfaceRow]) -> bool:
 
 def choose_views(rows: Sequence[SurfaceRow], choice: ViewChoice) -> tuple[View, ...]:
     """Returns the chosen view, or model size x gap and one view for each other axis that varies."""
-    if choice.x or choice.y or choice.fixed or choice.value != "sgr":
+    if not choice.is_default:
         return (
             make_view(
                 rows,

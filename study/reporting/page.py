@@ -22,6 +22,7 @@ from study.formatting import DASH, number, percent, span
 from study.reporting.content import Content
 from study.reporting.figures.drawing import Drawing
 from study.reporting.figures.sensitivity import search_text
+from study.reporting.findings import findings
 from study.reporting.html import render
 from study.reporting.legacy import paper_text
 from study.reporting.sentences import (
@@ -32,7 +33,6 @@ from study.reporting.sentences import (
     question,
     sentence,
     source_of,
-    verdict,
 )
 from study.reporting.surface_views.plotly import panel_figure
 from study.reporting.surface_views.tiles import hover_text
@@ -49,7 +49,7 @@ def render_page(plan: Plan, surface: Surface, content: Content) -> str:
         surface=surface,
         content=content,
         question=question(plan),
-        verdict=verdict(surface),
+        findings=findings(plan, surface),
         summary=summary(surface.rows, surface.counts),
         data=Markup(_script_json(_page_data(plan, surface, content))),
         dash=DASH,

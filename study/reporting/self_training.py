@@ -12,12 +12,14 @@ from study.analysis.self_training.audit import AuditRow, audit_rows
 from study.analysis.self_training.detectors import DetectorRow, detector_rows, warning_lines
 from study.analysis.self_training.rounds import read_rounds
 from study.analysis.self_training.tables import reliability_table, selective_table
-from study.analysis.surface import Surface
-from study.analysis.surface_rows import SurfaceRow
+from study.analysis.surface import ArmReader, Surface
+from study.analysis.surface_rows import Interval, SurfaceRow, recipe_text
 from study.artifacts.plan import Plan
 from study.reporting.figures.audit import draw_confidence, draw_reliability, draw_selective
 from study.reporting.figures.drawing import Drawing
 from study.reporting.figures.gains import draw_gains
+from study.reporting.figures.thresholds import draw_thresholds
+from study.reporting.findings import gain_rows
 from trainables.storage.filesystem import Storage
 
 MEANS = (
@@ -87,7 +89,9 @@ def gather_self_training(
     audit = audit_rows(rounds.audited)
     detectors = detector_rows(plan, surface, rounds)
     faults = (f"not audited: {fault}" for fault in rounds.faults)
+    lines = tuple(audit_lines(audit, labels))
     drawings = [
+        *_draw_thresholds(plan, surface, labels, lines),
         draw_gains(rows, labels, surface.level),
         draw_selective(rounds.audited, labels),
         draw_confidence(rounds.audited, labels),
@@ -96,13 +100,34 @@ def gather_self_training(
     return SelfTrainingSection(
         rows=tuple(sorted(rows, key=lambda row: row.role == "control")),
         audit=audit,
-        lines=tuple(audit_lines(audit, labels)),
+        lines=lines,
         detectors=detectors,
         warnings=(*warning_lines(detectors, labels), *faults),
         drawings=tuple(drawing for drawing in drawings if drawing is not None),
         reliability=reliability_table(rounds.audited),
         selective=selective_table(rounds.audited),
     )
+
+
+def _draw_thresholds(
+    plan: Plan, surface: Surface, labels: Mapping[str, str], lines: Sequence[AuditLine]
+) -> Sequence[Drawing]:
+    reader = ArmReader(surface.items, surface.scores)
+
+    def selected(row: SurfaceRow) -> tuple[float, float] | None:
+        line = selected_line(row, labels[recipe_text(row.point.recipe)], lines)
+        if line is None:
+            return None
+        number, right = line.means["num_selected"], line.means["selected_accuracy"]
+        return None if number is None or right is None else (number, right)
+
+    def start_of(row: SurfaceRow) -> Interval:
+        start = row.point.start
+        if start is None:
+            return Interval()
+        return Interval.of(reader.accuracy(start, row.point.place, surface.level))
+
+    return draw_thresholds(gain_rows(plan, surface), selected, start_of)
 
 
 def audit_lines(rows: Iterable[AuditRow], labels: Mapping[str, str]) -> Iterable[AuditLine]:
@@ -137,6 +162,19 @@ def audit_lines(rows: Iterable[AuditRow], labels: Mapping[str, str]) -> Iterable
             num_seeds=len(seeds),
             means={name: _mean([getattr(row, name) for row in seeds]) for name in MEANS},
         )
+
+
+def selected_line(row: SurfaceRow, method: str, lines: Iterable[AuditLine]) -> AuditLine | None:
+    """Returns the audit of the pool from which a self-trained point selected its last labels."""
+    point = row.point
+    condition = " ".join(filter(None, (point.condition, point.variant)))
+    source = (point.task, point.measure, point.model, method, condition, point.threshold)
+    wanted = (*source, point.ssrm_round, "pool", "before")
+    for line in lines:
+        found = (line.task, line.measure, line.model, line.method, line.condition, line.threshold)
+        if (*found, line.ssrm_round, line.items, line.moment) == wanted:
+            return line
+    return None
 
 
 def _mean(values: Sequence[float | None]) -> float | None:

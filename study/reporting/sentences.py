@@ -1,20 +1,17 @@
-"""Sentences that a reader can quote: the question, the overall verdict, and one per point."""
+"""Sentences that a reader can quote: the question, and one per point."""
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Mapping, Sequence
 
 from study.analysis.label_curves import LabelCurves
-from study.analysis.names import recipe_labels
 from study.analysis.preferences.policies import WinRate
 from study.analysis.preferences.reward_models import PRIOR_SETS, Ceiling, RewardRow
 from study.analysis.preferences.rewardbench import LEADERBOARD_PRIOR_SETS
-from study.analysis.surface import Surface
 from study.analysis.surface_rows import Interval, SurfaceRow, recipe_text
 from study.artifacts.plan import Plan
 from study.artifacts.policies import PolicyComparison
-from study.formatting import number, percent, span
+from study.formatting import percent
 from study.reporting.surface_views.tiles import Status, status
 
 
@@ -26,41 +23,6 @@ def question(plan: Plan) -> str:
     return (
         f"How much of what hard labels would have bought on hard questions of {tasks} do easier "
         "labels recover?"
-    )
-
-
-def verdict(surface: Surface) -> str:
-    """Returns the answer in two sentences: how many points are resolved, and their range.
-
-    Points are never averaged; the range names its two ends. Controls do not answer the question, so
-    they are not counted.
-    """
-    rows = [row for row in surface.rows if row.role != "control"]
-    counts = Counter(status(row) for row in rows)
-    resolved = [row for row in rows if row.sgr.estimate is not None]
-    left_out = len(surface.rows) - len(rows)
-    text = f"Of {_count(len(rows), 'point')}"
-    text += f" (not counting {_count(left_out, 'control')})" if left_out else ""
-    text += f", {counts[Status.RESOLVED]} are resolved"
-    rest = [
-        f"at {counts[kind]} {reason}"
-        for kind, reason in (
-            (Status.NOT_RESOLVABLE, "the gap between hard labels and zero-shot is not resolvable"),
-            (Status.HARD_LABELS_HURT, "hard labels hurt"),
-            (Status.NO_FLOOR, "zero-shot is below chance or not readable"),
-            (Status.MISSING, "there is no estimate"),
-        )
-        if counts[kind]
-    ]
-    text += f"; {', '.join(rest)}." if rest else "."
-    if not resolved:
-        return f"{text} This study therefore cannot tell which share easier labels recover."
-    low = min(resolved, key=lambda row: row.sgr.estimate or 0.0)
-    high = max(resolved, key=lambda row: row.sgr.estimate or 0.0)
-    labels = recipe_labels(row.point.recipe for row in rows)
-    return (
-        f"{text} At the resolved points, the supervision gap recovered (SGR) ranges from "
-        f"{_sgr(low)} ({_where(low, labels)}) to {_sgr(high)} ({_where(high, labels)})."
     )
 
 
@@ -140,20 +102,6 @@ def _points(gap: Interval) -> str:
     if gap.low is not None:
         ends = f" [{percent(gap.low, sign=True)}, {percent(gap.high, sign=True)}]"
     return f"{percent(gap.estimate, sign=True)} points{ends}"
-
-
-def _sgr(row: SurfaceRow) -> str:
-    return f"{number(row.sgr.estimate)} {span(row.sgr.low, row.sgr.high)}"
-
-
-def _where(row: SurfaceRow, labels: Mapping[str, str]) -> str:
-    point = row.point
-    method = labels[recipe_text(point.recipe)]
-    return f"{point.model}, {method}, {point.source} -> {point.test_level.name}"
-
-
-def _count(number_of: int, what: str) -> str:
-    return f"{number_of} {what}{'' if number_of == 1 else 's'}"
 
 
 def crossing_lines(curves: Sequence[LabelCurves]) -> list[str]:

@@ -136,7 +136,7 @@ def _levels(row: SurfaceRow, *, several_tasks: bool) -> str:
 
 
 def finding_parts(content: Content) -> Iterator[str | Table]:
-    """Yields what follows the table of points: policies, crossings, warnings, comparisons."""
+    """Yields what follows the table of points: policies, crossings and warnings."""
     if content.alignment:
         yield "\nPolicies under the gold reward"
         yield win_rate_table(content.alignment)
@@ -147,6 +147,10 @@ def finding_parts(content: Content) -> Iterator[str | Table]:
     ):
         if lines:
             yield "\n".join((f"\n{title}", *(f"- {line}" for line in lines)))
+
+
+def requested_parts(content: Content) -> Iterator[str | Table]:
+    """Yields the comparisons that the reader asked for."""
     if content.legacy:
         yield "\nThe paper's block bootstrap and our estimate"
         yield legacy_table(content.legacy)

@@ -11,7 +11,8 @@ from typing import Any
 from study.analysis.names import recipe_labels
 from study.analysis.surface import Surface
 from study.artifacts.plan import Plan
-from study.reporting.sentences import question, sentence, verdict
+from study.reporting.findings import findings
+from study.reporting.sentences import question, sentence
 from study.tracking.wandb_runs import PROJECT, tracking_mode
 
 MAX_SENTENCES = 40
@@ -44,7 +45,7 @@ def build_report(wr: Any, plan: Plan, surface: Surface) -> Any:
     cells, aggregate = _runsets(wr, plan, project)
     blocks = [
         wr.H1(text=question(plan)),
-        wr.P(text=verdict(surface)),
+        wr.P(text=" ".join(findings(plan, surface))),
         wr.H2(text="Surface"),
         wr.PanelGrid(
             runsets=[aggregate],
@@ -68,7 +69,7 @@ def build_report(wr: Any, plan: Plan, surface: Surface) -> Any:
         project=project,
         **known,
         title=f"{plan.space.name}: supervision gap recovered",
-        description=verdict(surface),
+        description=" ".join(findings(plan, surface)),
         blocks=blocks,
     )
 

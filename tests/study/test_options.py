@@ -15,14 +15,14 @@ PRICING = ("--prices", "--instance")
 RUNNING = ("--out", "--data-root", "--skip-bad-rows", "--address", "--max-cost", *PRICING)
 
 FLAGS = {
-    "sweep": {"--dry-run", *RUNNING},
+    "sweep": {"--dry-run", "--table", *RUNNING},
     "measure": {"--dry-run", *RUNNING},
     "tune": {"--method", "--trials", "--validation", "--seed", *RUNNING},
     "plan": {"--out", "--target-width", "--pilot", "--data-root", "--skip-bad-rows", *PRICING},
     "status": {"--json", *PRICING},
     "report": {
         *("--x", "--y", "--value", "--fix", "--legacy-bootstrap", "--against"),
-        *("--wandb", "--wandb-report", "--from"),
+        *("--wandb", "--wandb-report", "--from", "--table"),
     },
     "data": {"--data-root", "--skip-bad-rows", "--out", "--n-train", "--json", "--html"},
     "doctor": {"--out", "--data-root", "--deep", "--json"},

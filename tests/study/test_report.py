@@ -25,7 +25,7 @@ from study.analysis.surface import Surface, compute_surface
 from study.analysis.trends import trend_rows
 from study.formatting import text_of
 from study.reporting.legacy import legacy_rows
-from study.reporting.sentences import sentence, verdict
+from study.reporting.sentences import sentence
 from study.reporting.surface_views.plotly import panel_figure
 from study.reporting.surface_views.tiles import Status, hover_text, ink_on, status
 from study.reporting.surface_views.views import make_view, varying_axes
@@ -128,12 +128,6 @@ class TestSentences:
             text = sentence(bare, recipe_labels([row.point.recipe]), 0.95)
             assert words in text
             assert "recovers" not in text
-
-    def test_the_verdict_names_both_ends_and_averages_nothing(self, surface: Surface) -> None:
-        values = [row.sgr.estimate for row in surface.rows if row.sgr.estimate is not None]
-        text = verdict(surface)
-        assert f"{min(values):.2f} [" in text
-        assert f"{max(values):.2f} [" in text
 
 
 class TestFigures:

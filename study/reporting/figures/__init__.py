@@ -1,4 +1,4 @@
 """Matplotlib figures of a report.
 
-`drawing` (shared style), `audit`, `gains`, `losses`, `sensitivity`.
+`drawing` (shared style), `audit`, `gains`, `losses`, `sensitivity`, `thresholds`.
 """

@@ -19,13 +19,22 @@ from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from study.analysis.accuracy_curves import CurvePanel
+from study.analysis.accuracy_curves import Curve, CurvePanel
 from study.analysis.calibration import CalibrationRow
 
 MAX_PANELS = 24
 """Panels per figure; more would be too small to read."""
 
+MAX_PICTURES = 6
+"""Pictures of one kind, one per method and task; the tables have all points."""
+
+MAX_COLUMNS = 4
+"""Base models side by side in a picture; more continue below."""
+
 DPI = 130
+
+PICTURE_WIDTH = 900 / DPI
+"""Width of a picture, inches."""
 
 LETTER = 0.075
 """Average width of a letter in a label, inches."""
@@ -91,8 +100,7 @@ def draw_curves(
     with mpl.rc_context(STYLE):
         figure, places = grid([(panel.row, panel.column) for panel in panels])
         for panel, place in zip(panels, places, strict=True):
-            for curve in panel.curves:
-                _draw_curve(place, panel, curve.name, looks[curve.name], is_share=is_share)
+            draw_panel(place, panel, looks, is_share=is_share)
             _draw_crossing(place, panel)
             labels = {p.x: p.label for curve in panel.curves for p in curve.points}
             if len(labels) <= 12:
@@ -159,24 +167,28 @@ def draw_calibration(name: str, rows: Sequence[CalibrationRow]) -> Drawing:
         return finish(figure, name, alt)
 
 
-def _draw_curve(
-    place: Axes, panel: CurvePanel, name: str, look: Mapping[str, Any], *, is_share: bool
+def draw_panel(
+    place: Axes, panel: CurvePanel, looks: Mapping[str, Mapping[str, Any]], *, is_share: bool = True
 ) -> None:
-    (curve,) = [curve for curve in panel.curves if curve.name == name]
+    """Draws the curves of a panel, with their intervals as bands."""
+    for curve in panel.curves:
+        _draw_curve(place, curve, looks[curve.name], is_share=is_share)
+
+
+def _draw_curve(place: Axes, curve: Curve, look: Mapping[str, Any], *, is_share: bool) -> None:
     scale = 100.0 if is_share else 1.0
     x = [p.x for p in curve.points]
     y = [scale * p.mean for p in curve.points]
     place.plot(x, y, **look)
     bounded = [p for p in curve.points if p.low is not None and p.high is not None]
-    if bounded:
-        place.vlines(
-            [p.x for p in bounded],
-            [scale * (p.low or 0.0) for p in bounded],
-            [scale * (p.high or 0.0) for p in bounded],
-            color=str(look["color"]),
-            linewidth=1,
-            alpha=0.7,
-        )
+    place.fill_between(
+        [p.x for p in bounded],
+        [scale * (p.low or 0.0) for p in bounded],
+        [scale * (p.high or 0.0) for p in bounded],
+        color=str(look["color"]),
+        linewidth=0,
+        alpha=0.12,
+    )
 
 
 def capped(panels: Sequence[object], elsewhere: str) -> str:
@@ -239,7 +251,7 @@ def add_legend(figure: Figure, looks: Mapping[str, Mapping[str, Any]]) -> None:
     ncols = max(min(len(looks), int(width / (LETTER * letters + 0.6))), 1)
     figure.set_size_inches(width, height + LEGEND_LINE * math.ceil(len(looks) / ncols))
     figure.legend(
-        handles=[_line(label, look) for label, look in looks.items()],
+        handles=line_handles(looks),
         loc="outside lower center",
         ncols=ncols,
         frameon=False,
@@ -250,8 +262,9 @@ def add_legend(figure: Figure, looks: Mapping[str, Mapping[str, Any]]) -> None:
             place.label_outer()
 
 
-def _line(label: str, look: Mapping[str, Any]) -> Line2D:
-    return Line2D([], [], label=label, **look)
+def line_handles(looks: Mapping[str, Mapping[str, Any]]) -> list[Line2D]:
+    """Returns the entries of a legend."""
+    return [Line2D([], [], label=label, **look) for label, look in looks.items()]
 
 
 def finish(figure: Figure, name: str, alt: str) -> Drawing:

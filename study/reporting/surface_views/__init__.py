@@ -1,4 +1,4 @@
-"""The surface over any two axes: views, tiles, Plotly.
+"""The surface: a picture per method, and views over any two axes.
 
-`views`, `tiles`, `places`, `drawing`, `plotly`.
+`levels`, `views`, `tiles`, `scale`, `places`, `drawing`, `plotly`.
 """

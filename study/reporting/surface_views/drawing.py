@@ -16,6 +16,7 @@ from matplotlib.patches import Patch, Rectangle
 from study.analysis.surface_rows import SurfaceRow
 from study.reporting.figures.drawing import LETTER, MAX_PANELS, STYLE, Drawing, finish
 from study.reporting.surface_views.places import AXES
+from study.reporting.surface_views.scale import SHARE_COLOURS, SHARE_RANGE
 from study.reporting.surface_views.tiles import (
     LOOKS,
     MAX_LABELLED_TILES,
@@ -126,12 +127,12 @@ def _tick(view: View) -> Callable[[float, float], str]:
 
 
 def _scale(view: View) -> Colormap:
-    return mpl.colormaps["cividis" if is_share(view.value) else "PuOr"]
+    return SHARE_COLOURS if is_share(view.value) else mpl.colormaps["PuOr"]
 
 
 def _norm(values: Iterable[float | None], view: View) -> Normalize:
     if is_share(view.value):
-        return Normalize(vmin=0.0, vmax=1.0, clip=True)
+        return Normalize(*SHARE_RANGE, clip=True)
     limit = max((abs(value) for value in values if value is not None), default=1.0) or 1.0
     return TwoSlopeNorm(vmin=-limit, vcenter=0.0, vmax=limit)
 

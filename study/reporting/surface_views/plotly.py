@@ -13,6 +13,7 @@ from matplotlib import colormaps
 
 from study.analysis.surface_rows import SurfaceRow
 from study.reporting.surface_views.places import AXES
+from study.reporting.surface_views.scale import SHARE_COLOURS, SHARE_RANGE, SHARE_STOPS
 from study.reporting.surface_views.tiles import (
     LOOKS,
     MAX_LABELLED_TILES,
@@ -26,8 +27,8 @@ from study.reporting.surface_views.tiles import (
 )
 from study.reporting.surface_views.views import VALUES, SurfacePanel, Tile, View
 
-SHARE_SCALE, DIFFERENCE_SCALE = "Cividis", "PuOr"
-"""Both scales work for colour-blind readers and in grey."""
+DIFFERENCE_SCALE = "PuOr"
+"""A scale for colour-blind readers."""
 
 _PATTERN = {"fgcolor": "#8c8c8c", "size": 9, "solidity": 0.15}
 
@@ -104,9 +105,9 @@ def _coloured(rows: Sequence[SurfaceRow], view: View, tiles: Sequence[Tile]) -> 
     if is_share(view.value):
         return {
             "color": values,
-            "colorscale": SHARE_SCALE,
-            "cmin": 0.0,
-            "cmax": 1.0,
+            "colorscale": SHARE_STOPS,
+            "cmin": SHARE_RANGE[0],
+            "cmax": SHARE_RANGE[1],
             "colorbar": {"title": {"text": VALUES[view.value]}, "thickness": 14},
         }
     points = [100.0 * value for value in values]
@@ -122,8 +123,8 @@ def _coloured(rows: Sequence[SurfaceRow], view: View, tiles: Sequence[Tile]) -> 
 
 def _inks(marker: Figure) -> list[str]:
     """The text's colour on each tile; matplotlib knows the same colour scales."""
-    is_cividis = marker["colorscale"] == SHARE_SCALE
-    scale = colormaps["cividis" if is_cividis else DIFFERENCE_SCALE]
+    has_shares = marker["colorscale"] is SHARE_STOPS
+    scale = SHARE_COLOURS if has_shares else colormaps[DIFFERENCE_SCALE]
     low, high = marker["cmin"], marker["cmax"]
     return [ink_on(scale((value - low) / (high - low))) for value in marker["color"]]
 

@@ -20,8 +20,9 @@ from study.analysis.surface_rows import SurfaceRow
 from study.analysis.trends import trend_rows
 from study.formatting import text_of
 from study.reporting.content import ViewChoice, choose_views
+from study.reporting.findings import findings
 from study.reporting.self_training import audit_lines, gather_self_training
-from study.reporting.sentences import gain_sentence, verdict
+from study.reporting.sentences import gain_sentence
 from study.reporting.surface_views.views import make_view
 from study.reporting.terminal import surface_parts
 from study.statistics.arms import ArmScores
@@ -245,7 +246,8 @@ def test_the_audit_lines_are_means_over_seeds(study: FakeStudy, surface: Surface
     assert line.means["coverage"] == pytest.approx(np.mean(mine))
     assert len(set(mine)) > 1
     names = [drawing.name for drawing in section.drawings]
-    assert names == ["ssrm-gain", "ssrm-selective", "ssrm-confidence", "ssrm-reliability"]
+    parts = ("thresholds", "ssrm-gain", "ssrm-selective", "ssrm-confidence", "ssrm-reliability")
+    assert names == list(parts)
 
 
 def test_a_declared_gain_is_tested_for_every_threshold_together(tmp_path: Path) -> None:
@@ -266,10 +268,10 @@ def test_a_declared_gain_is_tested_for_every_threshold_together(tmp_path: Path) 
         ssrm_space(contrasts=(declared[0].model_copy(update={"condition": "easy"}),))
 
 
-def test_controls_are_in_no_headline_and_no_trend(surface: Surface) -> None:
-    text = verdict(surface)
-    assert text.startswith("Of 10 points (not counting 4 controls), ")
-    assert "oracle" not in text and "random" not in text
+def test_controls_are_in_no_headline_and_no_trend(study: FakeStudy, surface: Surface) -> None:
+    first = findings(study.plan, surface)[:2]
+    assert "of 2 points" in first[0]
+    assert "oracle" not in "".join(first) and "random" not in "".join(first)
     high = replace(
         surface,
         rows=tuple(
@@ -279,7 +281,7 @@ def test_controls_are_in_no_headline_and_no_trend(surface: Surface) -> None:
             for row in surface.rows
         ),
     )
-    assert verdict(high) == text
+    assert findings(study.plan, high)[:2] == first
     trends = [t for t in trend_rows(surface) if t.axis == "log10 of model size"]
     sources = {(t.method, t.sources) for t in trends}
     # A self-trained source has its threshold and round, and is compared with itself alone.

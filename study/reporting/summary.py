@@ -1,0 +1,270 @@
+"""The end of a sweep on a terminal: what the study found, in at most `MAX_LINES` lines.
+
+A matrix shows the main points (`findings.main_rows`), and another one the gains of self-training.
+What does not fit is counted.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from textwrap import wrap
+
+from study.analysis.contrasts import MEANINGS, ContrastResult
+from study.analysis.names import brief, hidden_rounds, recipe_labels, source_label
+from study.analysis.surface import Surface
+from study.analysis.surface_rows import SurfaceRow, recipe_text
+from study.artifacts.plan import Plan
+from study.formatting import DASH, Table, number, percent, span
+from study.reporting.content import Content
+from study.reporting.findings import count, findings, gain_rows, gain_span, is_oracle, main_rows
+from study.reporting.self_training import AuditLine, selected_line
+from study.reporting.surface_views.tiles import Status, status
+from study.reporting.terminal import draws, finding_parts, requested_parts, surface_parts
+
+MAX_LINES = 25
+MAX_WIDTH = 80
+
+WORDS: Mapping[Status, str] = {
+    Status.NOT_RESOLVABLE: "gap not resolvable",
+    Status.HARD_LABELS_HURT: "hard labels hurt",
+    Status.NO_FLOOR: "no floor",
+    Status.MISSING: "no estimate",
+}
+"""Verdicts of points without a number."""
+
+NULL_VALUES: Mapping[str, float] = {"SGR=1": 1.0}
+"""Value of the estimate under a null hypothesis, where it is not 0."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Matrix:
+    """Short texts by row and column."""
+
+    corner: str
+    cells: Mapping[tuple[str, str], str]
+    """(row, column) -> text."""
+
+    def height(self) -> int:
+        """Returns the lines of all blocks."""
+        return sum(1 + len(block.rows) for block in self.blocks())
+
+    def blocks(self) -> Iterator[Table]:
+        """Yields the matrix as tables of at most `MAX_WIDTH` columns of text."""
+        rows = list(dict.fromkeys(row for row, _ in self.cells))
+        rest = list(dict.fromkeys(column for _, column in self.cells))
+        while rest:
+            width, taken = max(map(len, (self.corner, *rows))), 0
+            while taken < len(rest):
+                texts = (rest[taken], *(self.cells.get((row, rest[taken]), "") for row in rows))
+                width += 2 + max(map(len, texts))
+                if taken and width > MAX_WIDTH:
+                    break
+                taken += 1
+            columns, rest = rest[:taken], rest[taken:]
+            lines = [[row, *(self.cells.get((row, c), "") for c in columns)] for row in rows]
+            yield Table(header=(self.corner, *columns), rows=lines)
+
+
+def result_parts(
+    plan: Plan, surface: Surface, content: Content, *, files: Sequence[str], table: bool
+) -> Iterator[str | Table]:
+    """Yields what a sweep or a report prints: the summary, or every point.
+
+    Args:
+        plan: The study.
+        surface: Its surface.
+        content: Its report's content, with the comparisons that the reader asked for.
+        files: Lines that say where the rest is.
+        table: Whether to print every point.
+    """
+    if table:
+        yield from surface_parts(surface)
+        yield from finding_parts(content)
+        yield from ("", *findings(plan, surface), *files)
+    else:
+        yield from summary_parts(plan, surface, content, files=files)
+    yield from requested_parts(content)
+
+
+def summary_parts(
+    plan: Plan, surface: Surface, content: Content, *, files: Sequence[str]
+) -> Iterator[str | Table]:
+    """Yields the summary.
+
+    Args:
+        plan: The study.
+        surface: Its surface.
+        content: Its report's content.
+        files: Lines that say where the rest is.
+    """
+    ending: list[str | Table] = [
+        *_contrast_parts(content.contrasts, 1.0 - surface.level),
+        *("\n".join(wrap(text, MAX_WIDTH)) for text in findings(plan, surface)),
+        *_notes(surface, content),
+        *files,
+    ]
+    space = MAX_LINES - sum(map(_height, ending))
+    blocks = _matrices(plan, surface, content)
+    has_room = sum(map(_height, blocks)) <= space
+    shown, left_out = _fitted(blocks, space if has_room else space - 1)
+    yield from shown
+    if left_out:
+        yield f"... and {left_out} more rows: see --table"
+    yield from ending
+
+
+def _height(part: str | Table) -> int:
+    return len(str(part).splitlines())
+
+
+def _fitted(blocks: Sequence[Table], space: int) -> tuple[list[Table], int]:
+    """Returns the blocks cut to some lines in all, and the number of rows that were cut.
+
+    Every block keeps an equal share of the lines, or all its rows if they are fewer.
+    """
+    shown, left_out = [], 0
+    for i, block in enumerate(blocks):
+        lines = space // (len(blocks) - i)
+        kept = block.rows[: max(lines - 1, 0)]
+        left_out += len(block.rows) - len(kept)
+        if kept:
+            shown.append(Table(header=block.header, rows=kept))
+            space -= _height(shown[-1])
+    return shown, left_out
+
+
+def _matrices(plan: Plan, surface: Surface, content: Content) -> list[Table]:
+    matrices = [*_sgr_matrices(main_rows(plan, surface), surface)]
+    matrices += _gain_matrices(gain_rows(plan, surface), surface, content)
+    return [block for matrix in matrices for block in matrix.blocks()]
+
+
+def _sgr_matrices(rows: Sequence[SurfaceRow], surface: Surface) -> Iterator[Matrix]:
+    """Yields SGR by model and method; one matrix for each source, test level, task and measure."""
+    labels = recipe_labels(row.point.recipe for row in surface.rows)
+    groups: dict[str, list[SurfaceRow]] = {}
+    for row in rows:
+        groups.setdefault(f"{_task(row, rows)}{_levels(row)}", []).append(row)
+    for name, members in groups.items():
+        cells = {
+            (row.point.model, labels[recipe_text(row.point.recipe)]): _sgr_text(row)
+            for row in members
+        }
+        turned = {place[::-1]: text for place, text in cells.items()}
+        matrices = [Matrix(corner=f"SGR {name}", cells=each) for each in (cells, turned)]
+        yield min(matrices, key=Matrix.height)
+
+
+def _levels(row: SurfaceRow) -> str:
+    return f"{row.point.source} -> {row.point.test_level.name}"
+
+
+def _task(row: SurfaceRow, rows: Sequence[SurfaceRow]) -> str:
+    """Returns the task with its measure, if there are several."""
+    several = len({(other.point.task, other.point.measure) for other in rows}) > 1
+    return f"{row.point.task}/{row.point.measure} " if several else ""
+
+
+def _sgr_text(row: SurfaceRow) -> str:
+    if row.sgr.estimate is None:
+        kind = status(row)
+        return WORDS.get(kind, kind.value)
+    mark = "*" if row.caveats or row.draw_note else ""
+    return f"{number(row.sgr.estimate)}{mark} {span(row.sgr.low, row.sgr.high)}"
+
+
+def _gain_matrices(
+    rows: Sequence[SurfaceRow], surface: Surface, content: Content
+) -> Iterator[Matrix]:
+    """Yields start, gains and right pseudo-labels by source and model, one matrix per method."""
+    labels = recipe_labels(row.point.recipe for row in surface.rows)
+    hidden = hidden_rounds(surface.rows) | {"ssrm_round"}
+    lines = () if content.self_training is None else content.self_training.lines
+    shown = [row for row in rows if row.role == "self-training"]
+    shown += [row for row in rows if is_oracle(row) or _is_random(row)]
+    num_tests = len({row.point.test_level.name for row in shown})
+    num_methods = len({labels[recipe_text(row.point.recipe)] for row in shown})
+    groups: dict[str, list[SurfaceRow]] = {}
+    for row in shown:
+        method = f"{labels[recipe_text(row.point.recipe)]} " if num_methods > 1 else ""
+        test = f" on {row.point.test_level.name}" if num_tests > 1 else ""
+        name = f"{_task(row, rows)}{method}gain{test}, points"
+        groups.setdefault(name, []).append(row)
+    for name, members in groups.items():
+        cells: dict[tuple[str, str], str] = {}
+        for row in members:
+            if len({other.point.train_level for other in members}) == 1:
+                cells.setdefault(("start, right %", row.point.model), percent(row.start))
+        for row in members:
+            source = _short_source(row, members, hidden)
+            gain = row.ssrm_gain.estimate
+            cells[source, row.point.model] = DASH if gain is None else gain_span(row)
+            if row.role == "self-training":
+                right = _right_text(row, labels[recipe_text(row.point.recipe)], lines)
+                cells[f"labels at {source}", row.point.model] = right
+        yield Matrix(corner=name, cells=cells)
+
+
+def _short_source(row: SurfaceRow, rows: Sequence[SurfaceRow], hidden: frozenset[str]) -> str:
+    """Names a source by its threshold alone if it is the only one with pseudo-labels."""
+    point = row.point
+    if row.role == "self-training" and point.threshold is not None:
+        trained = [other.point for other in rows if other.role == "self-training"]
+        if len({(other.condition, other.variant) for other in trained}) == 1:
+            return f"tau {point.threshold:g}"
+    same = [other.point for other in rows if other.point.condition == point.condition]
+    is_only = len({other.threshold for other in same}) == 1
+    return source_label(point, hidden | {"threshold"} if is_only else hidden)
+
+
+def _is_random(row: SurfaceRow) -> bool:
+    options = row.point.self_training
+    return options is not None and options.targets == "random"
+
+
+def _right_text(row: SurfaceRow, method: str, lines: Sequence[AuditLine]) -> str:
+    """Returns how many pseudo-labels were selected, and which share of them was right."""
+    line = selected_line(row, method, lines)
+    if line is None or line.means["num_selected"] is None:
+        return DASH
+    return f"{percent(line.means['selected_accuracy'])} % of {line.means['num_selected']:.0f} right"
+
+
+def _contrast_parts(contrasts: Sequence[ContrastResult], alpha: float) -> Iterator[Table]:
+    """Yields the declared contrasts: per null hypothesis, at how many points it is rejected."""
+    nulls = dict.fromkeys(contrast.null for contrast in contrasts)
+    if not nulls:
+        return
+    rows = []
+    for null in nulls:
+        members = [contrast for contrast in contrasts if contrast.null == null]
+        rejected = [c for c in members if c.holm_p is not None and c.holm_p < alpha]
+        text = f"{len(rejected)} of {len(members)}"
+        if rejected:
+            above = sum((c.estimate.estimate or 0.0) > NULL_VALUES.get(null, 0.0) for c in rejected)
+            text += f" ({above} up, {len(rejected) - above} down)"
+        rows.append((null, MEANINGS[null], text))
+    yield Table(header=("contrast", "null hypothesis", f"rejected (Holm, {alpha:.2g})"), rows=rows)
+
+
+def _notes(surface: Surface, content: Content) -> Iterator[str]:
+    """Yields what must accompany the numbers, in a few lines."""
+    marks = dict.fromkeys(brief(caveat) for row in surface.rows for caveat in row.caveats)
+    if marks:
+        yield f"*: {', '.join(marks)}"
+    yield from (line for text in draws(surface.rows) for line in wrap(text, MAX_WIDTH))
+    missing = surface.counts.planned - surface.counts.finished
+    if missing:
+        yield f"{missing} of {surface.counts.planned} cells are missing or failed"
+    elsewhere = [
+        count(number_of, what)
+        for number_of, what in (
+            (len(surface.rows), "point"),
+            (len(content.alignment), "comparison of policies"),
+            (len(content.label_curves), "label curve"),
+            (len(content.warnings), "warning"),
+        )
+        if number_of
+    ]
+    yield f"--table prints all: {', '.join(elsewhere)}"
