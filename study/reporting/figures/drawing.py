@@ -230,6 +230,44 @@ def grid(keys: Sequence[tuple[str, str]]) -> tuple[Figure, list[Axes]]:
     return figure, places
 
 
+def panel_pairs(
+    models: Sequence[str],
+    heights: tuple[float, float],
+    y_titles: tuple[str, str],
+    margin: float,
+    **subplots: Any,
+) -> tuple[Figure, list[tuple[str, Axes, Axes]]]:
+    """Returns a figure with two panels per base model, one above the other.
+
+    Args:
+        models: Names of the base models.
+        heights: Of the upper and the lower panel, inches.
+        y_titles: Of the upper and the lower panel, on the left.
+        margin: Height of legends and colour bars together, inches.
+        subplots: Further arguments of `Figure.subplots`.
+
+    Returns:
+        The figure, and each model's name with its upper and its lower panel.
+    """
+    num_bands = math.ceil(len(models) / MAX_COLUMNS)
+    num_columns = math.ceil(len(models) / num_bands)
+    figure = Figure(figsize=(PICTURE_WIDTH, num_bands * sum(heights) + margin))
+    axes: Any = figure.subplots(
+        2 * num_bands,
+        num_columns,
+        squeeze=False,
+        height_ratios=heights * num_bands,
+        sharey="row",
+        **subplots,
+    )
+    for i, place in enumerate(axes[:, 0]):
+        place.set_ylabel(y_titles[i % 2])
+    uppers, lowers = axes[::2].ravel(), axes[1::2].ravel()
+    for place in (*uppers[len(models) :], *lowers[len(models) :]):
+        place.set_visible(False)
+    return figure, list(zip(models, uppers, lowers, strict=False))
+
+
 def looks_of(names: Iterable[str]) -> dict[str, dict[str, Any]]:
     """Returns the colour, marker and dash of each name; up to 28 names differ in at least one."""
     return {

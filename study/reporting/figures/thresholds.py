@@ -6,26 +6,23 @@ of the paired difference, excludes the line of the start where the gain is resol
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import matplotlib as mpl
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from study.analysis.names import recipe_labels, source_label
 from study.analysis.surface_rows import Interval, SurfaceRow, recipe_text
 from study.reporting.figures.drawing import (
-    MAX_COLUMNS,
     MAX_PICTURES,
-    PICTURE_WIDTH,
     STYLE,
     Drawing,
     finish,
     line_handles,
     looks_of,
+    panel_pairs,
 )
 
 START = "start"
@@ -74,32 +71,19 @@ def _draw(
         for row in sorted(rows, key=lambda row: row.role == "control")
     )
     looks = looks_of([START, *sources])
-    num_bands = math.ceil(len(models) / MAX_COLUMNS)
-    num_columns = math.ceil(len(models) / num_bands)
-    heights = [2.3, 1.5] * num_bands
-    figure = Figure(figsize=(PICTURE_WIDTH, sum(heights) + 0.9))
-    axes: Any = figure.subplots(
-        2 * num_bands, num_columns, squeeze=False, height_ratios=heights, sharey="row", sharex=True
-    )
-    for i, place in enumerate(axes.ravel()):
-        band, column = divmod(i, num_columns)
-        number = (band // 2) * num_columns + column
-        if number >= len(models):
-            place.set_visible(False)
-            continue
-        members = [row for row in rows if row.point.model == models[number]]
-        if band % 2:
-            _draw_selected(place, members, selected, looks)
-            place.set_xlabel("confidence threshold")
-            place.set_ylabel("right labels %" if column == 0 else "")
-        else:
-            place.set_title(models[number], loc="left", fontweight="bold")
-            _draw_accuracy(place, members, start_of(members[0]), looks)
-            place.set_ylabel("right %" if column == 0 else "")
-        ticks = sorted({row.point.threshold or 0.0 for row in rows})
-        place.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
-        place.grid(axis="y", alpha=0.3)
-        place.margins(x=0.15)
+    y_titles = ("right %", "right labels %")
+    figure, pairs = panel_pairs(models, (2.3, 1.5), y_titles, margin=0.9, sharex=True)
+    ticks = sorted({row.point.threshold or 0.0 for row in rows})
+    for model, upper, lower in pairs:
+        members = [row for row in rows if row.point.model == model]
+        upper.set_title(model, loc="left", fontweight="bold")
+        _draw_accuracy(upper, members, start_of(members[0]), looks)
+        _draw_selected(lower, members, selected, looks)
+        lower.set_xlabel("confidence threshold")
+        for place in (upper, lower):
+            place.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
+            place.grid(axis="y", alpha=0.3)
+            place.margins(x=0.15)
     figure.legend(
         handles=line_handles(looks),
         title=title,

@@ -5,7 +5,6 @@ One picture per method and task, with a column per base model.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -21,7 +20,6 @@ from study.analysis.names import recipe_labels
 from study.analysis.surface_rows import SurfaceRow, recipe_text
 from study.formatting import span
 from study.reporting.figures.drawing import (
-    MAX_COLUMNS,
     MAX_PICTURES,
     PICTURE_WIDTH,
     STYLE,
@@ -30,13 +28,14 @@ from study.reporting.figures.drawing import (
     finish,
     line_handles,
     looks_of,
+    panel_pairs,
 )
 from study.reporting.surface_views.scale import SHARE_COLOURS, SHARE_RANGE
 from study.reporting.surface_views.tiles import LOOKS, draw_key, ink_on, status, tile_text
 
 CURVES_HEIGHT, TILE_HEIGHT, HEAD_HEIGHT = 1.9, 0.42, 0.75
 
-INTERVAL_WIDTH, HALF_WIDTH = 0.6, 0.35
+INTERVAL_WIDTH, HALF_WIDTH = 0.5, 0.28
 """Narrowest tiles that have room for an interval on one line, and on two, inches."""
 
 
@@ -81,39 +80,24 @@ def _draw(
     models = list(dict.fromkeys(row.point.model for row in rows))
     sources = list(dict.fromkeys(row.point.source for row in sorted(rows, key=_from_easy_to_hard)))
     tests = list(dict.fromkeys(row.point.test_level.name for row in rows))
-    num_bands = math.ceil(len(models) / MAX_COLUMNS)
-    num_columns = math.ceil(len(models) / num_bands)
-    heights = [CURVES_HEIGHT, HEAD_HEIGHT + TILE_HEIGHT * len(sources)] * num_bands
     looks = looks_of(curve.name for panel in panels for curve in panel.curves)
-    figure = Figure(figsize=(PICTURE_WIDTH, sum(heights) + 1.5))
-    axes: Any = figure.subplots(
-        2 * num_bands, num_columns, squeeze=False, height_ratios=heights, sharey="row"
-    )
-    tile_width = (PICTURE_WIDTH - 1.2) / num_columns / len(tests)
-    for i, place in enumerate(axes.ravel()):
-        band, column = divmod(i, num_columns)
-        number = (band // 2) * num_columns + column
-        if number >= len(models):
-            place.set_visible(False)
-            continue
-        model = models[number]
-        if band % 2:
-            members = [row for row in rows if row.point.model == model]
-            _draw_tiles(place, members, sources, tests, tile_width)
-            place.set_xlabel("tested on")
-            place.set_ylabel("trained on" if column == 0 else "")
-        else:
-            place.set_title(model, loc="left", fontweight="bold")
-            for panel in panels:
-                if panel.column in (model, f"{model}, {task}"):
-                    draw_panel(place, panel, looks)
-                    ticks = {p.x: p.label for curve in panel.curves for p in curve.points}
-                    place.set_xticks(list(ticks), list(ticks.values()))
-                    place.set_xlabel(panel.x_title)
-            place.set_ylabel("right %" if column == 0 else "")
-            place.grid(axis="y", alpha=0.3)
-    for place in axes[::2, 0]:  # the others share its limits; intervals can exceed 100 %
-        place.set_ylim(top=min(place.get_ylim()[1], 102.0))
+    heights = (CURVES_HEIGHT, HEAD_HEIGHT + TILE_HEIGHT * len(sources))
+    figure, pairs = panel_pairs(models, heights, ("right %", "trained on"), margin=1.5)
+    tile_width = pairs[0][2].get_position().width * PICTURE_WIDTH / len(tests)
+    for model, upper, lower in pairs:
+        upper.set_title(model, loc="left", fontweight="bold")
+        for panel in panels:
+            if panel.column in (model, f"{model}, {task}"):
+                draw_panel(upper, panel, looks)
+                ticks = {p.x: p.label for curve in panel.curves for p in curve.points}
+                upper.set_xticks(list(ticks), list(ticks.values()))
+                upper.set_xlabel(panel.x_title)
+        upper.grid(axis="y", alpha=0.3)
+        members = [row for row in rows if row.point.model == model]
+        _draw_tiles(lower, members, sources, tests, tile_width)
+        lower.set_xlabel("tested on")
+    for _, upper, _ in pairs:  # once all curves are drawn; intervals can exceed 100 %
+        upper.set_ylim(top=min(upper.get_ylim()[1], 102.0))
     key = draw_key(rows)
     figure.legend(
         handles=line_handles(looks),
@@ -123,7 +107,7 @@ def _draw(
         ncols=6,
         frameon=False,
     )
-    _add_scale(figure, axes[1::2].ravel().tolist(), rows)
+    _add_scale(figure, [lower for _, _, lower in pairs], rows)
     return finish(figure, name, _describe(title, rows))
 
 
