@@ -182,7 +182,7 @@ def gather(
 
 def _draw_accuracy(panels: Sequence[CurvePanel]) -> Drawing:
     what = ACCURACY_ALT + filled(panels, "the table of points")
-    return draw_curves("accuracy", panels, y_title="right %", what=what)
+    return draw_curves("accuracy", panels, y_title="accuracy %", what=what)
 
 
 def _draw_label_curves(
@@ -198,7 +198,7 @@ def _draw_label_curves(
             yield draw_curves(
                 f"curves-{axis.replace('_', '-')}",
                 panels[:MAX_PANELS],
-                y_title="right %",
+                y_title="accuracy %",
                 what=what,
                 conditions=conditions,
             )
@@ -212,7 +212,7 @@ def _draw_factor_and_loss_curves(
     factors = factor_panels(surface, max_panels=MAX_PANELS)
     if factors:
         what = FACTOR_ALT + filled(factors, "surface.parquet")
-        drawings.append(draw_curves("curves", factors, y_title="right %", what=what))
+        drawings.append(draw_curves("curves", factors, y_title="accuracy %", what=what))
     losses = loss_panels(storage, plan, surface)
     if losses:
         what = LOSS_ALT + capped(losses, "each cell's curve.jsonl has its own")

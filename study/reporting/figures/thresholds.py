@@ -71,7 +71,7 @@ def _draw(
         for row in sorted(rows, key=lambda row: row.role == "control")
     )
     looks = looks_of([START, *sources])
-    y_titles = ("right %", "right labels %")
+    y_titles = ("accuracy %", "right labels %")
     figure, pairs = panel_pairs(models, (2.3, 1.5), y_titles, margin=0.9, sharex=True)
     ticks = sorted({row.point.threshold or 0.0 for row in rows})
     for model, upper, lower in pairs:

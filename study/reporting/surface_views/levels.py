@@ -82,7 +82,7 @@ def _draw(
     tests = list(dict.fromkeys(row.point.test_level.name for row in rows))
     looks = looks_of(curve.name for panel in panels for curve in panel.curves)
     heights = (CURVES_HEIGHT, HEAD_HEIGHT + TILE_HEIGHT * len(sources))
-    figure, pairs = panel_pairs(models, heights, ("right %", "trained on"), margin=1.5)
+    figure, pairs = panel_pairs(models, heights, ("accuracy %", "trained on"), margin=1.5)
     tile_width = pairs[0][2].get_position().width * PICTURE_WIDTH / len(tests)
     for model, upper, lower in pairs:
         upper.set_title(model, loc="left", fontweight="bold")
