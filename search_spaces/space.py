@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Sequence
 from itertools import pairwise
-from typing import Annotated, Literal
+from typing import Annotated, Literal, TypeVar
 
 from pydantic import Field, NonNegativeInt, PositiveInt, model_validator
 
 from search_spaces.base_models import BaseModelRef, EngineName, Footprint
+from search_spaces.contrasts import START, ZERO_SHOT, Arm, Contrast
 from search_spaces.frozen import FrozenModel
 from search_spaces.hardness import ModelHardness
 from search_spaces.levels import RESERVED_NAMES, Level, check_disjoint
@@ -18,6 +19,7 @@ from search_spaces.recipes import PolicyDPO, Recipe, TrainedRecipe, with_num_lab
 from search_spaces.supervision import ALL, Condition
 
 __all__ = [
+    "Arm",
     "BaseModelRef",
     "Contrast",
     "EngineName",
@@ -36,6 +38,8 @@ answer is generated after an instruction that defines its ending. `as_trained`: 
 the recipe's prompt, whose format an untrained model may not follow. `auto`: `choices` if the task
 has choices, `instructed` if its answers are free."""
 
+
+T = TypeVar("T", str, int, float)
 
 Recipes = tuple[Annotated[TrainedRecipe, Field(discriminator="method")], ...]
 
@@ -158,30 +162,6 @@ class TaskAxis(FrozenModel):
         return next(level for level in self.train_levels if level.name == name)
 
 
-class Contrast(FrozenModel):
-    """A comparison declared before the study runs.
-
-    P-values of a space's contrasts share a Holm correction; every other comparison is exploration.
-    """
-
-    null: Literal["Z=E", "E=H", "SGR=1", "START=SSRM"]
-    """START=SSRM: a self-trained condition does as well as what it starts from; it is tested for
-    every threshold and round that the condition has."""
-    condition: str
-    test_level: str
-    method: str | None = None
-    """None: the contrast is declared for every method of the space."""
-    model: str | None = None
-    """None: for every model of the space."""
-    task: str | None = None
-    """None: for every task of the space."""
-    measure: str | None = None
-    """None: for every measure that the task is cut by."""
-    recipe: Annotated[TrainedRecipe, Field(discriminator="method")] | None = None
-    """One recipe, where a method has several, with as many labels as the condition has; None: for
-    all of them."""
-
-
 class Space(FrozenModel):
     """Everything a study could run."""
 
@@ -269,36 +249,47 @@ class Space(FrozenModel):
     def _contrasts_name_what_there_is(self) -> Space:
         for contrast in self.contrasts:
             axes = self._axes_of(contrast)
-            known: dict[str, set[str]] = {
-                "condition": {
-                    condition.name
-                    for axis in axes
-                    for condition in (*axis.plain_conditions, *axis.conditions)
-                },
-                "test_level": {level.name for axis in axes for level in axis.test_levels},
-                "method": {recipe.method for axis in axes for recipe in self.recipes(axis)},
-                "model": {model.name for model in self.models},
-            }
-            for field, names in known.items():
-                _check_known(field, getattr(contrast, field), names)
-            if contrast.recipe is not None and contrast.recipe not in self._recipes_of(contrast):
-                raise ValueError(
-                    f"contrast with recipe={contrast.recipe!r}: condition "
-                    f"{contrast.condition!r} has no such recipe"
-                )
-        self_trained = {
-            condition.name
-            for axis in self.tasks
-            for condition in axis.conditions
-            if condition.self_training is not None
-        }
-        for contrast in self.contrasts:
-            if contrast.null == "START=SSRM" and contrast.condition not in self_trained:
-                raise ValueError(
-                    f"contrast START=SSRM with condition={contrast.condition!r}: it has no "
-                    "self-training, so it starts from nothing"
-                )
+            levels = {level.name for axis in axes for level in axis.test_levels}
+            _check_known("test_level", contrast.test_level, levels)
+            for arm in (contrast.first, contrast.second):
+                self._check_arm(arm, axes)
+            if contrast.second.condition == START:
+                self._check_starts(contrast.first.condition, axes)
         return self
+
+    def _check_arm(self, arm: Arm, axes: Sequence[TaskAxis]) -> None:
+        """Checks that the axes have an arm, one field after the other."""
+        all_conditions = [c for axis in axes for c in (*axis.plain_conditions, *axis.conditions)]
+        names = {condition.name for condition in all_conditions}
+        _check_known("condition", arm.condition, names | {ZERO_SHOT, START})
+        mine = [c for c in all_conditions if c.name == arm.condition]
+        methods = {recipe.method for axis in axes for recipe in self.recipes(axis)}
+        _check_known("method", arm.method, methods)
+        _check_known("model", arm.model, {model.name for model in self.models})
+        thresholds = {c.threshold for c in mine if c.threshold is not None}
+        _check_known("threshold", arm.threshold, thresholds)
+        rounds = {n + 1 for c in mine if c.self_training is not None for n in range(c.rounds)}
+        _check_known("round", arm.round, rounds)
+        numbers = {None} if arm.condition in (ZERO_SHOT, START) else {c.n_train for c in mine}
+        recipes = {
+            recipe if n is None else with_num_labels(recipe, n)
+            for axis in axes
+            for recipe in self.recipes(axis)
+            for n in numbers
+        }
+        if arm.recipe is not None and arm.recipe not in recipes:
+            raise ValueError(
+                f"contrast with recipe={arm.recipe!r}: condition {arm.condition!r} has no such "
+                "recipe"
+            )
+
+    def _check_starts(self, name: str, axes: Sequence[TaskAxis]) -> None:
+        starts = {c.name for axis in axes for c in axis.conditions if c.self_training is not None}
+        if name not in starts:
+            raise ValueError(
+                f"contrast of {name!r} with its start: it has no self-training, so it starts from "
+                "nothing"
+            )
 
     def _axes_of(self, contrast: Contrast) -> list[TaskAxis]:
         """Returns the axes that a contrast is declared for."""
@@ -307,22 +298,11 @@ class Space(FrozenModel):
         _check_known("measure", contrast.measure, {axis.measure for axis in axes})
         return [axis for axis in axes if contrast.measure in (None, axis.measure)]
 
-    def _recipes_of(self, contrast: Contrast) -> set[TrainedRecipe]:
-        """Returns the recipes that a contrast may name, with its condition's number of labels."""
-        return {
-            recipe if condition.n_train is None else with_num_labels(recipe, condition.n_train)
-            for axis in self._axes_of(contrast)
-            for condition in (*axis.plain_conditions, *axis.conditions)
-            for recipe in self.recipes(axis)
-            if condition.name == contrast.condition and contrast.method in (None, recipe.method)
-        }
 
-
-def _check_known(field: str, value: str | None, names: set[str]) -> None:
-    if value is not None and value not in names:
-        raise ValueError(
-            f"contrast with {field}={value!r}: the space has {', '.join(sorted(names))}"
-        )
+def _check_known(field: str, value: T | None, known: Collection[T]) -> None:
+    if value is not None and value not in known:
+        names = ", ".join(map(str, sorted(known))) or "none"
+        raise ValueError(f"contrast with {field}={value!r}: the space has {names}")
 
 
 def _refuse_repeats(what: str, names: Iterable[str]) -> None:

@@ -25,6 +25,7 @@ from study.artifacts.condition_kinds import condition_kind
 from study.artifacts.items import ItemsTable, read_items
 from study.artifacts.plan import Plan
 from study.statistics import sgr
+from study.statistics.across_points.pooling import PointArms
 from study.statistics.floor import Floor, judge_floor
 from trainables.storage import layout
 from trainables.storage.filesystem import Storage
@@ -207,6 +208,29 @@ class ArmReader:
             clusters=self.test_level(*point.place).clusters,
         )
 
+    def point_arms(
+        self, point: points.Point, *, place: float = 0.0, stratum: str = ""
+    ) -> PointArms:
+        """Returns the arms of a point with item ids, so that points can share items.
+
+        Args:
+            point: All its cells are finished.
+            place: Its covariate in a trend.
+            stratum: Its stratum in a trend.
+        """
+        level = self.test_level(*point.place)
+        arms = {"zero_shot": point.zero_shot, "easy": point.easy, "hard": point.hard}
+        return PointArms(
+            arms={
+                name: replace(self.arm(arm, *point.place), item_ids=level.ids)
+                for name, arm in arms.items()
+                if arm is not None
+            },
+            covariate=place,
+            stratum=stratum,
+            clusters=level.clusters_by_id,
+        )
+
     def unreadable(
         self, planned: points.PlannedArm, task: str, measure: str, level: Level
     ) -> float | None:
@@ -241,6 +265,11 @@ class _Estimator:
         self._reader = ArmReader(items, scores)
         self._cells = {planned.id: planned for planned in plan.cells}
         self._floor = lru_cache(maxsize=None)(self._judge_floor)
+        self._trivial = {
+            (point.place, point.model, point.recipe): point.easy
+            for point in plan.points
+            if self._cells[point.easy.cells[0]].cell.labels.kind == "trivial"
+        }
 
     def row(self, point: points.Point) -> SurfaceRow:
         """Returns the row of a point."""
@@ -309,6 +338,25 @@ class _Estimator:
             )
             if "start" in finished
             else None,
+            over_trivial=self._over_trivial(row, finished),
+        )
+
+    def _over_trivial(
+        self, row: SurfaceRow, finished: Mapping[str, sgr.ArmScores]
+    ) -> sgr.Recovery | None:
+        """Returns the share over the trivial control, where its cells are finished."""
+        point = row.point
+        trivial = self._trivial.get((point.place, point.model, point.recipe))
+        if trivial is None or row.label_kind == "trivial":
+            return None
+        if not self._reader.is_finished(trivial):
+            return None
+        return sgr.estimate_over_trivial(
+            trivial=self._reader.arm(trivial, *point.place),
+            easy=finished["easy"],
+            hard=finished["hard"],
+            level=self._level,
+            clusters=self._reader.test_level(*point.place).clusters,
         )
 
     def _judge_floor(

@@ -115,6 +115,11 @@ COLUMNS: tuple[Column, ...] = (
     *_interval("ssrm_gain", FRACTION, "source - start: what self-training adds"),
     *_interval("residual", SHARE, "(source - start) / (hard - start)", has_p_value=False),
     Column("residual_verdict", TEXT, "", "residual_verdict", "whether hard - start is resolved"),
+    *_interval("format_matched", SHARE, "(source - trivial) / (hard - trivial)", has_p_value=False),
+    Column(
+        "format_matched_verdict",
+        *(TEXT, "", "format_matched_verdict", "whether hard - trivial is resolved"),
+    ),
     Column("num_items", INTEGER, "items", "num_items", "test items"),
     Column("num_seeds", INTEGER, "seeds", "num_seeds", "seeds of the trained arm with fewest"),
     Column("missing_share", FLOAT, FRACTION, "missing_share", "(item, seed) pairs unscored"),

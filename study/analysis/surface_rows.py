@@ -78,6 +78,9 @@ class SurfaceRow:
     """For a self-trained source: source - start. Needs neither zero-shot nor hard cells."""
     recovery_over_start: Recovery | None = None
     """For a self-trained source: the share of hard - start that it recovers."""
+    over_trivial: Recovery | None = None
+    """Where the trivial control ran: (source - trivial) / (hard - trivial), whose floor knows the
+    answer format."""
     accuracies: Mapping[str, float] = field(default_factory=dict)
     """Arm -> accuracy on the test level: the estimate's means, else those of the arms whose cells
     are all finished."""
@@ -153,6 +156,19 @@ class SurfaceRow:
         if share is None:
             return Interval()
         return Interval(estimate=share.value, low=share.low, high=share.high)
+
+    @property
+    def format_matched(self) -> Interval:
+        """Where the trivial control ran: SGR with that control as the floor."""
+        share = self.over_trivial
+        if share is None:
+            return Interval()
+        return Interval(estimate=share.value, low=share.low, high=share.high)
+
+    @property
+    def format_matched_verdict(self) -> Verdict | None:
+        """Verdict on `format_matched`."""
+        return None if self.over_trivial is None else self.over_trivial.verdict
 
     @property
     def residual_verdict(self) -> Verdict | None:

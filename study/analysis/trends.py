@@ -20,7 +20,6 @@ from study.analysis.names import LABEL_COUNTS, recipe_labels
 from study.analysis.surface import ArmReader, Surface
 from study.analysis.surface_rows import SurfaceRow, recipe_text
 from study.statistics.across_points.multiplicity import holm
-from study.statistics.across_points.pooling import PointArms
 from study.statistics.across_points.trend import EASY_GAIN, Trend, sgr_trend, trend
 
 _Member = TypeVar("_Member")
@@ -86,10 +85,10 @@ def _slopes(
     """Yields each quantity with its slope; nothing if no stratum has two different x."""
     strata = _grouped(group.points, lambda point: point[2])
     compared = [
-        _point_arms(reader, *point)
+        reader.point_arms(row.point, place=place, stratum=stratum)
         for members in strata.values()
         if len({place for _, place, _ in members}) > 1
-        for point in members
+        for row, place, stratum in members
     ]
     if not compared:
         return
@@ -196,20 +195,3 @@ def _grouped(
     for member in members:
         groups.setdefault(key(member), []).append(member)
     return groups
-
-
-def _point_arms(reader: ArmReader, row: SurfaceRow, place: float, stratum: str) -> PointArms:
-    """Returns the arms of a point at its x, with item ids, so that points can share items."""
-    point = row.point
-    level = reader.test_level(*point.place)
-    arms = {"zero_shot": point.zero_shot, "easy": point.easy, "hard": point.hard}
-    return PointArms(
-        arms={
-            name: replace(reader.arm(arm, *point.place), item_ids=level.ids)
-            for name, arm in arms.items()
-            if arm is not None
-        },
-        covariate=place,
-        stratum=stratum,
-        clusters=level.clusters_by_id,
-    )

@@ -11,6 +11,7 @@ from pathlib import Path
 from search_spaces.base_models import BaseModelRef
 from search_spaces.space import Space
 from search_spaces.supervision import Labels
+from study.artifacts.contrasts import check_contrasts
 from study.artifacts.plan import ModelFacts, Plan
 from study.artifacts.points import NO_HARD_ARM, Point
 from study.artifacts.policies import PolicyComparison
@@ -98,7 +99,8 @@ def plan_space(
         find_prompt: Finds prompt formats.
 
     Raises:
-        ValueError: If the space has no point, or an unlabelled pool is empty.
+        ValueError: If the space has no point, a contrast has no pair of arms, or an unlabelled pool
+            is empty.
     """
     factory = CellFactory(find_prompt)
     points: list[Point] = []
@@ -114,6 +116,7 @@ def plan_space(
             "the space has no point: SGR needs labels that are easier than the hardest training "
             "level; give at least two train_levels, or train_on_all"
         )
+    check_contrasts(space.contrasts, points)
     cells = _needed_cells(factory.planned, points, policies)
     return Plan(
         space=space,

@@ -17,6 +17,7 @@ from study.analysis.label_curves import AXES as LABEL_AXES
 from study.analysis.label_curves import LabelCurves, label_curves
 from study.analysis.level_mix import LevelMix, level_mixes
 from study.analysis.names import LABEL_COUNTS, recipe_labels
+from study.analysis.pooled import PooledRow, pooled_rows
 from study.analysis.preferences.policies import WinRate, win_rates
 from study.analysis.preferences.reward_models import Ceiling, RewardRow, ceilings, reward_rows
 from study.analysis.published.comparison import Comparison
@@ -33,6 +34,7 @@ from study.reporting.figures.drawing import (
     draw_curves,
     filled,
 )
+from study.reporting.figures.forest import draw_forest
 from study.reporting.figures.losses import loss_panels
 from study.reporting.figures.sensitivity import TunedRecipe, tuned_recipes
 from study.reporting.legacy import LegacyRow
@@ -91,6 +93,10 @@ class Content:
     reliability: tuple[Drawing, ...]
     calibration: tuple[CalibrationRow, ...]
     contrasts: tuple[ContrastResult, ...]
+    pooled: tuple[PooledRow, ...]
+    """Pooled SGRs; empty if no axis has two places."""
+    forest: Drawing | None
+    """Their forest plot; None if no pooled SGR has a value."""
     trends: tuple[TrendRow, ...]
     mixes: tuple[LevelMix, ...]
     rewards: tuple[RewardRow, ...]
@@ -118,8 +124,9 @@ class Content:
         """All figures."""
         ssrm = () if self.self_training is None else self.self_training.drawings
         searches = tuple(s.drawing for s in self.searches if s.drawing is not None)
-        drawn = (*self.pictures, *self.surfaces)
-        return (*drawn, *self.accuracy, *self.curves, *self.reliability, *ssrm, *searches)
+        forest = () if self.forest is None else (self.forest,)
+        shown = (*self.pictures, *self.surfaces, *forest, *self.accuracy, *self.curves)
+        return (*shown, *self.reliability, *ssrm, *searches)
 
     @property
     def warnings(self) -> tuple[str, ...]:
@@ -148,6 +155,7 @@ def gather(
     pictures = draw_levels(surface.rows, difficulty) if choice.is_default else ()
     label_panels = label_curves(surface)
     conditions = list(condition_order(surface))
+    pooled = pooled_rows(surface)
     return Content(
         views=views,
         pictures=pictures,
@@ -165,6 +173,8 @@ def gather(
         reliability=(draw_calibration("calibration", calibration),) if calibration else (),
         calibration=calibration,
         contrasts=declared_contrasts(plan, surface),
+        pooled=pooled,
+        forest=draw_forest(pooled, surface.level),
         trends=trend_rows(surface),
         mixes=level_mixes(plan, surface),
         rewards=reward_rows(plan, surface),

@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 
+from search_spaces.contrasts import START
 from search_spaces.space import TaskAxis
 from study.analysis.names import recipe_labels
 from study.analysis.power_analysis import estimate_power
@@ -26,13 +27,15 @@ NAMED = 2
 def main_pairs(plan: Plan, axis: TaskAxis) -> tuple[tuple[str, str], ...]:
     """Returns the condition and test level of an axis that its study is about.
 
-    Those of the declared contrasts on labels; without one the first training level on the last test
-    level that is also a training level.
+    Those of the first arms of the declared contrasts on labels; without one the first training
+    level on the last test level that is also a training level.
     """
+    conditions = (*axis.plain_conditions, *axis.conditions)
+    on_labels = {c.name for c in conditions if c.self_training is None}
     declared = dict.fromkeys(
-        (contrast.condition, contrast.test_level)
+        (contrast.first.condition, contrast.test_level)
         for contrast in plan.space.contrasts
-        if contrast.null != "START=SSRM"
+        if contrast.first.condition in on_labels
         and contrast.task in (None, axis.task)
         and contrast.measure in (None, axis.measure)
     )
@@ -65,10 +68,11 @@ def main_rows(plan: Plan, surface: Surface) -> tuple[SurfaceRow, ...]:
 def gain_rows(plan: Plan, surface: Surface) -> tuple[SurfaceRow, ...]:
     """Returns the self-trained points and their controls after the last round, on the main levels.
 
-    The main levels are those of the contrast START=SSRM, else those of `main_rows`.
+    The main levels are those of the contrasts of a self-trained arm with its start, else those of
+    `main_rows`.
     """
     trained = [row for row in surface.rows if row.point.start is not None]
-    declared = {c.test_level for c in plan.space.contrasts if c.null == "START=SSRM"}
+    declared = {c.test_level for c in plan.space.contrasts if c.second.condition == START}
     tests = declared or {row.point.test_level.name for row in main_rows(plan, surface)}
     last: dict[tuple[object, ...], int] = {}
     for row in trained:

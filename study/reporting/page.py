@@ -11,7 +11,6 @@ from markupsafe import Markup
 from plotly.offline import get_plotlyjs
 
 from study.analysis.calibration import CalibrationRow
-from study.analysis.contrasts import MEANINGS
 from study.analysis.names import outcome, point_label, recipe_labels
 from study.analysis.preferences.rewardbench import SUBSETS
 from study.analysis.published.comparison import comparison_row
@@ -55,7 +54,6 @@ def render_page(plan: Plan, surface: Surface, content: Content) -> str:
         dash=DASH,
         plotly=Markup(get_plotlyjs().replace("</script", "<\\/script")),
         ece=_ece_table(content.calibration),
-        meanings=MEANINGS,
         bench_sections=tuple(SUBSETS),
         **{function.__name__.lstrip("_"): function for function in _FUNCTIONS},
     )

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from textwrap import wrap
+from textwrap import shorten, wrap
 
-from study.analysis.contrasts import MEANINGS, ContrastResult
+from study.analysis.contrasts import ContrastResult
 from study.analysis.names import brief, hidden_rounds, recipe_labels, source_label
 from study.analysis.surface import Surface
 from study.analysis.surface_rows import SurfaceRow, recipe_text
@@ -33,8 +33,8 @@ WORDS: Mapping[Status, str] = {
 }
 """Verdicts of points without a number."""
 
-NULL_VALUES: Mapping[str, float] = {"SGR=1": 1.0}
-"""Value of the estimate under a null hypothesis, where it is not 0."""
+MAX_CONTRASTS, NAME_WIDTH = 4, 32
+"""Contrasts of the summary, and characters of their names."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -232,20 +232,24 @@ def _right_text(row: SurfaceRow, method: str, lines: Sequence[AuditLine]) -> str
 
 
 def _contrast_parts(contrasts: Sequence[ContrastResult], alpha: float) -> Iterator[Table]:
-    """Yields the declared contrasts: per null hypothesis, at how many points it is rejected."""
-    nulls = dict.fromkeys(contrast.null for contrast in contrasts)
-    if not nulls:
-        return
+    """Yields the declared contrasts: for how many pairs of arms each null is rejected."""
+    groups: dict[tuple[str, str], list[ContrastResult]] = {}
+    for result in contrasts:
+        key = (result.contrast.name, result.contrast.null)
+        groups.setdefault(key, []).append(result)
     rows = []
-    for null in nulls:
-        members = [contrast for contrast in contrasts if contrast.null == null]
+    for (name, null), members in list(groups.items())[:MAX_CONTRASTS]:
         rejected = [c for c in members if c.holm_p is not None and c.holm_p < alpha]
         text = f"{len(rejected)} of {len(members)}"
-        if rejected:
-            above = sum((c.estimate.estimate or 0.0) > NULL_VALUES.get(null, 0.0) for c in rejected)
+        if rejected and members[0].contrast.margin is None:
+            above = sum((c.estimate.estimate or 0.0) > 0.0 for c in rejected)
             text += f" ({above} up, {len(rejected) - above} down)"
-        rows.append((null, MEANINGS[null], text))
-    yield Table(header=("contrast", "null hypothesis", f"rejected (Holm, {alpha:.2g})"), rows=rows)
+        rows.append((shorten(name, NAME_WIDTH, placeholder="..."), null, text))
+    more = len(groups) - MAX_CONTRASTS
+    if more > 0:
+        rows.append((f"{more} more: see --table", "", ""))
+    if rows:
+        yield Table(header=("contrast", "null", f"rejected (Holm, {alpha:.2g})"), rows=rows)
 
 
 def _notes(surface: Surface, content: Content) -> Iterator[str]:

@@ -65,6 +65,13 @@ def point_table(surface: Surface, labels: Mapping[str, str]) -> PageTable:
         text = f"{of_surface.meaning} (surface.parquet: {declared}{unit})"
         return PageColumn(name, kind, value or of_surface.value, text)
 
+    over_trivial: tuple[PageColumn, ...] = (
+        column("SGR over trivial", "share", "format_matched"),
+        column("low (trivial)", "share", "format_matched_low"),
+        column("high (trivial)", "share", "format_matched_high"),
+    )
+    if all(row.over_trivial is None for row in surface.rows):
+        over_trivial = ()
     columns = (
         column("task", "text", "task", lambda row: f"{row.point.task} by {row.point.measure}")
         if several_tasks
@@ -82,6 +89,7 @@ def point_table(surface: Surface, labels: Mapping[str, str]) -> PageTable:
         column("high", "share", "sgr_high"),
         column("verdict", "text", "verdict", lambda row: row.verdict or "no estimate"),
         column("caveats", "text", "caveats"),
+        *over_trivial,
         column("hard - source", "points", "hard_minus_easy"),
         PageColumn("q (E=H)", "p", lambda row: _two_digits(q_values[id(row)])),
         column("items", "number", "num_items"),

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 
+from study.analysis.contrasts import ContrastResult
 from study.analysis.names import outcome, recipe_labels, source_label
+from study.analysis.pooled import PooledRow
 from study.analysis.preferences.policies import WinRate
 from study.analysis.published.comparison import comparison_parts
 from study.analysis.surface import Counts, Surface
 from study.analysis.surface_rows import SurfaceRow, recipe_text
-from study.formatting import DASH, Table, percent, points_span, span
+from study.formatting import DASH, Table, number, percent, points_span, span
 from study.reporting.content import Content
 from study.reporting.legacy import LegacyRow, paper_text
 from study.reporting.sentences import crossing_lines, labels_text, source_of
@@ -46,7 +48,31 @@ def surface_parts(surface: Surface) -> Iterator[str | Table]:
     yield from dict.fromkeys(caveat for row in surface.rows for caveat in row.caveats)
     yield summary(surface.rows, surface.counts)
     yield from draws(surface.rows)
+    yield from _over_trivial(surface.rows, labels)
     yield from _self_training(surface, labels)
+
+
+def _over_trivial(rows: Sequence[SurfaceRow], labels: Mapping[str, str]) -> Iterator[str | Table]:
+    """Yields SGR over the trivial control; nothing for a study without that control."""
+    found = [row for row in rows if row.over_trivial is not None]
+    if not found:
+        return
+    yield "\nSGR over the trivial control: (source - trivial) / (hard - trivial)"
+    yield Table(
+        header=("model", "method", "train -> test", "SGR over trivial"),
+        rows=[
+            (
+                row.point.model,
+                labels[recipe_text(row.point.recipe)],
+                _levels(row, several_tasks=_has_several_tasks(rows)),
+                row.format_matched_verdict or DASH
+                if row.format_matched.estimate is None
+                else f"{number(row.format_matched.estimate)} "
+                f"{span(row.format_matched.low, row.format_matched.high)}",
+            )
+            for row in found
+        ],
+    )
 
 
 def draws(rows: Sequence[SurfaceRow]) -> list[str]:
@@ -140,6 +166,12 @@ def finding_parts(content: Content) -> Iterator[str | Table]:
     if content.alignment:
         yield "\nPolicies under the gold reward"
         yield win_rate_table(content.alignment)
+    if content.contrasts:
+        yield "\nDeclared contrasts, accuracies in points (simultaneous intervals, Holm's p)"
+        yield contrast_table(content.contrasts)
+    if content.pooled:
+        yield "\nPooled SGR (random effects over the points)"
+        yield pooled_table(content.pooled)
     crossings = crossing_lines(content.label_curves)
     for title, lines in (
         ("Where the curves of easy and hard labels cross", crossings),
@@ -157,6 +189,46 @@ def requested_parts(content: Content) -> Iterator[str | Table]:
     if content.against is not None:
         yield ""
         yield from comparison_parts(content.against)
+
+
+def contrast_table(results: Sequence[ContrastResult]) -> Table:
+    """Returns the declared contrasts, one per row."""
+    return Table(
+        header=("contrast", "null", "arms", "estimate", "interval", "p (Holm)"),
+        rows=[
+            (result.contrast.name, result.contrast.null, result.where, *_contrast_cells(result))
+            for result in results
+        ],
+        numbers=("estimate", "p (Holm)"),
+    )
+
+
+def _contrast_cells(result: ContrastResult) -> tuple[str, str, str]:
+    found = result.estimate
+    if result.reason is not None:
+        return (DASH, result.reason, "")
+    p_value = DASH if result.holm_p is None else f"{result.holm_p:.3f}"
+    if result.contrast.of == "sgr":
+        return (number(found.estimate), span(found.low, found.high), p_value)
+    return (percent(found.estimate, sign=True), points_span(found.low, found.high), p_value)
+
+
+def pooled_table(rows: Sequence[PooledRow]) -> Table:
+    """Returns the pooled SGRs, one per row."""
+    return Table(
+        header=("over", "points", "what", "pooled SGR"),
+        rows=[
+            (
+                row.axis,
+                str(row.result.num_points),
+                row.where,
+                row.result.reason
+                or f"{number(row.result.value)} {span(row.result.low, row.result.high)}",
+            )
+            for row in rows
+        ],
+        numbers=("points",),
+    )
 
 
 def win_rate_table(rows: Sequence[WinRate]) -> Table:

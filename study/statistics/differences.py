@@ -45,6 +45,23 @@ def two_sided_p(statistic: float, nu: float) -> float:
     return float(2.0 * special.stdtr(nu, -abs(statistic)))
 
 
+def inferiority_p(difference: Difference, margin: float) -> float | None:
+    """One-sided p-value of the null that the difference is -margin or less.
+
+    Args:
+        difference: First - second; higher is better.
+        margin: Largest loss that does not matter, > 0.
+
+    Returns:
+        P(T >= (estimate + margin) / error); None without variance. Below alpha exactly if the lower
+        end of the two-sided interval of level 1 - 2 alpha is above -margin.
+    """
+    if difference.nu is None or difference.low is None:
+        return None
+    error = (difference.estimate - difference.low) / critical_value(difference.nu, difference.level)
+    return float(special.stdtr(difference.nu, -(difference.estimate + margin) / error))
+
+
 def check_level(level: float) -> None:
     """Raises ValueError unless level is in (0, 1)."""
     if not 0.0 < level < 1.0:

@@ -35,6 +35,7 @@ __all__ = [
     "SgrEstimate",
     "Verdict",
     "estimate_contrast",
+    "estimate_over_trivial",
     "estimate_residual_recovery",
     "estimate_sgr",
     "estimate_sgr_from_means",
@@ -207,6 +208,33 @@ def estimate_residual_recovery(
     """
     arms = {"easy": easy, "ssrm": ssrm, "hard": hard}
     return estimate_recovery(Recovery, arms, Roles("easy", "ssrm", "hard"), level, clusters)
+
+
+def estimate_over_trivial(
+    *,
+    trivial: ArmScores,
+    easy: ArmScores,
+    hard: ArmScores,
+    level: float = 0.95,
+    clusters: Clusters | None = None,
+) -> Recovery:
+    """Estimates SGR with a floor that knows the format: (easy - trivial) / (hard - trivial).
+
+    Args:
+        trivial: Trained on (or prompted with) examples of the task's form without content.
+        easy: The source condition.
+        hard: Trained on the level that contains the test level.
+        level: Coverage of all intervals, in (0, 1).
+        clusters: Cluster of each item, where items were sampled in groups.
+
+    Returns:
+        The share, with the same verdicts as SGR.
+
+    Raises:
+        ValueError: If level is not in (0, 1) or the arms cannot be joined.
+    """
+    arms = {"trivial": trivial, "easy": easy, "hard": hard}
+    return estimate_recovery(Recovery, arms, Roles("trivial", "easy", "hard"), level, clusters)
 
 
 def _seeded_arm(name: str, values: ArrayLike, *, num_items: int) -> ArmScores:

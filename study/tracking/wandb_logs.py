@@ -186,8 +186,9 @@ def summarize(plan: Plan, surface: Surface) -> dict[str, Any]:
             name = f"crossing/{entry.panel.column} {entry.panel.row} {entry.panel.x_title}"
             summary |= {name: crossing_text(entry), **_interval(name, entry.panel.crossing)}
     for result in declared_contrasts(plan, surface):
-        name = f"contrast/{result.null} {result.where}"
-        summary |= {**_interval(name, result.estimate), f"{name}/p_holm": result.holm_p}
+        name = f"contrast/{result.contrast.name}, {result.where}"
+        p_values = {f"{name}/p": result.estimate.p_value, f"{name}/p_holm": result.holm_p}
+        summary |= {**_interval(name, result.estimate), **p_values}
     return summary
 
 

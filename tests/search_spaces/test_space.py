@@ -8,9 +8,10 @@ import pytest
 from search_spaces.levels import Level
 from search_spaces.recipes import InContext
 from search_spaces.registry import find_space, named_spaces
-from search_spaces.space import Contrast, Space, TaskAxis
+from search_spaces.space import Arm, Space, TaskAxis
 from search_spaces.studies.lab.micro import micro
 from search_spaces.supervision import Condition
+from tests.support.fakes import contrast
 
 
 def test_every_named_space_is_built_and_named_like_its_function() -> None:
@@ -53,28 +54,36 @@ def changed(**changes: Any) -> Space:
     ("changes", "message"),
     [
         (
-            {"contrasts": [Contrast(null="Z=E", condition="esay", test_level="hard")]},
+            {"contrasts": [contrast("esay", "zero-shot")]},
             "esay.*easy",
         ),
         (
-            {"contrasts": [Contrast(null="Z=E", condition="easy", test_level="hard", task="arc")]},
+            {"contrasts": [contrast("easy", "zero-shot", task="arc")]},
             "contrast with task='arc': the space has micro",
         ),
         (
-            {
-                "contrasts": [
-                    Contrast(null="Z=E", condition="easy", test_level="hard", measure="grade")
-                ]
-            },
+            {"contrasts": [contrast("easy", "zero-shot", measure="grade")]},
             "contrast with measure='grade': the space has steps",
         ),
         (
-            {
-                "contrasts": [
-                    Contrast(null="Z=E", condition="easy", test_level="hard", recipe=InContext(k=3))
-                ]
-            },
+            {"contrasts": [contrast(Arm(condition="easy", recipe=InContext(k=3)), "hard")]},
             "condition 'easy' has no such recipe",
+        ),
+        (
+            {"contrasts": [contrast("easy", "start")]},
+            "contrast of 'easy' with its start: it has no self-training",
+        ),
+        (
+            {"contrasts": [contrast("easy", Arm(condition="hard", threshold=0.5))]},
+            "contrast with threshold=0.5: the space has none",
+        ),
+        (
+            {"contrasts": [contrast("easy", Arm(condition="hard", method="qlora"))]},
+            "contrast with method='qlora': the space has in-context, linear probe, lora",
+        ),
+        (
+            {"contrasts": [contrast("easy", Arm(condition="hard", model="big"))]},
+            "contrast with model='big': the space has micro-l",
         ),
     ],
 )

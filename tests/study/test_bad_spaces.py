@@ -56,16 +56,17 @@ FAULTS = {
     "than 0 (got 0); and 1 more\n",
     "return space(tasks=({'task': 'micro', 'measure': 'steps', 'test_levels': ()},))": "Space."
     "tasks[0].train_levels: is missing; Space.tasks[0].test_levels: must have at least 1 element",
-    "return space(contrasts=(Contrast(null='E=Z', condition='easy', test_level='hard'),))": "Contr"
-    "ast.null: must be 'Z=E', 'E=H', 'SGR=1' or 'START=SSRM'",
-    "return space(contrasts=({'null': 'Z=E', 'condition': 'easy', 'test_level': 1},))": "Space.co"
-    "ntrasts[0].test_level: must be a text (got 1)\n",
+    "a = {'condition': 'easy'}; return space(contrasts=({'first': a, 'second': {'condition': 'hard'"
+    "}, 'test_level': 'hard', 'of': 'x'},))": "Space.contrasts[0].of: must be 'accuracy' or 'sgr'",
+    "a = {'condition': 'easy'}; return space(contrasts=({'first': a, 'second': a, 'test_level': 1},"
+    "))": "Space.contrasts[0].test_level: must be a text (got 1)\n",
     "return Condition(name='c', levels='easy')": "Condition.levels: expected a tuple: a single",
     "return SelfTraining(threshold=True)": "SelfTraining.threshold: must be a number (got True)\n",
     "return Level('easy', 1, 2)": "pass fields by name, as in Level(name='easy', low=1",
     "return micro().model_copy(update={'sedes': 3})": "Space.sedes: there is no such field; did",
-    "r = LoRA().model_copy(update={'rank': True}); return space(methods=(r,))": "Space.methods[0]"
-    ".rank: must be a number (got True)\n",
+    "r = LoRA().model_copy(update={'rank': True}); return space(methods=(r,), contrasts=())": (
+        "Space.methods[0].rank: must be a number (got True)\n"
+    ),
     "m = micro(); m.seeds = 3; return m": "Space.seeds: cannot be changed: make another with",
     "return None": "must return a Space, it returned None\n",
     "return micro(),": "must return a Space, it returned (Space(",

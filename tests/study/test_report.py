@@ -13,8 +13,8 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
+from search_spaces.contrasts import Arm
 from search_spaces.recipes import InContext, LoRA
-from search_spaces.space import Contrast
 from study import report
 from study.analysis.accuracy_curves import difficulty_panels, factor_panels
 from study.analysis.contrasts import declared_contrasts
@@ -31,7 +31,7 @@ from study.reporting.surface_views.tiles import Status, hover_text, ink_on, stat
 from study.reporting.surface_views.views import make_view, varying_axes
 from study.reporting.terminal import surface_parts
 from study.tracking.wandb_report import save_wandb_report
-from tests.support.fakes import FakeStudy, fake_space, fake_study
+from tests.support.fakes import FakeStudy, contrast, fake_space, fake_study
 from trainables.storage.filesystem import open_storage
 
 
@@ -179,8 +179,8 @@ class TestFigures:
 class TestTests:
     def test_declared_contrasts_are_corrected_for_each_other(self, tmp_path: Path) -> None:
         both = (
-            Contrast(null="E=H", condition="easy", test_level="hard"),
-            Contrast(null="SGR=1", condition="easy", test_level="hard", model="small"),
+            contrast("hard", "easy"),
+            contrast(Arm(condition="easy", model="small"), "all"),
         )
         study = fake_study(tmp_path, contrasts=both)
         surface = compute_surface(study.storage, study.plan)
@@ -205,14 +205,18 @@ class TestTests:
         self, tmp_path: Path
     ) -> None:
         (axis,) = fake_space().tasks
-        named = {"null": "E=H", "condition": "easy", "test_level": "hard"}
         study = fake_study(
             tmp_path,
             tasks=(axis, axis.model_copy(update={"task": "other"})),
             methods=(InContext(k=4), InContext(k=2)),
             contrasts=(
-                Contrast(**named, task="toy", measure="steps", recipe=InContext(k=2)),
-                Contrast(**named, task="other", model="small"),
+                contrast(
+                    Arm(condition="easy", recipe=InContext(k=2)),
+                    "hard",
+                    task="toy",
+                    measure="steps",
+                ),
+                contrast(Arm(condition="easy", model="small"), "hard", task="other"),
             ),
         )
         surface = compute_surface(study.storage, study.plan)

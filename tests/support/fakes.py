@@ -16,7 +16,7 @@ import pyarrow as pa
 from search_spaces.base_models import BaseModelRef
 from search_spaces.levels import Level
 from search_spaces.recipes import InContext, LoRA
-from search_spaces.space import Contrast, Space, TaskAxis
+from search_spaces.space import Arm, Contrast, Space, TaskAxis
 from study.artifacts.items import write_items
 from study.artifacts.plan import write_plan
 from study.planning.axes import prepare_axis
@@ -37,6 +37,12 @@ PARAMS: Mapping[str, int] = {"small": 100_000, "large": 1_000_000, "huge": 10_00
 OTHER_PARAMS = 5_000_000
 
 
+def contrast(first: str | Arm, second: str | Arm, **fields: Any) -> Contrast:
+    """A contrast of two arms, or conditions, on the hard test items."""
+    one, two = (Arm(condition=a) if isinstance(a, str) else a for a in (first, second))
+    return Contrast(**{"first": one, "second": two, "test_level": "hard", **fields})
+
+
 def fake_space(**changes: object) -> Space:
     """Two models, two methods, three seeds, easy and hard labels."""
     values: dict[str, object] = {
@@ -49,7 +55,7 @@ def fake_space(**changes: object) -> Space:
         ),
         "methods": (InContext(k=4), LoRA(n_train=8)),
         "seeds": 3,
-        "contrasts": (Contrast(null="E=H", condition="easy", test_level="hard"),),
+        "contrasts": (contrast("easy", "hard"),),
     }
     return Space.model_validate({**values, **changes})
 

@@ -5,11 +5,14 @@ from __future__ import annotations
 from search_spaces.base_models import BaseModelRef
 from search_spaces.levels import Level
 from search_spaces.recipes import InContext, LinearProbe, LoRA
-from search_spaces.space import Contrast, Space, TaskAxis
+from search_spaces.space import Arm, Contrast, Space, TaskAxis
 
 EASY = Level(name="easy", low=1, high=2)
 MEDIUM = Level(name="medium", low=3, high=4)
 HARD = Level(name="hard", low=5, high=6)
+EASY_ARM, HARD_ARM = Arm(condition="easy"), Arm(condition="hard")
+EASY_LORA = Arm(condition="easy", method="lora")
+EASY_PROBE = Arm(condition="easy", method="linear probe")
 SINGLE_STEPS = tuple(Level(name=f"steps {n}", low=n, high=n) for n in (3, 4, 5, 6))
 
 
@@ -32,7 +35,9 @@ def micro() -> Space:
         methods=(InContext(k=8), LinearProbe(), LoRA(learning_rate=1e-3, batch_size=16)),
         seeds=4,
         contrasts=(
-            Contrast(null="Z=E", condition="easy", test_level="hard"),
-            Contrast(null="E=H", condition="easy", test_level="hard"),
+            Contrast(first=EASY_ARM, second=Arm(condition="zero-shot"), test_level="hard"),
+            Contrast(first=EASY_ARM, second=HARD_ARM, test_level="hard", margin=0.03),
+            Contrast(first=EASY_LORA, second=EASY_PROBE, test_level="hard"),
+            Contrast(first=EASY_LORA, second=EASY_PROBE, test_level="hard", of="sgr"),
         ),
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from search_spaces.base_models import BaseModelRef
+from search_spaces.contrasts import Arm, against_controls
 from search_spaces.levels import Level
 from search_spaces.recipes import LoRA
 from search_spaces.space import Contrast, Space, TaskAxis
@@ -31,7 +32,7 @@ def ssrm_micro() -> Space:
         ),
         methods=(LoRA(learning_rate=1e-3, batch_size=16),),
         seeds=5,
-        contrasts=(Contrast(null="START=SSRM", condition="easy_ssrm", test_level="hard"),),
+        contrasts=ssrm_contrasts(0.8),
     )
 
 
@@ -42,6 +43,17 @@ NAMES = {
     "none": "easy_same_steps",
 }
 """Labels of the selected items (`SelfTraining.targets`) -> name of the condition."""
+
+
+def ssrm_contrasts(controlled: float) -> tuple[Contrast, ...]:
+    """Returns the comparisons of self-training at one threshold with its start and controls."""
+    return against_controls(
+        Arm(condition=NAMES["pseudo"], threshold=controlled),
+        same_steps=NAMES["none"],
+        random=NAMES["random"],
+        oracle=NAMES["oracle"],
+        test_level="hard",
+    )
 
 
 def with_controls(

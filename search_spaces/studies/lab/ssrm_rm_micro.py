@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from fractions import Fraction
 
 from search_spaces.base_models import BaseModelRef
+from search_spaces.contrasts import Arm, against_controls
 from search_spaces.levels import Level
 from search_spaces.recipes import (
     AdapterTraining,
@@ -18,7 +19,7 @@ from search_spaces.recipes import (
     WeightTraining,
     with_fixed_updates,
 )
-from search_spaces.space import Space, TaskAxis
+from search_spaces.space import Contrast, Space, TaskAxis
 from search_spaces.supervision import Condition, SelfTraining
 
 FRACTIONS = (Fraction(1, 4), Fraction(1, 16), Fraction(1, 64))
@@ -95,6 +96,17 @@ def fractions_of(
     return tuple(conditions)
 
 
+def ssrm_contrasts(share: Fraction, last: int) -> tuple[Contrast, ...]:
+    """Returns the comparisons of the last round with its start and the controls of its share."""
+    return against_controls(
+        Arm(condition=f"{share} + SSRM", round=last),
+        same_steps=f"{share} + none",
+        random=f"{share} + random",
+        oracle=f"{share} + oracle",
+        test_level="pairs",
+    )
+
+
 def lab_axis(
     *,
     fractions: tuple[Fraction, ...] = FRACTIONS,
@@ -147,6 +159,7 @@ def ssrm_rm_micro() -> Space:
         tasks=(lab_axis(controlled=CONTROLLED),),
         methods=(generative(LoRA, **LAB_TRAINING), bradley_terry(LoRA, "text", **LAB_SCALAR)),
         seeds=3,
+        contrasts=ssrm_contrasts(CONTROLLED, ROUNDS),
     )
 
 
@@ -161,6 +174,7 @@ def ssrm_verdict_micro() -> Space:
             generative(LoRA, prompt="letter", loss="text", **LAB_VERDICT),
         ),
         seeds=3,
+        contrasts=ssrm_contrasts(CONTROLLED, 1),
     )
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 from search_spaces.base_models import BaseModelRef, Footprint
 from search_spaces.levels import Level
 from search_spaces.recipes import PAPER_LORA, InContext, LinearProbe, LoRA, Reasoning
-from search_spaces.space import Contrast, Space, TaskAxis
+from search_spaces.space import Arm, Contrast, Space, TaskAxis
 from search_spaces.supervision import Condition, Labels
 
 LLAMA_70B = "meta-llama/Llama-2-70b-hf"
@@ -99,14 +99,11 @@ COT_8 = {"strategyqa": reasoned(100, 8)[0], "gsm8k": reasoned(300, 8)[0]}
 
 TABLE_2 = tuple(
     Contrast(
-        null="Z=E",
-        condition="easy",
+        first=Arm(condition="easy", model=LLAMA_70B, recipe=COT_8.get(task, IN_CONTEXT)),
+        second=Arm(condition="zero-shot"),
         test_level="hard",
-        method="in-context",
-        model=LLAMA_70B,
         task=task,
         measure=measure,
-        recipe=COT_8.get(task, IN_CONTEXT),
     )
     for task, measure in (
         ("arc", "grade"),

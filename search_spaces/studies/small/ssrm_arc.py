@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from search_spaces.base_models import BaseModelRef
 from search_spaces.recipes import LoRA
-from search_spaces.space import Contrast, Space, TaskAxis
-from search_spaces.studies.lab.ssrm_micro import easy_ssrm, with_controls
+from search_spaces.space import Space, TaskAxis
+from search_spaces.studies.lab.ssrm_micro import easy_ssrm, ssrm_contrasts, with_controls
 from search_spaces.studies.small.arc import GRADES
 from search_spaces.studies.small.small import GRADE_6, GRADE_7
 from search_spaces.studies.small.small import MODELS as SMALL_MODELS
@@ -45,7 +45,7 @@ def ssrm_arc() -> Space:
         ),
         methods=(LoRA(),),
         seeds=5,
-        contrasts=(Contrast(null="START=SSRM", condition="easy_ssrm", test_level="hard"),),
+        contrasts=ssrm_contrasts(0.73),
     )
 
 

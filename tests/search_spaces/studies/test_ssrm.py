@@ -9,6 +9,7 @@ import pytest
 from search_spaces.base_models import BaseModelRef
 from search_spaces.recipes import LoRA, QLoRA, WeightTraining, num_labels, num_updates
 from search_spaces.space import Space
+from search_spaces.studies.lab.ssrm_micro import ssrm_contrasts
 from search_spaces.studies.lab.ssrm_rm_micro import (
     LAB_VOLUME,
     ssrm_align,
@@ -158,8 +159,7 @@ def test_arc_is_a_study_with_controls_seeds_and_a_contrast() -> None:
     assert [c.name for c in axis.conditions if c.control] == ["easy_pool_ssrm"]
     options = [c.self_training for c in axis.conditions if c.self_training is not None]
     assert {o.confidence for o in options} == {"chance-normalised"}, "of 3, 4 and 5 choices"
-    (contrast,) = space.contrasts
-    assert (contrast.null, contrast.condition) == ("START=SSRM", "easy_ssrm")
+    assert space.contrasts == ssrm_contrasts(0.73)
 
 
 @needs("arc")

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from search_spaces.space import Contrast
+import pytest
+
+from search_spaces.supervision import Condition, Labels
 from study.analysis.contrasts import declared_contrasts
 from study.analysis.surface import Surface, compute_surface
 from study.analysis.surface_columns import surface_table
@@ -16,7 +18,7 @@ from study.reporting.surface_views.tiles import Status, hover_text, status, tile
 from study.reporting.tables import cell_table, point_table
 from study.reporting.terminal import surface_parts
 from study.tracking.wandb_logs import summarize
-from tests.support.fakes import FakeStudy, fake_space, fake_study
+from tests.support.fakes import FakeStudy, contrast, fake_space, fake_study
 from trainables.storage.records import generated_table, write_record
 
 MODEL = "small"
@@ -51,7 +53,7 @@ def rows_of(surface: Surface, model: str = MODEL) -> list[SurfaceRow]:
 def test_answers_that_cannot_be_read_take_the_sgr_from_the_points_of_their_floor(
     tmp_path: Path,
 ) -> None:
-    space = fake_space(contrasts=(Contrast(null="SGR=1", condition="easy", test_level="hard"),))
+    space = fake_space(contrasts=(contrast("easy", "all", of="sgr"),))
     study = FakeStudy(storage=fake_study(tmp_path).storage, space=space).write().finish()
     before = compute_surface(study.storage, study.plan)
     after = with_zero_shot(study, right=0.3, unreadable=0.2)
@@ -67,7 +69,7 @@ def test_answers_that_cannot_be_read_take_the_sgr_from_the_points_of_their_floor
     labels = {row.recipe_text: "any" for row in after.rows}
     assert "zero-shot is no floor (20.0 % of" in sentence(rows[0], labels, 0.95)
     assert "floor not readable" in text_of(surface_parts(after))
-    tested = {c.where.split()[0]: c for c in declared_contrasts(study.plan, after)}
+    tested = {c.where.split(",")[0]: c for c in declared_contrasts(study.plan, after)}
     assert tested[MODEL].estimate.p_value is None and "could not be read" in str(
         tested[MODEL].reason
     )
@@ -119,3 +121,32 @@ def test_every_generating_cell_has_its_share_in_the_report(tmp_path: Path) -> No
     generating = {cell.id for cell in study.cells("zero-shot", MODEL, "any")}
     for row in table["rows"]:
         assert row[place] == (0.1 if row[0] in generating else None)
+
+
+def test_sgr_over_the_trivial_control_where_it_ran(tmp_path: Path) -> None:
+    (axis,) = fake_space().tasks
+    trivial = Condition(name="trivial", labels=Labels(kind="trivial"))
+    study = fake_study(tmp_path, tasks=(axis.model_copy(update={"conditions": (trivial,)}),))
+    rows = compute_surface(study.storage, study.plan).rows
+    floors = {
+        (row.point.model, row.point.recipe, row.point.test_level.name): row.easy
+        for row in rows
+        if row.point.condition == "trivial"
+    }
+    assert len(floors) == 8
+    for row in rows:
+        if row.point.condition == "trivial":
+            assert row.over_trivial is None
+            continue
+        floor = floors[row.point.model, row.point.recipe, row.point.test_level.name]
+        assert row.over_trivial is not None and floor is not None
+        assert row.over_trivial.means["trivial"] == pytest.approx(floor)
+        if row.format_matched.estimate is not None:
+            assert row.easy is not None and row.hard is not None
+            wanted = (row.easy - floor) / (row.hard - floor)
+            assert row.format_matched.estimate == pytest.approx(wanted)
+    columns = surface_table(rows).to_pydict()
+    assert columns["format_matched_verdict"].count(None) == len(floors)
+    plain = fake_study(tmp_path / "plain")
+    others = compute_surface(plain.storage, plain.plan).rows
+    assert all(row.over_trivial is None for row in others)

@@ -11,7 +11,6 @@ from pydantic import ValidationError
 
 from search_spaces.base_models import BaseModelRef
 from search_spaces.recipes import LoRA
-from search_spaces.space import Contrast
 from study.analysis.accuracy_curves import difficulty_panels, factor_panels
 from study.analysis.contrasts import declared_contrasts
 from study.analysis.surface import Surface, compute_surface
@@ -30,7 +29,7 @@ from study.statistics.sgr import Difference, estimate_residual_recovery
 from study.tracking.rows import cell_factors, cell_results
 from tests.support.fake_ssrm import ssrm, ssrm_space
 from tests.support.fake_tasks import pool_rows
-from tests.support.fakes import FakeStudy, fake_study
+from tests.support.fakes import FakeStudy, contrast, fake_study
 from trainables.storage.filesystem import open_storage
 from trainables.storage.records import read_record, read_scores
 
@@ -251,7 +250,7 @@ def test_the_audit_lines_are_means_over_seeds(study: FakeStudy, surface: Surface
 
 
 def test_a_declared_gain_is_tested_for_every_threshold_together(tmp_path: Path) -> None:
-    declared = (Contrast(null="START=SSRM", condition="easy_ssrm", test_level="hard"),)
+    declared = (contrast("easy_ssrm", "start"),)
     study = ssrm_study(tmp_path, contrasts=declared)
     for cell in study.cells("hard"):
         study.fail_cell(cell)
@@ -265,7 +264,7 @@ def test_a_declared_gain_is_tested_for_every_threshold_together(tmp_path: Path) 
         assert result.reason is None
         assert result.estimate.low < row.ssrm_gain.low  # they hold together, so they are wider
     with pytest.raises(ValidationError, match="it has no self-training"):
-        ssrm_space(contrasts=(declared[0].model_copy(update={"condition": "easy"}),))
+        ssrm_space(contrasts=(contrast("easy", "start"),))
 
 
 def test_controls_are_in_no_headline_and_no_trend(study: FakeStudy, surface: Surface) -> None:

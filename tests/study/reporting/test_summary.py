@@ -13,7 +13,6 @@ import pytest
 
 from search_spaces.base_models import BaseModelRef
 from search_spaces.recipes import InContext, LoRA
-from search_spaces.space import Contrast
 from study.analysis.surface import Surface, compute_surface
 from study.analysis.surface_rows import SurfaceRow
 from study.console import show
@@ -25,13 +24,14 @@ from study.reporting.findings import findings, main_rows
 from study.reporting.summary import result_parts
 from study.statistics.sgr import Difference
 from tests.support.fake_ssrm import ssrm, ssrm_space
-from tests.support.fakes import FakeStudy, fake_space
+from tests.support.fakes import FakeStudy, contrast, fake_space
 from trainables.storage.filesystem import open_storage
 
 FILES = ("Report:  runs/fake/report/index.html", "Surface: runs/fake/surface.parquet")
-CONTRASTS = tuple(
-    Contrast(null=null, condition="easy", test_level="hard")  # type: ignore[arg-type]
-    for null in ("Z=E", "E=H", "SGR=1")
+CONTRASTS = (
+    contrast("easy", "zero-shot"),
+    contrast("easy", "hard"),
+    contrast("easy", "all", of="sgr"),
 )
 
 
@@ -110,7 +110,7 @@ def test_table_prints_every_point(tmp_path: Path) -> None:
 
 def test_contrasts_state_the_direction_of_what_they_reject(tmp_path: Path) -> None:
     study = study_of(tmp_path, **MICRO_LIKE)
-    (line,) = [each for each in text(study).splitlines() if each.startswith("Z=E")]
+    (line,) = [each for each in text(study).splitlines() if each.startswith("easy - zero-shot")]
     numbers = re.search(r"(\d+) of 6 \((\d+) up, (\d+) down\)", line)
     assert numbers is not None
     rejected, above, below = map(int, numbers.groups())
@@ -173,7 +173,7 @@ class TestSelfTraining:
             ssrm(0.7, "oracle"),
             ssrm(0.7, "random"),
             models=tuple(BaseModelRef(name=name) for name in ("small", "large", "huge")),
-            contrasts=(Contrast(null="START=SSRM", condition="easy_ssrm", test_level="hard"),),
+            contrasts=(contrast("easy_ssrm", "start"),),
             seeds=3,
         )
         storage = open_storage(str(folder))

@@ -10,7 +10,7 @@ from scipy import stats
 
 from study.statistics.arms import ArmScores
 from study.statistics.fieller import FiellerSet
-from study.statistics.sgr import estimate_residual_recovery, estimate_sgr
+from study.statistics.sgr import estimate_over_trivial, estimate_residual_recovery, estimate_sgr
 
 Scores = NDArray[np.float64]
 
@@ -288,3 +288,20 @@ def test_full_recovery_is_tested_by_the_set_that_ends_at_one() -> None:
     ends_at_one = estimate_sgr(zero_shot, easy, hard, level=1.0 - p_value).ratio.fieller
     assert ends_at_one is not None
     assert ends_at_one.high == pytest.approx(1.0)
+
+
+def test_the_trivial_control_is_the_floor_of_format_matched_sgr() -> None:
+    rng = np.random.default_rng(12)
+    trivial, easy, hard = scores(rng, 400, (3, 3), (0.8, 1.6))
+    arms = {
+        name: ArmScores(scores=values, draw_ids=tuple(f"{name}/{s}" for s in range(len(values[0]))))
+        for name, values in (("easy", easy), ("hard", hard))
+    }
+    floor = ArmScores(scores=trivial[:, None], draw_ids=())
+    found = estimate_over_trivial(trivial=floor, **arms)
+    means = {name: float(arm.scores.mean()) for name, arm in {**arms, "trivial": floor}.items()}
+    wanted = (means["easy"] - means["trivial"]) / (means["hard"] - means["trivial"])
+    assert found.verdict == "resolved"
+    assert found.value == pytest.approx(wanted)
+    same = estimate_sgr(trivial, easy, hard)
+    assert (found.low, found.high) == pytest.approx((same.low, same.high))

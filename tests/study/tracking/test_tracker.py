@@ -117,7 +117,7 @@ def test_a_block_is_a_run_with_a_row_a_cell_and_the_surface_another(
     assert "surface" in online.summaries[aggregate]
     assert any(name.startswith("surface/") for name in online.summaries[aggregate])
     assert online.summaries[aggregate]["cells_finished"] == 7
-    assert any("contrast/E=H" in name for name in online.summaries[aggregate])
+    assert any("contrast/easy - hard, " in name for name in online.summaries[aggregate])
     (artifact,) = [a for a in online.artifacts if a["artifactCollectionName"] == "study-fake"]
     meanings = json.loads(artifact["metadata"])["columns"]
     assert meanings["zero_shot"] == "accuracy of the untrained model (fraction)"

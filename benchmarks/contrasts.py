@@ -1,0 +1,130 @@
+"""How often do the intervals of a pooled SGR and of a difference of SGRs hold the truth?
+
+Run from the repository root: `python -m benchmarks.contrasts` (a few minutes). Coverage is
+unconditional: an unbounded set holds the truth.
+"""
+
+from __future__ import annotations
+
+import itertools
+import sys
+
+import numpy as np
+
+from study.statistics.across_points.pooled_sgr import pooled_p_value
+from study.statistics.arms import ArmScores
+from study.statistics.influences import influences
+from study.statistics.means import ratio_of_means
+from study.statistics.moments import moments
+from study.statistics.recovery import Roles
+from study.statistics.sgr_difference import difference_p_value
+
+ALPHA = 0.05
+POOLED_DRAWS, DIFFERENCE_DRAWS, MEANS_DRAWS = 2000, 600, 2000
+SGR = 0.7
+
+
+def pooled_coverage(
+    count: int, *, between: float, gap: float, num_draws: int, rng: np.random.Generator
+) -> float:
+    """Coverage for points with gaps of 0.6 to 1.4 times `gap` and sampling SDs of 0.9 to 2.4 %.
+
+    Args:
+        count: Points to pool.
+        between: SD of X - theta Y between points.
+        gap: Mean gap.
+        num_draws: Simulated studies.
+        rng: Source of all randomness.
+    """
+    held = 0
+    for _ in range(num_draws):
+        sds = 0.015 * rng.uniform(0.6, 1.6, size=count)
+        gaps = gap * rng.uniform(0.6, 1.4, size=count)
+        gains = SGR * gaps + between * rng.normal(size=count)
+        square = np.diag(sds**2)
+        covariance = np.block([[square, 0.5 * square], [0.5 * square, square]])
+        values = rng.multivariate_normal(np.concatenate([gains, gaps]), covariance)
+        held += pooled_p_value(values[:count], values[count:], covariance, SGR) >= ALPHA
+    return held / num_draws
+
+
+def difference_coverage(
+    *, gap: float, num_seeds: int, is_shared: bool, num_draws: int, rng: np.random.Generator
+) -> float:
+    """Coverage of SGR 0.5 - SGR 0.7 on 400 common items with seed SDs of 2 %.
+
+    Args:
+        gap: Both gaps.
+        num_seeds: Seeds of every trained arm.
+        is_shared: Whether floor and ceiling are the same in both SGRs.
+        num_draws: Simulated studies.
+        rng: Source of all randomness.
+    """
+    means = {"zero": 0.4, "easy 1": 0.4 + 0.5 * gap, "hard": 0.4 + gap, "easy 2": 0.4 + 0.7 * gap}
+    first, second = Roles("zero", "easy 1", "hard"), Roles("zero", "easy 2", "hard")
+    if not is_shared:
+        means |= {"zero 2": 0.4, "hard 2": 0.4 + gap}
+        second = Roles("zero 2", "easy 2", "hard 2")
+    contrasts = [first.numerator, first.denominator, second.numerator, second.denominator]
+    held = 0
+    for _ in range(num_draws):
+        ability = rng.normal(size=(400, 1))
+        arms = {}
+        for name, mean in means.items():
+            seeds = 1 if name.startswith("zero") else num_seeds
+            shift = 0.02 * rng.normal(size=seeds) * (seeds > 1)
+            chance = np.clip(mean + shift + 0.15 * ability, 0.0, 1.0)
+            arms[name] = ArmScores(
+                scores=(rng.random((400, seeds)) < chance).astype(float),
+                draw_ids=() if seeds == 1 else tuple(f"{name}/{s}" for s in range(seeds)),
+            )
+        spread = moments(influences(arms, contrasts))
+        held += difference_p_value(spread, -0.2) >= ALPHA
+    return held / num_draws
+
+
+def means_coverage(
+    sizes: tuple[int, int, int], *, num_draws: int, rng: np.random.Generator
+) -> float:
+    """Coverage from means alone, seed SDs of 1, 2 and 2 %; it does not depend on the gap."""
+    held = 0
+    for _ in range(num_draws):
+        zero, easy, hard = (
+            0.4 + share * 0.1 + sd * rng.normal(size=size)
+            for share, sd, size in zip((0.0, SGR, 1.0), (0.01, 0.02, 0.02), sizes, strict=True)
+        )
+        found = ratio_of_means(
+            {"zero": zero, "easy": easy, "hard": hard},
+            numerator={"easy": 1.0, "zero": -1.0},
+            denominator={"hard": 1.0, "zero": -1.0},
+        )
+        held += (found.p_value(SGR) or 0.0) >= ALPHA
+    return held / num_draws
+
+
+def main() -> int:
+    """Prints every coverage; status 1 if one is below 93 %."""
+    rng, lowest = np.random.default_rng(16), 1.0
+    print("pooled SGR: points, SD between points, mean gap, coverage %")
+    for count, between, gap in itertools.product((3, 5, 10), (0.0, 0.03), (0.05, 0.1, 0.2)):
+        found = pooled_coverage(count, between=between, gap=gap, num_draws=POOLED_DRAWS, rng=rng)
+        lowest = min(lowest, found)
+        print(f"{count:6d} {100 * between:6.0f} {100 * gap:6.0f} {100 * found:8.1f}", flush=True)
+    print("difference of SGRs: seeds, gaps, shared floor and ceiling, coverage %")
+    for seeds, gap, shared in itertools.product((3, 5), (0.05, 0.1, 0.2), (True, False)):
+        found = difference_coverage(
+            gap=gap, num_seeds=seeds, is_shared=shared, num_draws=DIFFERENCE_DRAWS, rng=rng
+        )
+        lowest = min(lowest, found)
+        print(f"{seeds:6d} {100 * gap:6.0f} {shared!s:>6} {100 * found:8.1f}", flush=True)
+    print("means alone: seeds of zero-shot, easy and hard, coverage %")
+    for sizes in ((16, 5, 16), (5, 5, 5), (3, 3, 3)):
+        found = means_coverage(sizes, num_draws=MEANS_DRAWS, rng=rng)
+        lowest = min(lowest, found)
+        print(f"{sizes!s:>12} {100 * found:8.1f}", flush=True)
+    print(f"lowest coverage: {100 * lowest:.1f} %")
+    return 0 if lowest >= 0.93 else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
