@@ -13,7 +13,9 @@ from study.analysis.scores import UNSEEN, TaskScores
 from study.analysis.surface import Surface
 from study.analysis.surface_rows import recipe_text
 from study.artifacts import points
+from study.statistics.bootstrap import Bootstrapped, bootstrap_interval
 from study.statistics.calibration import Calibration, calibrate
+from study.statistics.marginal_means import FloatArray
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -25,6 +27,8 @@ class CalibrationRow:
     method: str
     condition: str
     calibration: Calibration
+    ece: Bootstrapped
+    """Its expected calibration error, with the interval over items and seeds."""
 
 
 def calibration_rows(surface: Surface) -> tuple[CalibrationRow, ...]:
@@ -42,23 +46,42 @@ def calibration_rows(surface: Surface) -> tuple[CalibrationRow, ...]:
     for (task, model, method, condition), arm in sorted(
         arms.items(), key=lambda entry: order[entry[0][-1]]
     ):
-        calibration = _calibration(surface.scores.tasks[task], arm.cells)
-        if calibration is not None:
+        found = _with_interval(surface.scores.tasks[task], arm.cells, surface.level)
+        if found is not None:
             rows.append(
                 CalibrationRow(
                     task=task,
                     model=model,
                     method=method,
                     condition=condition,
-                    calibration=calibration,
+                    calibration=found[0],
+                    ece=found[1],
                 )
             )
     return tuple(rows)
 
 
-def _calibration(scores: TaskScores, cells: Iterable[str]) -> Calibration | None:
+def _with_interval(
+    scores: TaskScores, cells: Iterable[str], level: float
+) -> tuple[Calibration, Bootstrapped] | None:
+    """Calibration of an arm over all its answers, and its ECE over items and seeds."""
     rows = np.array([scores.row[id_] for id_ in cells if id_ in scores.row], dtype=np.intp)
-    scored = scores.correct[rows] != UNSEEN
-    if not scored.any():
+    correct = scores.correct[rows].T.astype(np.float64)
+    correct[correct == UNSEEN] = np.nan
+    if np.isnan(correct).all():
         return None
-    return calibrate(scores.confidence[rows][scored], scores.correct[rows][scored])
+    confidence = scores.confidence[rows].T.astype(np.float64)
+    found = bootstrap_interval(
+        lambda sure, right: _calibrate(sure, right).ece,
+        *(confidence, correct),
+        bounds=(0.0, 1.0),
+        level=level,
+        rng=np.random.default_rng(0),
+    )
+    return _calibrate(confidence, correct), found
+
+
+def _calibrate(confidence: FloatArray, correct: FloatArray) -> Calibration:
+    """Calibration of the scored answers."""
+    scored = ~np.isnan(correct)
+    return calibrate(confidence[scored], correct[scored])

@@ -91,7 +91,9 @@ def _ece_table(rows: Sequence[CalibrationRow]) -> Mapping[str, Any]:
     lines: dict[tuple[str, str, str], dict[str, str]] = {}
     for row in rows:
         line = lines.setdefault((row.task, row.method, row.model), {})
-        line[row.condition] = percent(row.calibration.ece)
+        ends = (row.ece.low, row.ece.high)
+        interval = "" if None in ends else f" [{percent(ends[0])}, {percent(ends[1])}]"
+        line[row.condition] = f"{percent(row.ece.estimate)}{interval}"
     return {"conditions": conditions, "lines": lines}
 
 

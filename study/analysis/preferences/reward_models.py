@@ -19,6 +19,7 @@ from study.analysis.preferences.rewardbench import (
     Version,
     mean_of_sections,
     mean_with_prior_sets,
+    section_interval,
     section_means,
     subset_accuracies,
 )
@@ -29,6 +30,8 @@ from study.artifacts import points
 from study.artifacts.items import MEASURE, TaskItems
 from study.artifacts.plan import Plan
 from study.statistics.agreement import Agreement, annotator_agreement
+from study.statistics.arms import ArmScores
+from study.statistics.differences import Difference
 
 PREFERENCE_TASKS = (
     "hh_rlhf",
@@ -74,6 +77,8 @@ class RewardRow:
     """Topic -> accuracy; empty if the data has no topics."""
     sections: Mapping[Section, float] = field(default_factory=dict)
     """Complete sections of RewardBench, by corrected weights."""
+    intervals: Mapping[Section, Difference] = field(default_factory=dict)
+    """The same sections with their intervals over pairs and seeds."""
     sections_old: Mapping[Section, float] = field(default_factory=dict)
     """The same by the weights of its first release."""
     overall: float | None = None
@@ -193,8 +198,34 @@ def _arm_rows(surface: Surface, arm: points.PlannedArm, empty: RewardRow) -> lis
         scored = columns[is_scored[columns]]
         if len(scored):
             row = replace(row, num_pairs=len(scored))
-            rows.append(_scored(row, [ids[place] for place in scored], right[:, scored], topics))
+            row = _scored(row, [ids[place] for place in scored], right[:, scored], topics)
+            arms = _subset_arms([ids[place] for place in scored], right[:, scored], topics, arm)
+            found = {
+                name: section_interval(name, arms, level=surface.level) for name in row.sections
+            }
+            rows.append(replace(row, intervals={n: one for n, one in found.items() if one}))
     return rows
+
+
+def _subset_arms(
+    ids: Sequence[str],
+    right: NDArray[np.float64],
+    topics: Mapping[str, str],
+    arm: points.PlannedArm,
+) -> Mapping[str, ArmScores]:
+    """The scores of each subset; arguments as of `_scored`."""
+    places: dict[str, list[int]] = {}
+    for place, id_ in enumerate(ids):
+        if id_ in topics:
+            places.setdefault(topics[id_], []).append(place)
+    return {
+        topic: ArmScores(
+            scores=right[:, columns].T,
+            draw_ids=arm.draws,
+            item_ids=tuple(ids[place] for place in columns),
+        )
+        for topic, columns in places.items()
+    }
 
 
 def _topics(items: TaskItems) -> Mapping[str, str]:

@@ -12,6 +12,12 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Literal
 
+import numpy as np
+
+from study.statistics.across_points.pooling import PointArms, PooledSums
+from study.statistics.arms import ArmScores
+from study.statistics.differences import Difference, t_difference
+
 Section = Literal["Chat", "Chat Hard", "Safety", "Reasoning"]
 
 Version = Literal["corrected", "old"]
@@ -123,6 +129,31 @@ def section_means(
             total = math.fsum(share * accuracies[name] for name, share in shares.items())
             means[section] = total / sum(shares.values())
     return means
+
+
+def section_interval(
+    section: Section, arms: Mapping[str, ArmScores], *, level: float = 0.95
+) -> Difference | None:
+    """Returns a section's mean with its interval over pairs and seeds.
+
+    Subsets are fixed strata: pairs vary within them, seeds move all of them together.
+
+    Args:
+        section: The section, by corrected weights.
+        arms: Subset -> scores of its pairs, with item ids and the draws of one model.
+        level: Coverage, in (0, 1).
+
+    Returns:
+        The weighted mean; None if a subset is missing or has one pair.
+    """
+    shares = weights(section)
+    if any(name not in arms or len(arms[name].scores) < 2 for name in shares):
+        return None
+    sums = PooledSums(1)
+    for name, share in shares.items():
+        weight = np.array([[share / sum(shares.values())]])
+        sums.add(PointArms(arms={"arm": arms[name]}), [{"arm": 1.0}], weight)
+    return t_difference(sums.moments().combine([1.0]), level=level)
 
 
 def mean_of_sections(sections: Mapping[Section, float]) -> float:

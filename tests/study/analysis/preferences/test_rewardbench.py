@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -11,10 +12,13 @@ from study.analysis.preferences.rewardbench import (
     Section,
     mean_of_sections,
     mean_with_prior_sets,
+    section_interval,
     section_means,
     subset_accuracies,
     weights,
 )
+from study.statistics.arms import ArmScores
+from study.statistics.differences import critical_value
 
 SECTIONS: tuple[Section, ...] = ("Chat", "Chat Hard", "Safety", "Reasoning")
 
@@ -115,3 +119,30 @@ class TestPairs:
     def test_a_score_without_a_subset_is_refused(self) -> None:
         with pytest.raises(ValueError, match="'a'"):
             subset_accuracies({"a": 1.0}, {})
+
+
+def test_the_interval_of_a_section_is_that_of_fixed_strata() -> None:
+    rng = np.random.default_rng(0)
+    draws = tuple(f"model/{seed}" for seed in range(3))
+    arms = {
+        name: ArmScores(
+            scores=(rng.random((count, 3)) < 0.7).astype(float),
+            draw_ids=draws,
+            item_ids=tuple(f"{name}/{i}" for i in range(count)),
+        )
+        for name, count in SUBSETS["Reasoning"].items()
+    }
+    found = section_interval("Reasoning", arms)
+    assert found is not None and found.low is not None and found.nu is not None
+    shares = {n: w / sum(weights("Reasoning").values()) for n, w in weights("Reasoning").items()}
+    means = {name: float(arm.scores.mean()) for name, arm in arms.items()}
+    assert found.estimate == pytest.approx(section_means(means)["Reasoning"])
+    items = sum(
+        share**2 * float(arms[name].scores.mean(axis=1).var(ddof=1)) / len(arms[name].scores)
+        for name, share in shares.items()
+    )
+    seeds = sum(share * arms[name].scores.mean(axis=0) for name, share in shares.items())
+    variance = items + float(np.var(seeds, ddof=1)) / 3
+    half = critical_value(found.nu, 0.95) * variance**0.5
+    assert found.estimate - found.low == pytest.approx(half)
+    assert section_interval("Chat", arms) is None
