@@ -166,6 +166,14 @@ LEVEL: dict[str, tuple[Values, Values]] = {
     "high": ([], NO_NUMBER),
 }
 
+ARM: dict[str, tuple[Values, Values]] = {
+    "method": (["None", "'lora'", "'linear probe'"], [*NO_OPTIONAL_TEXT, "'dpo'"]),
+    "model": (["None", "'micro-s'"], [*NO_OPTIONAL_TEXT, "'micro-l'"]),
+    "recipe": (["None"], [*NO_PART, "model", "InContext(k=3)"]),
+    "threshold": (["None"], [*NO_NUMBER[1:], "0.5"]),
+    "round": (["None"], [*NO_OPTIONAL_COUNT, "1"]),
+}
+
 FIELDS: Mapping[str, Mapping[str, tuple[Values, Values]]] = {
     "footprint": {
         "workers": (["None", "1", "4"], NO_OPTIONAL_COUNT),
@@ -256,20 +264,11 @@ FIELDS: Mapping[str, Mapping[str, tuple[Values, Values]]] = {
         "conditions": (["(ssrm,)", "(noisy,)", "()"], [*NO_PARTS, "(noisy, noisy)", "noisy"]),
         "methods": (["()", "(examples,)", "(probe, lora)"], [*NO_PARTS, "lora", "('lora',)"]),
     },
-    "first": {
-        "condition": (["'easy'", "'all'"], [*NO_TEXT, "'unheard of'", "'start'"]),
-        "method": (["None", "'lora'", "'linear probe'"], [*NO_OPTIONAL_TEXT, "'dpo'"]),
-        "model": (["None", "'micro-s'"], [*NO_OPTIONAL_TEXT, "'micro-l'"]),
-        "recipe": (["None"], [*NO_PART, "model", "InContext(k=3)"]),
-        "threshold": (["None"], [*NO_NUMBER[1:], "0.5"]),
-        "round": (["None"], [*NO_OPTIONAL_COUNT, "1"]),
-    },
-    "second": {
-        "condition": (["'hard'", "'zero-shot'"], [*NO_TEXT, "'unheard of'", "'start'"]),
-    },
+    "first": ARM | {"condition": (["'easy'", "'all'"], [*NO_TEXT, "'unheard of'", "'start'"])},
+    "second": ARM | {"condition": (["'hard'"], [*NO_TEXT, "'unheard of'", "'start'"])},
     "contrast": {
-        "first": ([], [*NO_PART, "None", "second"]),
-        "second": ([], [*NO_PART, "None", "first"]),
+        "first": ([], [*NO_PART, "None"]),
+        "second": ([], [*NO_PART, "None"]),
         "of": (["'accuracy'"], NO_CHOICE),
         "margin": (["None", "0.02"], ["0", "2", *NO_NUMBER[1:]]),
         "test_level": (["'hard'", "'hardest'"], [*NO_TEXT, "'easy'"]),
