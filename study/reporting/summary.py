@@ -33,7 +33,7 @@ WORDS: Mapping[Status, str] = {
 }
 """Verdicts of points without a number."""
 
-MAX_CONTRASTS, NAME_WIDTH = 4, 32
+MAX_CONTRASTS, NAME_WIDTH = 4, 52
 """Contrasts of the summary, and characters of their names."""
 
 
@@ -98,32 +98,35 @@ def summary_parts(
         content: Its report's content.
         files: Lines that say where the rest is.
     """
-    ending: list[str | Table] = [
-        *_contrast_parts(content.contrasts, 1.0 - surface.level),
-        *("\n".join(wrap(text, MAX_WIDTH)) for text in findings(plan, surface)),
-        *_notes(surface, content),
-        *files,
+    ending: list[list[str | Table]] = [
+        [*_contrast_parts(content.contrasts, 1.0 - surface.level)],
+        ["\n".join(wrap(text, MAX_WIDTH)) for text in findings(plan, surface)],
+        [*_notes(surface, content), *files],
     ]
-    space = MAX_LINES - sum(map(_height, ending))
+    space = MAX_LINES - sum(_height(part) for section in ending for part in section)
     blocks = _matrices(plan, surface, content)
-    has_room = sum(map(_height, blocks)) <= space
-    shown, left_out = _fitted(blocks, space if has_room else space - 1)
-    yield from shown
+    spare = space - sum(map(_height, blocks))
+    shown, left_out = _fitted(blocks, space if spare >= 0 else space - 1)
     if left_out:
-        yield f"... and {left_out} more rows: see --table"
-    yield from ending
+        shown.append(f"... and {left_out} more rows: see --table")
+    sections = [section for section in (shown, *ending) if section]
+    for i, section in enumerate(sections):
+        if i > 0 and spare >= len(sections) - 1:
+            yield ""
+        yield from section
 
 
 def _height(part: str | Table) -> int:
     return len(str(part).splitlines())
 
 
-def _fitted(blocks: Sequence[Table], space: int) -> tuple[list[Table], int]:
+def _fitted(blocks: Sequence[Table], space: int) -> tuple[list[str | Table], int]:
     """Returns the blocks cut to some lines in all, and the number of rows that were cut.
 
     Every block keeps an equal share of the lines, or all its rows if they are fewer.
     """
-    shown, left_out = [], 0
+    shown: list[str | Table] = []
+    left_out = 0
     for i, block in enumerate(blocks):
         lines = space // (len(blocks) - i)
         kept = block.rows[: max(lines - 1, 0)]
@@ -193,6 +196,7 @@ def _gain_matrices(
         groups.setdefault(name, []).append(row)
     for name, members in groups.items():
         cells: dict[tuple[str, str], str] = {}
+        right: dict[tuple[str, str], str] = {}
         for row in members:
             if len({other.point.train_level for other in members}) == 1:
                 cells.setdefault(("start, right %", row.point.model), percent(row.start))
@@ -201,9 +205,9 @@ def _gain_matrices(
             gain = row.ssrm_gain.estimate
             cells[source, row.point.model] = DASH if gain is None else gain_span(row)
             if row.role == "self-training":
-                right = _right_text(row, labels[recipe_text(row.point.recipe)], lines)
-                cells[f"labels at {source}", row.point.model] = right
-        yield Matrix(corner=name, cells=cells)
+                text = _right_text(row, labels[recipe_text(row.point.recipe)], lines)
+                right[f"right, {source}", row.point.model] = text
+        yield Matrix(corner=name, cells=cells | right)
 
 
 def _short_source(row: SurfaceRow, rows: Sequence[SurfaceRow], hidden: frozenset[str]) -> str:
@@ -228,28 +232,30 @@ def _right_text(row: SurfaceRow, method: str, lines: Sequence[AuditLine]) -> str
     line = selected_line(row, method, lines)
     if line is None or line.means["num_selected"] is None:
         return DASH
-    return f"{percent(line.means['selected_accuracy'])} % of {line.means['num_selected']:.0f} right"
+    return f"{percent(line.means['selected_accuracy'])} % of {line.means['num_selected']:.0f}"
 
 
 def _contrast_parts(contrasts: Sequence[ContrastResult], alpha: float) -> Iterator[Table]:
     """Yields the declared contrasts: for how many pairs of arms each null is rejected."""
-    groups: dict[tuple[str, str], list[ContrastResult]] = {}
+    groups: dict[str, list[ContrastResult]] = {}
     for result in contrasts:
-        key = (result.contrast.name, result.contrast.null)
-        groups.setdefault(key, []).append(result)
+        name, null = result.contrast.name, result.contrast.null
+        if result.contrast.margin is not None:
+            name += f" (null: {null})"
+        groups.setdefault(name, []).append(result)
     rows = []
-    for (name, null), members in list(groups.items())[:MAX_CONTRASTS]:
+    for name, members in list(groups.items())[:MAX_CONTRASTS]:
         rejected = [c for c in members if c.holm_p is not None and c.holm_p < alpha]
         text = f"{len(rejected)} of {len(members)}"
         if rejected and members[0].contrast.margin is None:
             above = sum((c.estimate.estimate or 0.0) > 0.0 for c in rejected)
             text += f" ({above} up, {len(rejected) - above} down)"
-        rows.append((shorten(name, NAME_WIDTH, placeholder="..."), null, text))
+        rows.append((shorten(name, NAME_WIDTH, placeholder="..."), text))
     more = len(groups) - MAX_CONTRASTS
     if more > 0:
-        rows.append((f"{more} more: see --table", "", ""))
+        rows.append((f"{more} more: see --table", ""))
     if rows:
-        yield Table(header=("contrast", "null", f"rejected (Holm, {alpha:.2g})"), rows=rows)
+        yield Table(header=("contrast", f"null rejected (Holm, {alpha:.2g})"), rows=rows)
 
 
 def _notes(surface: Surface, content: Content) -> Iterator[str]:

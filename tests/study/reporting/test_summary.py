@@ -186,12 +186,12 @@ class TestSelfTraining:
         for row in (
             "start, right %",
             "tau 0.5",
-            "labels at tau 0.9",
+            "right, tau 0.9",
             "oracle",
             "random",
         ):
             assert row in names
-        assert re.search(r"\d+\.\d % of \d+ right", names)
+        assert re.search(r"\d+\.\d % of \d+", names)
 
     @pytest.mark.parametrize("oracle_gain", [(-0.02, 0.03), (0.01, 0.05)])
     def test_the_positive_control_decides_what_a_null_result_says(
