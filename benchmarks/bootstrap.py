@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 from benchmarks.crossed_bootstrap import bootstrap_sgr
 from benchmarks.simulated_points import draw_points
 from study.statistics.arms import ArmScores
-from study.statistics.legacy_bootstrap import legacy_bootstrap_sgr
 from study.statistics.power.logit_model import Population
+from study.statistics.resampling.legacy_bootstrap import legacy_bootstrap_sgr
 from study.statistics.sgr import estimate_sgr
 
 Scores = NDArray[np.float64]

@@ -108,7 +108,7 @@ def main(
     if table is not None:
         with checking_input():
             if any((run, all_points, x, y, fix, legacy_bootstrap, against, wandb, wandb_report)):
-                raise ValueError("--from prints a table of its own: leave out RUN and all options")
+                raise ValueError("--from prints only this table: leave out RUN and all options")
             parts = tuple(means_parts(read_means_table(table)))
         show(*parts)
         return OK

@@ -13,9 +13,9 @@ from study.analysis.scores import UNSEEN, TaskScores
 from study.analysis.surface import Surface
 from study.analysis.surface_rows import recipe_text
 from study.artifacts import points
-from study.statistics.bootstrap import Bootstrapped, bootstrap_interval
 from study.statistics.calibration import Calibration, calibrate
 from study.statistics.marginal_means import FloatArray
+from study.statistics.resampling.bootstrap import Bootstrapped, bootstrap_interval
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -137,7 +137,7 @@ def _sgr_difference(
 
 
 def _where(pair: ArmPair, labels: Mapping[str, str]) -> str:
-    """Both arms and the test level; what they share is said once."""
+    """Both arms and the test level; shared parts appear once."""
 
     def parts(arm: PlacedArm) -> list[str]:
         return [arm.point.model, labels[recipe_text(arm.point.recipe)], arm.label]

@@ -111,7 +111,7 @@ def _start(arm: PlacedArm) -> PlacedArm | None:
 
 
 def _distinct(arms: Iterator[PlacedArm]) -> Iterator[PlacedArm]:
-    """Each arm once; one that is a source of its own comes before the ceiling of another point."""
+    """Each arm once; as a source of its point rather than as the ceiling of another point."""
     seen: dict[tuple[object, ...], PlacedArm] = {}
     for arm in arms:
         point = arm.point

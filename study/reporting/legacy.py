@@ -1,7 +1,7 @@
 """The paper's block bootstrap (`--legacy-bootstrap`), for comparing tables with the paper.
 
 Do not quote its "mean +/- half-width": for small gaps the interval is far too narrow or too wide
-(see `study.statistics.legacy_bootstrap`).
+(see `study.statistics.resampling.legacy_bootstrap`).
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from study.analysis.names import point_label, recipe_labels
 from study.analysis.surface import ArmReader, Surface
 from study.analysis.surface_rows import SurfaceRow
 from study.artifacts.plan import Plan
-from study.statistics.legacy_bootstrap import LegacyEstimate, legacy_bootstrap_sgr
+from study.statistics.resampling.legacy_bootstrap import LegacyEstimate, legacy_bootstrap_sgr
 from trainables.data.seeding import seed_of
 
 NUM_RESAMPLES = 10_000

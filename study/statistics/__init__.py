@@ -1,5 +1,5 @@
 """Pure functions of per-item scores: SGR, Fieller sets, contrasts, calibration.
 
-`sgr` (estimate_sgr), `arms`, `differences`, `fieller`, `recovery`, `calibration`, `agreement`,
-`legacy_bootstrap` (the interval of Hase et al. 2024).
+`sgr` (estimate_sgr), `means` (SGR of a table of means), `sgr_difference`, `arms`, `differences`,
+`fieller`, `inversion`, `recovery`, `calibration`, `agreement`.
 """

@@ -23,7 +23,7 @@ from study.statistics.ratio import RatioEstimate
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class RatioOfMeans(RatioEstimate):
-    """A ratio whose test has degrees of freedom of its own at each value."""
+    """A ratio whose test has other degrees of freedom at each value."""
 
     spread: Moments
     """Numerator and denominator, with a component for the seeds (and the items) of each arm."""

@@ -14,9 +14,9 @@ from benchmarks.crossed_bootstrap import (
 from benchmarks.simulated_points import draw_points
 from study.analysis.published.papers import PAPERS
 from study.statistics.arms import ArmScores
-from study.statistics.legacy_bootstrap import legacy_bootstrap_sgr, resampled_ratios
 from study.statistics.power.logit_model import Population
 from study.statistics.ratio import estimate_ratio
+from study.statistics.resampling.legacy_bootstrap import legacy_bootstrap_sgr, resampled_ratios
 from study.statistics.sgr import estimate_sgr
 
 Scores = NDArray[np.float64]

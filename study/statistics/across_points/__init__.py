@@ -1,4 +1,4 @@
 """Trends, pooling and multiple testing over points that share items or draws.
 
-`trend`, `crossing`, `pooling`, `multiplicity`.
+`trend`, `crossing`, `pooling`, `pooled_sgr`, `multiplicity`.
 """

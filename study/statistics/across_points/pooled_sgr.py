@@ -90,7 +90,7 @@ def pool(x: FloatArray, y: FloatArray, covariance: FloatArray, *, level: float) 
     """
     count = len(x)
 
-    def mean(weight_x: float, weight_y: float) -> _Mean:
+    def mean(weight_x: float, weight_y: float) -> _PopulationMean:
         return _mean_of(x, y, covariance, (weight_x, weight_y))
 
     gap = mean(0.0, 1.0)
@@ -143,7 +143,7 @@ def _without(count: int, level: float, reason: str) -> PooledSgr:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
-class _Mean:
+class _PopulationMean:
     """Mean of a population of effects."""
 
     value: float
@@ -163,7 +163,7 @@ class _Mean:
 
 def _mean_of(
     x: FloatArray, y: FloatArray, covariance: FloatArray, weights: tuple[float, float]
-) -> _Mean:
+) -> _PopulationMean:
     """Mean of a weighted sum of numerator and denominator over the population of points."""
     identity = np.eye(len(x))
     mixing = np.hstack([weights[0] * identity, weights[1] * identity])
@@ -171,7 +171,7 @@ def _mean_of(
     return _random_effects_mean(effects, mixing @ covariance @ mixing.T)
 
 
-def _random_effects_mean(effects: FloatArray, covariance: FloatArray) -> _Mean:
+def _random_effects_mean(effects: FloatArray, covariance: FloatArray) -> _PopulationMean:
     """The generalized least-squares mean of effects with a variance between them."""
     count = len(effects)
     ones, identity = np.ones(count), np.eye(count)
@@ -192,7 +192,9 @@ def _random_effects_mean(effects: FloatArray, covariance: FloatArray) -> _Mean:
     if not float(np.trace(covariance)) > 0.0:
         mean = float(effects.mean())
         error = math.sqrt(spread / count)
-        return _Mean(value=mean, error=error, between=math.sqrt(spread), weights=ones / count)
+        return _PopulationMean(
+            value=mean, error=error, between=math.sqrt(spread), weights=ones / count
+        )
     between = 0.0
     if fit(0.0)[2] > count - 1:
         high = spread
@@ -201,7 +203,7 @@ def _random_effects_mean(effects: FloatArray, covariance: FloatArray) -> _Mean:
         between = float(brentq(lambda tau2: fit(tau2)[2] - (count - 1), 0.0, high, rtol=1e-8))
     weights, variance, excess = fit(between)
     factor = max(1.0, excess / (count - 1))
-    return _Mean(
+    return _PopulationMean(
         value=float(weights @ effects),
         error=math.sqrt(factor * variance),
         between=math.sqrt(between),

@@ -239,7 +239,8 @@ zero_shot easy hard sgr sgr_low sgr_high verdict verdict_note caveats chance gap
 easy_gain easy_gain_low easy_gain_high easy_gain_p hard_gain hard_gain_low hard_gain_high
 hard_gain_p hard_minus_easy hard_minus_easy_low hard_minus_easy_high hard_minus_easy_p
 full_recovery_p start ssrm_gain ssrm_gain_low ssrm_gain_high ssrm_gain_p
-residual residual_low residual_high residual_verdict num_items num_seeds missing_share
+residual residual_low residual_high residual_verdict format_matched format_matched_low
+format_matched_high format_matched_verdict num_items num_seeds missing_share
 zero_shot_unreadable easy_unreadable hard_unreadable pool_overlap num_cells cell_seconds reason
 """
 

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 
 from study.statistics.arms import ArmScores
-from study.statistics.bootstrap import bootstrap_interval
 from study.statistics.calibration import calibrate, selective_accuracy
 from study.statistics.differences import critical_value, estimate_contrast
 from study.statistics.marginal_means import FloatArray
+from study.statistics.resampling.bootstrap import bootstrap_interval
 
 BOUNDS = (0.0, 1.0)
 
