@@ -436,7 +436,7 @@ def test_detectors_say_which_source_warns_in_how_many_seeds(
     mine = [line for line in lines if "easiest of the hard in 3 of 3 seeds" in line]
     assert len(mine) == 2
     assert "selected by level: hard" in mine[0]
-    assert main([str(tmp_path / "fake")]) == 0
+    assert main([str(tmp_path / "fake"), "--table"]) == 0
     out = capsys.readouterr().out
     assert out.count("easiest of the hard in 3 of 3 seeds") == 2
     page = (tmp_path / "fake" / "report" / "index.html").read_text()
