@@ -67,7 +67,7 @@ def test_a_signal_stops_cleanly_and_the_next_run_goes_on(
     study = SmallStudy(folder=tmp_path / "study", epochs=40)
     out = tmp_path / "runs"
     # A terminal's Ctrl-C goes to the whole group, a scheduler's SIGTERM to the command.
-    for send, signum, at_least in [(os.killpg, signal.SIGINT, 1), (os.kill, signal.SIGTERM, 14)]:
+    for send, signum, at_least in [(os.killpg, signal.SIGINT, 1), (os.kill, signal.SIGTERM, 8)]:
         process = study.start(out, new_session=True)
         wait_until(functools.partial(is_under_way, out, at_least), process)
         in_hand = {path.stem for path in out.glob("running/*.json")}
