@@ -74,7 +74,7 @@ class RunState:
     seconds_left: float | None
     """Expected cell-seconds of the running and waiting cells; None until a cell has finished."""
     eta_seconds: float | None
-    """Time to completion if as many cells run at once as now; None if unknown.
+    """Time to completion if as many cells run at once as now; None if unknown, 0 at the end.
 
     Failed cells do not count: the current run does not try them again."""
 
@@ -161,7 +161,7 @@ def read_run_state(
             for model in dict.fromkeys(name for name, _, gpus in spent if gpus)
         },
         seconds_left=None if left is None else left.total,
-        eta_seconds=left.time(len(running)) if left is not None and running else None,
+        eta_seconds=left.time(len(running)) if left and (running or not waiting) else None,
     )
 
 

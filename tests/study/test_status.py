@@ -321,6 +321,8 @@ def test_finished_study(study: FakeStudy, capsys: pytest.CaptureFixture[str]) ->
     study.finish()
     assert main([f"{study.storage.root}/fake/"]) == OK
     assert "all cells are done" in capsys.readouterr().out
+    state = state_of(study, study.plan.cells)
+    assert state.seconds_left == state.eta_seconds == 0.0
 
 
 def on_gpus(
