@@ -53,6 +53,11 @@ class Interval:
             p_value=difference.p_value,
         )
 
+    @classmethod
+    def of_share(cls, share: Recovery | None) -> Interval:
+        """Returns a share with its interval, without a p-value; all None without a share."""
+        return cls() if share is None else cls(estimate=share.value, low=share.low, high=share.high)
+
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class SurfaceRow:
@@ -152,18 +157,12 @@ class SurfaceRow:
     @property
     def residual(self) -> Interval:
         """For a self-trained source: the share of hard - start that it recovers."""
-        share = self.recovery_over_start
-        if share is None:
-            return Interval()
-        return Interval(estimate=share.value, low=share.low, high=share.high)
+        return Interval.of_share(self.recovery_over_start)
 
     @property
     def format_matched(self) -> Interval:
         """Where the trivial control ran: SGR with that control as the floor."""
-        share = self.over_trivial
-        if share is None:
-            return Interval()
-        return Interval(estimate=share.value, low=share.low, high=share.high)
+        return Interval.of_share(self.over_trivial)
 
     @property
     def format_matched_verdict(self) -> Verdict | None:

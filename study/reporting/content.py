@@ -37,6 +37,7 @@ from study.reporting.figures.drawing import (
 from study.reporting.figures.forest import draw_forest
 from study.reporting.figures.losses import loss_panels
 from study.reporting.figures.sensitivity import TunedRecipe, tuned_recipes
+from study.reporting.findings import findings
 from study.reporting.legacy import LegacyRow
 from study.reporting.provenance import provenance
 from study.reporting.self_training import SelfTrainingSection, gather_self_training
@@ -80,6 +81,8 @@ class ViewChoice:
 class Content:
     """Everything in a report except the points themselves."""
 
+    findings: tuple[str, ...]
+    """What the study found, in three sentences."""
     views: tuple[View, ...]
     pictures: tuple[Drawing, ...]
     """Accuracy and SGR by level, one per method; empty for a view of the reader's choice."""
@@ -157,6 +160,7 @@ def gather(
     conditions = list(condition_order(surface))
     pooled = pooled_rows(surface)
     return Content(
+        findings=findings(plan, surface),
         views=views,
         pictures=pictures,
         surfaces=tuple(

@@ -21,7 +21,6 @@ from study.formatting import DASH, number, percent, span
 from study.reporting.content import Content
 from study.reporting.figures.drawing import Drawing
 from study.reporting.figures.sensitivity import search_text
-from study.reporting.findings import findings
 from study.reporting.html import render
 from study.reporting.legacy import paper_text
 from study.reporting.sentences import (
@@ -48,7 +47,6 @@ def render_page(plan: Plan, surface: Surface, content: Content) -> str:
         surface=surface,
         content=content,
         question=question(plan),
-        findings=findings(plan, surface),
         summary=summary(surface.rows, surface.counts),
         data=Markup(_script_json(_page_data(plan, surface, content))),
         dash=DASH,

@@ -17,7 +17,7 @@ from study.analysis.surface_rows import SurfaceRow, recipe_text
 from study.artifacts.plan import Plan
 from study.formatting import DASH, Table, number, percent, span
 from study.reporting.content import Content
-from study.reporting.findings import count, findings, gain_rows, gain_span, is_oracle, main_rows
+from study.reporting.findings import count, gain_rows, gain_span, is_oracle, main_rows
 from study.reporting.self_training import AuditLine, selected_line
 from study.reporting.surface_views.tiles import Status, status
 from study.reporting.terminal import draws, finding_parts, requested_parts, surface_parts
@@ -81,7 +81,7 @@ def result_parts(
     if table:
         yield from surface_parts(surface)
         yield from finding_parts(content)
-        yield from ("", *findings(plan, surface), *files)
+        yield from ("", *content.findings, *files)
     else:
         yield from summary_parts(plan, surface, content, files=files)
     yield from requested_parts(content)
@@ -100,7 +100,7 @@ def summary_parts(
     """
     ending: list[list[str | Table]] = [
         [*_contrast_parts(content.contrasts, 1.0 - surface.level)],
-        ["\n".join(wrap(text, MAX_WIDTH)) for text in findings(plan, surface)],
+        ["\n".join(wrap(text, MAX_WIDTH)) for text in content.findings],
         [*_notes(surface, content), *files],
     ]
     space = MAX_LINES - sum(_height(part) for section in ending for part in section)

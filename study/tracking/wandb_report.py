@@ -43,9 +43,10 @@ def build_report(wr: Any, plan: Plan, surface: Surface) -> Any:
     """Returns the report as an object of the given wandb_workspaces.reports.v2."""
     project = os.environ.get("WANDB_PROJECT", PROJECT)
     cells, aggregate = _runsets(wr, plan, project)
+    found = " ".join(findings(plan, surface))
     blocks = [
         wr.H1(text=question(plan)),
-        wr.P(text=" ".join(findings(plan, surface))),
+        wr.P(text=found),
         wr.H2(text="Surface"),
         wr.PanelGrid(
             runsets=[aggregate],
@@ -69,7 +70,7 @@ def build_report(wr: Any, plan: Plan, surface: Surface) -> Any:
         project=project,
         **known,
         title=f"{plan.space.name}: supervision gap recovered",
-        description=" ".join(findings(plan, surface)),
+        description=found,
         blocks=blocks,
     )
 

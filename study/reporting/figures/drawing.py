@@ -230,6 +230,20 @@ def grid(keys: Sequence[tuple[str, str]]) -> tuple[Figure, list[Axes]]:
     return figure, places
 
 
+def add_titled_key(
+    figure: Figure, looks: Mapping[str, Mapping[str, Any]], title: str, *, num_columns: int
+) -> None:
+    """Adds the title of a picture and the key of its lines above the panels."""
+    figure.legend(
+        handles=line_handles(looks),
+        title=title,
+        title_fontproperties={"weight": "bold"},
+        loc="outside upper center",
+        ncols=num_columns,
+        frameon=False,
+    )
+
+
 def panel_pairs(
     models: Sequence[str],
     heights: tuple[float, float],

@@ -19,8 +19,8 @@ from study.reporting.figures.drawing import (
     MAX_PICTURES,
     STYLE,
     Drawing,
+    add_titled_key,
     finish,
-    line_handles,
     looks_of,
     panel_pairs,
 )
@@ -84,14 +84,7 @@ def _draw(
             place.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
             place.grid(axis="y", alpha=0.3)
             place.margins(x=0.15)
-    figure.legend(
-        handles=line_handles(looks),
-        title=title,
-        title_fontproperties={"weight": "bold"},
-        loc="outside upper center",
-        ncols=4,
-        frameon=False,
-    )
+    add_titled_key(figure, looks, title, num_columns=4)
     alt = (
         f"{title}, a column per base model. Above: accuracy by confidence threshold of "
         "self-training and its controls, with intervals of the difference from the start, whose "

@@ -24,9 +24,9 @@ from study.reporting.figures.drawing import (
     PICTURE_WIDTH,
     STYLE,
     Drawing,
+    add_titled_key,
     draw_panel,
     finish,
-    line_handles,
     looks_of,
     panel_pairs,
 )
@@ -99,14 +99,7 @@ def _draw(
     for _, upper, _ in pairs:  # once all curves are drawn; intervals can exceed 100 %
         upper.set_ylim(top=min(upper.get_ylim()[1], 102.0))
     key = draw_key(rows)
-    figure.legend(
-        handles=line_handles(looks),
-        title="\n".join(filter(None, (title, key))),
-        title_fontproperties={"weight": "bold"},
-        loc="outside upper center",
-        ncols=6,
-        frameon=False,
-    )
+    add_titled_key(figure, looks, "\n".join(filter(None, (title, key))), num_columns=6)
     _add_scale(figure, [lower for _, _, lower in pairs], rows)
     return finish(figure, name, _describe(title, rows))
 
