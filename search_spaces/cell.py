@@ -22,7 +22,7 @@ from search_spaces.supervision import Labels, SelfTraining
 STEP_VERSIONS: Mapping[str, int] = {
     "zero-shot": 3,
     "in-context": 2,
-    "linear probe": 4,
+    "linear probe": 5,
     "lora": 3,
     "qlora": 3,
     "full fine-tuning": 2,

@@ -3,7 +3,7 @@
 Loss: the sum over items of weight times the cross-entropy of softmax(X_i w) against the item's
 target, plus l2 / 2 * |w|^2. It is strictly convex, so it has one minimum.
 
-Shape legend: I items, C the most choices of an item, F features.
+Shape legend: I items, C the most choices of an item, R = I * C rows, F features.
 """
 
 from __future__ import annotations
@@ -48,19 +48,20 @@ class ChoiceItems:
 
     feature_ICF: Tensor
     """float64; 0 in places without a choice."""
-    is_choice_IC: Tensor
+    mask_IC: Tensor
+    """0 in places of a choice; elsewhere the lowest float64, so that its probability is 0."""
     target_IC: Tensor
-    """Probability of each choice."""
+    """Probability of each choice times the item's weight."""
     weight_I: Tensor
 
     def cross_entropy(self, weight_F: Tensor) -> tuple[float, Tensor]:
         """Returns the weighted sum of the items' cross-entropies and its gradient, [F]."""
-        score_IC = (self.feature_ICF @ weight_F).masked_fill(~self.is_choice_IC, -torch.inf)
-        log_prob_IC = score_IC.log_softmax(dim=1)
-        error_IC = self.weight_I[:, None] * (log_prob_IC.exp() - self.target_IC)
-        gradient_F = self.feature_ICF.flatten(0, 1).T @ error_IC.flatten()
-        finite_IC = log_prob_IC.masked_fill(~self.is_choice_IC, 0.0)
-        return -float(self.weight_I @ (self.target_IC * finite_IC).sum(dim=1)), gradient_F
+        feature_RF = self.feature_ICF.flatten(0, 1)
+        score_IC = torch.mv(feature_RF, weight_F).view_as(self.mask_IC)
+        log_prob_IC = (score_IC + self.mask_IC).log_softmax(dim=1)
+        error_IC = self.weight_I[:, None] * log_prob_IC.exp() - self.target_IC
+        gradient_F = torch.mv(feature_RF.T, error_IC.flatten())
+        return -float(self.target_IC.flatten() @ log_prob_IC.flatten()), gradient_F
 
 
 def fit_conditional_logit(
@@ -120,10 +121,10 @@ def fit_conditional_logit(
 
 def _centred(items: ChoiceItems) -> ChoiceItems:
     """Returns the items without what their choices share, which the softmax ignores."""
-    count_I = items.is_choice_IC.sum(dim=1)
-    mean_IF = items.feature_ICF.sum(dim=1) / count_I[:, None]
-    centred_ICF = items.feature_ICF - mean_IF[:, None]
-    return replace(items, feature_ICF=centred_ICF.masked_fill(~items.is_choice_IC[:, :, None], 0.0))
+    is_choice_IC = items.mask_IC == 0
+    mean_IF = items.feature_ICF.sum(dim=1) / is_choice_IC.sum(dim=1, keepdim=True)
+    shared_ICF = mean_IF[:, None] * is_choice_IC[:, :, None]
+    return replace(items, feature_ICF=items.feature_ICF - shared_ICF)
 
 
 @dataclass(kw_only=True, slots=True)
@@ -164,14 +165,15 @@ def choice_items(
         raise ValueError("item weights must be finite, 0 or more, and one of them above 0")
     target_IC = _check_target(target, is_choice_IC)
     feature_ICF = torch.where(is_choice_IC[:, :, None], feature_ICF.double(), 0.0)
-    if not bool(feature_ICF.isfinite().all()):
+    if not bool(feature_ICF.sum().isfinite()):
         raise ValueError("features of choices must be finite numbers")
-    is_kept_I = weight_I > 0
+    kept = (weight_I > 0).nonzero().flatten()
+    lowest = torch.finfo(torch.float64).min
     return ChoiceItems(
-        feature_ICF=feature_ICF[is_kept_I],
-        is_choice_IC=is_choice_IC[is_kept_I],
-        target_IC=target_IC[is_kept_I],
-        weight_I=weight_I[is_kept_I].double(),
+        feature_ICF=feature_ICF[kept],
+        mask_IC=torch.zeros_like(target_IC).masked_fill(~is_choice_IC, lowest)[kept],
+        target_IC=(target_IC * weight_I.double()[:, None])[kept],
+        weight_I=weight_I[kept].double(),
     )
 
 

@@ -23,7 +23,6 @@ Shape legend: see `trainables.methods.probes.conditional_logit`.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -63,8 +62,8 @@ def fit_sgd(
     Raises:
         ValueError: If targets, weights or features are out of range.
     """
-    items = choice_items(feature_ICF, is_choice_IC, target, weight_I)
-    items = replace(items, weight_I=items.weight_I / items.weight_I.sum())
+    weight_I = torch.ones(len(feature_ICF)) if weight_I is None else weight_I
+    items = choice_items(feature_ICF, is_choice_IC, target, weight_I.double() / weight_I.sum())
     weight_F = _first_weights(feature_ICF.shape[2], names)
     loss, gradient_F = _loss_and_gradient(items, penalty, weight_F)
     for step in range(NUM_STEPS):
