@@ -94,25 +94,34 @@ class Contrast(FrozenModel):
         return f"worse by {size} or more"
 
 
+def before_and_after(condition: str, *, test_level: str) -> Contrast:
+    """Returns the paired test of a self-trained condition, at every threshold and round."""
+    return Contrast(
+        first=Arm(condition=condition), second=Arm(condition=START), test_level=test_level
+    )
+
+
 def against_controls(
     ssrm: Arm, *, same_steps: str, random: str, oracle: str, test_level: str
 ) -> tuple[Contrast, ...]:
     """Returns what a claim about self-training needs.
 
-    Self-training beats its start, the same number of steps on the old labels, and random labels of
-    the selected items; gold labels of these items would be better still.
+    Self-training beats its start at every threshold and in every round; the arm that has controls
+    beats the same number of steps on the old labels, and random labels of the selected items, and
+    gold labels of these items would be better still.
 
     Args:
-        ssrm: The self-trained arm.
+        ssrm: The self-trained arm that has controls.
         same_steps: Condition without the selected items.
         random: Condition with random labels of them.
         oracle: Condition with their gold labels.
         test_level: Level of the test items.
     """
     return (
+        before_and_after(ssrm.condition, test_level=test_level),
         *(
             Contrast(first=ssrm, second=Arm(condition=other), test_level=test_level)
-            for other in (START, same_steps, random)
+            for other in (same_steps, random)
         ),
         Contrast(first=Arm(condition=oracle), second=ssrm, test_level=test_level),
     )

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from fractions import Fraction
 
 from search_spaces.base_models import BaseModelRef
-from search_spaces.contrasts import Arm, against_controls
+from search_spaces.contrasts import Arm, against_controls, before_and_after
 from search_spaces.levels import Level
 from search_spaces.recipes import (
     AdapterTraining,
@@ -59,6 +59,9 @@ LAB_VERDICT: Mapping[str, object] = {**LAB_TRAINING, "learning_rate": 2e-3, "epo
 """Training with a verdict of one token, which is harder than scoring the answers' texts: the
 smallest base stays at chance with three epochs at 1e-3."""
 
+MARGIN = 0.02
+"""Loss against full supervision that would not matter, as a fraction of the pairs."""
+
 CONTROLS = ("none", "random", "oracle")
 """Labels of the selected pairs that replace pseudo-labels (`SelfTraining.targets`)."""
 
@@ -96,15 +99,40 @@ def fractions_of(
     return tuple(conditions)
 
 
-def ssrm_contrasts(share: Fraction, last: int) -> tuple[Contrast, ...]:
-    """Returns the comparisons of the last round with its start and the controls of its share."""
-    return against_controls(
-        Arm(condition=f"{share} + SSRM", round=last),
-        same_steps=f"{share} + none",
-        random=f"{share} + random",
-        oracle=f"{share} + oracle",
-        test_level="pairs",
+def ssrm_contrasts(
+    last: int, *, fractions: tuple[Fraction, ...] = FRACTIONS, test_level: str = "pairs"
+) -> tuple[Contrast, ...]:
+    """Returns what a claim about these conditions needs.
+
+    The last round of the controlled fraction is compared with its controls and, by a margin, with
+    full supervision; every round of every fraction with its start.
+
+    Args:
+        last: The last round.
+        fractions: Labelled shares, `CONTROLLED` among them.
+        test_level: Level of the test pairs.
+    """
+    ssrm = Arm(condition=f"{CONTROLLED} + SSRM", round=last)
+    return (
+        *against_controls(
+            ssrm,
+            same_steps=f"{CONTROLLED} + none",
+            random=f"{CONTROLLED} + random",
+            oracle=f"{CONTROLLED} + oracle",
+            test_level=test_level,
+        ),
+        as_good_as_all(ssrm, test_level=test_level),
+        *(
+            before_and_after(f"{share} + SSRM", test_level=test_level)
+            for share in fractions
+            if share != CONTROLLED
+        ),
     )
+
+
+def as_good_as_all(ssrm: Arm, *, test_level: str = "pairs") -> Contrast:
+    """Returns the test that a self-trained arm is not inferior to full supervision."""
+    return Contrast(first=ssrm, second=Arm(condition="pairs"), test_level=test_level, margin=MARGIN)
 
 
 def lab_axis(
@@ -159,7 +187,7 @@ def ssrm_rm_micro() -> Space:
         tasks=(lab_axis(controlled=CONTROLLED),),
         methods=(generative(LoRA, **LAB_TRAINING), bradley_terry(LoRA, "text", **LAB_SCALAR)),
         seeds=3,
-        contrasts=ssrm_contrasts(CONTROLLED, ROUNDS),
+        contrasts=ssrm_contrasts(ROUNDS),
     )
 
 
@@ -174,7 +202,7 @@ def ssrm_verdict_micro() -> Space:
             generative(LoRA, prompt="letter", loss="text", **LAB_VERDICT),
         ),
         seeds=3,
-        contrasts=ssrm_contrasts(CONTROLLED, 1),
+        contrasts=ssrm_contrasts(1, fractions=(CONTROLLED,)),
     )
 
 
@@ -189,8 +217,12 @@ def ssrm_align() -> Space:
     return Space(
         name="ssrm_align",
         models=(BaseModelRef(name="micro-s"),),
-        tasks=(lab_axis(fractions=(Fraction(1, 4),)),),
+        tasks=(lab_axis(fractions=(CONTROLLED,)),),
         methods=(generative(LoRA, **LAB_TRAINING),),
         policy=PolicyDPO(),
         seeds=3,
+        contrasts=(
+            before_and_after(f"{CONTROLLED} + SSRM", test_level="pairs"),
+            as_good_as_all(Arm(condition=f"{CONTROLLED} + SSRM", round=ROUNDS)),
+        ),
     )

@@ -9,7 +9,7 @@ from __future__ import annotations
 from search_spaces.base_models import BaseModelRef
 from search_spaces.levels import Level
 from search_spaces.recipes import LoRA, with_fixed_updates
-from search_spaces.space import Space, TaskAxis
+from search_spaces.space import Arm, Contrast, Space, TaskAxis
 from search_spaces.studies.lab.micro import EASY, HARD
 from search_spaces.studies.published.hase2024 import (
     BLOOM,
@@ -28,6 +28,9 @@ BUDGETS = (20, 40, 80, 160, 320)
 HARD_PRICE = 2
 
 
+PRICES = {"easy": 1, "hard": HARD_PRICE}
+
+
 def bought(budgets: tuple[int, ...] = BUDGETS) -> tuple[Condition, ...]:
     """Returns for each budget a condition with its easy labels, and one with its hard labels.
 
@@ -35,15 +38,33 @@ def bought(budgets: tuple[int, ...] = BUDGETS) -> tuple[Condition, ...]:
     """
     return tuple(
         Condition(
-            name=f"{budget // price} {level}",
+            name=_name(budget, level),
             levels=(level,),
             n_train=budget // price,
             label_cost=price,
         )
         for budget in budgets
-        for level, price in (("easy", 1), ("hard", HARD_PRICE))
+        for level, price in PRICES.items()
         if budget // price != PROBE.n_train
     )
+
+
+def contrasts(budgets: tuple[int, ...] = BUDGETS) -> tuple[Contrast, ...]:
+    """Returns easy - hard labels for each budget."""
+    return tuple(
+        Contrast(
+            first=Arm(condition=_name(budget, "easy")),
+            second=Arm(condition=_name(budget, "hard")),
+            test_level="hard",
+        )
+        for budget in budgets
+    )
+
+
+def _name(budget: int, level: str) -> str:
+    """The condition that spends a budget on labels of one level."""
+    number = budget // PRICES[level]
+    return level if number == PROBE.n_train else f"{number} {level}"
 
 
 def _axis(task: str, measure: str, cut: tuple[Level, ...]) -> TaskAxis:
@@ -79,6 +100,7 @@ def cost() -> Space:
         methods=(PROBE,),
         seeds=10,
         split="paper",
+        contrasts=contrasts(),
     )
 
 
@@ -102,4 +124,5 @@ def cost_micro() -> Space:
         ),
         methods=(with_fixed_updates(LoRA(learning_rate=1e-3, batch_size=16)),),
         seeds=4,
+        contrasts=contrasts(),
     )

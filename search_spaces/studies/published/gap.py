@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from search_spaces.levels import Level
 from search_spaces.recipes import PAPER_LORA
-from search_spaces.space import Space, TaskAxis
+from search_spaces.space import Arm, Contrast, Space, TaskAxis
 from search_spaces.studies.published.hase2024 import IN_CONTEXT, MODELS, PROBE
 
 SCHOOLS = tuple(
@@ -20,6 +20,8 @@ SCHOOLS = tuple(
 )
 """Assumption of task `science`: MMLU's high-school questions are of grade 11, its college questions
 of grade 14."""
+
+THIRD_GRADE = Arm(condition="3rd grade")
 
 
 def gap() -> Space:
@@ -45,4 +47,13 @@ def gap() -> Space:
         ),
         methods=(IN_CONTEXT, PROBE, PAPER_LORA),
         seeds=5,
+        contrasts=(
+            Contrast(first=THIRD_GRADE, second=Arm(condition="zero-shot"), test_level="college"),
+            Contrast(
+                first=THIRD_GRADE,
+                second=Arm(condition="high school"),
+                test_level="college",
+                of="sgr",
+            ),
+        ),
     )

@@ -15,8 +15,15 @@ from __future__ import annotations
 from search_spaces.base_models import BaseModelRef
 from search_spaces.hardness import ModelHardness
 from search_spaces.recipes import PAPER_LORA, LoRA, ZeroShot
-from search_spaces.space import Space, TaskAxis
-from search_spaces.studies.published.hase2024 import IN_CONTEXT, MODELS, PROBE, QUANTILES, axis
+from search_spaces.space import Arm, Contrast, Space, TaskAxis
+from search_spaces.studies.published.hase2024 import (
+    IN_CONTEXT,
+    LLAMA_70B,
+    MODELS,
+    PROBE,
+    QUANTILES,
+    axis,
+)
 
 JUDGES = tuple(
     BaseModelRef(name=name, dtype="bfloat16")
@@ -33,6 +40,15 @@ instead of Persimmon-8b, and both leave some models unquantized; here all have o
 SIZES = (5, 20, 80, 340, 900)
 """Training items of these models, five draws each (appendix A). The levels are cut by the mean over
 these sizes. The untrained base, size 0, is measured too, for the codelength alone."""
+
+
+def easy_to_hard(model: str | None = None) -> tuple[Contrast, ...]:
+    """Returns easy - zero-shot and easy - hard labels, of one model or of all."""
+    easy = Arm(condition="easy", model=model)
+    return tuple(
+        Contrast(first=easy, second=Arm(condition=other), test_level="hard")
+        for other in ("zero-shot", "hard")
+    )
 
 
 def mdl() -> Space:
@@ -54,6 +70,7 @@ def mdl() -> Space:
         ),
         methods=(adapter,),
         seeds=3,
+        contrasts=easy_to_hard(),
         hardness=(ModelHardness(method=adapter, sizes=(20, 80, 320), seeds=2),),
     )
 
@@ -79,6 +96,7 @@ def hase2024_mdl() -> Space:
         methods=(IN_CONTEXT, PROBE, PAPER_LORA),
         seeds=5,
         split="paper",
+        contrasts=easy_to_hard(LLAMA_70B),
         hardness=(
             ModelHardness(
                 name="mdl-zero-shot",

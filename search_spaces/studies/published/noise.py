@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from search_spaces.base_models import BaseModelRef
 from search_spaces.recipes import LoRA
-from search_spaces.space import Space, TaskAxis
+from search_spaces.space import Arm, Contrast, Space, TaskAxis
 from search_spaces.studies.lab.micro import EASY, HARD
 from search_spaces.studies.published.hase2024 import EDUCATION, LLAMA_70B, PROBE
 from search_spaces.supervision import Condition, Labels
@@ -50,6 +50,19 @@ def redrawn(rates: tuple[float, ...] = RATES) -> tuple[Condition, ...]:
     )
 
 
+def contrasts(conditions: tuple[Condition, ...]) -> tuple[Contrast, ...]:
+    """Returns easy - hard labels, clean and at each rate.
+
+    Args:
+        conditions: Easy and hard labels in turn.
+    """
+    names = ["easy", "hard", *(condition.name for condition in conditions)]
+    return tuple(
+        Contrast(first=Arm(condition=easy), second=Arm(condition=hard), test_level="hard")
+        for easy, hard in zip(names[::2], names[1::2], strict=True)
+    )
+
+
 def noise() -> Space:
     """A linear probe on MMLU, high school against college, at the paper's noise rates."""
     return Space(
@@ -69,6 +82,7 @@ def noise() -> Space:
         methods=(PROBE,),
         seeds=5,
         split="paper",
+        contrasts=contrasts((*wrong(), *redrawn())),
     )
 
 
@@ -92,4 +106,5 @@ def noise_micro() -> Space:
         ),
         methods=(LoRA(learning_rate=1e-3, batch_size=16),),
         seeds=4,
+        contrasts=contrasts(wrong()),
     )

@@ -11,9 +11,11 @@ from search_spaces.recipes import QLoRA
 from search_spaces.space import Space, TaskAxis
 from search_spaces.studies.lab.ssrm_rm_micro import (
     CONTROLLED,
+    ROUNDS,
     bradley_terry,
     fractions_of,
     generative,
+    ssrm_contrasts,
 )
 
 TEST_SETS = ("ultrafeedback", "rewardbench", "pandalm", "llmbar", "hh_rlhf")
@@ -62,4 +64,5 @@ def ssrm_rm() -> Space:
             bradley_terry(QLoRA, "chat:text", **training),
         ),
         seeds=3,
+        contrasts=ssrm_contrasts(ROUNDS, test_level=TEST_SETS[0]),
     )

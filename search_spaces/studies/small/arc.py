@@ -5,7 +5,7 @@ from __future__ import annotations
 from search_spaces.base_models import BaseModelRef
 from search_spaces.levels import Level
 from search_spaces.recipes import InContext, LinearProbe, LoRA
-from search_spaces.space import Space, TaskAxis
+from search_spaces.space import Arm, Contrast, Space, TaskAxis
 
 GRADES = (
     Level(name="easy", low=3, high=5),
@@ -13,6 +13,8 @@ GRADES = (
     Level(name="hard", low=8, high=8),
 )
 """The paper's bands of school grades (arXiv:2401.06751, section 3)."""
+
+EASY = Arm(condition="easy")
 
 
 def arc() -> Space:
@@ -27,4 +29,8 @@ def arc() -> Space:
         tasks=(TaskAxis(task="arc", measure="grade", train_levels=GRADES, test_levels=GRADES),),
         methods=(InContext(k=8), LinearProbe(), LoRA(epochs=1)),
         seeds=2,
+        contrasts=(
+            Contrast(first=EASY, second=Arm(condition="zero-shot"), test_level="hard"),
+            Contrast(first=EASY, second=Arm(condition="hard"), test_level="hard", margin=0.03),
+        ),
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from search_spaces.base_models import BaseModelRef
+from search_spaces.contrasts import before_and_after
 from search_spaces.recipes import LoRA
 from search_spaces.space import Space, TaskAxis
 from search_spaces.studies.lab.ssrm_micro import easy_ssrm, ssrm_contrasts, with_controls
@@ -71,4 +72,5 @@ def ssrm_arc_micro() -> Space:
         ),
         methods=(LoRA(epochs=1),),
         seeds=2,
+        contrasts=(before_and_after("easy_ssrm", test_level="hard"),),
     )

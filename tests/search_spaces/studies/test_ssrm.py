@@ -7,7 +7,9 @@ from functools import partial
 import pytest
 
 from search_spaces.base_models import BaseModelRef
+from search_spaces.contrasts import START
 from search_spaces.recipes import LoRA, QLoRA, WeightTraining, num_labels, num_updates
+from search_spaces.registry import named_spaces
 from search_spaces.space import Space
 from search_spaces.studies.lab.ssrm_micro import ssrm_contrasts
 from search_spaces.studies.lab.ssrm_rm_micro import (
@@ -170,3 +172,25 @@ def test_arc_can_be_planned_on_its_data() -> None:
     assert not [note for note in plan.tasks[0].notes if "unlabelled" in note]
     micro, _ = make_plan(ssrm_arc_micro(), ROOT)
     assert len(micro.cells) == 13
+
+
+@pytest.mark.parametrize("name", sorted(named_spaces()))
+def test_shipped_spaces_declare_contrasts_and_test_every_self_trained_arm(name: str) -> None:
+    space = named_spaces()[name]()
+    assert space.contrasts
+    trained = {
+        condition.name
+        for axis in space.tasks
+        for condition in axis.conditions
+        if condition.self_training is not None
+        and condition.self_training.targets == "pseudo"
+        and not condition.control
+    }
+    started = {c.first for c in space.contrasts if c.second.condition == START}
+    assert {arm.condition for arm in started} == trained
+    assert all(arm.threshold is None and arm.round is None for arm in started)
+
+
+@pytest.mark.parametrize("name", ["gap", "noise", "cost", "ssrm_rm", "small", "hase2024_mdl"])
+def test_every_declared_contrast_of_a_large_space_has_a_pair_of_arms(name: str) -> None:
+    estimate_plan(named_spaces()[name]())  # refuses a contrast without one
