@@ -38,8 +38,8 @@ def _own_signals() -> Iterator[None]:
 
 @pytest.fixture(scope="session", autouse=True)
 def _no_ray_beside_other_tests(request: pytest.FixtureRequest) -> Iterator[None]:
-    # Ray joins a cluster that another process started here, so its tests run alone (Makefile).
-    # Elsewhere no local Ray starts, in subprocesses of tests neither: its folder cannot be made.
+    # A second Ray on this machine joins the first, so one process runs all tests on Ray (Makefile).
+    # In other processes, and those that they start, Ray cannot make its folder and does not start.
     with pytest.MonkeyPatch.context() as patch:
         if not any(item.get_closest_marker("ray") for item in request.session.items):
             patch.setenv("RAY_TMPDIR", "/dev/null/only tests with the mark `ray` start Ray")
