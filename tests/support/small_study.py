@@ -101,7 +101,10 @@ class SmallStudy:
 
 def output_of(process: subprocess.Popen[str]) -> str:
     """Waits for the end of a process and returns what it printed."""
-    return process.communicate(timeout=PATIENCE_S)[0]
+    try:
+        return process.communicate(timeout=PATIENCE_S)[0]
+    finally:
+        process.kill()  # if it hangs: its Ray would disturb all later tests
 
 
 def wait_until(happened: Callable[[], object], process: subprocess.Popen[str]) -> None:
