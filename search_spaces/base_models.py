@@ -65,10 +65,17 @@ class Footprint(FrozenModel):
 
 
 class BaseModelRef(FrozenModel):
-    """A causal language model: one of the embedded lab's, a folder, or a Hugging Face name."""
+    """A causal language model: one of the embedded lab's, a folder, or a Hugging Face name.
+
+    Its identity is the content of its files, or its commit on the Hub; neither `name` nor `path` is
+    part of it.
+    """
 
     name: str = Field(min_length=1)
-    """`micro-s`, a path to a folder with a config.json, or `owner/name` on the Hub."""
+    """How tables and messages name the model. Without `path` it also locates it: `micro-s`, a path
+    to a folder with a config.json, or `owner/name` on the Hub."""
+    path: str | None = Field(default=None, min_length=1)
+    """Folder in Hugging Face format, which may be anywhere; None: `name` locates the model."""
     revision: str | None = None
     """Commit on the Hub; None: the plan looks up the current one and pins it."""
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"

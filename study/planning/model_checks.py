@@ -77,13 +77,27 @@ def check_models(space: Space, models: Mapping[str, ModelSource]) -> None:
     """Checks resolved models: footprints, now that every `auto` dtype is known, and adapters.
 
     Raises:
-        ValueError: Naming the model, and the recipe that it cannot be trained with.
+        ValueError: Naming the model, and the recipe that it cannot be trained with, or the other
+            model that it equals.
     """
+    _check_distinct(models)
     resolved = tuple(
         model.model_copy(update={"dtype": models[model.name].dtype}) for model in space.models
     )
     check_footprints(space.model_copy(update={"models": resolved}))
     check_adapters(models.values(), [r for axis in space.tasks for r in space.recipes(axis)])
+
+
+def _check_distinct(models: Mapping[str, ModelSource]) -> None:
+    """Checks that no two names mean one model, whose results would count twice."""
+    names: dict[tuple[str, str], str] = {}
+    for name, source in models.items():
+        other = names.setdefault((source.content, source.dtype), name)
+        if other != name:
+            raise ValueError(
+                f"models {other!r} and {name!r} are one model: their files and their dtype are the "
+                "same; leave one of them out"
+            )
 
 
 def check_adapters(sources: Iterable[ModelSource], recipes: Iterable[Recipe]) -> None:

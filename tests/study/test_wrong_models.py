@@ -78,6 +78,26 @@ def _score_head(folder: Path) -> None:
     save_file(weights, path, metadata={"format": "pt"})
 
 
+def _no_tokenizer(folder: Path) -> None:
+    (folder / "tokenizer.json").unlink()
+
+
+def _small_vocabulary(folder: Path) -> None:
+    """Weights and config fit each other; the tokenizer has 40 more tokens."""
+    _set(folder / "config.json", vocab_size=600)
+    path = folder / "model.safetensors"
+    weights = load_file(path)
+    weights["model.embed_tokens.weight"] = weights["model.embed_tokens.weight"][:600].clone()
+    save_file(weights, path, metadata={"format": "pt"})
+
+
+def _nan(folder: Path) -> None:
+    path = folder / "model.safetensors"
+    weights = load_file(path)
+    weights["model.norm.weight"][3] = torch.nan
+    save_file(weights, path, metadata={"format": "pt"})
+
+
 def _set(path: Path, **changes: object) -> None:
     path.write_text(json.dumps({**json.loads(path.read_text()), **changes}))
 
@@ -91,6 +111,9 @@ FAULTS: dict[str, tuple[Callable[[Path], object], str]] = {
     "bert": (lambda f: _set(f / "config.json", model_type="bert"), "config.json"),
     "text": (lambda f: _set(f / "config.json", vocab_size="640"), "vocab_size"),
     "tokenizer": (lambda f: (f / "tokenizer.json").write_text('{"'), "tokenizer.json is not JSON"),
+    "no tokenizer": (_no_tokenizer, "no tokenizer files with a vocabulary"),
+    "small vocabulary": (_small_vocabulary, "vocab_size in its config.json is 600"),
+    "not a number": (_nan, "tensor model.norm.weight in"),
     "own tokenizer": (
         lambda f: _set(f / "tokenizer_config.json", auto_map={"AutoTokenizer": ["own.T", None]}),
         "auto_map",

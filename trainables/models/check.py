@@ -1,8 +1,9 @@
 """Checks that a base model's config, tokenizer and weights load and fit each other.
 
 transformers builds all three, the weights on torch's meta device, where a tensor has a shape and no
-values. A tensor missing from the files would be random in the model. Names are resolved in
-`trainables.models.resolve`; models are loaded for use in `trainables.models.loading`.
+values; `trainables.models.finite_weights` checks the values. A tensor missing from the files would
+be random in the model. Names are resolved in `trainables.models.resolve`; models are loaded for use
+in `trainables.models.loading`.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from transformers.models.auto.tokenization_auto import get_tokenizer_config
 from transformers.utils import logging
 
 from search_spaces.base_models import BosRule
+from trainables.models.finite_weights import check_finite_weights
 from trainables.models.source import ADAPTER_CONFIG, ModelSource
 from trainables.models.text_start import text_start
 
@@ -38,22 +40,23 @@ ONE_CHECKPOINT = (
 
 
 def check_model(source: ModelSource) -> None:
-    """Checks config, tokenizer and weights without reading a weight's values.
+    """Checks config, tokenizer and weights, and that every weight is a finite number.
 
-    A model that is quantized on disk has its weights checked when it is loaded: only its quantizer
-    can read them, and that may need a GPU.
+    The tensors of a model that is quantized on disk are compared with its config when it is loaded:
+    only its quantizer can read them, and that may need a GPU.
 
     Args:
-        source: A model whose files are on this machine.
+        source: A model whose files are in a folder on this machine.
 
     Raises:
         ValueError: If one of them does not load, a token has no row in the embeddings, or a tensor
-            is missing, unexpected or of another shape.
+            is missing, unexpected, of another shape or not finite.
     """
     config = build_config(source)
     _check_vocabulary(source, config, build_tokenizer(source))
     if getattr(config, "quantization_config", None) is None:
         check_weights(source)
+    check_finite_weights(source.name, Path(source.source))
 
 
 def build_config(source: ModelSource) -> PreTrainedConfig:

@@ -23,6 +23,7 @@ from huggingface_hub.errors import HfHubHTTPError, HFValidationError
 
 from search_spaces.base_models import BaseModelRef, BosRule
 from trainables.errors import UnavailableError
+from trainables.models.gguf import GGUF_SUFFIX, refuse_gguf
 from trainables.models.safetensors_header import read_header
 from trainables.models.source import ADAPTER_CONFIG, DType, ModelSource
 
@@ -105,13 +106,16 @@ CONTENT_PATTERNS = (
 def resolve_model(ref: BaseModelRef) -> ModelSource:
     """Returns the location of the model, the identity of its content, and its size.
 
-    A name is looked up among the embedded lab's models, then as a folder, then on the Hub.
+    Without a path, the name is looked up among the embedded lab's models, then as a folder, then on
+    the Hub.
 
     Raises:
         ValueError: If the model does not exist, its weights are not safetensors, it needs custom
             code, or its files do not fit each other.
         UnavailableError: If it may be on the Hub, and the Hub cannot be reached.
     """
+    if ref.path is not None:
+        return _resolve_folder(ref, Path(ref.path).expanduser())
     micro_models = _micro_models()
     if ref.name in micro_models:
         return _resolve_folder(ref, micro_models[ref.name])
@@ -133,6 +137,7 @@ def _micro_models() -> Mapping[str, Path]:
 
 
 def _resolve_folder(ref: BaseModelRef, folder: Path) -> ModelSource:
+    refuse_gguf(ref.name, folder)
     if not (folder / "config.json").is_file():
         if (folder / ADAPTER_CONFIG).is_file():
             raise ValueError(
@@ -381,12 +386,18 @@ def _resolve_hub(ref: BaseModelRef) -> ModelSource:
             f"model {ref.name!r}: not an embedded model, not a folder, and the Hub cannot be "
             f"reached ({type(error).__name__}); give the path of a local copy"
         ) from error
-    config = _read_config(ref.name, folder / "config.json")
-    if not any(file.rfilename.endswith(".safetensors") for file in info.siblings or ()):
+    files = [file.rfilename for file in info.siblings or ()]
+    if not any(file.endswith(".safetensors") for file in files):
+        if any(file.endswith(GGUF_SUFFIX) for file in files):
+            raise ValueError(
+                f"model {ref.name!r}: only GGUF files at commit {info.sha}: name the original "
+                "model, or download one of them and give its path, to get the lines that convert it"
+            )
         raise ValueError(
             f"model {ref.name!r}: no safetensors at commit {info.sha}; other weight files are "
             "never read (they can run code)"
         )
+    config = _read_config(ref.name, folder / "config.json")
     total = info.safetensors.total if info.safetensors else None
     is_packed = "quantization_config" in config
     stored = info.safetensors.parameters if info.safetensors else {}

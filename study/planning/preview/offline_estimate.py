@@ -149,6 +149,8 @@ def _draw_name(draw: Draw) -> str:
 
 
 def _is_here(model: BaseModelRef) -> bool:
+    if model.path is not None:
+        return True
     return not HUB_NAME.fullmatch(model.name) or Path(model.name).expanduser().exists()
 
 

@@ -1,0 +1,43 @@
+"""Weights that are not finite numbers are refused before a model is used."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from search_spaces.base_models import BaseModelRef
+from tests.support.tiny_models import save_folder
+from trainables.models.finite_weights import check_finite_weights
+from trainables.models.resolve import resolve_model
+
+TENSOR = "model.layers.1.mlp.up_proj.weight"
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
+def test_a_weight_that_is_no_number_is_refused(
+    tmp_path: Path, dtype: torch.dtype, value: float
+) -> None:
+    folder = save_folder(tmp_path / "model")
+    file = folder / "model.safetensors"
+    weights = {name: tensor.to(dtype) for name, tensor in load_file(file).items()}
+    save_file(weights, file, metadata={"format": "pt"})
+    ref = BaseModelRef(name="tiny", path=str(folder))
+    assert resolve_model(ref).num_layers == 3
+    weights[TENSOR].view(-1)[-2:] = value
+    save_file(weights, file, metadata={"format": "pt"})
+    with pytest.raises(
+        ValueError,
+        match=rf"'tiny': tensor {TENSOR} in .*model.safetensors has 2 of 1,536 values that are NaN",
+    ):
+        resolve_model(ref)
+
+
+def test_integers_and_empty_tensors_are_no_fault(tmp_path: Path) -> None:
+    tensors = {"packed": torch.full((3,), 255, dtype=torch.uint8), "empty": torch.zeros(0, 4)}
+    save_file(tensors, tmp_path / "model.safetensors")
+    check_finite_weights("tiny", tmp_path)
