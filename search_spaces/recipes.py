@@ -262,6 +262,13 @@ TrainedRecipe = InContext | LinearProbe | LoRA | QLoRA | FullFineTuning
 Recipe = Annotated[ZeroShot | TrainedRecipe | PolicyDPO, Field(discriminator="method")]
 
 
+def trains_small_state(recipe: Recipe) -> bool:
+    """Returns whether a recipe trains an adapter or a probe, which is small next to its base."""
+    if isinstance(recipe, PolicyDPO):
+        return recipe.labels != "none" and recipe.rank is not None
+    return isinstance(recipe, AdapterTraining | LinearProbe)
+
+
 def num_updates(recipe: WeightTraining, num_items: int) -> int:
     """Returns the optimizer updates of a training on a number of items."""
     number = updates_per_epoch(recipe, num_items) * recipe.epochs

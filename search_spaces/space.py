@@ -15,7 +15,13 @@ from search_spaces.frozen import FrozenModel
 from search_spaces.hardness import ModelHardness
 from search_spaces.levels import RESERVED_NAMES, Level, check_disjoint
 from search_spaces.policy_check import check_policy
-from search_spaces.recipes import PolicyDPO, Recipe, TrainedRecipe, with_num_labels
+from search_spaces.recipes import (
+    PolicyDPO,
+    Recipe,
+    TrainedRecipe,
+    trains_small_state,
+    with_num_labels,
+)
 from search_spaces.supervision import ALL, Condition
 
 __all__ = [
@@ -190,6 +196,10 @@ class Space(FrozenModel):
     compares them under the gold reward of the task."""
     hardness: tuple[ModelHardness, ...] = ()
     """Model-based measures that its axes name; `python -m study.measure` makes them."""
+    keep: Literal["adapters"] | None = None
+    """Trained states that stay in the run folder besides those that other cells start from.
+    `adapters`: of every cell that trains an adapter or a probe. Finished cells without one run
+    again, with the same numbers."""
 
     @model_validator(mode="after")
     def _nothing_twice(self) -> Space:
@@ -234,6 +244,17 @@ class Space(FrozenModel):
                 tasks=[axis.task for axis in self.tasks],
                 recipes=[recipe for axis in self.tasks for recipe in self.recipes(axis)],
                 trains_itself=any(c.self_training for axis in self.tasks for c in axis.conditions),
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _keeps_something(self) -> Space:
+        recipes = [recipe for axis in self.tasks for recipe in self.recipes(axis)]
+        if self.keep == "adapters" and not any(map(trains_small_state, recipes)):
+            methods = ", ".join(dict.fromkeys(recipe.method for recipe in recipes))
+            raise ValueError(
+                "keep='adapters' needs a recipe that trains an adapter or a probe (LoRA, QLoRA, "
+                f"LinearProbe), and the space has only {methods}: leave it out"
             )
         return self
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from search_spaces.base_models import BaseModelRef
+from search_spaces.recipes import trains_small_state
 from search_spaces.space import Space
 from search_spaces.supervision import Labels
 from study.artifacts.contrasts import check_contrasts
@@ -117,7 +118,7 @@ def plan_space(
             "level; give at least two train_levels, or train_on_all"
         )
     check_contrasts(space.contrasts, points)
-    cells = _needed_cells(factory.planned, points, policies)
+    cells = _needed_cells(factory.planned, points, policies, keep=space.keep)
     return Plan(
         space=space,
         tasks=tuple(task_facts(axis, factory) for axis in axes),
@@ -210,6 +211,8 @@ def _needed_cells(
     cells: Mapping[str, PlannedCell],
     points: Iterable[Point],
     comparisons: Iterable[PolicyComparison],
+    *,
+    keep: str | None,
 ) -> tuple[PlannedCell, ...]:
     """Returns the cells of all points and comparisons, with their parents."""
     needed: set[str] = set()
@@ -229,7 +232,9 @@ def _needed_cells(
                 needed.add(parent)
                 waiting.append(parent)
     return tuple(
-        cell.model_copy(update={"is_parent": True}) if id_ in parents else cell
+        cell.model_copy(update={"keeps_state": True})
+        if id_ in parents or (keep == "adapters" and trains_small_state(cell.cell.recipe))
+        else cell
         for id_, cell in cells.items()
         if id_ in needed
     )

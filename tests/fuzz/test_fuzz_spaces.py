@@ -187,6 +187,7 @@ FIELDS: Mapping[str, Mapping[str, tuple[Values, Values]]] = {
     },
     "model": {
         "name": (["'micro-m'"], [*NO_TEXT, "'micro-xl'", "'./nowhere'", "'/'", "'a/b/c'"]),
+        "path": (["None"], [*NO_OPTIONAL_TEXT, "''", "'nowhere'"]),
         "revision": (["None"], [*NO_OPTIONAL_TEXT, "'main'"]),
         "bos": (["None"], [value for value in NO_CHOICE if value != "None"]),
         "dtype": (["'float32'"], [*NO_CHOICE, "'int8'"]),
@@ -303,6 +304,7 @@ FIELDS: Mapping[str, Mapping[str, tuple[Values, Values]]] = {
         "contrasts": (["()", "[contrast]"], [*NO_PARTS, "contrast"]),
         "level": (["0.9", "0.51"], ["0.5", "1", *NO_NUMBER]),
         "footprint": (["Footprint()"], [*NO_PART, "None"]),
+        "keep": (["None"], [value for value in NO_CHOICE if value != "None"]),
         "policy": (["None"], [*NO_PART, "PolicyDPO()"]),
         "hardness": (["()", "[hardness]"], [*NO_PARTS, "hardness", "(hardness, hardness)"]),
     },
@@ -379,6 +381,7 @@ TOGETHER: Mapping[str, tuple[Edits, str]] = {
     "labels of more items than there are": ({"lora": {"n_train": "1000"}}, "1000"),
     "examples of more items than there are": ({"examples": {"k": "1000"}}, "1000"),
     "a condition of more items than there are": ({"noisy": {"n_train": "1000"}}, "1000"),
+    "nothing to keep": ({"space": {"keep": "'adapters'", "methods": "(examples, full)"}}, "keep"),
     "a split that leaves no test": ({"space": {"split_for": "12"}}, "test level 'hard'"),
     "a split that leaves no pool": ({"space": {"split_for": "1000"}}, "1000"),
     "labels that leave none unlabelled": (
@@ -591,6 +594,7 @@ ALSO_GOOD: Mapping[str, Edits] = {
         "easy": {"low": "0", "high": "0.5"},
         "hard": {"low": "0.5", "high": "1"},
     },
+    "kept adapters": {"space": {"keep": "'adapters'"}},
     "hardness of training": {"hardness": {"method": "probe", "sizes": "(1, 2)"}},
     "policies": {
         "space": {"policy": "PolicyDPO()", "methods": "(lora,)"},

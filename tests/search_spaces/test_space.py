@@ -32,6 +32,13 @@ def test_default_space_is_the_study_that_the_readme_promises() -> None:
     assert singles == {3, 4, 5, 6}
 
 
+def test_keeping_adapters_needs_a_recipe_that_trains_one() -> None:
+    methods = [{"method": "in-context"}, {"method": "full fine-tuning"}]
+    with pytest.raises(ValueError, match=r"keep='adapters' needs .*only in-context, full fine-tun"):
+        changed(methods=methods, keep="adapters")
+    assert changed(methods=[*methods, {"method": "lora"}], keep="adapters").keep
+
+
 def test_unknown_space_lists_the_known_ones() -> None:
     with pytest.raises(ValueError, match=r"unknown space 'mikro'.*micro"):
         find_space("mikro")

@@ -13,6 +13,7 @@ from trainables.storage.records import (
     read_file,
     read_record,
     read_scores,
+    state_names,
 )
 
 
@@ -20,7 +21,7 @@ def checked_record(storage: Storage, planned: PlannedCell) -> Record | InvalidRe
     """Returns a cell's record after checking the hashes of all of its files.
 
     Returns the fault of a corrupt record. None: the cell has no record, or lacks the trained state
-    that its children need (it finished in a study where it had none).
+    that the study keeps (it finished in a study that did not).
     """
     try:
         record = read_record(storage, planned.id)
@@ -31,7 +32,7 @@ def checked_record(storage: Storage, planned: PlannedCell) -> Record | InvalidRe
         return None
     except InvalidRecordError as error:
         return error
-    lacks_state = planned.is_parent and layout.trained(planned.id) not in record.files
+    lacks_state = planned.keeps_state and not state_names(planned.id, record)
     return None if lacks_state else record
 
 

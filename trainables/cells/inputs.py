@@ -76,7 +76,7 @@ def make_inputs(
         test=task.by_id(untrained_ids(task.tested_ids(planned.test_draw), drawn.labelled)),
         pool=None if cell.self_training is None else _pool(planned, task, drawn, storage, context),
         reward_model=_reward_model(context, base, storage),
-        keeps_state=planned.is_parent,
+        keeps_state=planned.keeps_state,
         restart=curve.clear,
     )
 

@@ -6,9 +6,8 @@ from collections.abc import Mapping, Sequence
 
 import pyarrow as pa
 import pyarrow.parquet as pq
-from safetensors.torch import load, save
 
-from trainables.methods.base.interface import TrainedState
+from trainables.cells.trained_state import read_state
 from trainables.self_training.confidence import ConfidenceState
 from trainables.self_training.rounds import Teacher
 from trainables.self_training.selection_rows import PoolRow
@@ -39,12 +38,6 @@ SELECTION_SCHEMA = pa.schema(
 audit joins them afterwards, by id."""
 
 
-def state_bytes(state: TrainedState) -> bytes:
-    """Returns the content of adapter.safetensors."""
-    content: bytes = save({name: tensor.contiguous() for name, tensor in state.items()})
-    return content
-
-
 def selection_bytes(rows: Sequence[PoolRow]) -> bytes:
     """Returns the content of selection.parquet."""
     columns = {
@@ -72,8 +65,7 @@ def read_teacher(storage: Storage, parent: str) -> Teacher:
         kept = {id_: (text, weight) for id_, text, weight in rows if text is not None}
         state = record.selection.get("state")
         confidence = None if state is None else _confidence_state(state)
-    weights = load(read_file(storage, record, layout.trained(parent)))
-    return Teacher(state=weights, kept=kept, confidence=confidence)
+    return Teacher(state=read_state(storage, parent, record), kept=kept, confidence=confidence)
 
 
 def _confidence_state(state: Mapping[str, object]) -> ConfidenceState:

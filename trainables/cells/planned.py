@@ -37,8 +37,9 @@ class PlannedCell(FrozenModel):
     draws: CellDraws | None = None
     test_draw: TestDraw | None = None
     """The test items that it is scored on; None: all of the split."""
-    is_parent: bool = False
-    """Whether another cell starts from this one's trained state, which is then kept."""
+    keeps_state: bool = False
+    """Whether its trained state stays in the run folder: another cell starts from it, or the space
+    keeps adapters."""
     flop: float
     """Expected floating-point operations."""
     training_flop: float = 0.0

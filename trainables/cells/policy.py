@@ -63,6 +63,8 @@ class PolicyResult:
     pairs: bytes | None
     """Content of pairs.parquet; None without training."""
     notes: tuple[str, ...]
+    state: TrainedState | None = None
+    """None without training."""
 
 
 def read_reward_model(
@@ -110,9 +112,9 @@ def run_policy(
         return _evaluate(context, recipe, base)
     questions = questions_of(item.id for item in labelled)[: recipe.num_questions]
     pairs, note = _label(context, recipe, base, questions, reward_model)
-    with trained_policy(context, recipe, base, pairs) as policy:
-        result = _evaluate(context, recipe, policy)
-    return replace(result, pairs=_pairs(pairs), notes=(*result.notes, note))
+    with trained_policy(context, recipe, base, pairs) as fitted:
+        result, state = _evaluate(context, recipe, base), fitted.state()
+    return replace(result, pairs=_pairs(pairs), notes=(*result.notes, note), state=state)
 
 
 def _evaluate(context: CellContext, recipe: PolicyDPO, policy: Base) -> PolicyResult:

@@ -11,10 +11,12 @@ from typing import Any
 import pyarrow as pa
 
 from search_spaces.base_models import EngineName
-from trainables.cells.parent_state import selection_bytes, state_bytes
+from trainables.cells.parent_state import selection_bytes
 from trainables.cells.planned import PlannedCell
 from trainables.cells.run import CellResult
+from trainables.cells.trained_state import state_files
 from trainables.data.items import Item
+from trainables.models.source import ModelSource
 from trainables.storage import layout
 from trainables.storage.process_identity import host_kind
 from trainables.storage.records import generated_table, scores_table
@@ -23,11 +25,18 @@ PACKAGES = ("bitsandbytes", "numpy", "peft", "torch", "transformers")
 """A record names their versions: another version may sum in another order."""
 
 
-def files_of(planned: PlannedCell, result: CellResult) -> dict[str, bytes]:
-    """Returns the files next to the scores: name -> content."""
+def files_of(planned: PlannedCell, source: ModelSource, result: CellResult) -> dict[str, bytes]:
+    """Returns the files next to the scores: key -> content.
+
+    Args:
+        planned: The cell.
+        source: Its base model.
+        result: Its result.
+    """
     files = {}
     if result.state is not None:
-        files[layout.trained(planned.id)] = state_bytes(result.state)
+        state = state_files(planned.cell, source, result.state)
+        files = {layout.trained(planned.id, name): content for name, content in state.items()}
     if result.round is not None:
         files[layout.selection(planned.id)] = selection_bytes(result.round.rows)
     if result.policy is not None:

@@ -42,7 +42,7 @@ class CellInputs:
     reward_model: RewardModel | None = None
     """Only for a policy whose pairs it labels."""
     keeps_state: bool = False
-    """Whether other cells start from this one's trained state."""
+    """Whether the result contains the trained state."""
     restart: Callable[[], None] = lambda: None
     """Discards what the cell has logged; called before the cell starts again."""
 
@@ -100,8 +100,12 @@ def _run(inputs: CellInputs, base: Base) -> CellResult:
     recipe = context.cell.recipe
     if isinstance(recipe, PolicyDPO):
         policy = run_policy(context, base, inputs.labelled, inputs.reward_model)
-        answers = Answers(log_probs=policy.log_probs)
-        return CellResult(answers=answers, policy=policy, notes=policy.notes)
+        return CellResult(
+            answers=Answers(log_probs=policy.log_probs),
+            state=policy.state if inputs.keeps_state else None,
+            policy=policy,
+            notes=policy.notes,
+        )
     with _fitted(inputs, base) as (fitted, round_):
         answers = answer_in_orders(fitted, inputs.test, recipe.orders)
         notes = answers.notes

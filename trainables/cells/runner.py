@@ -91,7 +91,8 @@ class CellRunner:
         if share < 1.0:
             execution |= {"class": "B", "token_share": share}
             notes = (*base.notes, halved_note(share), *result.notes)
-        scores, files = scores_of(inputs.test, result), files_of(planned, result)
+        source = self.run_context.models[planned.cell.model]
+        scores, files = scores_of(inputs.test, result), files_of(planned, source, result)
 
         def write() -> None:
             write_record(

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from search_spaces.recipes import LinearProbe
 from trainables.data.items import Item, data_hash
-from trainables.inference.hidden_states import TaskStates
+from trainables.inference.hidden_states import TaskStates, layer_number
 from trainables.inference.scoring import default_token_budget
 from trainables.methods.base.answering import state_key
 from trainables.methods.base.interface import (
@@ -30,6 +30,7 @@ from trainables.methods.probes.conditional_logit import (
     smooth_targets,
 )
 from trainables.methods.probes.gradient_descent import fit_sgd
+from trainables.methods.probes.probe import Probe, probe_of
 from trainables.models.loading import Base
 
 STD_FLOOR = 1e-3
@@ -43,16 +44,13 @@ class _Probed:
     context: CellContext
     recipe: LinearProbe
     base: Base
-    mean_F: Tensor
-    std_F: Tensor
-    weight_F: Tensor
+    probe: Probe
 
     def answer(self, items: Sequence[Item]) -> Answers:
         """Returns the log-softmax of the probe's scores of each item's choices."""
         states = _states(self.context, self.recipe, self.base, items)
         row_RF, counts = states.of(items, self.recipe.layers)
-        score_R = (row_RF - self.mean_F) / self.std_F @ self.weight_F
-        score_IC, is_choice_IC = _stack(score_R[:, None], counts)
+        score_IC, is_choice_IC = _stack(self.probe.scores(row_RF)[:, None], counts)
         log_prob_IC = score_IC[:, :, 0].masked_fill(~is_choice_IC, -torch.inf).log_softmax(dim=1)
         log_probs = [
             row_C[:count] for row_C, count in zip(log_prob_IC.numpy(), counts, strict=True)
@@ -60,7 +58,7 @@ class _Probed:
         return Answers(log_probs=log_probs, notes=states.notes)
 
     def state(self) -> TrainedState:
-        return {"mean": self.mean_F, "std": self.std_F, "weight": self.weight_F}
+        return self.probe.state()
 
 
 @contextmanager
@@ -69,19 +67,15 @@ def fitted_probe(
 ) -> Iterator[FittedMethod]:
     """Yields a probe fitted to the examples."""
     items = [example.item for example in examples]
-    row_RF, counts = _states(context, recipe, base, items).of(items, recipe.layers)
+    states = _states(context, recipe, base, items)
+    row_RF, counts = states.of(items, recipe.layers)
     mean_F, std_F = _statistics(row_RF)
     feature_ICF, is_choice_IC = _stack((row_RF - mean_F) / std_F, counts)
     fit = _fit(context, recipe, feature_ICF, is_choice_IC, examples)
     context.log({"step": float(fit.num_steps), "loss": fit.loss})
-    yield _Probed(
-        context=context,
-        recipe=recipe,
-        base=base,
-        mean_F=mean_F,
-        std_F=std_F,
-        weight_F=fit.weight_F,
-    )
+    layers = tuple(layer_number(layer, states.num_layers) for layer in recipe.layers)
+    probe = Probe(layers=layers, mean_F=mean_F, std_F=std_F, weight_F=fit.weight_F)
+    yield _Probed(context=context, recipe=recipe, base=base, probe=probe)
 
 
 def _fit(
@@ -108,14 +102,7 @@ def restored_probe(
     context: CellContext, recipe: LinearProbe, base: Base, state: TrainedState
 ) -> Iterator[FittedMethod]:
     """Yields the probe of an earlier fit."""
-    yield _Probed(
-        context=context,
-        recipe=recipe,
-        base=base,
-        mean_F=state["mean"],
-        std_F=state["std"],
-        weight_F=state["weight"],
-    )
+    yield _Probed(context=context, recipe=recipe, base=base, probe=probe_of(state))
 
 
 def _states(

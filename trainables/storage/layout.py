@@ -1,8 +1,9 @@
 """Every file name of a run folder. No other module joins a path below `--out`.
 
-<out>/cells/<cell_id>/  record.json, scores.parquet, curve.jsonl; adapter.safetensors of a parent;
-                        selection.parquet of a self-training round; rewards.parquet and
-                        pairs.parquet of a policy; failure.json if the cell failed
+<out>/cells/<cell_id>/  record.json, scores.parquet, curve.jsonl; adapter/, the trained state of a
+                        parent or of a study that keeps adapters; selection.parquet of a
+                        self-training round; rewards.parquet and pairs.parquet of a policy;
+                        failure.json if the cell failed
 <out>/running/          <cell_id>.json while a cell runs
 <out>/checkpoints/      <cell_id>/: progress.json and one share per worker, while a cell trains
 <out>/states/           <key>.safetensors: hidden states that probes share
@@ -43,9 +44,9 @@ def curve(cell_id: str) -> str:
     return f"{CELLS}/{cell_id}/curve.jsonl"
 
 
-def trained(cell_id: str) -> str:
-    """Trained state of an adapter, a probe or a prompt, which child cells start from."""
-    return f"{CELLS}/{cell_id}/adapter.safetensors"
+def trained(cell_id: str, name: str = "") -> str:
+    """A file of a cell's trained state; without a name the start of all of their keys."""
+    return f"{CELLS}/{cell_id}/adapter/{name}"
 
 
 def rewards(cell_id: str) -> str:

@@ -293,6 +293,12 @@ def read_file(storage: Storage, record: Record, name: str) -> bytes:
     return content
 
 
+def state_names(cell_id: str, record: Record) -> tuple[str, ...]:
+    """Returns the names of the files of a cell's trained state; none if it was not kept."""
+    start = layout.trained(cell_id)
+    return tuple(key.removeprefix(start) for key in record.files if key.startswith(start))
+
+
 def _content(storage: Storage, key: str) -> bytes:
     """Returns a file that a record lists."""
     try:

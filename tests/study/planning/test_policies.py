@@ -84,7 +84,7 @@ def test_each_policy_starts_from_the_reward_model_that_labels_for_it(
         for seed, id_ in enumerate(arm.cells):
             parent = cells[cells[id_].cell.parent or ""]
             assert (parent.cell.round, parent.cell.seed) == (round_, seed)
-            assert parent.is_parent and cells[id_].cell.seed == seed
+            assert parent.keeps_state and cells[id_].cell.seed == seed
             assert cells[id_].cell.recipe == POLICY
     assert [cells[id_].cell.parent for id_ in found.gold.cells] == [None, None]
     assert {cells[id_].cell.training_hash for id_ in found.gold.cells} == {

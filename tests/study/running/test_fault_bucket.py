@@ -7,10 +7,12 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 
 import pytest
 
 from study.console import BAD_INPUT, FAILED, OK
+from study.export import main as export
 from study.running import progress
 from study.sweep import main
 from tests.support.bucket_server import BucketServer, bucket_server, moto_or_skip
@@ -85,6 +87,27 @@ def test_a_bucket_holds_the_same_bytes_as_a_disk(
     capsys.readouterr()
     assert sweep(study, root) == OK
     assert "no cell to run" in capsys.readouterr().out
+
+
+def test_adapters_stay_in_a_bucket_and_are_exported_from_it(
+    bucket: BucketServer, tmp_path: Path
+) -> None:
+    study = SmallStudy(folder=tmp_path)
+    file = tmp_path / "space.py"
+    text = file.read_text().replace("InContext(k=2), LinearProbe(n_train=6), ", "")
+    file.write_text(text.replace("seeds=2", 'seeds=1, keep="adapters"'))
+    root = bucket.root("adapters")
+    assert sweep(study, root) == OK
+    names = ("adapter_config.json", "adapter_model.safetensors")
+    keys = open_storage(root).keys(layout.CELLS)
+    cells = [key.split("/")[1] for key in keys if key.endswith(names[1])]
+    assert len(cells) == 3
+    folder, _, options = root.partition("?")
+    target = tmp_path / "exported"
+    assert export([f"{folder}/small?{options}", "--cell", cells[0], "--to", str(target)]) == OK
+    for name in names:
+        content = open_storage(root).read_bytes(layout.trained(cells[0], name))
+        assert (target / name).read_bytes() == content
 
 
 @pytest.mark.ray

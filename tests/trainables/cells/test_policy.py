@@ -54,7 +54,7 @@ def seen(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     @contextmanager
     def train(context: object, recipe: PolicyDPO, base: object, pairs: object) -> Iterator[object]:
         seen["recipe"], seen["pairs"] = recipe, pairs
-        yield base
+        yield SimpleNamespace(state=dict)
 
     monkeypatch.setattr(policy, "sample_texts", sample)
     monkeypatch.setattr(policy, "trained_policy", train)

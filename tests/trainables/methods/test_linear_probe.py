@@ -162,7 +162,7 @@ def test_features_that_do_not_vary_leave_the_others_scale_alone(
     row_RF[:, :num_constant] = 3.0
 
     class Few:
-        notes = ()
+        notes, num_layers = (), real.num_layers
 
         def of(self, *args: object) -> tuple[torch.Tensor, list[int]]:
             return row_RF, counts

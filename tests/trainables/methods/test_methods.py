@@ -61,7 +61,7 @@ def test_the_method_that_the_recipe_names_is_fitted(base: Base, method: str) -> 
     parts = {
         "zero-shot": set(),
         "in-context": {"examples"},
-        "linear probe": {"mean", "std", "weight"},
+        "linear probe": {"layers", "mean", "std", "weight"},
         "full fine-tuning": weights,
     }
     assert state.keys() == parts[method]

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 from search_spaces.recipes import FullFineTuning, LoRA, PolicyDPO
 from trainables.data.items import Item
-from trainables.methods.base.interface import CellContext, Example
+from trainables.methods.base.interface import CellContext, Example, FittedMethod
 from trainables.methods.dpo.candidates import LabelledPair
 from trainables.methods.full_fine_tuning import fitted_weights
 from trainables.methods.lora import fitted_adapter
@@ -18,8 +18,8 @@ from trainables.models.loading import Base
 @contextmanager
 def trained_policy(
     context: CellContext, recipe: PolicyDPO, base: Base, pairs: Sequence[LabelledPair]
-) -> Iterator[Base]:
-    """Yields the base with its weights, or an adapter, trained on the pairs.
+) -> Iterator[FittedMethod]:
+    """Trains the base's weights, or an adapter on it, on the pairs; yields the trained state.
 
     The untrained base is the reference: its log-probabilities are computed once, before training.
     The base is restored when the context ends.
@@ -41,15 +41,21 @@ def trained_policy(
         )
     examples = [_example(pair) for pair in sorted(pairs, key=lambda pair: pair.id)]
     objective = preference_objective(context, base, examples, recipe.beta)
+    training = training_recipe(recipe)
+    if isinstance(training, LoRA):
+        fitting = fitted_adapter(context, training, base, examples, start=None, objective=objective)
+    else:
+        fitting = fitted_weights(context, training, base, examples, start=None, objective=objective)
+    with fitting as fitted:
+        yield fitted
+
+
+def training_recipe(recipe: PolicyDPO) -> LoRA | FullFineTuning:
+    """Returns how a policy's weights, or its adapter, are trained on an objective."""
     shared = recipe.model_dump(include={"learning_rate", "epochs", "batch_size", "max_grad_norm"})
     if recipe.rank is None:
-        full = FullFineTuning(**shared)
-        training = fitted_weights(context, full, base, examples, start=None, objective=objective)
-    else:
-        lora = LoRA(**shared, rank=recipe.rank, alpha=recipe.alpha)
-        training = fitted_adapter(context, lora, base, examples, start=None, objective=objective)
-    with training:
-        yield base
+        return FullFineTuning(**shared)
+    return LoRA(**shared, rank=recipe.rank, alpha=recipe.alpha)
 
 
 def _example(pair: LabelledPair) -> Example:

@@ -1,4 +1,5 @@
-"""The numerical solvers behind the linear probe.
+"""The linear probe as a value, and its numerical solvers.
 
-`conditional_logit` (to convergence), `gradient_descent` (the paper's 100 steps).
+`probe` (scores, file), `conditional_logit` (to convergence), `gradient_descent` (the paper's 100
+steps).
 """

@@ -1,4 +1,4 @@
 """Gradient training: the loop, objectives, adapters, checkpoint and resume.
 
-`loop`, `objectives`, `adapters`, `reward_head`, `resume`, `gradient_checkpointing`.
+`loop`, `objectives`, `adapters`, `peft_files`, `reward_head`, `resume`, `gradient_checkpointing`.
 """

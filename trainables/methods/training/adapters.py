@@ -19,6 +19,9 @@ from trainables.distributed.sharded_model import is_shard
 from trainables.models.loading import Base, quiet_bitsandbytes
 from trainables.models.text_layers import target_layers
 
+PEFT_PREFIX = "base_model.model."
+"""In front of the base's own names of modules in peft's files."""
+
 MAX_MERGED_BYTES = 2**30
 """Larger models are scored without merging, to save memory."""
 
@@ -31,7 +34,7 @@ class Adapter:
     """peft's layers, each around one of the base."""
     parameters: tuple[nn.Parameter, ...]
     names: tuple[str, ...]
-    """Of the parameters, in their order."""
+    """Of the parameters, in their order, as in peft's files."""
 
     def state(self) -> dict[str, torch.Tensor]:
         """Returns copies of the adapter's weights, on the CPU."""
@@ -138,10 +141,15 @@ def adapter_on(base: Base, recipe: AdapterTraining, seed: int) -> Iterator[Adapt
         yield Adapter(
             layers=layers,
             parameters=tuple(trained.values()),
-            names=tuple(trained),
+            names=tuple(map(peft_name, trained)),
         )
     finally:
         tuner.unload()
+
+
+def peft_name(parameter: str) -> str:
+    """Returns the name in peft's files of a parameter of the adapted base."""
+    return f"{PEFT_PREFIX}{parameter.replace('.default.', '.')}"
 
 
 def add_low_rank(

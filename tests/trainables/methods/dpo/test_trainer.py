@@ -69,8 +69,8 @@ def context_of(
 def training(
     base: Base, recipe: PolicyDPO = RECIPE, pairs: Sequence[LabelledPair] = PAIRS, **context: object
 ) -> Iterator[Base]:
-    with trained_policy(context_of(recipe, **context), recipe, base, pairs) as policy:  # type: ignore[arg-type]
-        yield policy
+    with trained_policy(context_of(recipe, **context), recipe, base, pairs):  # type: ignore[arg-type]
+        yield base
 
 
 def trained_weights(base: Base, recipe: PolicyDPO = RECIPE, **context: object) -> dict[str, Tensor]:

@@ -216,7 +216,8 @@ def lora_weights(base: Base, recipe: LoRA) -> Any:
             if ".lora_A." not in name:
                 continue
             up = leaves[name.replace(".lora_A.", ".lora_B.")]
-            target = f"{name.split('.lora_A.')[0]}.weight"
+            module = name.removeprefix("base_model.model.").split(".lora_A.")[0]
+            target = f"{module}.weight"
             weights[target] = frozen[target] + recipe.alpha / recipe.rank * up @ down
         return weights
 

@@ -1,0 +1,210 @@
+"""Adapters and probes that a study keeps: used without the program, and exported."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from peft import PeftModel
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+from study.artifacts.plan import Plan, read_plan
+from study.console import BAD_INPUT, OK
+from study.export import main as export
+from study.planning.planner import make_plan
+from study.sweep import main as sweep
+from tests.support.small_study import SmallStudy, scores_of
+from tests.support.tiny_models import naive_scores
+from trainables.cells.planned import PlannedCell
+from trainables.data.items import Item
+from trainables.data.lab.base_models import MICRO_MODELS
+from trainables.data.prompts.formats import get_prompt
+from trainables.methods.probes.probe import load_probe
+from trainables.storage.filesystem import open_storage
+from trainables.storage.records import read_record, read_scores
+
+FOLDER = str(MICRO_MODELS["micro-s"])
+PROMPT = get_prompt("jsonl:sums", "default")
+PEFT_FILES = {"adapter_config.json", "adapter_model.safetensors"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Kept:
+    """A finished study that kept its adapters, and its scores from a run without them."""
+
+    study: SmallStudy
+    out: Path
+    plan: Plan
+    scores_without: dict[str, bytes]
+    records_without: dict[str, bytes]
+
+    def cells(self, method: str) -> list[PlannedCell]:
+        return [cell for cell in self.plan.cells if cell.cell.recipe.method == method]
+
+    def folder(self, cell: PlannedCell) -> Path:
+        return self.out / "cells" / cell.id / "adapter"
+
+    def log_probs(self, cell: PlannedCell) -> dict[str, list[float]]:
+        storage = open_storage(str(self.out))
+        table = read_scores(storage, cell.id, read_record(storage, cell.id))
+        return dict(zip(table["item_id"].to_pylist(), table["log_probs"].to_pylist(), strict=True))
+
+    def items(self, cell: PlannedCell, number: int) -> tuple[Item, ...]:
+        _, inputs = make_plan(self.plan.space, self.study.folder / "data")
+        return inputs.tasks[cell.cell.task].by_id(sorted(self.log_probs(cell))[:number])
+
+
+def run(study: SmallStudy, out: Path) -> None:
+    assert sweep([*study.arguments, "--out", str(out), "--address", "in-process"]) == OK
+
+
+def records_of(out: Path) -> dict[str, bytes]:
+    return {path.parent.name: path.read_bytes() for path in out.glob("cells/*/record.json")}
+
+
+@pytest.fixture(scope="module")
+def kept(tmp_path_factory: pytest.TempPathFactory) -> Kept:
+    folder = tmp_path_factory.mktemp("kept")
+    study, out = SmallStudy(folder=folder), folder / "runs"
+    file = folder / "space.py"
+    text = file.read_text().replace("seeds=2", "seeds=1")
+    text = text.replace("LoRA(n_train=6,", "LoRA(n_train=6, learning_rate=3e-2, rank=3,")
+    file.write_text(text)
+    run(study, out)
+    scores, records = dict(scores_of(out)), records_of(out)
+    file.write_text(text.replace("seeds=1", 'seeds=1, keep="adapters"'))
+    run(study, out)
+    plan = read_plan(open_storage(str(out)), "small")
+    return Kept(study=study, out=out, plan=plan, scores_without=scores, records_without=records)
+
+
+def test_adapters_and_probes_stay_and_nothing_else_does(kept: Kept) -> None:
+    stored = {
+        cell.id: {path.name for path in kept.folder(cell).glob("*")} for cell in kept.plan.cells
+    }
+    assert len(kept.cells("lora")) == len(kept.cells("linear probe")) == 3
+    assert all(stored[cell.id] == PEFT_FILES for cell in kept.cells("lora"))
+    assert all(stored[cell.id] == {"probe.safetensors"} for cell in kept.cells("linear probe"))
+    rest = [*kept.cells("zero-shot"), *kept.cells("in-context")]
+    assert len(rest) == 4 and not any(stored[cell.id] for cell in rest)
+
+
+def test_keeping_adapters_runs_only_their_cells_again_with_equal_scores(kept: Kept) -> None:
+    assert scores_of(kept.out) == kept.scores_without
+    rerun = {
+        id_ for id_, record in records_of(kept.out).items() if record != kept.records_without[id_]
+    }
+    assert rerun == {cell.id for cell in (*kept.cells("lora"), *kept.cells("linear probe"))}
+
+
+def test_peft_loads_an_adapter_that_predicts_as_its_cell_did(kept: Kept) -> None:
+    tokenizer = AutoTokenizer.from_pretrained(FOLDER)
+    for cell in kept.cells("lora"):
+        base = AutoModelForCausalLM.from_pretrained(FOLDER)
+        model = PeftModel.from_pretrained(base, kept.folder(cell)).eval()
+        config = model.peft_config["default"]
+        assert (config.base_model_name_or_path, config.revision) == (FOLDER, None)
+        assert (config.r, config.lora_alpha, config.inference_mode) == (3, 32.0, True)
+        items = kept.items(cell, 12)
+        questions = [PROMPT.question(item) for item in items]
+        choices = [PROMPT.choice_texts(item) for item in items]
+        found = naive_scores(model, tokenizer, questions, choices)
+        with model.disable_adapter():
+            plain = naive_scores(model, tokenizer, questions, choices)
+        recorded = [np.array(kept.log_probs(cell)[item.id]) for item in items]
+        for of_model, of_cell in zip(found, recorded, strict=True):
+            assert of_model == pytest.approx(of_cell, abs=1e-4)
+            assert of_model.argmax() == of_cell.argmax()
+        assert max(np.abs(p - r).max() for p, r in zip(plain, recorded, strict=True)) > 0.05
+
+
+def test_a_loaded_probe_predicts_as_its_cell_did(kept: Kept) -> None:
+    tokenizer = AutoTokenizer.from_pretrained(FOLDER)
+    model = AutoModelForCausalLM.from_pretrained(FOLDER).eval()
+    cell = kept.cells("linear probe")[0]
+    probe = load_probe(kept.folder(cell))
+    for item in kept.items(cell, 8):
+        rows = []
+        for text in PROMPT.choice_texts(item):
+            ids = tokenizer(PROMPT.question(item) + text, return_tensors="pt")
+            with torch.no_grad():
+                states = model(**ids, output_hidden_states=True).hidden_states
+            rows.append(torch.cat([states[layer][0, -1] for layer in probe.layers]).double())
+        found = probe.scores(torch.stack(rows)).log_softmax(0).numpy()
+        assert found == pytest.approx(kept.log_probs(cell)[item.id], abs=1e-3)
+
+
+def test_equal_studies_leave_equal_bytes(kept: Kept, tmp_path: Path) -> None:
+    run(kept.study, tmp_path / "again")
+    for cell in (*kept.cells("lora"), *kept.cells("linear probe")):
+        for path in kept.folder(cell).glob("*"):
+            other = tmp_path / "again" / path.relative_to(kept.out)
+            assert other.read_bytes() == path.read_bytes(), path.name
+
+
+@pytest.mark.parametrize("method", ["lora", "linear probe"])
+def test_an_export_holds_the_files_and_a_card(
+    kept: Kept, tmp_path: Path, method: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    cell, target = kept.cells(method)[0], tmp_path / "some" / "folder"
+    assert export([str(kept.out / "small"), "--cell", cell.id, "--to", str(target)]) == OK
+    assert str(target) in capsys.readouterr().out
+    for path in kept.folder(cell).glob("*"):
+        assert (target / path.name).read_bytes() == path.read_bytes()
+    card = (target / "README.md").read_text()
+    assert card.startswith('---\nbase_model: "micro-s"\n')
+    assert cell.id in card and cell.cell.model in card and cell.label in card
+    loader = "PeftModel.from_pretrained" if method == "lora" else "load_probe"
+    assert loader in card
+
+
+def refusal(kept: Kept, cell: str, to: Path, capsys: pytest.CaptureFixture[str]) -> str:
+    assert export([str(kept.out / "small"), "--cell", cell, "--to", str(to)]) == BAD_INPUT
+    return capsys.readouterr().err
+
+
+def test_an_export_that_cannot_be_made_is_bad_input(
+    kept: Kept, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    lora, target = kept.cells("lora")[0], tmp_path / "target"
+    message = refusal(kept, "0123", target, capsys)
+    assert "no such cell" in message and f"{lora.id}  {lora.label}" in message
+    prompted = kept.cells("in-context")[0]
+    assert prompted.id not in message
+    assert "only cells that train" in refusal(kept, prompted.id, target, capsys)
+    assert not target.exists()
+    target.mkdir()
+    (target / "mine.txt").write_text("kept")
+    assert "must be a new or an empty folder" in refusal(kept, lora.id, target, capsys)
+    assert [path.name for path in target.iterdir()] == ["mine.txt"]
+
+
+def test_a_cell_without_its_files_is_not_exported(
+    kept: Kept, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    copy = Kept(
+        study=kept.study,
+        out=tmp_path / "runs",
+        plan=kept.plan,
+        scores_without={},
+        records_without={},
+    )
+    shutil.copytree(kept.out, copy.out)
+    cell, other, third = copy.cells("lora")
+    (copy.folder(cell) / "adapter_model.safetensors").write_bytes(b"damaged")
+    assert "does not match the hash" in refusal(copy, cell.id, tmp_path / "to", capsys)
+    shutil.rmtree(copy.out / "cells" / other.id)
+    assert "run `python -m study.sweep` first" in refusal(copy, other.id, tmp_path / "to", capsys)
+    plan = copy.out / "small" / "plan.json"
+    cells = json.loads(plan.read_text())
+    for planned in cells["cells"]:
+        planned["keeps_state"] = False
+    plan.write_text(json.dumps(cells))
+    message = refusal(copy, third.id, tmp_path / "to", capsys)
+    assert 'run the study again with Space(keep="adapters")' in message
+    assert not (tmp_path / "to").exists()
