@@ -1,4 +1,4 @@
-"""How often do the intervals of a pooled SGR and of a difference of SGRs hold the truth?
+"""How often do intervals hold the truth: pooled SGR, difference of SGRs, calibration?
 
 Run from the repository root: `python -m benchmarks.contrasts` (a few minutes). Coverage is
 unconditional: an unbounded set holds the truth.
@@ -8,20 +8,40 @@ from __future__ import annotations
 
 import itertools
 import sys
+from collections.abc import Callable
 
 import numpy as np
+from scipy import special
 
 from study.statistics.across_points.pooled_sgr import pooled_p_value
 from study.statistics.arms import ArmScores
+from study.statistics.differences import Difference
 from study.statistics.influences import influences
+from study.statistics.marginal_means import FloatArray
 from study.statistics.means import ratio_of_means
 from study.statistics.moments import moments
 from study.statistics.recovery import Roles
+from study.statistics.resampling.calibration_intervals import (
+    CalibrationError,
+    ece_interval,
+    selective_interval,
+)
 from study.statistics.sgr_difference import difference_p_value
 
 ALPHA = 0.05
-POOLED_DRAWS, DIFFERENCE_DRAWS, MEANS_DRAWS = 2000, 600, 2000
+POOLED_DRAWS, DIFFERENCE_DRAWS, MEANS_DRAWS, CALIBRATION_DRAWS = 2000, 600, 2000, 300
 SGR = 0.7
+
+
+def ece(sure: FloatArray, right: FloatArray, rng: np.random.Generator) -> CalibrationError:
+    """The interval of the expected calibration error."""
+    return ece_interval(sure, right, rng=rng)
+
+
+def selective_area(sure: FloatArray, right: FloatArray, rng: np.random.Generator) -> Difference:
+    """The interval of the area under selective accuracy."""
+    draws = tuple(str(seed) for seed in range(right.shape[1]))
+    return selective_interval(sure, ArmScores(scores=right, draw_ids=draws))
 
 
 def pooled_coverage(
@@ -102,6 +122,45 @@ def means_coverage(
     return held / num_draws
 
 
+def calibration_coverage(
+    interval: Callable[..., CalibrationError | Difference],
+    *,
+    slope: float,
+    num_seeds: int,
+    num_draws: int,
+    rng: np.random.Generator,
+    num_items: int = 300,
+) -> float:
+    """Coverage of the interval of a calibration statistic.
+
+    Args:
+        interval: `ece` or `selective_area`.
+        slope: Logits of the confidences over those of the probabilities; 1 is calibrated.
+        num_seeds: Seeds; a single one is the only one there is. Items, seeds and answers vary with
+            SDs of 1.2, 0.2 and 0.5 in logits.
+        num_draws: Simulated studies.
+        rng: Source of all randomness.
+        num_items: Items.
+    """
+    seed_sd = 0.2 * (num_seeds > 1)
+    truth = interval(*_answers(slope, 5000, 40, seed_sd, rng), rng).estimate
+    held = 0
+    for _ in range(num_draws):
+        found = interval(*_answers(slope, num_items, num_seeds, seed_sd, rng), rng)
+        held += (found.low or 0.0) <= truth <= (1.0 if found.high is None else found.high)
+    return held / num_draws
+
+
+def _answers(
+    slope: float, num_items: int, num_seeds: int, seed_sd: float, rng: np.random.Generator
+) -> tuple[FloatArray, FloatArray]:
+    """Confidences and scores, [items, seeds]."""
+    logits = 0.5 + 1.2 * rng.normal(size=(num_items, 1)) + seed_sd * rng.normal(size=num_seeds)
+    logits = logits + 0.5 * rng.normal(size=(num_items, num_seeds))
+    right = rng.random(logits.shape) < special.expit(logits)
+    return special.expit(slope * logits), right.astype(float)
+
+
 def main() -> int:
     """Prints every coverage; status 1 if one is below 93 %."""
     rng, lowest = np.random.default_rng(16), 1.0
@@ -122,6 +181,17 @@ def main() -> int:
         found = means_coverage(sizes, num_draws=MEANS_DRAWS, rng=rng)
         lowest = min(lowest, found)
         print(f"{sizes!s:>12} {100 * found:8.1f}", flush=True)
+    print("calibration: statistic, slope of the logits, seeds, coverage %")
+    intervals: tuple[Callable[..., CalibrationError | Difference], ...] = (ece, selective_area)
+    for interval, slope, seeds in itertools.product(intervals, (1.0, 1.15, 1.3, 2.0), (1, 2, 3, 5)):
+        if interval is selective_area and slope != 1.0:
+            continue  # it depends on the order of the confidences alone
+        found = calibration_coverage(
+            interval, slope=slope, num_seeds=seeds, num_draws=CALIBRATION_DRAWS, rng=rng
+        )
+        lowest = min(lowest, found)
+        name = interval.__name__.replace("_", " ")
+        print(f"{name:>15} {slope:6.2f} {seeds:6d} {100 * found:8.1f}", flush=True)
     print(f"lowest coverage: {100 * lowest:.1f} %")
     return 0 if lowest >= 0.93 else 1
 

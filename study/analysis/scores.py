@@ -16,8 +16,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from study.artifacts.items import ItemsTable
+from study.artifacts.items import ItemsTable, TaskItems
 from study.artifacts.plan import Plan
+from study.statistics.calibration import brier_scores
 from trainables.cells.planned import PlannedCell
 from trainables.data.draws import CellDraws, TestDraw
 from trainables.data.seeding import draw_ids
@@ -33,7 +34,7 @@ _LOCAL_READERS = 4
 _REMOTE_READERS = 32
 """Threads that read records: an object store has a high latency, so more requests in parallel."""
 
-_COLUMNS = ("item_id", "correct", "confidence", "readable")
+_COLUMNS = ("item_id", "correct", "confidence", "log_probs", "readable")
 
 Absence = Literal["not run", "failed", "record not valid"]
 
@@ -62,6 +63,9 @@ class TaskScores:
     """[cells, items]: 1 right, 0 wrong, between them for a tie (`records.choice_score`), UNSEEN."""
     confidence: NDArray[np.float32]
     """[cells, items] softmax probability of the predicted choice; NaN if unseen."""
+    brier: NDArray[np.float32]
+    """[cells, items] squared distance of the probabilities from the truth, in [0, 2]; NaN if unseen
+    or generated."""
     readable: Mapping[str, NDArray[np.bool_]]
     """Cell id -> [items] whether the generated answer could be read, True if unseen; only cells
     that generate answers."""
@@ -90,6 +94,7 @@ class _CellScores:
     item_ids: pa.Array
     correct: NDArray[np.float64]
     confidence: NDArray[np.float64]
+    log_probs: pa.ListArray
     readable: NDArray[np.bool_] | None
     """None if choices are scored."""
 
@@ -119,7 +124,7 @@ def collect_scores(storage: Storage, plan: Plan, items: ItemsTable) -> StudyScor
         for task, ids in cells_of.items():
             recorded = [id_ for id_ in ids if id_ in folders]
             missing |= {i: MissingCell(kind="not run", reason="") for i in ids if i not in folders}
-            builder = _ScoreMatrixBuilder(items.test[task].ids, num_cells=len(recorded))
+            builder = _ScoreMatrixBuilder(items.test[task], num_cells=len(recorded))
             unscored = _UnscoredIds(plan, items, task)
             results = pool.map(lambda id_: _read_cell(storage, id_), recorded)
             for id_, result in zip(recorded, results, strict=True):
@@ -170,6 +175,7 @@ def _read_cell(storage: Storage, id_: str) -> _CellScores | MissingCell:
         item_ids=table["item_id"].combine_chunks(),
         correct=table["correct"].to_numpy(),
         confidence=table["confidence"].to_numpy(),
+        log_probs=table["log_probs"].combine_chunks(),
         readable=table["readable"].to_numpy() if "readable" in table.column_names else None,
     )
 
@@ -221,10 +227,13 @@ class _UnscoredIds:
 class _ScoreMatrixBuilder:
     """Fills the matrices cell by cell; looks ids up once per distinct order."""
 
-    def __init__(self, item_ids: pa.Array, *, num_cells: int) -> None:
-        self._item_ids = item_ids
-        self._correct = np.full((num_cells, len(item_ids)), UNSEEN, dtype=np.float32)
-        self._confidence = np.full((num_cells, len(item_ids)), np.nan, dtype=np.float32)
+    def __init__(self, items: TaskItems, *, num_cells: int) -> None:
+        self._item_ids = items.ids
+        self._gold = items.table["gold"].to_numpy()
+        shape = (num_cells, len(self._item_ids))
+        self._correct = np.full(shape, UNSEEN, dtype=np.float32)
+        self._confidence = np.full(shape, np.nan, dtype=np.float32)
+        self._brier = np.full(shape, np.nan, dtype=np.float32)
         self._row: dict[str, int] = {}
         self._readable: dict[str, NDArray[np.bool_]] = {}
         self._last: tuple[pa.Array, frozenset[str], NDArray[np.int64]] | None = None
@@ -238,6 +247,7 @@ class _ScoreMatrixBuilder:
         row = self._row[id_] = len(self._row)
         self._correct[row, positions] = scores.correct
         self._confidence[row, positions] = scores.confidence
+        self._brier[row, positions] = _brier(scores.log_probs, self._gold[positions])
         if scores.readable is not None:
             self._readable[id_] = np.ones(len(self._item_ids), dtype=np.bool_)
             self._readable[id_][positions] = scores.readable
@@ -250,6 +260,7 @@ class _ScoreMatrixBuilder:
             row=self._row,
             correct=self._correct[:count],
             confidence=self._confidence[:count],
+            brier=self._brier[:count],
             readable=self._readable,
         )
 
@@ -280,6 +291,21 @@ class _ScoreMatrixBuilder:
             raise _other_items(f"lacks {_examples(unseen)}")
         self._last = (item_ids, unscored, positions)
         return positions
+
+
+def _brier(log_probs: pa.ListArray, gold: NDArray[np.int32]) -> NDArray[np.float64]:
+    """[items] Brier scores; NaN without the log-probability of the right choice."""
+    scores = np.full(len(gold), np.nan)
+    sizes = pc.fill_null(pc.list_value_length(log_probs), 0).to_numpy()
+    known = sizes > gold
+    if known.any():
+        values = log_probs.filter(pa.array(known)).flatten().to_numpy()
+        sizes = sizes[known]
+        starts = np.cumsum(sizes) - sizes
+        odds = np.exp(values - np.repeat(np.maximum.reduceat(values, starts), sizes))
+        probabilities = odds / np.repeat(np.add.reduceat(odds, starts), sizes)
+        scores[known] = brier_scores(probabilities, sizes, gold[known])
+    return scores
 
 
 def _other_items(fault: str) -> InvalidRecordError:

@@ -30,6 +30,9 @@ from study.statistics.floor import Floor, judge_floor
 from trainables.storage import layout
 from trainables.storage.filesystem import Storage
 
+AnyPlace = tuple[str, str | None, Level | None]
+"""Task, measure and test level; without a level all test items."""
+
 _CACHED_ARMS = 256
 """Score matrices in memory: consecutive points, of one model and recipe, share their arms."""
 
@@ -134,7 +137,7 @@ class ArmReader:
         self.test_level = lru_cache(maxsize=None)(self._test_level)
         self.arm = lru_cache(maxsize=_CACHED_ARMS)(self._arm)
 
-    def _test_level(self, task: str, measure: str, level: Level) -> TestLevel:
+    def _test_level(self, task: str, measure: str | None, level: Level | None) -> TestLevel:
         items = self._items.test[task]
         columns = items.rows_of(measure, level)
         groups, ids = items.groups, items.ids.take(columns).to_pylist()
@@ -152,16 +155,30 @@ class ArmReader:
         )
 
     def _arm(
-        self, planned: points.PlannedArm, task: str, measure: str, level: Level
+        self, planned: points.PlannedArm, task: str, measure: str | None, level: Level | None
     ) -> sgr.ArmScores:
-        matrices = self._scores.tasks[task]
-        rows = np.array([matrices.row[id_] for id_ in planned.cells])
-        columns = self.test_level(task, measure, level).columns
-        right = matrices.correct[np.ix_(rows, columns)]
-        scores = right.T.astype(np.float64)
-        if right.size and right.min() == UNSEEN:
-            scores[right.T == UNSEEN] = np.nan
+        scores = self._matrix("correct", planned, (task, measure, level))
+        if scores.size and scores.min() == UNSEEN:
+            scores[scores == UNSEEN] = np.nan
         return sgr.ArmScores(scores=scores, draw_ids=planned.draws)
+
+    def brier(self, planned: points.PlannedArm, place: AnyPlace) -> sgr.ArmScores:
+        """Returns the Brier score of each answer of a finished arm; NaN where it is unknown."""
+        return sgr.ArmScores(scores=self._matrix("brier", planned, place), draw_ids=planned.draws)
+
+    def confidence(self, planned: points.PlannedArm, place: AnyPlace) -> NDArray[np.float64]:
+        """Returns the [items, seeds] confidences of a finished arm; NaN where unknown."""
+        return self._matrix("confidence", planned, place)
+
+    def _matrix(
+        self, name: str, planned: points.PlannedArm, place: AnyPlace
+    ) -> NDArray[np.float64]:
+        """[items, seeds] values of one of the matrices of `TaskScores`."""
+        matrices = self._scores.tasks[place[0]]
+        rows = np.array([matrices.row[id_] for id_ in planned.cells])
+        columns = self.test_level(*place).columns
+        values: NDArray[np.float32] = getattr(matrices, name)[np.ix_(rows, columns)]
+        return values.T.astype(np.float64)
 
     def is_finished(self, planned: points.PlannedArm) -> bool:
         """Returns whether all cells of an arm have records."""

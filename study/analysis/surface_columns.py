@@ -1,8 +1,11 @@
-"""Columns of surface.parquet: the name, type, unit, source and meaning of each, declared once."""
+"""Columns of tables: the name, type, unit, source and meaning of each, declared once.
+
+`COLUMNS` are those of surface.parquet.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,14 +22,14 @@ FRACTION, SHARE, P_VALUE = "fraction", "share of a gap", "p-value"
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """One column of surface.parquet; a missing value is null."""
+    """One column of a table; a missing value is null."""
 
     name: str
     kind: pa.DataType
     unit: str
     """Empty for texts and scales without a unit."""
     path: str
-    """Attribute of a `SurfaceRow`, or of one of its attributes: `sgr.low`."""
+    """Attribute of a row, or of one of its attributes: `sgr.low`."""
     meaning: str
     """For a reader of the table, without a full stop."""
 
@@ -35,7 +38,7 @@ class Column:
         """The meaning with its unit: `accuracy of the untrained model (fraction)`."""
         return f"{self.meaning} ({self.unit})" if self.unit else self.meaning
 
-    def value(self, row: SurfaceRow) -> Scalar:
+    def value(self, row: object) -> Scalar:
         """Returns the row's value; None where it, or an attribute on the path to it, is missing."""
         value: Any = row
         for name in self.path.split("."):
@@ -46,7 +49,10 @@ class Column:
         return None if value == "" else value
 
 
-def _interval(name: str, unit: str, meaning: str, *, has_p_value: bool = True) -> Iterator[Column]:
+def interval_columns(
+    name: str, unit: str, meaning: str, *, has_p_value: bool = True
+) -> Iterator[Column]:
+    """Yields the columns of an estimate: its value, both ends of its interval, and its p-value."""
     yield Column(name, FLOAT, unit, f"{name}.estimate", meaning)
     yield Column(f"{name}_low", FLOAT, unit, f"{name}.low", f"lower end of the interval of {name}")
     yield Column(
@@ -99,23 +105,27 @@ COLUMNS: tuple[Column, ...] = (
     Column("zero_shot", FLOAT, FRACTION, "zero_shot", "accuracy of the untrained model"),
     Column("easy", FLOAT, FRACTION, "easy", "accuracy after training on the source"),
     Column("hard", FLOAT, FRACTION, "hard", "accuracy after training on hard labels"),
-    *_interval("sgr", SHARE, "(source - zero-shot) / (hard - zero-shot)", has_p_value=False),
+    *interval_columns("sgr", SHARE, "(source - zero-shot) / (hard - zero-shot)", has_p_value=False),
     Column("verdict", TEXT, "", "verdict", "whether the gap is resolved"),
     Column("verdict_note", TEXT, "", "verdict_note", "reasons, and what the interval leaves out"),
     Column("caveats", TEXT, "", "caveats", "what must accompany the SGR"),
     Column("chance", FLOAT, FRACTION, "floor.chance", "accuracy of guessing on the test level"),
-    *_interval("gap", FRACTION, "hard - zero-shot, the denominator of SGR", has_p_value=False),
-    *_interval("easy_gain", FRACTION, "source - zero-shot"),
-    *_interval("hard_gain", FRACTION, "hard - zero-shot"),
-    *_interval("hard_minus_easy", FRACTION, "hard - source"),
+    *interval_columns(
+        "gap", FRACTION, "hard - zero-shot, the denominator of SGR", has_p_value=False
+    ),
+    *interval_columns("easy_gain", FRACTION, "source - zero-shot"),
+    *interval_columns("hard_gain", FRACTION, "hard - zero-shot"),
+    *interval_columns("hard_minus_easy", FRACTION, "hard - source"),
     Column(
         "full_recovery_p", FLOAT, P_VALUE, "sgr.p_value", "two-sided, of the null that SGR is 1"
     ),
     Column("start", FLOAT, FRACTION, "start", "accuracy before self-training"),
-    *_interval("ssrm_gain", FRACTION, "source - start: what self-training adds"),
-    *_interval("residual", SHARE, "(source - start) / (hard - start)", has_p_value=False),
+    *interval_columns("ssrm_gain", FRACTION, "source - start: what self-training adds"),
+    *interval_columns("residual", SHARE, "(source - start) / (hard - start)", has_p_value=False),
     Column("residual_verdict", TEXT, "", "residual_verdict", "whether hard - start is resolved"),
-    *_interval("format_matched", SHARE, "(source - trivial) / (hard - trivial)", has_p_value=False),
+    *interval_columns(
+        "format_matched", SHARE, "(source - trivial) / (hard - trivial)", has_p_value=False
+    ),
     Column(
         "format_matched_verdict",
         *(TEXT, "", "format_matched_verdict", "whether hard - trivial is resolved"),
@@ -138,16 +148,21 @@ COLUMNS: tuple[Column, ...] = (
 
 def surface_table(rows: Sequence[SurfaceRow]) -> pa.Table:
     """Returns the surface as a tidy table: one row a point, every recipe factor a column."""
-    columns = {
-        column.name: pa.array([column.value(row) for row in rows], type=column.kind)
-        for column in COLUMNS
-    }
+    columns = filled_columns(COLUMNS, rows)
     fixed = set(columns)
     factors = [row.factors for row in rows]
     for name in dict.fromkeys(name for values in factors for name in values):
         key = f"recipe_{name}" if name in fixed else name
         columns[key] = _factor_column([values.get(name) for values in factors])
     return pa.table(columns)
+
+
+def filled_columns(columns: Iterable[Column], rows: Sequence[object]) -> dict[str, pa.Array]:
+    """Returns the declared columns with the values of the rows."""
+    return {
+        column.name: pa.array([column.value(row) for row in rows], type=column.kind)
+        for column in columns
+    }
 
 
 def _factor_column(values: Sequence[Scalar]) -> pa.Array:

@@ -174,7 +174,7 @@ def gather(
             *_draw_factor_and_loss_curves(storage, plan, surface, conditions),
         ),
         label_curves=label_panels,
-        reliability=(draw_calibration("calibration", calibration),) if calibration else (),
+        reliability=_draw_reliability(calibration),
         calibration=calibration,
         contrasts=declared_contrasts(plan, surface),
         pooled=pooled,
@@ -197,6 +197,12 @@ def gather(
 def _draw_accuracy(panels: Sequence[CurvePanel]) -> Drawing:
     what = ACCURACY_ALT + filled(panels, "the table of points")
     return draw_curves("accuracy", panels, y_title="accuracy %", what=what)
+
+
+def _draw_reliability(rows: Sequence[CalibrationRow]) -> tuple[Drawing, ...]:
+    """Draws the reliability on all test items."""
+    overall = [row for row in rows if row.test_level is None]
+    return (draw_calibration("calibration", overall),) if overall else ()
 
 
 def _draw_label_curves(

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from study.analysis.calibration import calibration_table
 from study.analysis.preferences.policies import WinRate
 from study.analysis.preferences.reward_models import Ceiling, RewardRow
 from study.analysis.preferences.rewardbench import SUBSETS
@@ -34,7 +35,7 @@ REWARD_SCHEMA = pa.schema(
         "num_seeds": pa.int64(),
         "accuracy": pa.float64(),
         "tie_share": pa.float64(),
-        **dict.fromkeys(map(str, SUBSETS), pa.float64()),
+        **{f"{section}{end}": pa.float64() for section in SUBSETS for end in ("", " low", " high")},
         "Safety (old weights)": pa.float64(),
         "four_sections": pa.float64(),
         "with_prior_sets": pa.float64(),
@@ -44,7 +45,8 @@ REWARD_SCHEMA = pa.schema(
     }
 )
 """Columns of rewards.parquet. `subset` is null in the row of all pairs; rows of subsets have
-accuracies only. `ceiling`: accuracy of one annotator against the others, null if unknown."""
+accuracies only. `low` and `high` are the ends of a section's interval. `ceiling`: accuracy of one
+annotator against the others, null if unknown."""
 
 
 def write_tables(storage: Storage, space: str, content: Content) -> None:
@@ -56,6 +58,8 @@ def write_tables(storage: Storage, space: str, content: Content) -> None:
 
 
 def _tables(space: str, content: Content) -> Iterator[tuple[str, pa.Table]]:
+    if content.calibration:
+        yield layout.calibration(space), calibration_table(content.calibration)
     if content.rewards:
         yield layout.reward_models(space), reward_table(content.rewards, content.ceilings)
     if content.alignment:
@@ -90,6 +94,11 @@ def _reward_lines(row: RewardRow, ceiling: Ceiling | None) -> Iterator[Mapping[s
         "accuracy": row.accuracy,
         "tie_share": row.tie_share,
         **{str(section): mean for section, mean in row.sections.items()},
+        **{
+            f"{section} {end}": getattr(interval, end)
+            for section, interval in row.intervals.items()
+            for end in ("low", "high")
+        },
         "Safety (old weights)": row.sections_old.get("Safety"),
         "four_sections": row.overall,
         "with_prior_sets": row.overall_with_prior,

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import base64
 import json
-from collections.abc import Mapping, Sequence
 from typing import Any
 
 from markupsafe import Markup
 from plotly.offline import get_plotlyjs
 
-from study.analysis.calibration import CalibrationRow
 from study.analysis.names import outcome, point_label, recipe_labels
 from study.analysis.preferences.rewardbench import SUBSETS
 from study.analysis.published.comparison import comparison_row
@@ -35,7 +33,13 @@ from study.reporting.sentences import (
 from study.reporting.surface_views.plotly import panel_figure
 from study.reporting.surface_views.tiles import hover_text
 from study.reporting.surface_views.views import View
-from study.reporting.tables import audit_table, cell_table, missing_table, point_table
+from study.reporting.tables import (
+    audit_table,
+    calibration_page,
+    cell_table,
+    missing_table,
+    point_table,
+)
 from study.reporting.terminal import gain_text, residual_text, summary
 
 
@@ -51,7 +55,6 @@ def render_page(plan: Plan, surface: Surface, content: Content) -> str:
         data=Markup(_script_json(_page_data(plan, surface, content))),
         dash=DASH,
         plotly=Markup(get_plotlyjs().replace("</script", "<\\/script")),
-        ece=_ece_table(content.calibration),
         bench_sections=tuple(SUBSETS),
         **{function.__name__.lstrip("_"): function for function in _FUNCTIONS},
     )
@@ -63,6 +66,7 @@ def _page_data(plan: Plan, surface: Surface, content: Content) -> dict[str, Any]
         "points": point_table(surface, labels),
         "sentences": [sentence(row, labels, surface.level) for row in surface.rows],
         "hover": [hover_text(row) for row in surface.rows],
+        "calibration": calibration_page(content.calibration),
         "cells": cell_table(plan, surface),
         "missing": missing_table(plan, surface),
         "audit": audit_table(content.self_training.lines if content.self_training else ()),
@@ -81,18 +85,6 @@ def _view_data(surface: Surface, view: View) -> dict[str, Any]:
             for panel in view.panels
         ],
     }
-
-
-def _ece_table(rows: Sequence[CalibrationRow]) -> Mapping[str, Any]:
-    """Returns the ECE by method and model (rows) and condition (columns)."""
-    conditions = list(dict.fromkeys(row.condition for row in rows))
-    lines: dict[tuple[str, str, str], dict[str, str]] = {}
-    for row in rows:
-        line = lines.setdefault((row.task, row.method, row.model), {})
-        ends = (row.ece.low, row.ece.high)
-        interval = "" if None in ends else f" [{percent(ends[0])}, {percent(ends[1])}]"
-        line[row.condition] = f"{percent(row.ece.estimate)}{interval}"
-    return {"conditions": conditions, "lines": lines}
 
 
 def _p_text(p_value: float | None) -> str:

@@ -20,6 +20,7 @@ from study.reporting.figures.drawing import Drawing
 from study.reporting.figures.gains import draw_gains
 from study.reporting.figures.thresholds import draw_thresholds
 from study.reporting.findings import gain_rows
+from study.statistics.across_points.multiplicity import false_discovery
 from trainables.storage.filesystem import Storage
 
 MEANS = (
@@ -65,6 +66,8 @@ class SelfTrainingSection:
 
     rows: tuple[SurfaceRow, ...]
     """Self-trained points, controls last."""
+    q_values: tuple[float | None, ...]
+    """p-values of their gains, adjusted over all of them for the false discovery rate."""
     audit: tuple[AuditRow, ...]
     lines: tuple[AuditLine, ...]
     detectors: tuple[DetectorRow, ...]
@@ -97,8 +100,10 @@ def gather_self_training(
         draw_confidence(rounds.audited, labels),
         draw_reliability(rounds.audited, labels),
     ]
+    rows.sort(key=lambda row: row.role == "control")
     return SelfTrainingSection(
-        rows=tuple(sorted(rows, key=lambda row: row.role == "control")),
+        rows=tuple(rows),
+        q_values=tuple(false_discovery([row.ssrm_gain.p_value for row in rows])),
         audit=audit,
         lines=lines,
         detectors=detectors,

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
+from study.analysis.calibration import CALIBRATION_COLUMNS, CalibrationRow
 from study.analysis.contrasts import explored
 from study.analysis.names import recipe_labels
 from study.analysis.surface import Surface
-from study.analysis.surface_columns import COLUMNS
+from study.analysis.surface_columns import COLUMNS, Column
 from study.analysis.surface_rows import recipe_text
 from study.artifacts.plan import Plan
 from study.reporting.self_training import AuditLine
@@ -41,7 +42,28 @@ def _table(columns: Iterable[PageColumn | None], rows: Sequence[Any]) -> PageTab
     }
 
 
-SURFACE_COLUMNS = {column.name: column for column in COLUMNS}
+class _DeclaredColumn(Protocol):
+    """Makes a column of the page from a declared one, with its own value or one for the page."""
+
+    def __call__(
+        self, name: str, kind: str, declared: str, value: Callable[[Any], Any] | None = None
+    ) -> PageColumn: ...
+
+
+def _declared(file: str, columns: Iterable[Column]) -> _DeclaredColumn:
+    """Returns what makes page columns of the declared columns of a file."""
+    known = {column.name: column for column in columns}
+
+    def column(
+        name: str, kind: str, declared: str, value: Callable[[Any], Any] | None = None
+    ) -> PageColumn:
+        of_file = known[declared]
+        unit = f", {of_file.unit}" if of_file.unit else ""
+        text = f"{of_file.meaning} ({file}: {declared}{unit})"
+        return PageColumn(name, kind, value or of_file.value, text)
+
+    return column
+
 
 DECIMALS = {"seconds": 2, "number": 4}
 """Decimals of a value in the page, by kind; the others are rounded once, by the page's script."""
@@ -55,16 +77,7 @@ def point_table(surface: Surface, labels: Mapping[str, str]) -> PageTable:
     """Returns the points, one per row, in the order of the surface."""
     q_values = dict(zip(map(id, surface.rows), explored(surface), strict=True))
     several_tasks = len({(row.point.task, row.point.measure) for row in surface.rows}) > 1
-
-    def column(
-        name: str, kind: str, declared: str, value: Callable[[Any], Any] | None = None
-    ) -> PageColumn:
-        """Returns a column of surface.parquet, with its own value or one for the page."""
-        of_surface = SURFACE_COLUMNS[declared]
-        unit = f", {of_surface.unit}" if of_surface.unit else ""
-        text = f"{of_surface.meaning} (surface.parquet: {declared}{unit})"
-        return PageColumn(name, kind, value or of_surface.value, text)
-
+    column = _declared("surface.parquet", COLUMNS)
     over_trivial: tuple[PageColumn, ...] = (
         column("SGR over trivial", "share", "format_matched"),
         column("low (trivial)", "share", "format_matched_low"),
@@ -97,6 +110,38 @@ def point_table(surface: Surface, labels: Mapping[str, str]) -> PageTable:
         column("cost", "seconds", "cell_seconds"),
     )
     return _table(columns, surface.rows)
+
+
+def calibration_page(rows: Sequence[CalibrationRow]) -> PageTable:
+    """Returns the calibration of every arm, one arm and test level per row."""
+    column = _declared("calibration.parquet", CALIBRATION_COLUMNS)
+    several = len({(row.task, row.measure) for row in rows if row.measure}) > 1
+    has_start = any(row.brier_change.estimate is not None for row in rows)
+
+    def interval(name: str, kind: str, declared: str) -> tuple[PageColumn, ...]:
+        ends = (column(end, kind, f"{declared}_{end}") for end in ("low", "high"))
+        return (column(name, kind, declared), *ends)
+
+    columns = (
+        *(
+            (column("task", "text", "task"), column("measure", "text", "measure"))
+            if several
+            else ()
+        ),
+        column("model", "text", "model"),
+        column("method", "text", "recipe", lambda row: row.method),
+        column("trained on", "text", "condition"),
+        column("test level", "text", "test_level", lambda row: row.test_level or "all"),
+        column("right %", "percent", "accuracy"),
+        column("confidence %", "percent", "confidence"),
+        *interval("ECE %", "percent", "ece"),
+        *interval("Brier", "share", "brier"),
+        *(interval("Brier, after - before", "signed", "brier_change") if has_start else ()),
+        *interval("selective area %", "percent", "selective_area"),
+        column("items", "number", "num_items"),
+        column("seeds", "number", "num_seeds"),
+    )
+    return _table(columns, rows)
 
 
 def cell_table(plan: Plan, surface: Surface) -> PageTable:

@@ -4,18 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 
+from study.analysis.calibration import CalibrationRow
 from study.analysis.contrasts import ContrastResult
 from study.analysis.names import outcome, recipe_labels, source_label
 from study.analysis.pooled import PooledRow
 from study.analysis.preferences.policies import WinRate
+from study.analysis.preferences.reward_models import RewardRow
+from study.analysis.preferences.rewardbench import SUBSETS
 from study.analysis.published.comparison import comparison_parts
 from study.analysis.surface import Counts, Surface
-from study.analysis.surface_rows import SurfaceRow, recipe_text
+from study.analysis.surface_rows import Interval, SurfaceRow, recipe_text
 from study.formatting import DASH, Table, number, percent, points_span, span
 from study.reporting.content import Content
 from study.reporting.legacy import LegacyRow, paper_text
 from study.reporting.sentences import crossing_lines, labels_text, source_of
+from study.statistics.differences import Difference
 from study.statistics.recovery import ONE_SEED
+from study.statistics.resampling.calibration_intervals import CalibrationError
 
 
 def surface_parts(surface: Surface) -> Iterator[str | Table]:
@@ -162,7 +167,14 @@ def _levels(row: SurfaceRow, *, several_tasks: bool) -> str:
 
 
 def finding_parts(content: Content) -> Iterator[str | Table]:
-    """Yields what follows the table of points: policies, crossings and warnings."""
+    """Yields what follows the table of points: calibration, policies, crossings and warnings."""
+    if content.calibration:
+        yield "\nCalibration in %, Brier score from 0 to 2 (intervals over items and seeds)"
+        yield calibration_lines(content.calibration)
+    benched = [row for row in content.rewards if row.sections]
+    if benched:
+        yield "\nRewardBench, accuracy in % by section (intervals over pairs and seeds)"
+        yield rewardbench_table(benched)
     if content.alignment:
         yield "\nPolicies under the gold reward"
         yield win_rate_table(content.alignment)
@@ -229,6 +241,61 @@ def pooled_table(rows: Sequence[PooledRow]) -> Table:
         ],
         numbers=("points",),
     )
+
+
+def calibration_lines(rows: Sequence[CalibrationRow]) -> Table:
+    """Returns the calibration, an arm and test level per row."""
+    return Table(
+        header=(
+            *("model", "method", "trained on", "test", "right", "confidence"),
+            *("ECE", "Brier", "selective area"),
+        ),
+        rows=[
+            (
+                row.model,
+                row.method,
+                row.condition,
+                f"{row.task} {row.test_level or 'all'}",
+                percent(row.accuracy),
+                percent(row.confidence),
+                _percent_interval(row.ece),
+                f"{number(row.brier.estimate)} {span(row.brier.low, row.brier.high)}".rstrip(),
+                _percent_interval(row.selective_area),
+            )
+            for row in rows
+        ],
+        numbers=("right", "confidence"),
+    )
+
+
+def rewardbench_table(rows: Sequence[RewardRow]) -> Table:
+    """Returns the complete sections of RewardBench, an arm per row."""
+    return Table(
+        header=("model", "method", "trained on", *SUBSETS, "4 sections"),
+        rows=[
+            (
+                row.model,
+                row.recipe.partition("(")[0],
+                row.source,
+                *(
+                    _percent_interval(row.intervals[section])
+                    if section in row.intervals
+                    else percent(row.sections.get(section))
+                    for section in SUBSETS
+                ),
+                percent(row.overall),
+            )
+            for row in rows
+        ],
+        numbers=("4 sections",),
+    )
+
+
+def _percent_interval(found: Difference | Interval | CalibrationError) -> str:
+    """An estimate with its interval: `12.3 [8.1, 15.0]`."""
+    if found.low is None or found.high is None:
+        return percent(found.estimate)
+    return f"{percent(found.estimate)} [{percent(found.low)}, {percent(found.high)}]"
 
 
 def win_rate_table(rows: Sequence[WinRate]) -> Table:

@@ -113,6 +113,24 @@ def calibrate(
     return Calibration(bins=bins, ece=ece, count=len(sure))
 
 
+def bin_residuals(confidence: ArrayLike, correct: ArrayLike) -> _Floats:
+    """Returns [answers, bins] correct - confidence in the answer's bin of equal width, else 0.
+
+    The expected calibration error is the sum over bins of the absolute column means.
+
+    Args:
+        confidence: Of each answer, in [0, 1].
+        correct: Whether it was right.
+
+    Raises:
+        ValueError: As `calibrate`.
+    """
+    sure, right = _answers(confidence, correct)
+    residuals = np.zeros((len(sure), NUM_BINS))
+    residuals[np.arange(len(sure)), _bins(sure, NUM_BINS, "equal-width")] = right - sure
+    return residuals
+
+
 def confidence_histogram(
     confidence: ArrayLike, correct: ArrayLike, *, num_bins: int = 2 * NUM_BINS
 ) -> Histogram:
@@ -156,19 +174,33 @@ def brier_score(probabilities: Sequence[ArrayLike], answers: Sequence[int]) -> f
         raise ValueError(
             f"a Brier score needs items: {len(probabilities)} predicted, {len(answers)} answers"
         )
-    total = 0.0
-    for row, (values, answer) in enumerate(zip(probabilities, answers, strict=True)):
-        given = np.asarray(values, dtype=np.float64)
-        is_distribution = given.ndim == 1 and (given >= 0.0).all() and abs(given.sum() - 1) < 1e-5
-        if not (is_distribution and 0 <= answer < len(given)):
+    given = [np.asarray(values, dtype=np.float64) for values in probabilities]
+    for row, (values, answer) in enumerate(zip(given, answers, strict=True)):
+        is_distribution = (
+            values.ndim == 1 and (values >= 0.0).all() and abs(values.sum() - 1) < 1e-5
+        )
+        if not (is_distribution and 0 <= answer < len(values)):
             raise ValueError(
                 f"item {row}: probabilities that sum to 1 and the index of one of them, got "
-                f"{given.tolist()} and answer {answer}"
+                f"{values.tolist()} and answer {answer}"
             )
-        truth = np.zeros(len(given))
-        truth[answer] = 1.0
-        total += float(((given - truth) ** 2).sum())
-    return total / len(answers)
+    sizes = np.array([len(values) for values in given])
+    return float(brier_scores(np.concatenate(given), sizes, np.asarray(answers)).mean())
+
+
+def brier_scores(
+    probabilities: _Floats, sizes: NDArray[np.intp], answers: NDArray[np.intp]
+) -> _Floats:
+    """Returns each item's squared distance from the truth: 1 + sum p^2 - 2 p(right choice).
+
+    Args:
+        probabilities: Of the choices of all items, one item after the other.
+        sizes: [items] choices of each item, > 0.
+        answers: [items] index of each item's right choice.
+    """
+    starts = np.cumsum(sizes) - sizes
+    squares = np.add.reduceat(probabilities**2, starts)
+    return np.asarray(1.0 + squares - 2.0 * probabilities[starts + answers], dtype=np.float64)
 
 
 def selective_accuracy(confidence: ArrayLike, correct: ArrayLike) -> SelectiveAccuracy:
@@ -190,10 +222,48 @@ def selective_accuracy(confidence: ArrayLike, correct: ArrayLike) -> SelectiveAc
         Selected(confidence=float(-v), coverage=float(n / len(sure)), accuracy=float(s / n))
         for v, n, s in zip(values, covered, scored, strict=True)
     )
-    # Among equal confidences each further answer adds the mean of the group, in expectation.
-    expected = np.cumsum(np.repeat(rights / sizes, sizes))
-    area = float((expected / np.arange(1, len(sure) + 1)).mean())
+    area = float(selective_scores(sure, right).mean())
     return SelectiveAccuracy(curve=curve, area=area)
+
+
+def selective_scores(confidence: ArrayLike, correct: ArrayLike) -> _Floats:
+    """Returns the contribution of each answer to the area under selective accuracy.
+
+    Their mean is the area (`SelectiveAccuracy.area`), and their deviations from it are its
+    influence function, so intervals of their mean are intervals of the area.
+
+    Args:
+        confidence: Of each answer, in [0, 1].
+        correct: Its score, in [0, 1].
+
+    Returns:
+        [answers] for the answer with score y at rank k0, and the accuracy a_k of the k most
+        confident answers: a_k0 + sum over k >= k0 of (y - a_k) / k, averaged over the ranks of
+        equally confident answers.
+
+    Raises:
+        ValueError: As `calibrate`.
+
+    Source: infinitesimal jackknife, Efron, The Jackknife, the Bootstrap and Other Resampling Plans
+    (1982), chapter 6.
+    """
+    sure, right = _answers(confidence, correct)
+    order = np.argsort(-sure, kind="stable")
+    starts = np.flatnonzero(np.diff(sure[order], prepend=np.inf))
+    sizes = np.diff(starts, append=len(sure))
+
+    def averaged(values: _Floats) -> _Floats:
+        """Over equally confident answers."""
+        means = np.add.reduceat(values, starts) / sizes
+        return np.asarray(np.repeat(means, sizes), dtype=np.float64)
+
+    ranks = np.arange(1.0, len(sure) + 1.0)
+    accuracy = np.cumsum(averaged(right[order])) / ranks
+    later = np.cumsum((1.0 / ranks)[::-1])[::-1]
+    later_accuracy = np.cumsum((accuracy / ranks)[::-1])[::-1]
+    scores = np.empty(len(sure))
+    scores[order] = averaged(accuracy - later_accuracy) + right[order] * averaged(later)
+    return scores
 
 
 def _answers(confidence: ArrayLike, correct: ArrayLike) -> tuple[_Floats, _Floats]:

@@ -11,7 +11,8 @@
 <out>/sweep.json        the lock: which sweep uses the folder
 <out>/<space>/          plan.json, items.parquet, surface.parquet, audit.parquet,
                         detectors.parquet, reliability.parquet, selective.parquet,
-                        rewards.parquet, alignment.parquet, report/, ray/, wandb/, tune/
+                        rewards.parquet, alignment.parquet, calibration.parquet, report/, ray/,
+                        wandb/, tune/
 """
 
 from __future__ import annotations
@@ -152,6 +153,11 @@ def surface(space: str) -> str:
 def audit(space: str) -> str:
     """Self-training compared with gold labels: one row per cell, set of items, stage and level."""
     return f"{space}/audit.parquet"
+
+
+def calibration(space: str) -> str:
+    """Calibration of every arm: one row per arm and test level."""
+    return f"{space}/calibration.parquet"
 
 
 def alignment(space: str) -> str:

@@ -1,4 +1,4 @@
 """Bootstraps: over items and seeds, and the one of a paper, to compare tables.
 
-`bootstrap`, `legacy_bootstrap`.
+`bootstrap`, `calibration_intervals`, `legacy_bootstrap`.
 """

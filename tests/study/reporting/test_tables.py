@@ -5,9 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 
 from study.analysis.names import recipe_labels
+from study.analysis.preferences.reward_models import RewardRow
 from study.analysis.surface import compute_surface
 from study.formatting import percent
+from study.reporting.files import reward_table
 from study.reporting.tables import cell_table, point_table
+from study.reporting.terminal import rewardbench_table
+from study.statistics.differences import Difference
 from tests.support.fakes import FakeStudy, fake_space
 from trainables.storage.filesystem import open_storage
 
@@ -26,3 +30,24 @@ def test_the_pages_percentages_are_those_of_terminal_and_sentences(tmp_path: Pat
     cells = cell_table(study.plan, surface)["rows"]
     records = surface.scores.records
     assert all(percent(records[row[0]].accuracy) == percent(row[6]) for row in cells)
+
+
+def test_sections_of_rewardbench_have_their_intervals_in_the_file_and_on_the_terminal() -> None:
+    chat = Difference(estimate=0.8, low=0.75, high=0.85, p_value=0.0, nu=9.0, level=0.95)
+    row = RewardRow(
+        task="rewardbench",
+        model="small",
+        recipe="lora(rank=4)",
+        source="1/4",
+        orders="all",
+        num_pairs=400,
+        num_seeds=3,
+        accuracy=0.8,
+        sections={"Chat": 0.8, "Safety": 0.7},
+        intervals={"Chat": chat},
+    )
+    (line,) = reward_table([row], []).to_pylist()
+    assert (line["Chat"], line["Chat low"], line["Chat high"]) == (0.8, 0.75, 0.85)
+    assert (line["Safety"], line["Safety low"], line["Reasoning low"]) == (0.7, None, None)
+    (printed,) = rewardbench_table([row]).rows
+    assert printed == ("small", "lora", "1/4", "80.0 [75.0, 85.0]", "-", "70.0", "-", "-")

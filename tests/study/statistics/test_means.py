@@ -1,6 +1,8 @@
 """SGR from means alone: a slow reading of its definition, a published table, and its coverage."""
 
 import math
+import re
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -62,6 +64,36 @@ def test_published_table(source: str, wanted: tuple[float, float, float]) -> Non
     found = estimate_sgr_from_means(published("weak"), published(source), published("ceiling"))
     assert found.verdict == "resolved"
     assert (found.value, found.low, found.high) == pytest.approx(wanted, abs=0.001)
+
+
+def test_the_worked_example_of_the_docs_follows_from_its_means_and_deviations() -> None:
+    page = (Path(__file__).parents[3] / "docs" / "statistics.md").read_text()
+    rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in page.splitlines()]
+    shown = {row[0]: row[1:] for row in rows if len(row) == 6 and row[0] in PUBLISHED}
+    assert shown.keys() == PUBLISHED.keys()
+    arms = {k: with_moments(int(v[0]), float(v[1]), float(v[2])) for k, v in shown.items()}
+    weak, ceiling = arms["weak"], arms["ceiling"]
+    for name in ("vanilla", "confident", "critic"):
+        found = estimate_sgr_from_means(weak, arms[name], ceiling)
+        value, low, high = (float(text) for text in re.findall(r"-?\d+\.\d+", shown[name][4]))
+        assert (found.value, found.low, found.high) == pytest.approx((value, low, high), abs=0.002)
+        shares = (arms[name] - weak.mean()) / (ceiling.mean() - weak.mean())
+        as_published = f"{shares.mean():.2f} +- {shares.std(ddof=1):.2f}"
+        assert shown[name][3] == as_published
+    for first, second, text in (
+        ("confident", "vanilla", "0.03 [-0.13, 0.19], p = 0.68"),
+        ("vanilla", "critic", "0.24\n[0.10, 0.39]"),
+    ):
+        assert text in page
+        ratio = ratio_of_means(
+            arms,
+            numerator={first: 1.0, second: -1.0},
+            denominator={"ceiling": 1.0, "weak": -1.0},
+        )
+        assert ratio.fieller is not None
+        numbers = [float(number) for number in re.findall(r"-?\d+\.\d+", text)]
+        ends = (ratio.fieller.low, ratio.fieller.high)
+        assert ends == pytest.approx(tuple(numbers[1:3]), abs=0.006)
 
 
 def test_two_published_sources_are_not_told_apart() -> None:

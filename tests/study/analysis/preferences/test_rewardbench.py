@@ -146,3 +146,48 @@ def test_the_interval_of_a_section_is_that_of_fixed_strata() -> None:
     half = critical_value(found.nu, 0.95) * variance**0.5
     assert found.estimate - found.low == pytest.approx(half)
     assert section_interval("Chat", arms) is None
+
+
+def section_arms(name: Section, rng: np.random.Generator) -> dict[str, ArmScores]:
+    """Scores of the pairs of a section by three models: subsets, pairs and seeds differ."""
+    shift = 0.03 * rng.normal(size=3)
+    arms = {}
+    for number, (subset, count) in enumerate(SUBSETS[name].items()):
+        chance = 0.5 + 0.05 * number + 0.15 * rng.normal(size=(count, 1)) + shift
+        arms[subset] = ArmScores(
+            scores=(rng.random((count, 3)) < chance).astype(float),
+            draw_ids=("model/0", "model/1", "model/2"),
+            item_ids=tuple(f"{subset}/{i}" for i in range(count)),
+        )
+    return arms
+
+
+def test_the_interval_of_a_section_is_that_of_a_bootstrap_within_its_subsets() -> None:
+    rng = np.random.default_rng(1)
+    arms = section_arms("Chat Hard", rng)
+    found = section_interval("Chat Hard", arms)
+    assert found is not None and found.high is not None and found.nu is not None
+    shares = {n: w / sum(weights("Chat Hard").values()) for n, w in weights("Chat Hard").items()}
+    by_pairs, by_seeds = np.zeros(2000), np.zeros(2000)
+    columns = rng.integers(3, size=(2000, 2))
+    for subset, share in shares.items():
+        scores = arms[subset].scores
+        rows = rng.integers(len(scores), size=(2000, len(scores) - 1))
+        by_pairs += share * scores.mean(axis=1)[rows].mean(axis=1)
+        by_seeds += share * scores.mean(axis=0)[columns].mean(axis=1)
+    error = (by_pairs.var() + by_seeds.var()) ** 0.5
+    half = critical_value(found.nu, 0.95) * error
+    assert found.high - found.estimate == pytest.approx(half, rel=0.06)
+
+
+def test_the_interval_of_a_section_covers() -> None:
+    rng, num_draws = np.random.default_rng(2), 100
+    truth = section_means(
+        {name: 0.5 + 0.05 * number for number, name in enumerate(SUBSETS["Chat Hard"])}
+        | dict.fromkeys(set(ALL_SUBSETS) - set(SUBSETS["Chat Hard"]), 0.5)
+    )["Chat Hard"]
+    found = [
+        section_interval("Chat Hard", section_arms("Chat Hard", rng)) for _ in range(num_draws)
+    ]
+    held = sum(f is not None and (f.low or 0.0) <= truth <= (f.high or 1.0) for f in found)
+    assert held / num_draws >= 0.93 - 0.05  # two standard errors of 100 draws

@@ -1,71 +1,58 @@
-"""Bootstrap over items and seeds: a mean with a known variance, coverage, and bad input."""
-
-from collections.abc import Callable
+"""Bootstrap over items and seeds: the variance of a mean, clusters, missing answers, bad input."""
 
 import numpy as np
 import pytest
 
 from study.statistics.arms import ArmScores
-from study.statistics.calibration import calibrate, selective_accuracy
 from study.statistics.differences import critical_value, estimate_contrast
 from study.statistics.marginal_means import FloatArray
-from study.statistics.resampling.bootstrap import bootstrap_interval
-
-BOUNDS = (0.0, 1.0)
-
-
-def drawn(rng: np.random.Generator, num_items: int, num_seeds: int) -> tuple[FloatArray, ...]:
-    """Confidence and correctness of an overconfident model on items of its own difficulty."""
-    logit = 1.2 * rng.normal(size=(num_items, 1)) + 0.1 * rng.normal(size=num_seeds)
-    logit = logit + 0.5 * rng.normal(size=(num_items, num_seeds))
-    right = rng.random((num_items, num_seeds)) < 1 / (1 + np.exp(-logit))
-    return 1 / (1 + np.exp(-2 * logit)), right.astype(float)
+from study.statistics.moments import satterthwaite
+from study.statistics.resampling.bootstrap import Resampled, resample
 
 
-def ece(sure: FloatArray, right: FloatArray) -> float:
-    return calibrate(sure.ravel(), right.ravel()).ece
-
-
-def squared(sure: FloatArray, right: FloatArray) -> float:
-    return float(((sure - right) ** 2).mean())
-
-
-def area(sure: FloatArray, right: FloatArray) -> float:
-    return selective_accuracy(sure.ravel(), right.ravel()).area
-
-
-def test_the_interval_of_a_mean_is_about_that_of_its_variance_components() -> None:
-    rng = np.random.default_rng(0)
-    scores = 0.5 + 0.15 * rng.normal(size=(200, 1)) + 0.04 * rng.normal(size=3)
-    arm = ArmScores(scores=scores, draw_ids=tuple("abc"))
-    exact = estimate_contrast({"arm": arm}, {"arm": 1.0})
-    found = bootstrap_interval(
-        lambda values: float(values.mean()), scores, bounds=BOUNDS, num_resamples=2000, rng=rng
+def resampled_mean(
+    scores: FloatArray, *, num_resamples: int = 2000, clusters: tuple[str, ...] | None = None
+) -> Resampled:
+    seen = ~np.isnan(scores)
+    return resample(
+        scores[seen][:, None],
+        seen,
+        clusters=clusters,
+        num_resamples=num_resamples,
+        rng=np.random.default_rng(0),
     )
-    assert exact.low is not None and exact.high is not None and exact.nu is not None
-    assert found.low is not None and found.high is not None
-    # The exact interval uses t with few degrees of freedom; the bootstrap uses the normal.
-    wanted = (exact.high - exact.low) * 1.96 / critical_value(exact.nu, 0.95)
-    assert found.high - found.low == pytest.approx(wanted, rel=0.08)
 
 
-@pytest.mark.parametrize("statistic", [ece, squared, area])
-def test_coverage(statistic: Callable[..., float]) -> None:
-    rng, covered, num_draws = np.random.default_rng(1), 0, 60
-    population = [drawn(rng, 2000, 40) for _ in range(5)]
-    truth = float(np.mean([statistic(*one) for one in population]))
-    for _ in range(num_draws):
-        found = bootstrap_interval(
-            statistic, *drawn(rng, 200, 3), bounds=BOUNDS, num_resamples=50, rng=rng
-        )
-        covered += found.low is not None and found.low <= truth <= (found.high or 0.0)
-    # 0.93 of many draws; of 60 it may fall short by two standard errors.
-    assert covered / num_draws >= 0.87
+@pytest.mark.parametrize("seeds", ["a", "abc"])
+@pytest.mark.parametrize("clusters", [None, tuple(str(i // 4) for i in range(200))])
+def test_the_variance_of_a_mean_is_that_of_its_components(
+    seeds: str, clusters: tuple[str, ...] | None
+) -> None:
+    rng = np.random.default_rng(0)
+    by_group = np.repeat(0.1 * rng.normal(size=(50, 1)), 4, axis=0)
+    scores = 0.5 + by_group + 0.15 * rng.normal(size=(200, 1)) + 0.02 * rng.normal(size=len(seeds))
+    arm = ArmScores(scores=scores, draw_ids=tuple(seeds))
+    exact = estimate_contrast({"arm": arm}, {"arm": 1.0}, clusters=clusters)
+    found = resampled_mean(scores, clusters=clusters)
+    variances = [(float(part.means.var(ddof=1)), part.df) for part in found.parts]
+    assert found.means[0] == pytest.approx(exact.estimate)
+    assert len(found.parts) == min(len(seeds), 2)
+    assert exact.low is not None and exact.nu is not None
+    error = (exact.estimate - exact.low) / critical_value(exact.nu, 0.95)
+    assert sum(variance for variance, _ in variances) ** 0.5 == pytest.approx(error, rel=0.05)
+    assert satterthwaite(variances) == pytest.approx(exact.nu, rel=0.3)
 
 
-def test_one_item_has_no_interval_and_shapes_must_agree() -> None:
-    rng = np.random.default_rng(2)
-    sure, right = drawn(rng, 1, 3)
-    assert bootstrap_interval(squared, sure, right, bounds=BOUNDS, rng=rng).low is None
-    with pytest.raises(ValueError, match="the same items and seeds"):
-        bootstrap_interval(squared, sure, right[:, :2], bounds=BOUNDS, rng=rng)
+def test_missing_answers_do_not_count() -> None:
+    scores = np.random.default_rng(1).random((50, 3))
+    scores[:10, 0] = np.nan
+    found = resampled_mean(scores, num_resamples=10)
+    assert found.means[0] == pytest.approx(np.nanmean(scores))
+    assert all(np.isfinite(part.means).all() for part in found.parts)
+    assert [part.df for part in found.parts] == [49, 2]
+
+
+def test_one_item_has_no_variance_and_clusters_name_every_item() -> None:
+    assert resampled_mean(np.array([[0.1, 0.9]])).parts == ()
+    with pytest.raises(ValueError, match="name every item, got 1 for 2"):
+        resampled_mean(np.ones((2, 1)), clusters=("a",))
