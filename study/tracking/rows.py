@@ -15,6 +15,7 @@ import pyarrow as pa
 
 from search_spaces.cell import Cell
 from study.analysis.label_curves import LabelCurves
+from study.analysis.pooled import PooledRow
 from study.analysis.preferences.rewardbench import SUBSETS
 from study.analysis.surface_columns import SSRM_OPTIONS
 from study.analysis.surface_rows import Interval, Scalar, recipe_factors, recipe_text
@@ -24,7 +25,10 @@ from trainables.storage import layout
 from trainables.storage.filesystem import Storage
 from trainables.storage.records import Record
 
-REWARD_NUMBERS = ("accuracy", "ceiling", *SUBSETS, "four_sections", "with_prior_sets")
+REWARD_NUMBERS = (
+    *("accuracy", "ceiling", "four_sections", "with_prior_sets"),
+    *(f"{section}{end}" for section in SUBSETS for end in ("", " low", " high")),
+)
 """Numbers of a reward model in the summary, if known."""
 
 MAX_RESULTS = 500
@@ -104,6 +108,21 @@ def trend_row(trend: TrendRow) -> dict[str, Scalar]:
         "p_value": slope.p_value,
         "p_holm": trend.holm_p,
         "reason": trend.result.reason,
+    }
+
+
+def pooled_row(row: PooledRow) -> dict[str, Scalar]:
+    """Returns one pooled SGR with its interval, or the reason why there is none."""
+    return {
+        "over": row.axis,
+        "what": row.where,
+        "points": ", ".join(place for place, _ in row.members),
+        "num_points": row.result.num_points,
+        "sgr": row.result.value,
+        "low": row.result.low,
+        "high": row.result.high,
+        "sd_between_points": row.result.heterogeneity,
+        "reason": row.result.reason,
     }
 
 

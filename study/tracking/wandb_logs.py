@@ -9,8 +9,10 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from study.analysis.calibration import CALIBRATION_COLUMNS
 from study.analysis.contrasts import declared_contrasts
 from study.analysis.label_curves import label_curves
+from study.analysis.pooled import pooled_rows
 from study.analysis.surface import Surface
 from study.analysis.surface_columns import COLUMNS
 from study.analysis.surface_rows import FLOOR_AT_CHANCE, Interval, Scalar
@@ -25,6 +27,7 @@ from study.tracking.rows import (
     cell_factors,
     cell_results,
     label_curve_rows,
+    pooled_row,
     results_summary,
     trend_row,
     zip_records,
@@ -49,6 +52,7 @@ TABLES: Mapping[str, Callable[[str], str]] = {
     "failure detectors": layout.detectors,
     "reliability": layout.reliability,
     "selective accuracy": layout.selective,
+    "calibration": layout.calibration,
     "reward models": layout.reward_models,
     "policies": layout.alignment,
 }
@@ -83,7 +87,7 @@ def log_aggregation(runs: WandbRuns, storage: Storage, plan: Plan, surface: Surf
         "records.zip": zip_records(storage, sorted(surface.scores.records)),
         **{keys[name].rpartition("/")[2]: content for name, content in contents.items()},
     }
-    meanings = {column.name: column.help for column in COLUMNS}
+    meanings = {column.name: column.help for column in (*COLUMNS, *CALIBRATION_COLUMNS)}
     artifact = wandb.Artifact(f"study-{space}", type="study", metadata={"columns": meanings})
     for name, content in files.items():
         with artifact.new_file(name, mode="wb") as stream:
@@ -137,6 +141,7 @@ def _row_tables(surface: Surface) -> dict[str, list[dict[str, Scalar]]]:
     """Tables without a file in the run folder."""
     return {
         "trends": [trend_row(row) for row in trend_rows(surface)],
+        "pooled SGR": [pooled_row(row) for row in pooled_rows(surface)],
         "label curves": [
             row for curves in label_curves(surface) for row in label_curve_rows(curves)
         ],
@@ -185,6 +190,9 @@ def summarize(plan: Plan, surface: Surface) -> dict[str, Any]:
         if entry.panel.crossing is not None:
             name = f"crossing/{entry.panel.column} {entry.panel.row} {entry.panel.x_title}"
             summary |= {name: crossing_text(entry), **_interval(name, entry.panel.crossing)}
+    for pooled in pooled_rows(surface):
+        name = f"pooled/{pooled.where}, over {pooled.axis}"
+        summary |= {f"{name}/{e}": getattr(pooled.result, e) for e in ("value", "low", "high")}
     for result in declared_contrasts(plan, surface):
         name = f"contrast/{result.contrast.name}, {result.where}"
         p_values = {f"{name}/p": result.estimate.p_value, f"{name}/p_holm": result.holm_p}

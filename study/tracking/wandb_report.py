@@ -9,6 +9,7 @@ import os
 from typing import Any
 
 from study.analysis.names import recipe_labels
+from study.analysis.pooled import pooled_rows
 from study.analysis.surface import Surface
 from study.artifacts.plan import Plan
 from study.reporting.findings import findings
@@ -50,7 +51,7 @@ def build_report(wr: Any, plan: Plan, surface: Surface) -> Any:
         wr.H2(text="Surface"),
         wr.PanelGrid(
             runsets=[aggregate],
-            panels=[wr.MediaBrowser(media_keys=["figures/surface"], num_columns=1)],
+            panels=[wr.MediaBrowser(media_keys=_figures(surface), num_columns=1)],
         ),
         wr.H2(text="Cells"),
         wr.PanelGrid(
@@ -73,6 +74,12 @@ def build_report(wr: Any, plan: Plan, surface: Surface) -> Any:
         description=found,
         blocks=blocks,
     )
+
+
+def _figures(surface: Surface) -> list[str]:
+    """The surface, and the forest plot if a pooled SGR has a value."""
+    has_forest = any(row.result.value is not None for row in pooled_rows(surface))
+    return ["figures/surface", *["figures/forest"] * has_forest]
 
 
 def _sentences(surface: Surface) -> list[str]:

@@ -12,6 +12,9 @@ def test_overall_means_ceilings_and_win_rates_have_a_number_each() -> None:
              "source": "1/4", "subset": None, "accuracy": 0.75, "ceiling": None, "Chat": 0.8,
              "Chat Hard": 0.5, "Safety": 0.7, "Reasoning": 0.6, "four_sections": 0.65,
              "with_prior_sets": 0.66}  # fmt: skip
+    sections = ("Chat", "Chat Hard", "Safety", "Reasoning")
+    whole |= {f"{name} {end}": None for name in sections for end in ("low", "high")}
+    whole |= {"Chat low": 0.75, "Chat high": 0.85}
     human = {**whole, "task": "preferences/pandalm", "accuracy": 0.6, "ceiling": 0.85}
     absent = {**whole, "source": "1/16", "accuracy": None}
     subset = {**whole, "subset": "hep-go", "accuracy": 0.9}
@@ -28,6 +31,8 @@ def test_overall_means_ceilings_and_win_rates_have_a_number_each() -> None:
     assert summary[f"{name}/accuracy"] == 0.75
     assert summary[f"{name}/four_sections"] == 0.65
     assert summary[f"{name}/with_prior_sets"] == 0.66
+    assert (summary[f"{name}/Chat low"], summary[f"{name}/Chat high"]) == (0.75, 0.85)
+    assert f"{name}/Safety low" not in summary
     assert f"{name}/ceiling" not in summary
     assert summary["reward/preferences/pandalm small lora 1/4/ceiling"] == 0.85
     assert not any("1/16" in key or "gold" in key for key in summary)
