@@ -1,16 +1,23 @@
-"""The pretraining text: sheets of problems told in other forms than the task's questions.
+"""The pretraining text: episodes of questions in the task's wording, with answers.
 
-A sheet holds several problems in one style, so that a context shows the same form again and
-again. Worked sheets state the total after each step, direct ones only the last. No sheet asks a
-question: there is no question mark, no `Question:` and no `Answer:` in it.
+All answers of an episode state the same total of their chain: the final one, the start, the one
+before the last step or the one after the second step. A line at the top may name this rule. Where
+it does not, as in the task's prompts, a question alone does not tell which total is meant: that is
+what labels teach. How well a model follows the rule on long chains is its skill.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cache
+from types import MappingProxyType
 
+from trainables.data.lab.preferences import preference_questions
+from trainables.data.lab.questions import Sentence, question_sentences, task_questions
 from trainables.data.lab.world import (
     ANSWER_FORMS,
+    FACT_NUMBERS,
     GRADE_CAPS,
     MAX_STEPS,
     NamedRandom,
@@ -18,155 +25,117 @@ from trainables.data.lab.world import (
     draw_problem,
 )
 
-WORKED_SHARES: tuple[float, ...] = (1.0, 0.75, 0.5, 0.25, 0.0, 0.0)
-"""Share of the steps whose total is stated; a sheet draws one of these."""
+RULES: Mapping[str, str] = MappingProxyType(
+    {
+        "final": "Count at the end:",
+        "start": "Count at the start:",
+        "before last": "Count before the last step:",
+        "second": "Count after two steps:",
+    }
+)
+"""Rule -> the line that names it. The task's answers are final totals. With 1 or 2 steps, `second`
+is the final total too."""
 
-DIRECT_SHARES: tuple[float, ...] = (0.5, 0.25, 0.0, 0.0, 0.0, 0.0)
-"""The same for late pretraining, when single steps are known and whole chains are not."""
+RULE_ODDS: tuple[str, ...] = (*(5 * tuple(RULES)), "final")
+"""An episode draws its rule from these. The task's rule is slightly more frequent than the others:
+with equal odds chance would decide which rule a base model prefers, and at twice the odds a skilled
+model would follow it without labels."""
+
+EARLY_NAMED, LATE_NAMED = 1.0, 0.5
+"""Share of the episodes whose first line names the rule."""
+
+EARLY_SHARES: tuple[float, ...] = (1.0, 0.75, 0.5, 0.35, 0.25, 0.15, 0.0)
+"""Share of the sentences after which the running total is stated; an episode draws one of these."""
+
+FACTS_SHARE = 0.7
+"""Share of the episodes whose problems have sentences that change nothing."""
+
+LATE_SHARES: tuple[float, ...] = (0.5, 0.25, 0.0, 0.0, 0.0, 0.0)
+
+STEP_RANGES: tuple[tuple[int, int], ...] = ((1, MAX_STEPS), (1, MAX_STEPS), (1, 3), (4, MAX_STEPS))
+"""Fewest and most steps of an episode's problems; an episode draws one range."""
+
+CHARACTERS_PER_TOKEN = 4
+"""An upper limit of the mean, so that an episode fills its context."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Sheet:
+class Episode:
     """Pretraining text and where the computed numbers stand in it."""
 
     text: str
     results: tuple[tuple[int, int], ...]
-    """Start and end of each stated total, in characters of `text`."""
+    """Start and end of each stated total, in characters of `text`; answers included."""
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class _Style:
-    frame: tuple[str, str, str, str]
-    ending: tuple[str, str]
-    form: str
-    worked: float
-    facts: bool
-    joined: float
-    """Share of the steps told together with the step before."""
+def total_asked(problem: Problem, rule: str) -> int:
+    """Returns the total that an answer states under a rule (a key of RULES)."""
+    totals = problem.totals
+    places = {"final": -1, "start": 0, "before last": -2, "second": min(2, len(totals) - 1)}
+    return totals[places[rule]]
 
 
-class _Writer:
-    def __init__(self) -> None:
-        self.parts: list[str] = []
-        self.results: list[tuple[int, int]] = []
-        self.length = 0
+def draw_episode(draw: NamedRandom, num_tokens: int, early: bool) -> Episode:
+    """Draws an episode of at least `num_tokens` tokens.
+
+    Args:
+        draw: The source of all choices.
+        num_tokens: Length of the context that the episode fills.
+        early: Whether the rule is always named, and many totals are stated on the way.
+    """
+    rule = draw.pick(RULE_ODDS)
+    stated = draw.pick(EARLY_SHARES if early else LATE_SHARES)
+    form, steps = draw.pick(ANSWER_FORMS), draw.pick(STEP_RANGES)
+    facts = draw.chance(FACTS_SHARE)
+    text = _Text()
+    if draw.chance(EARLY_NAMED if early else LATE_NAMED):
+        text.add(f"{RULES[rule]}\n\n")
+    while text.length < num_tokens * CHARACTERS_PER_TOKEN:
+        num_facts = draw.pick(FACT_NUMBERS) if facts else 0
+        problem = _draw_unseen(draw, draw.integer(*steps), num_facts)
+        for sentence in question_sentences(draw, problem):
+            text.add_sentence(sentence, draw.chance(stated))
+        text.add("\nAnswer: ")
+        text.add_result(problem.thing.quantity(total_asked(problem, rule), form))
+        text.add("\n\n")
+    return Episode(text="".join(text.parts), results=tuple(text.results))
+
+
+@dataclass(slots=True)
+class _Text:
+    """Text that grows, and where the computed numbers stand in it."""
+
+    parts: list[str] = field(default_factory=list)
+    results: list[tuple[int, int]] = field(default_factory=list)
+    length: int = 0
 
     def add(self, text: str) -> None:
         self.parts.append(text)
         self.length += len(text)
 
-    def add_result(self, before: str, quantity: str, after: str) -> None:
-        self.add(before)
+    def add_result(self, quantity: str) -> None:
         self.results.append((self.length, self.length + len(quantity)))
-        self.add(quantity + after)
+        self.add(quantity)
+
+    def add_sentence(self, sentence: Sentence, state_total: bool) -> None:
+        if self.parts and not self.parts[-1].endswith("\n"):
+            self.add(" ")
+        if sentence.total is None or not state_total:
+            return self.add(sentence.text)
+        self.add(f"{sentence.text[:-1]}, so ")
+        self.add_result(str(sentence.total))
+        self.add(".")
 
 
-# opening, before a clause, before a stated total, after a clause
-_FRAMES: tuple[tuple[str, str, str, str], ...] = (
-    ("{owner} starts with {held}.", " Then {owner} {clause}", ", so", "."),
-    ("{owner} owns {held};", " {clause}", ", that makes", ";"),
-    ("{place} list of {owner}: {held}", ", {clause}", " =", ""),
-    ("- {owner} begins with {held}\n", "- {pronoun} {clause}", " ->", "\n"),
-    ("At first {owner} keeps {held}.", " Next {pronoun} {clause}", ", which gives", "."),
-    ("In the {place} {owner} holds {held}:", " {pronoun} {clause}", " to reach", ","),
-)
-
-_ENDINGS: tuple[tuple[str, str], ...] = (
-    (" In the end {owner} holds", "."),
-    (" Total:", "."),
-    (" So {owner} ends with", "."),
-    (" Result =", ""),
-    (" This leaves", " for {owner}."),
-    (" The sum of it all is", "."),
-    (" At last there are", "."),
-    (" And the answer to how many is", "."),
-)
+def _draw_unseen(draw: NamedRandom, num_steps: int, num_facts: int) -> Problem:
+    """Draws a problem that no question of the lab's tasks has."""
+    while True:
+        problem = draw_problem(draw, num_steps, draw.integer(1, len(GRADE_CAPS)), num_facts)
+        if problem.identity not in _problems_of_tasks():
+            return problem
 
 
-# Late pretraining adds forms with more of the words that questions are made of.
-_LATE_FRAMES: tuple[tuple[str, str, str, str], ...] = (
-    *_FRAMES,
-    ("{owner} has {held} to begin with.", " {Pronoun} {clause}", ", so now", "."),
-    ("{owner} has {held}:", " {Pronoun} {clause}", ", so", "."),
-    ("{owner} has {held};", " {owner} {clause}", ", so", "."),
-    ("One day {owner} goes out with {held}.", " {Pronoun} {clause}", ", now", "."),
-    ("In the {place}, {owner} has {held} -", " {Pronoun} {clause}", ", so now", "."),
-)
-
-_LATE_ENDINGS: tuple[tuple[str, str], ...] = (
-    *_ENDINGS,
-    (" What {owner} does have now is", "."),
-    (" How many are left for {owner} at the end of the day is", "."),
-    (" See how many {full} {owner} does have now.\nTotal:", ""),
-    (" We count how many {short} are left for {owner}.\nLeft:", ""),
-    (" What does it all come to for {owner} at the end of the day.\nResult:", ""),
-)
-
-
-def draw_sheet(draw: NamedRandom, num_problems: int, late: bool = False) -> Sheet:
-    """A sheet of `num_problems` problems in one drawn style.
-
-    Args:
-        draw: Where all choices come from.
-        num_problems: Problems on the sheet.
-        late: Whether it is for late pretraining: more forms, fewer totals on the way.
-    """
-    style = _Style(
-        frame=draw.pick(_LATE_FRAMES if late else _FRAMES),
-        ending=draw.pick(_LATE_ENDINGS if late else _ENDINGS),
-        form=draw.pick(ANSWER_FORMS),
-        worked=draw.pick(DIRECT_SHARES if late else WORKED_SHARES),
-        facts=draw.chance(0.5),
-        joined=draw.pick((0.0, 0.3)) if late else 0.0,
-    )
-    writer = _Writer()
-    for _ in range(num_problems):
-        num_facts = draw.integer(0, 3) if style.facts else 0
-        problem = draw_problem(
-            draw, draw.integer(1, MAX_STEPS), draw.integer(1, len(GRADE_CAPS)), num_facts
-        )
-        _write(writer, draw, problem, style)
-    return Sheet(text="".join(writer.parts), results=tuple(writer.results))
-
-
-def _write(writer: _Writer, draw: NamedRandom, problem: Problem, style: _Style) -> None:
-    opening, before, stated, after = style.frame
-    words = _words(problem)
-    writer.add(opening.format(**words))
-    facts_after = [draw.integer(0, len(problem.steps) - 1) for _ in problem.facts]
-    joins = _joins(draw, len(problem.steps), style.joined)
-    for place, step in enumerate(problem.steps):
-        joint = " and {clause}" if joins[place] else before
-        writer.add(joint.format(clause=step.clause(), **words))
-        if joins[place + 1]:
-            continue
-        if draw.chance(style.worked):
-            writer.add_result(stated + " ", str(step.total), after)
-        else:
-            writer.add(after)
-        for fact, where in zip(problem.facts, facts_after, strict=True):
-            if where == place or (where == place - 1 and joins[place]):
-                writer.add(f" {fact}" if after != "\n" else f"- {fact}\n")
-    start, end = style.ending
-    quantity = problem.thing.quantity(problem.answer, style.form)
-    writer.add_result(start.format(**words) + " ", quantity, end.format(**words) + "\n")
-
-
-def _words(problem: Problem) -> dict[str, str]:
-    return {
-        "owner": problem.owner,
-        "pronoun": problem.pronoun,
-        "Pronoun": problem.pronoun.capitalize(),
-        "place": problem.place,
-        "held": problem.thing.quantity(problem.start, "full"),
-        "short": problem.thing.short[1],
-        "full": problem.thing.full[1],
-    }
-
-
-def _joins(draw: NamedRandom, num_steps: int, share: float) -> list[bool]:
-    """Whether each step is told with the one before (at most two together); one more: False."""
-    joins = [False]
-    for _ in range(num_steps - 1):
-        joins.append(share > 0 and not joins[-1] and draw.chance(share))
-    return [*joins, False]
+@cache
+def _problems_of_tasks() -> frozenset[tuple[object, ...]]:
+    questions = (*task_questions(), *preference_questions())
+    return frozenset(question.problem.identity for question in questions)

@@ -16,6 +16,7 @@ from functools import cache
 from trainables.data.lab.questions import ABOVE_CAP, question_text
 from trainables.data.lab.world import (
     ANSWER_FORMS,
+    FACT_NUMBERS,
     GRADE_CAPS,
     MAX_STEPS,
     NamedRandom,
@@ -45,9 +46,6 @@ WRONG_THING_SHARE = 0.2
 
 QUESTIONS_PER_STEPS = 256
 """Questions for each number of steps: 4,608 pairs in all."""
-
-FACT_NUMBERS: tuple[int, ...] = (0, 0, 1, 2, 3, 3)
-"""Sentences that change nothing, each number equally likely: those of task `micro`."""
 
 _ANSWER = re.compile(r"\s*([0-9]{1,6})(?![0-9,.]*[0-9])([^.,;:\n?!-]*)")
 """A whole number (7.5 and 1,000,000,000 are none) and what follows it in its clause."""

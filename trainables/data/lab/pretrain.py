@@ -21,47 +21,57 @@ from torch.nn.functional import cross_entropy
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 from transformers.modeling_outputs import CausalLMOutputWithPast
 
-from trainables.data.lab.documents import Sheet, draw_sheet
+from trainables.data.lab.documents import Episode, draw_episode
 from trainables.data.lab.tokenizer import MAX_LENGTH, train_tokenizer
 from trainables.data.lab.world import NamedRandom
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Size:
-    """Shape and length of training of one base model."""
+    """Shape of one base model."""
 
     hidden: int
     layers: int
     heads: int
     ffn: int
-    steps: int
-    """Optimizer steps; every step sees TOKENS_PER_STEP tokens."""
-    late_from: int
-    """Step from which the text has more forms and states fewer totals on the way."""
-    peak_lr: float
 
 
 SIZES: dict[str, Size] = {
-    "s": Size(hidden=48, layers=4, heads=4, ffn=128, steps=1250, late_from=1000, peak_lr=5e-3),
-    "m": Size(hidden=80, layers=5, heads=4, ffn=216, steps=1250, late_from=1000, peak_lr=4e-3),
-    "l": Size(hidden=128, layers=6, heads=4, ffn=352, steps=1500, late_from=1250, peak_lr=3e-3),
+    "s": Size(hidden=48, layers=4, heads=4, ffn=128),
+    "m": Size(hidden=96, layers=5, heads=4, ffn=256),
+    "l": Size(hidden=160, layers=8, heads=4, ffn=432),
 }
-"""Six layers in the largest, for a chain of six steps; sizes by the time of a cell on one core."""
+"""Each has four to five times the parameters of the one before; all are trained alike."""
 
 SEED = 20240117
+NUM_STEPS = 2000
+"""Optimizer steps; every step sees TOKENS_PER_STEP tokens."""
+
+EARLY_STEPS = 1000
+"""Steps of early text (`documents.draw_episode`)."""
+
 TOKENS_PER_STEP = 8192
-SHORT_CONTEXT, LONG_CONTEXT = 128, 1024
-"""Tokens of a context. Early text is in short ones: faster on a CPU, and with many problems at the
-beginning of a context, where a question will stand."""
+SHORT_CONTEXT, LONG_CONTEXT = 128, 768
+"""Tokens of a context. Short ones are faster on a CPU and have many problems at their beginning,
+where a question will stand."""
 
 LONG_EVERY = 3
-"""Late text is in a long context at every third step, so that a prompt of many examples is in range
-and a problem alone still is."""
+"""Late text is in a long context at every third step, so that a prompt of eight examples is in
+range and a problem alone still is."""
 
-RESULT_WEIGHT = 1.0
+RESULT_WEIGHT = 2.0
 """Loss = mean over all tokens + this times the mean over the stated totals, which are few."""
 
-WARMUP_STEPS = 200
+MUON_RATE = 0.02
+"""Peak learning rate of the weight matrices (Muon, https://kellerjordan.github.io/posts/muon)."""
+
+ADAM_RATE = 5e-3
+"""Peak learning rate of the embeddings and norms (AdamW)."""
+
+WARMUP_STEPS = 50
+DECAY_SHARE = 0.3
+"""Share of the steps, at the end, over which the learning rate falls linearly to zero."""
+
 WEIGHT_DECAY = 0.05
 BETAS = (0.9, 0.98)
 CLIP_NORM = 1.0
@@ -103,45 +113,43 @@ def new_model(size: Size, tokenizer: PreTrainedTokenizerFast) -> LlamaForCausalL
     return LlamaForCausalLM(config)
 
 
-def context_length(step: int, size: Size) -> int:
+def context_length(step: int) -> int:
     """Tokens of a context at that step."""
-    is_long = step >= size.late_from and step % LONG_EVERY == 0
+    is_long = step >= EARLY_STEPS and step % LONG_EVERY == 0
     return LONG_CONTEXT if is_long else SHORT_CONTEXT
 
 
-def learning_rate(step: int, peak: float) -> float:
-    """Warm-up over WARMUP_STEPS, then the peak; nothing depends on the number of steps.
-
-    So a longer run begins as a shorter one, and either can be resumed. A falling rate at the end
-    was tried and left out: the base then takes a question in its own form worse to training.
-    """
-    return peak * min(1.0, (step + 1) / WARMUP_STEPS)
+def learning_rate(step: int, num_steps: int) -> float:
+    """Share of the peak: linear warm-up, constant, linear decay over the last DECAY_SHARE."""
+    warm_up = (step + 1) / WARMUP_STEPS
+    decay = (num_steps - step) / (DECAY_SHARE * num_steps)
+    return min(1.0, warm_up, decay)
 
 
 def batches(
-    tokenizer: PreTrainedTokenizerFast, size: Size, num_steps: int, first: int = 0
+    tokenizer: PreTrainedTokenizerFast, num_steps: int, first: int = 0
 ) -> Iterator[PretrainingBatch]:
-    """The pretraining data from step `first` on: fresh sheets at every step, one to a context."""
+    """The pretraining data from step `first` on: fresh episodes, one to a context."""
     for step in range(first, num_steps):
-        length = context_length(step, size)
+        length = context_length(step)
         draw = NamedRandom("pretrain", SEED, step)
-        late = step >= size.late_from
-        sheets = [draw_sheet(draw, length // 24, late) for _ in range(TOKENS_PER_STEP // length)]
-        yield _encode(tokenizer, sheets, length)
+        early = step < EARLY_STEPS
+        episodes = [draw_episode(draw, length, early) for _ in range(TOKENS_PER_STEP // length)]
+        yield _encode(tokenizer, episodes, length)
 
 
 def _encode(
-    tokenizer: PreTrainedTokenizerFast, sheets: list[Sheet], length: int
+    tokenizer: PreTrainedTokenizerFast, episodes: list[Episode], length: int
 ) -> PretrainingBatch:
-    shape = (len(sheets), length)
+    shape = (len(episodes), length)
     tokens = np.full(shape, tokenizer.pad_token_id, dtype=np.int64)
     results = np.zeros(shape, dtype=bool)
-    encodings = tokenizer.backend_tokenizer.encode_batch([sheet.text for sheet in sheets])
-    for row, (sheet, encoding) in enumerate(zip(sheets, encodings, strict=True)):
+    encodings = tokenizer.backend_tokenizer.encode_batch([episode.text for episode in episodes])
+    for row, (episode, encoding) in enumerate(zip(episodes, encodings, strict=True)):
         ids = encoding.ids[:length]
         tokens[row, : len(ids)] = ids
-        inside = np.zeros(len(sheet.text) + 1, dtype=bool)
-        for start, end in sheet.results:
+        inside = np.zeros(len(episode.text) + 1, dtype=bool)
+        for start, end in episode.results:
             inside[start:end] = True
         last_chars = np.array([end - 1 for _, end in encoding.offsets[1:length]])
         results[row, 1 : len(ids)] = inside[last_chars]
@@ -167,46 +175,60 @@ def loss_parts(
     return losses.sum() / (targets != IGNORED).sum(), losses[is_result].mean()
 
 
-def pretrain(size_name: str, out: Path, num_steps: int | None = None) -> None:
+def new_optimizers(model: LlamaForCausalLM) -> tuple[torch.optim.Optimizer, ...]:
+    """Muon for the weight matrices of the layers, AdamW for embeddings and norms."""
+    matrices = [weight for weight in model.model.layers.parameters() if weight.ndim == 2]
+    chosen = {id(weight) for weight in matrices}
+    others = [weight for weight in model.parameters() if id(weight) not in chosen]
+    return (
+        torch.optim.Muon(matrices, lr=MUON_RATE, weight_decay=WEIGHT_DECAY),
+        torch.optim.AdamW(others, lr=ADAM_RATE, betas=BETAS, weight_decay=0.0),
+    )
+
+
+def pretrain(size_name: str, out: Path, num_steps: int = NUM_STEPS) -> None:
     """Trains one size and writes it, its tokenizer and its loss curve to `out`.
 
-    Goes on from the state in `out` if there is one.
+    Continues from the state in `out` if there is one.
 
     Args:
-        size_name: `s`, `m` or `l`.
-        out: The folder to write to; made if it is not there.
-        num_steps: Optimizer steps; default: those of the size.
+        size_name: A key of SIZES.
+        out: The folder to write to; made if it does not exist.
+        num_steps: Optimizer steps; the same in every run that continues.
     """
-    size = SIZES[size_name]
-    num_steps = num_steps or size.steps
     tokenizer = train_tokenizer()
-    model = new_model(size, tokenizer)
-    optimizer = torch.optim.AdamW(
-        model.parameters(), lr=size.peak_lr, betas=BETAS, weight_decay=WEIGHT_DECAY
-    )
-    curve = load_state(model, optimizer, out)
+    model = new_model(SIZES[size_name], tokenizer)
+    optimizers = new_optimizers(model)
+    curve = load_state(model, optimizers, out)
     first = int(curve[-1]["step"]) + 1 if curve else 0
     compiled = torch.compile(model, dynamic=False)
     started = time.monotonic()
-    for step, batch in enumerate(batches(tokenizer, size, num_steps, first), start=first):
-        for group in optimizer.param_groups:
-            group["lr"] = learning_rate(step, size.peak_lr)
+    for step, batch in enumerate(batches(tokenizer, num_steps, first), start=first):
         # Materialised attention compiles to faster code on short contexts, fused on long ones.
         short = batch.tokens.shape[1] == SHORT_CONTEXT
         model.set_attn_implementation("eager" if short else "sdpa")
         total, results = loss_parts(compiled, batch)
         (total + RESULT_WEIGHT * results).backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), CLIP_NORM)
-        optimizer.step()
-        optimizer.zero_grad(set_to_none=True)
-        if (step + 1) % LOG_EVERY == 0 or step == num_steps - 1:
+        update(optimizers, learning_rate(step, num_steps))
+        is_last = step == num_steps - 1
+        if (step + 1) % LOG_EVERY == 0 or is_last:
             row = {"step": step, "loss": round(total.item(), 4)}
             row |= {"result_loss": round(results.item(), 4)}
             curve.append(row)
             print({**row, "seconds": round(time.monotonic() - started)}, flush=True)
-        if (step + 1) % SAVE_EVERY == 0 or step == num_steps - 1:
+        if (step + 1) % SAVE_EVERY == 0 or is_last:
             save(model, tokenizer, curve, out)
-            save_state(model, optimizer, out)
+            save_state(model, optimizers, out)
+
+
+def update(optimizers: tuple[torch.optim.Optimizer, ...], share: float) -> None:
+    """Takes one step at that share of the peak learning rates, and clears the gradients."""
+    for optimizer in optimizers:
+        for group in optimizer.param_groups:
+            group["lr"] = share * optimizer.defaults["lr"]
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
 
 
 def save(
@@ -223,27 +245,39 @@ def save(
     (out / CURVE_FILE).write_text(f"[\n{lines}\n]\n")
 
 
-def save_state(model: LlamaForCausalLM, optimizer: torch.optim.Optimizer, out: Path) -> None:
+def save_state(
+    model: LlamaForCausalLM, optimizers: tuple[torch.optim.Optimizer, ...], out: Path
+) -> None:
     """Writes the training state: weights and moments in full precision."""
-    tensors = {}
-    for name, weight in model.named_parameters():
-        tensors[f"weight/{name}"] = weight.detach()
-        for key, value in optimizer.state[weight].items():
-            tensors[f"{key}/{name}"] = value
+    names = {id(weight): name for name, weight in model.named_parameters()}
+    tensors = {f"weight/{name}": weight.detach() for name, weight in model.named_parameters()}
+    for optimizer in optimizers:
+        for weight, state in optimizer.state.items():
+            for key, value in state.items():
+                tensors[f"{key}/{names[id(weight)]}"] = value
     save_file(tensors, out / STATE_FILE)
 
 
 def load_state(
-    model: LlamaForCausalLM, optimizer: torch.optim.Optimizer, out: Path
+    model: LlamaForCausalLM, optimizers: tuple[torch.optim.Optimizer, ...], out: Path
 ) -> list[dict[str, float]]:
-    """Puts the state in `out` into model and optimizer; returns the loss curve up to it."""
+    """Restores model and optimizers from `out`; returns the loss curve up to that state."""
     if not (out / STATE_FILE).exists():
         return []
-    tensors = load_file(out / STATE_FILE)
-    for name, weight in model.named_parameters():
-        weight.data.copy_(tensors[f"weight/{name}"])
-        keys = ("step", "exp_avg", "exp_avg_sq")
-        optimizer.state[weight] = {key: tensors[f"{key}/{name}"] for key in keys}
+    weights = dict(model.named_parameters())
+    owners = {
+        id(weight): optimizer
+        for optimizer in optimizers
+        for group in optimizer.param_groups
+        for weight in group["params"]
+    }
+    for path, value in load_file(out / STATE_FILE).items():
+        key, name = path.split("/", 1)
+        weight = weights[name]
+        if key == "weight":
+            weight.data.copy_(value)
+        else:
+            owners[id(weight)].state[weight][key] = value
     curve: list[dict[str, float]] = json.loads((out / CURVE_FILE).read_text())
     return curve
 
@@ -253,7 +287,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Pretrain a micro base model.")
     parser.add_argument("--size", choices=sorted(SIZES), required=True)
     parser.add_argument("--out", type=Path, required=True, help="folder to write")
-    parser.add_argument("--steps", type=int, help="optimizer steps (default: the size's)")
+    parser.add_argument("--steps", type=int, default=NUM_STEPS, help="optimizer steps")
     arguments = parser.parse_args()
     pretrain(arguments.size, arguments.out, arguments.steps)
 

@@ -1,8 +1,23 @@
-"""Words a problem as a question of the task, with its choices. Never used for pretraining text."""
+"""The questions of task `micro`: a problem in words, with four choices."""
 
 from __future__ import annotations
 
-from trainables.data.lab.world import ANSWER_FORMS, GRADE_CAPS, NamedRandom, Problem, grade_of
+from dataclasses import dataclass
+from functools import cache
+
+from trainables.data.lab.world import (
+    ANSWER_FORMS,
+    FACT_NUMBERS,
+    GRADE_CAPS,
+    MAX_STEPS,
+    NamedRandom,
+    Problem,
+    draw_problem,
+    grade_of,
+)
+
+QUESTIONS_PER_STEPS = 544
+"""Questions for each number of steps: 2 x 160 for the pool, and over 200 for the test."""
 
 NUM_CHOICES = 4
 MIXED_SHARE = 0.3
@@ -20,33 +35,91 @@ JOINED_SHARE = 0.3
 """Share of the steps told in one sentence with the step before: `He finds 3 and loses 2.`"""
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TaskQuestion:
+    """A question of the task."""
+
+    id: str
+    problem: Problem
+    grade: int
+    text: str
+    choices: tuple[str, ...]
+    answer: int
+    """Place of the right choice."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Sentence:
+    """A sentence of a question, with its full stop."""
+
+    text: str
+    total: int | None = None
+    """The owner's total after it (a count); None where the sentence tells no step."""
+
+
+@cache
+def task_questions() -> tuple[TaskQuestion, ...]:
+    """The questions, sorted by id: QUESTIONS_PER_STEPS for each number of steps, always the same.
+
+    No two have the same problem. All grades are equally frequent.
+    """
+    questions: list[TaskQuestion] = []
+    seen: set[tuple[object, ...]] = set()
+    for num_steps in range(1, MAX_STEPS + 1):
+        draw = NamedRandom("task micro", num_steps)
+        kept = 0
+        while kept < QUESTIONS_PER_STEPS:
+            grade = 1 + kept % len(GRADE_CAPS)
+            problem = draw_problem(draw, num_steps, grade, draw.pick(FACT_NUMBERS))
+            if problem.identity in seen:
+                continue
+            seen.add(problem.identity)
+            choices, answer = choice_texts(draw, problem)
+            questions.append(
+                TaskQuestion(
+                    id=f"micro-{num_steps}-{kept:03d}",
+                    problem=problem,
+                    grade=grade,
+                    text=question_text(draw, problem),
+                    choices=choices,
+                    answer=answer,
+                )
+            )
+            kept += 1
+    return tuple(questions)
+
+
 def question_text(draw: NamedRandom, problem: Problem) -> str:
     """The problem told in the present tense, facts in between, and the final question."""
-    sentences = _step_sentences(draw, problem)
+    return " ".join(sentence.text for sentence in question_sentences(draw, problem))
+
+
+def question_sentences(draw: NamedRandom, problem: Problem) -> list[Sentence]:
+    """The sentences of a question: opening, steps and facts, and what is asked."""
+    clauses: list[tuple[str, int | None]] = [*_step_clauses(draw, problem)]
     for fact in problem.facts:
-        sentences.insert(draw.integer(0, len(sentences)), (fact, False))
-    told = [_opening(draw, problem)]
+        clauses.insert(draw.integer(0, len(clauses)), (fact, None))
+    sentences = [Sentence(text=_opening(draw, problem))]
     interrupted = False
-    for sentence, is_step in sentences:
-        if is_step:
-            subject = problem.owner if interrupted else problem.pronoun.capitalize()
-            told.append(f"{subject} {sentence}.")
-        else:
-            told.append(sentence)
-        interrupted = not is_step
-    return " ".join((*told, _request(draw, problem)))
+    for clause, total in clauses:
+        subject = problem.owner if interrupted else problem.pronoun.capitalize()
+        text = clause if total is None else f"{subject} {clause}."
+        sentences.append(Sentence(text=text, total=total))
+        interrupted = total is None
+    return [*sentences, Sentence(text=_request(draw, problem))]
 
 
-def _step_sentences(draw: NamedRandom, problem: Problem) -> list[tuple[str, bool]]:
-    sentences: list[tuple[str, bool]] = []
+def _step_clauses(draw: NamedRandom, problem: Problem) -> list[tuple[str, int]]:
+    """What each sentence tells, of one step or two, and the total after it."""
+    clauses: list[tuple[str, int]] = []
     joined = True  # so the first step is not joined; then at most two steps to a sentence
     for step in problem.steps:
         joined = not joined and draw.chance(JOINED_SHARE)
         if joined:
-            sentences[-1] = (f"{sentences[-1][0]} and {step.clause()}", True)
+            clauses[-1] = (f"{clauses[-1][0]} and {step.clause()}", step.total)
         else:
-            sentences.append((step.clause(), True))
-    return sentences
+            clauses.append((step.clause(), step.total))
+    return clauses
 
 
 def _opening(draw: NamedRandom, problem: Problem) -> str:

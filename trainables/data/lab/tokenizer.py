@@ -7,27 +7,22 @@ from collections.abc import Iterator
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
 from transformers import PreTrainedTokenizerFast
 
-from trainables.data.lab.documents import draw_sheet
-from trainables.data.lab.questions import question_text
+from trainables.data.lab.documents import draw_episode
 from trainables.data.lab.world import (
-    ANSWER_FORMS,
     COUNT_NOUNS,
-    GRADE_CAPS,
-    MAX_STEPS,
     MEASURED,
     NamedRandom,
-    draw_problem,
 )
 
 VOCAB_SIZE = 640
-"""3 special tokens, 256 bytes, " 0" to " 99", and the rest for the world's words."""
+"""At most: 3 special tokens, 256 bytes, " 0" to " 99", and the world's words (598 in all)."""
 
 BOS, EOS, PAD = "<s>", "</s>", "<pad>"
 MAX_LENGTH = 2048
 """Positions of the models that use it, in tokens."""
 
-NUM_SHEETS = 1500
-NUM_QUESTIONS = 6000
+NUM_EPISODES = 1500
+EPISODE_TOKENS = 250
 NUM_NUMBER_LINES = 2000
 
 
@@ -60,16 +55,10 @@ def train_tokenizer() -> PreTrainedTokenizerFast:
 
 
 def _texts() -> Iterator[str]:
-    """Sheets, questions and answers, every number below 100, and the nouns for one."""
+    """Episodes of both kinds, every number below 100, and the nouns for one."""
     draw = NamedRandom("tokenizer")
-    for _ in range(NUM_SHEETS):
-        yield draw_sheet(draw, 10).text
-    for _ in range(NUM_QUESTIONS):
-        steps, grade = draw.integer(1, MAX_STEPS), draw.integer(1, len(GRADE_CAPS))
-        problem = draw_problem(draw, steps, grade, draw.integer(0, 3))
-        quantities = (problem.thing.quantity(problem.answer, form) for form in ANSWER_FORMS)
-        yield " ".join((question_text(draw, problem), *quantities))
-        yield "Question: Answer:"
+    for number in range(NUM_EPISODES):
+        yield draw_episode(draw, EPISODE_TOKENS, early=number % 2 == 0).text
     numbers = "".join(f" {number}" for number in range(100))
     singles = "".join(f" {word}" for word in (*COUNT_NOUNS, *(unit for unit, _, _ in MEASURED)))
     for _ in range(NUM_NUMBER_LINES):

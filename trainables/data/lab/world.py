@@ -26,6 +26,10 @@ MAX_AMOUNT = 5
 """Largest amount that one step adds or takes (a count): small, so that a total depends on the
 whole chain and not on its last step alone."""
 
+FACT_NUMBERS: tuple[int, ...] = (0, 0, 1, 2, 3, 3)
+"""Sentences of a question that change nothing: each number of them equally likely. They vary the
+length of a question by themselves; few or many, so that they vary it as much as the steps do."""
+
 DOUBLE_SHARE = 0.1
 """Share of the steps that double the total, where the grade's cap leaves room for it."""
 
@@ -139,6 +143,12 @@ class Problem:
     def totals(self) -> tuple[int, ...]:
         """The start and the total after every step."""
         return (self.start, *(step.total for step in self.steps))
+
+    @property
+    def identity(self) -> tuple[object, ...]:
+        """What makes two problems the same, whatever their names, facts and wording."""
+        chain = tuple((step.verb, step.amount) for step in self.steps)
+        return self.thing.full, self.start, chain
 
 
 def grade_of(totals: Sequence[int]) -> int:

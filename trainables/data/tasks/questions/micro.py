@@ -9,54 +9,27 @@ from __future__ import annotations
 from functools import cache
 
 from trainables.data.items import Item
-from trainables.data.lab.questions import choice_texts, question_text
-from trainables.data.lab.world import GRADE_CAPS, MAX_STEPS, NamedRandom, Problem, draw_problem
+from trainables.data.lab.questions import TaskQuestion, task_questions
+from trainables.data.lab.world import Problem
 from trainables.data.level_cuts import fixed_cut
 from trainables.data.loading.task_spec import Loaded, Request, TaskSpec
-
-ITEMS_PER_STEPS = 544
-"""Items for each number of steps: 2 x 160 for the pool, and over 200 for the test."""
-
-FACT_NUMBERS: tuple[int, ...] = (0, 0, 1, 2, 3, 3)
-"""Sentences that change nothing: each number of them equally likely. They vary the length of a
-question by themselves; few or many, so that they vary it as much as the steps do."""
 
 
 @cache
 def load_micro() -> tuple[Item, ...]:
-    """The items, sorted by id: ITEMS_PER_STEPS for each number of steps, always the same."""
-    items: list[Item] = []
-    seen: set[tuple[object, ...]] = set()
-    for num_steps in range(1, MAX_STEPS + 1):
-        draw = NamedRandom("task micro", num_steps)
-        kept = 0
-        while kept < ITEMS_PER_STEPS:
-            grade = 1 + kept % len(GRADE_CAPS)
-            problem = draw_problem(draw, num_steps, grade, draw.pick(FACT_NUMBERS))
-            key = _identity(problem)
-            if key in seen:
-                continue
-            seen.add(key)
-            items.append(_item(draw, problem, f"micro-{num_steps}-{kept:03d}", grade))
-            kept += 1
-    return tuple(items)
+    """The items, sorted by id, always the same."""
+    return tuple(_item(question) for question in task_questions())
 
 
-def _identity(problem: Problem) -> tuple[object, ...]:
-    """What makes two problems the same, whatever their names, facts and wording."""
-    chain = tuple((step.verb, step.amount) for step in problem.steps)
-    return problem.thing.full, problem.start, chain
-
-
-def _item(draw: NamedRandom, problem: Problem, id_: str, grade: int) -> Item:
-    choices, answer = choice_texts(draw, problem)
+def _item(question: TaskQuestion) -> Item:
+    steps = float(len(question.problem.steps))
     return Item(
-        id=id_,
-        question=question_text(draw, problem),
-        choices=choices,
-        answer=answer,
-        hardness={"steps": float(len(problem.steps)), "grade": float(grade)},
-        reasoning=_reasoning(problem),
+        id=question.id,
+        question=question.text,
+        choices=question.choices,
+        answer=question.answer,
+        hardness={"steps": steps, "grade": float(question.grade)},
+        reasoning=_reasoning(question.problem),
     )
 
 
