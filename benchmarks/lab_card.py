@@ -24,7 +24,7 @@ from transformers import (
 
 from trainables.data.items import Item
 from trainables.data.lab.base_models import MICRO_MODELS
-from trainables.data.lab.pretrain import CURVE_FILE, SIZES, TOKENS_PER_STEP
+from trainables.data.lab.pretrain import CURVE_FILE, NUM_STEPS, SIZES, TOKENS_PER_STEP
 from trainables.data.lab.world import MAX_STEPS, NamedRandom
 from trainables.data.tasks.questions.micro import load_micro
 
@@ -130,7 +130,7 @@ def write_card(measured: Mapping[str, Mapping[str, list[float]]], target: Path) 
         digest = hashlib.sha256((folder / "model.safetensors").read_bytes()).hexdigest()
         weights.append(
             f"| `{name}` | {model.num_parameters():,} | {size.layers} x {size.hidden} | "
-            f"{size.steps:,} | {size.steps * TOKENS_PER_STEP / 1e6:.1f} M | "
+            f"{NUM_STEPS:,} | {NUM_STEPS * TOKENS_PER_STEP / 1e6:.1f} M | "
             f"{losses[0]:.3f} | {losses[1]:.3f} | `{digest}` |"
         )
         for way, values in measured[name].items():

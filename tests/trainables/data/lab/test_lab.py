@@ -4,26 +4,40 @@ from __future__ import annotations
 
 import hashlib
 import re
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
 import torch
-from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenizerBase
+from transformers import (
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    LlamaForCausalLM,
+    PreTrainedTokenizerBase,
+)
 
 from trainables.data.lab.base_models import MICRO_MODELS
-from trainables.data.lab.documents import Sheet, draw_sheet
+from trainables.data.lab.documents import RULES, Episode, draw_episode, total_asked
+from trainables.data.lab.preferences import preference_questions
 from trainables.data.lab.pretrain import (
+    EARLY_STEPS,
     IGNORED,
+    LONG_CONTEXT,
+    SHORT_CONTEXT,
     SIZES,
+    PretrainingBatch,
     batches,
     context_length,
     learning_rate,
     load_state,
     loss_parts,
     new_model,
+    new_optimizers,
     save,
     save_state,
+    update,
 )
+from trainables.data.lab.questions import task_questions
 from trainables.data.lab.tokenizer import train_tokenizer
 from trainables.data.lab.world import NamedRandom, draw_problem, grade_of
 from trainables.data.tasks.questions.micro import load_micro
@@ -34,9 +48,9 @@ CARD = Path(MICRO_MODELS["micro-l"]).parent / "README.md"
 
 
 @pytest.fixture(scope="module")
-def sheets() -> list[Sheet]:
-    draw = NamedRandom("test sheets")
-    return [draw_sheet(draw, 8, late=place % 2 == 1) for place in range(400)]
+def episodes() -> list[Episode]:
+    draw = NamedRandom("test episodes")
+    return [draw_episode(draw, 300, early=place % 2 == 0) for place in range(300)]
 
 
 @pytest.fixture(scope="module")
@@ -75,54 +89,76 @@ def test_a_total_outside_every_band_is_refused(largest: int) -> None:
         grade_of([largest])
 
 
-@pytest.mark.parametrize("late", [False, True])
-def test_every_stated_total_is_right(late: bool) -> None:
-    draw = NamedRandom("totals")
-    for _ in range(400):
-        sheet = draw_sheet(draw, 1, late)
-        assert sheet.results
-        for start, end in sheet.results:
-            assert int(sheet.text[start:end].split()[0]) == total_up_to(sheet.text[:start])
+ANSWER = "\nAnswer: "
 
 
-def total_up_to(text: str) -> int:
+def test_every_total_on_the_way_is_right(episodes: list[Episode]) -> None:
+    for episode in episodes:
+        for start, end in episode.results:
+            story = episode.text[:start].split("\n\n")[-1]
+            if not story.endswith(ANSWER):
+                assert int(episode.text[start:end]) == totals_of(story)[-1]
+
+
+def test_all_answers_of_an_episode_follow_one_rule(episodes: list[Episode]) -> None:
+    """The named one, if the first line names one."""
+    places = {"final": -1, "start": 0, "before last": -2}
+    for episode in episodes:
+        head, *_ = episode.text.split("\n\n", 1)
+        blocks = [block for block in episode.text.split("\n\n") if ANSWER in block]
+        possible = set()
+        for rule in RULES:
+            asked = [totals_of(block.split(ANSWER)[0]) for block in blocks]
+            wanted = [t[places.get(rule, min(2, len(t) - 1))] for t in asked]
+            if wanted == [int(block.split(ANSWER)[1].split()[0]) for block in blocks]:
+                possible.add(rule)
+        named = {rule for rule, line in RULES.items() if line == head}
+        assert possible and named <= possible
+
+
+def totals_of(text: str) -> list[int]:
     """Adds up the clauses of one problem; knows nothing of how it was written."""
-    total = int(re.search(r"\d+", text)[0])
-    clauses = text.replace("that makes", "that is").replace("which gives", "which is")
-    for verb, amount in re.findall(r"\b([a-z]+)(?: (\d+)| them)", clauses):
-        if verb == "doubles":
-            total *= 2
-        elif verb in GAINS | LOSSES:
-            total += int(amount) * (1 if verb in GAINS else -1)
-    return total
+    owner = re.search(r"\b([A-Z][a-z]+) (?:has|goes)", text)[1]
+    totals = [int(re.search(r"\d+", text)[0])]
+    for sentence in text.split(". "):
+        if not re.match(rf"(?:He|She|{owner}) ", sentence):
+            continue
+        for verb, amount in re.findall(r"\b([a-z]+)(?: (\d+)\b| them)", sentence):
+            if verb == "doubles":
+                totals.append(2 * totals[-1])
+            elif verb in GAINS | LOSSES:
+                totals.append(totals[-1] + int(amount) * (1 if verb in GAINS else -1))
+    return totals
 
 
-def test_no_question_stands_in_the_pretraining_text(sheets: list[Sheet]) -> None:
-    text = "\n".join(sheet.text for sheet in sheets)
-    assert "?" not in text
-    assert "Question:" not in text
-    assert "Answer:" not in text
-    for item in load_micro():
-        first, last = item.question.split(". ")[0], item.question.split(". ")[-1]
-        assert item.question not in text
-        assert f"{first}." not in text
-        assert last not in text
+def test_a_rule_asks_for_its_total() -> None:
+    problem = draw_problem(NamedRandom("rules"), 5, 2, 0)
+    totals = problem.totals
+    asked = {rule: total_asked(problem, rule) for rule in RULES}
+    assert asked == {
+        "final": totals[5], "start": totals[0], "before last": totals[4], "second": totals[2]
+    }  # fmt: skip
+    short = draw_problem(NamedRandom("rules"), 1, 2, 0)
+    assert total_asked(short, "second") == short.answer
 
 
-@pytest.mark.parametrize(("late", "direct"), [(False, 1 / 3), (True, 2 / 3)])
-def test_some_sheets_are_worked_and_some_direct(late: bool, direct: float) -> None:
-    draw = NamedRandom("worked")
-    per_problem = [len(draw_sheet(draw, 8, late).results) / 8 for _ in range(400)]
-    assert abs(sum(count == 1 for count in per_problem) / 400 - direct) < 0.1
+def test_early_episodes_name_their_rule_and_half_of_the_late_ones(episodes: list[Episode]) -> None:
+    named = [episode.text.startswith(tuple(RULES.values())) for episode in episodes]
+    assert all(named[0::2])
+    assert 0.35 < sum(named[1::2]) / 150 < 0.65
 
 
-def test_late_sheets_bring_further_forms() -> None:
-    early, late = NamedRandom("forms"), NamedRandom("forms")
-    early_text = "".join(draw_sheet(early, 1).text for _ in range(300))
-    late_text = "".join(draw_sheet(late, 1, late=True).text for _ in range(300))
-    for form in ("to begin with", "goes out with", "does have now", " and "):
-        assert form in late_text
-    assert "to begin with" not in early_text
+def test_late_episodes_state_fewer_totals_on_the_way(episodes: list[Episode]) -> None:
+    on_the_way = [len(e.results) / e.text.count(ANSWER) - 1 for e in episodes]
+    assert sum(on_the_way[0::2]) > 2 * sum(on_the_way[1::2])
+    assert sum(share == 0 for share in on_the_way[1::2]) > 75
+
+
+def test_no_question_of_the_tasks_is_in_the_pretraining_text(episodes: list[Episode]) -> None:
+    questions = {q.text for q in (*task_questions(), *preference_questions())}
+    text = "".join(episode.text for episode in episodes)
+    blocks = [block.split(ANSWER)[0] for block in text.split("\n\n")]
+    assert len(blocks) > 1500 and not questions & set(blocks)
 
 
 # The tokenizer
@@ -172,20 +208,21 @@ def test_the_shipped_tokenizer_is_remade_exactly(
 
 
 def test_late_text_is_in_short_and_long_contexts() -> None:
-    size = SIZES["s"]
-    assert {context_length(step, size) for step in range(size.late_from)} == {128}
-    late = [context_length(step, size) for step in range(size.late_from, size.late_from + 300)]
-    assert late.count(1024) == 100 and late.count(128) == 200
+    assert {context_length(step) for step in range(EARLY_STEPS)} == {SHORT_CONTEXT}
+    late = [context_length(step) for step in range(EARLY_STEPS, EARLY_STEPS + 300)]
+    assert late.count(LONG_CONTEXT) == 100 and late.count(SHORT_CONTEXT) == 200
 
 
-def test_learning_rate_rises_to_its_peak_and_stays() -> None:
-    assert learning_rate(0, 2.0) == pytest.approx(0.01)
-    assert learning_rate(199, 2.0) == learning_rate(5000, 2.0) == 2.0
+def test_learning_rate_rises_stays_and_falls() -> None:
+    assert learning_rate(0, 1000) == pytest.approx(0.02)
+    assert learning_rate(49, 1000) == learning_rate(700, 1000) == 1.0
+    assert learning_rate(850, 1000) == pytest.approx(0.5)
+    assert 0 < learning_rate(999, 1000) < 0.01
 
 
 def test_results_mark_the_tokens_of_stated_totals() -> None:
     tokenizer = train_tokenizer()
-    batch = next(batches(tokenizer, SIZES["s"], 10))
+    batch = next(batches(tokenizer, 10))
     assert batch.tokens.shape == (64, 128)
     assert (batch.tokens[:, 0] == tokenizer.bos_token_id).all()
     marked = tokenizer.convert_ids_to_tokens(batch.tokens[batch.results].tolist())
@@ -195,32 +232,42 @@ def test_results_mark_the_tokens_of_stated_totals() -> None:
     assert (batch.targets == IGNORED).float().mean() < 0.05
 
 
-def test_a_resumed_run_goes_on_with_the_same_state(tmp_path: Path) -> None:
+def test_a_resumed_run_has_the_same_state(tmp_path: Path) -> None:
     tokenizer = train_tokenizer()
     model = new_model(SIZES["s"], tokenizer)
-    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3)
-    steps = list(zip(range(3), batches(tokenizer, SIZES["s"], 10), strict=False))
-
-    def step(model: torch.nn.Module, optimizer: torch.optim.Optimizer, place: int) -> None:
-        sum(loss_parts(model, steps[place][1])).backward()
-        optimizer.step()
-        optimizer.zero_grad()
-
-    step(model, optimizer, 0)
+    optimizers = new_optimizers(model)
+    steps = list(batches(tokenizer, 2))
+    train(model, optimizers, steps[0])
     save(model, tokenizer, [{"step": 0, "loss": 1.0}], tmp_path)
-    save_state(model, optimizer, tmp_path)
-    step(model, optimizer, 1)
+    save_state(model, optimizers, tmp_path)
+    train(model, optimizers, steps[1])
     resumed = new_model(SIZES["s"], tokenizer)
-    resumed_optimizer = torch.optim.AdamW(resumed.parameters(), lr=1e-3)
-    assert load_state(resumed, resumed_optimizer, tmp_path)[-1]["step"] == 0
-    step(resumed, resumed_optimizer, 1)
+    resumed_optimizers = new_optimizers(resumed)
+    assert load_state(resumed, resumed_optimizers, tmp_path)[-1]["step"] == 0
+    train(resumed, resumed_optimizers, steps[1])
     for ours, theirs in zip(model.parameters(), resumed.parameters(), strict=True):
         assert torch.equal(ours, theirs)
 
 
+def train(
+    model: LlamaForCausalLM,
+    optimizers: tuple[torch.optim.Optimizer, ...],
+    batch: PretrainingBatch,
+) -> None:
+    sum(loss_parts(model, batch)).backward()
+    update(optimizers, 0.5)
+
+
+def test_every_weight_has_one_optimizer() -> None:
+    model = new_model(SIZES["s"], train_tokenizer())
+    groups = [group for optimizer in new_optimizers(model) for group in optimizer.param_groups]
+    weights = [id(weight) for group in groups for weight in group["params"]]
+    assert sorted(weights) == sorted(id(weight) for weight in model.parameters())
+
+
 def test_no_state_is_a_fresh_start(tmp_path: Path) -> None:
     model = new_model(SIZES["s"], train_tokenizer())
-    assert load_state(model, torch.optim.AdamW(model.parameters()), tmp_path) == []
+    assert load_state(model, new_optimizers(model), tmp_path) == []
 
 
 # The models that ship
@@ -236,8 +283,8 @@ def test_the_models_are_small_and_span_a_wide_range() -> None:
         assert model.config.hidden_size == SIZES[size].hidden
         assert all(weight.dtype == torch.float32 for weight in model.parameters())
     assert counts == sorted(counts)
-    assert counts[-1] <= 1_500_000
-    assert counts[-1] >= 8 * counts[0]
+    assert counts[-1] <= 3_000_000
+    assert all(large >= 3 * small for small, large in pairwise(counts))
 
 
 @pytest.mark.parametrize("name", MICRO_MODELS)

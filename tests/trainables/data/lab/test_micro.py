@@ -12,7 +12,8 @@ from collections.abc import Callable
 import pytest
 
 from trainables.data.items import Item, data_hash
-from trainables.data.tasks.questions.micro import ITEMS_PER_STEPS, load_micro
+from trainables.data.lab.questions import QUESTIONS_PER_STEPS
+from trainables.data.tasks.questions.micro import load_micro
 
 GOLDEN_HASH = "efca5fe8b09156864b6a57440d1fda6be03dcc5e85f2098e3a4effb815e617eb"
 SHALLOW_LIMIT = 0.31
@@ -74,9 +75,9 @@ def test_items_do_not_depend_on_the_process() -> None:
 
 def test_every_steps_value_has_its_pool_and_its_test_items(items: tuple[Item, ...]) -> None:
     counts = Counter(item.hardness["steps"] for item in items)
-    assert counts == {float(steps): ITEMS_PER_STEPS for steps in range(1, 7)}
+    assert counts == {float(steps): QUESTIONS_PER_STEPS for steps in range(1, 7)}
     # A band of two takes 2 x 160 for training, that is 160 of each; 'all' takes no more.
-    assert ITEMS_PER_STEPS - 160 >= 200
+    assert QUESTIONS_PER_STEPS - 160 >= 200
 
 
 def test_ids_and_questions_are_unique_and_sorted(items: tuple[Item, ...]) -> None:
@@ -120,7 +121,7 @@ def test_grade_is_the_band_of_the_largest_total_and_independent_of_steps(
         grade = (max(totals) - 1) // 3  # 4-6, 7-9, 10-12, 13-15
         assert item.hardness["grade"] == grade, item
     pairs = Counter((item.hardness["steps"], item.hardness["grade"]) for item in items)
-    assert set(pairs.values()) == {ITEMS_PER_STEPS // 4}
+    assert set(pairs.values()) == {QUESTIONS_PER_STEPS // 4}
 
 
 def test_gold_positions_are_balanced(items: tuple[Item, ...]) -> None:
