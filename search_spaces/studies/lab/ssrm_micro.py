@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 from search_spaces.base_models import BaseModelRef
-from search_spaces.contrasts import Arm, against_controls
-from search_spaces.levels import Level
-from search_spaces.recipes import LoRA
+from search_spaces.contrasts import Arm, against_controls, before_and_after
 from search_spaces.space import Contrast, Space, TaskAxis
-from search_spaces.studies.lab.micro import EASY, HARD, MEDIUM
+from search_spaces.studies.lab.micro import EASY, HARD, LAB_LORA
 from search_spaces.supervision import Condition, SelfTraining
 
 THRESHOLDS = (0.5, 0.8, 0.95)
@@ -16,23 +14,30 @@ MAX_UNLABELLED = 160
 
 
 def ssrm_micro() -> Space:
-    """Easy labels and unlabelled hard questions of the lab, three thresholds, five seeds."""
+    """Easy labels and unlabelled hard questions of the lab, three thresholds, five seeds.
+
+    Its positive control is `oracle_selected - start`: gold labels of the selected items help. If
+    they did not, a null result of pseudo-labels would mean nothing.
+    """
     return Space(
         name="ssrm_micro",
-        models=tuple(BaseModelRef(name=f"micro-{size}") for size in "sml"),
+        models=(BaseModelRef(name="micro-s"), BaseModelRef(name="micro-m")),
         tasks=(
             TaskAxis(
                 task="micro",
                 measure="steps",
-                train_levels=(EASY, MEDIUM, HARD),
-                test_levels=(MEDIUM, HARD, Level(name="steps 6", low=6, high=6)),
+                train_levels=(EASY, HARD),
+                test_levels=(HARD,),
                 train_on_all=False,
                 conditions=with_controls(THRESHOLDS, 0.8),
             ),
         ),
-        methods=(LoRA(learning_rate=1e-3, batch_size=16),),
+        methods=(LAB_LORA,),
         seeds=5,
-        contrasts=ssrm_contrasts(0.8),
+        contrasts=(
+            *ssrm_contrasts(0.8),
+            before_and_after(NAMES["oracle"], test_level="hard"),
+        ),
     )
 
 

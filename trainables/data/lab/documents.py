@@ -137,5 +137,6 @@ def _draw_unseen(draw: NamedRandom, num_steps: int, num_facts: int) -> Problem:
 
 @cache
 def _problems_of_tasks() -> frozenset[tuple[object, ...]]:
-    questions = (*task_questions(), *preference_questions())
-    return frozenset(question.problem.identity for question in questions)
+    asked = [question.problem for question in task_questions()]
+    asked += [question.problem for question in preference_questions()]
+    return frozenset(problem.identity for problem in asked)
