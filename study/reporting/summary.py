@@ -33,7 +33,7 @@ WORDS: Mapping[Status, str] = {
 }
 """Verdicts of points without a number."""
 
-MAX_CONTRASTS, NAME_WIDTH = 4, 52
+MAX_CONTRASTS, NAME_WIDTH = 5, 52
 """Contrasts of the summary, and characters of their names."""
 
 
@@ -236,7 +236,10 @@ def _right_text(row: SurfaceRow, method: str, lines: Sequence[AuditLine]) -> str
 
 
 def _contrast_parts(contrasts: Sequence[ContrastResult], alpha: float) -> Iterator[Table]:
-    """Yields the declared contrasts: for how many pairs of arms each null is rejected."""
+    """Yields the declared contrasts: for which pairs of arms each null is rejected.
+
+    A contrast of one pair has its estimate and simultaneous interval, an accuracy in points.
+    """
     groups: dict[str, list[ContrastResult]] = {}
     for result in contrasts:
         name, null = result.contrast.name, result.contrast.null
@@ -245,17 +248,33 @@ def _contrast_parts(contrasts: Sequence[ContrastResult], alpha: float) -> Iterat
         groups.setdefault(name, []).append(result)
     rows = []
     for name, members in list(groups.items())[:MAX_CONTRASTS]:
-        rejected = [c for c in members if c.holm_p is not None and c.holm_p < alpha]
-        text = f"{len(rejected)} of {len(members)}"
-        if rejected and members[0].contrast.margin is None:
-            above = sum((c.estimate.estimate or 0.0) > 0.0 for c in rejected)
-            text += f" ({above} up, {len(rejected) - above} down)"
+        text = _one_result(members[0], alpha) if len(members) == 1 else _count(members, alpha)
         rows.append((shorten(name, NAME_WIDTH, placeholder="..."), text))
     more = len(groups) - MAX_CONTRASTS
     if more > 0:
         rows.append((f"{more} more: see --table", ""))
     if rows:
         yield Table(header=("contrast", f"null rejected (Holm, {alpha:.2g})"), rows=rows)
+
+
+def _one_result(result: ContrastResult, alpha: float) -> str:
+    estimate = result.estimate
+    is_rejected = result.holm_p is not None and result.holm_p < alpha
+    parts = ["yes" if is_rejected else "no"]
+    if estimate.low is not None and estimate.high is not None:
+        is_sgr = result.contrast.of == "sgr"
+        show = number if is_sgr else percent
+        parts.append(f"({show(estimate.estimate)} [{show(estimate.low)}, {show(estimate.high)}])")
+    return " ".join(parts)
+
+
+def _count(members: Sequence[ContrastResult], alpha: float) -> str:
+    rejected = [c for c in members if c.holm_p is not None and c.holm_p < alpha]
+    text = f"{len(rejected)} of {len(members)}"
+    if rejected and members[0].contrast.margin is None:
+        above = sum((c.estimate.estimate or 0.0) > 0.0 for c in rejected)
+        text += f" ({above} up, {len(rejected) - above} down)"
+    return text
 
 
 def _notes(surface: Surface, content: Content) -> Iterator[str]:

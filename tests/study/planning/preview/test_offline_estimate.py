@@ -147,7 +147,11 @@ def test_experts_that_int8_does_not_reach_are_said() -> None:
 def test_what_nothing_is_known_of_is_said_to_be_unknown(tmp_path: Path) -> None:
     axis = micro().tasks[0].model_copy(update={"task": "jsonl:mine"})
     space = micro().model_copy(
-        update={"tasks": (axis,), "models": (BaseModelRef(name="owner/unheard-of"),)}
+        update={
+            "tasks": (axis,),
+            "models": (BaseModelRef(name="owner/unheard-of"),),
+            "contrasts": (),
+        }
     )
     text = format_estimate(estimate_plan(space), "no network", MARKET)[0]
     assert "jsonl:mine: no published counts" in text
