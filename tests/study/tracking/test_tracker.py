@@ -22,11 +22,12 @@ from search_spaces.space import Space
 from search_spaces.studies.published.noise import wrong
 from study import report
 from study.analysis.label_curves import label_curves
+from study.analysis.pooled import pooled_rows
 from study.analysis.surface import compute_surface, write_surface
 from study.analysis.trends import trend_rows
 from study.tracking import tracker as tracking
 from study.tracking import wandb_runs
-from study.tracking.rows import label_curve_rows, trend_row, zip_records
+from study.tracking.rows import label_curve_rows, pooled_row, trend_row, zip_records
 from study.tracking.tracker import WandbTracker, open_tracker, replay
 from study.tracking.wandb_runs import tracking_mode
 from tests.support.fake_ssrm import ssrm, ssrm_space
@@ -179,6 +180,26 @@ def test_trends_and_label_curves_are_tables(tmp_path: Path, online: Received) ->
     assert expected.slope is not None
     assert (noise["slope"], noise["low"]) == (expected.slope.estimate, expected.slope.low)
     assert noise["num_points"] == expected.num_points
+
+
+def test_pooled_sgr_is_a_table_with_a_forest_plot(tmp_path: Path, online: Received) -> None:
+    names = ("small", "medium", "large", "larger", "huge")
+    models = tuple(BaseModelRef(name=name) for name in names)
+    space = small_space().model_copy(update={"models": models})
+    study = FakeStudy(storage=open_storage(str(tmp_path)), space=space).write().finish()
+    surface = compute_surface(study.storage, study.plan)
+    report.write_report(study.storage, study.plan, surface)
+    track(study)
+    (aggregate,) = online.of("aggregate")
+    summary = online.summaries[aggregate]
+    assert {"pooled SGR", "figures/forest", "calibration"} <= set(summary)
+    over_models = [row for row in pooled_rows(surface) if row.axis == "models"]
+    (pooled,) = [row for row in over_models if ", easy -> hard" in row.where]
+    row, result = pooled_row(pooled), pooled.result
+    assert (row["sgr"], row["low"]) == (result.value, result.low) != (None, None)
+    assert row["num_points"] == len(pooled.members) >= 3
+    assert row["points"] == ", ".join(place for place, _ in pooled.members)
+    assert summary[f"pooled/{pooled.where}, over models/value"] == row["sgr"]
 
 
 def test_nothing_private_is_sent(
