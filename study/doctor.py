@@ -50,7 +50,7 @@ def main(
         bool,
         typer.Option(
             "--deep",
-            help="also start Ray, and compile DeepSpeed and train one step with it (minutes)",
+            help="also start Ray and train one step with DeepSpeed",
         ),
     ] = False,
     json_: options.Json = False,

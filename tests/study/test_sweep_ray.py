@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import os
+import re
 import signal
 from pathlib import Path
 
@@ -14,6 +15,8 @@ from study.sweep import main
 from tests.support.small_study import SmallStudy, output_of, scores_of, wait_until
 from trainables.storage import layout
 
+TWIN = ("--address", "in-process")
+
 pytestmark = pytest.mark.ray
 
 
@@ -22,38 +25,29 @@ def expected(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
     """The scores of the study when it runs undisturbed, in one process."""
     folder = tmp_path_factory.mktemp("twin")
     study = SmallStudy(folder=folder, epochs=40)
-    arguments = [*study.arguments, "--out", str(folder / "runs"), "--address", "in-process"]
-    assert main(arguments) == OK
+    assert main([*study.arguments, "--out", str(folder / "runs"), *TWIN]) == OK
     return dict(scores_of(folder / "runs"))
 
 
-@pytest.mark.parametrize("workers", [1, 2])
-def test_workers_do_not_change_a_byte(
-    workers: int, tmp_path: Path, expected: dict[str, bytes]
-) -> None:
-    study = SmallStudy(folder=tmp_path / "study", workers=workers, epochs=40)
-    status, said = study.run(tmp_path / "runs")
-    assert status == OK, said
-    assert scores_of(tmp_path / "runs") == expected
-    assert f"{study.num_cells}/{study.num_cells} cells" in said
-    assert not (tmp_path / "runs" / "small" / "ray").exists(), "Ray's own files are removed"
-
-
-def test_killed_driver_loses_only_cells_in_flight(
+def test_killed_driver_loses_only_cells_in_flight_and_workers_do_not_change_a_byte(
     tmp_path: Path, expected: dict[str, bytes]
 ) -> None:
-    study = SmallStudy(folder=tmp_path / "study", epochs=40)
+    """Two workers until the driver is killed, then one."""
     out = tmp_path / "runs"
+    study = SmallStudy(folder=tmp_path / "study", workers=2, epochs=40)
     process = study.start(out, new_session=True)
     wait_until(lambda: len(scores_of(out)) >= 3, process)
     process.send_signal(signal.SIGKILL)
     output_of(process)
     kept = {path: path.stat().st_mtime_ns for path in out.glob("cells/*/record.json")}
     assert 3 <= len(kept) < study.num_cells
+    study = SmallStudy(folder=tmp_path / "study", workers=1, epochs=40)
     status, said = study.run(out)
     assert status == OK, said
     assert scores_of(out) == expected
     assert {path: path.stat().st_mtime_ns for path in kept} == kept, "kept cells are not run again"
+    assert re.search(r"(\d+)/\1 cells\n", said)
+    assert not (out / "small" / "ray").exists(), "Ray's own files are removed"
 
 
 def is_under_way(out: Path, num_cells: int) -> bool:
@@ -79,6 +73,5 @@ def test_a_signal_stops_cleanly_and_the_next_run_goes_on(
         kept = {path.name for path in out.glob("checkpoints/*")}
         assert in_hand <= kept | set(scores_of(out)), "each ended or left a checkpoint"
         assert not (out / layout.LOCK).exists() and not (out / "running").exists()
-    status, said = study.run(out)
-    assert status == OK, said
+    assert main([*study.arguments, "--out", str(out), *TWIN]) == OK
     assert scores_of(out) == expected

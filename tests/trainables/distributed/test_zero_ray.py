@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 
 import numpy as np
@@ -12,12 +11,13 @@ import pytest
 
 from study.sweep import main
 from tests.support.small_study import SmallStudy
-from trainables.distributed.deepspeed_config import find_deepspeed_fault
 
 pytestmark = pytest.mark.ray
 
 TOLERANCE = 1e-4
 """Of a log-probability in fp32 (class B)."""
+ROUNDING = 1e-5
+"""Relative: log-probabilities of unlikely texts are sums of large float32 numbers."""
 
 
 def records_of(out: Path) -> dict[str, dict]:
@@ -28,19 +28,16 @@ def records_of(out: Path) -> dict[str, dict]:
 
 
 def test_two_workers_run_a_studys_cells_together(tmp_path: Path) -> None:
-    fault = find_deepspeed_fault(on_gpu=False)
-    if fault is not None:
-        assert os.environ.get("REQUIRE_DEEPSPEED") != "1", fault
-        pytest.skip(fault)
     study = SmallStudy(folder=tmp_path / "study", workers=2, epochs=5)
     space = tmp_path / "study" / "space.py"
+    space.write_text(space.read_text().replace("seeds=2", "seeds=1"))
     plain, shared = tmp_path / "plain", tmp_path / "shared"
     assert main([*study.arguments, "--out", str(plain), "--address", "in-process"]) == 0
     space.write_text(space.read_text().replace("workers=2)", 'workers=2, engine="zero-3")'))
     status, said = study.run(shared)
     assert status == 0, said
     alone, together = records_of(plain), records_of(shared)
-    assert set(alone) == set(together)
+    assert set(alone) == set(together) and len(alone) == 1 + 3 * 3
     for id_, record in together.items():
         assert record["execution"]["class"] == "B"
         assert (record["execution"]["engine"], record["execution"]["workers"]) == ("zero-3", 2)
@@ -51,4 +48,4 @@ def test_two_workers_run_a_studys_cells_together(tmp_path: Path) -> None:
         for ours, theirs in zip(
             one["log_probs"].to_pylist(), two["log_probs"].to_pylist(), strict=True
         ):
-            assert np.abs(np.subtract(ours, theirs)).max() < TOLERANCE
+            np.testing.assert_allclose(ours, theirs, rtol=ROUNDING, atol=TOLERANCE)
