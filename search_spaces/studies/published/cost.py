@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from search_spaces.base_models import BaseModelRef
 from search_spaces.levels import Level
-from search_spaces.recipes import LoRA, with_fixed_updates
+from search_spaces.recipes import with_fixed_updates
 from search_spaces.space import Arm, Contrast, Space, TaskAxis
-from search_spaces.studies.lab.micro import EASY, HARD
+from search_spaces.studies.lab.micro import EASY, HARD, LAB_LORA
 from search_spaces.studies.published.hase2024 import (
     BLOOM,
     DECOMPOSITION,
@@ -122,7 +122,7 @@ def cost_micro() -> Space:
                 conditions=bought(),
             ),
         ),
-        methods=(with_fixed_updates(LoRA(learning_rate=1e-3, batch_size=16)),),
+        methods=(with_fixed_updates(LAB_LORA),),
         seeds=4,
         contrasts=contrasts(),
     )

@@ -14,8 +14,9 @@ from __future__ import annotations
 
 from search_spaces.base_models import BaseModelRef
 from search_spaces.hardness import ModelHardness
-from search_spaces.recipes import PAPER_LORA, LoRA, ZeroShot
+from search_spaces.recipes import PAPER_LORA, ZeroShot
 from search_spaces.space import Arm, Contrast, Space, TaskAxis
+from search_spaces.studies.lab.micro import LAB_LORA
 from search_spaces.studies.published.hase2024 import (
     IN_CONTEXT,
     LLAMA_70B,
@@ -53,7 +54,7 @@ def easy_to_hard(model: str | None = None) -> tuple[Contrast, ...]:
 
 def mdl() -> Space:
     """Adapters trained on items that the lab's bases find easy, tested on harder ones."""
-    adapter = LoRA(learning_rate=1e-3, batch_size=16)
+    adapter = LAB_LORA
     return Space(
         name="mdl",
         models=tuple(BaseModelRef(name=f"micro-{size}") for size in "sm"),

@@ -7,9 +7,8 @@ of the hard ones (arXiv:2401.06751, section 5.3, Figure 7).
 from __future__ import annotations
 
 from search_spaces.base_models import BaseModelRef
-from search_spaces.recipes import LoRA
 from search_spaces.space import Arm, Contrast, Space, TaskAxis
-from search_spaces.studies.lab.micro import EASY, HARD
+from search_spaces.studies.lab.micro import EASY, HARD, LAB_LORA
 from search_spaces.studies.published.hase2024 import EDUCATION, LLAMA_70B, PROBE
 from search_spaces.supervision import Condition, Labels
 
@@ -104,7 +103,7 @@ def noise_micro() -> Space:
                 conditions=(*wrong(), RANDOM),
             ),
         ),
-        methods=(LoRA(learning_rate=1e-3, batch_size=16),),
+        methods=(LAB_LORA,),
         seeds=4,
         contrasts=contrasts(wrong()),
     )
