@@ -75,7 +75,8 @@ TOKENIZER_FILES = (
     *VOCABULARY_FILES,
 )
 
-WEIGHTS_INDEX = "model.safetensors.index.json"
+WEIGHTS = "model.safetensors"
+WEIGHTS_INDEX = f"{WEIGHTS}.index.json"
 
 SIZE_KEYS = {
     "num_layers": ("num_hidden_layers", "n_layer", "num_layers"),
@@ -182,8 +183,7 @@ def _inspect(ref: BaseModelRef, folder: Path) -> dict[str, Any]:
     for file in (*TOKENIZER_FILES, "generation_config.json"):
         if file.endswith(".json") and (folder / file).is_file():
             _read_object(name, folder / file)
-    headers = {path.name: read_header(path) for path in weights}
-    _check_shards(name, folder, headers)
+    headers = _loaded(name, folder, {path.name: read_header(path) for path in weights})
     facts = _facts(config)
     num_tensors = sum(name != "__metadata__" for header in headers.values() for name in header)
     if (facts["num_layers"] or 0) > num_tensors:
@@ -229,10 +229,19 @@ def _dtype(ref: BaseModelRef, config: Mapping[str, Any], stored: Mapping[str, in
     )
 
 
-def _check_shards(name: str, folder: Path, headers: Mapping[str, Mapping[str, Any]]) -> None:
-    """Checks that the shards exist and hold the tensors that the index places in them."""
-    if not (folder / WEIGHTS_INDEX).is_file():
-        return
+def _loaded(
+    name: str, folder: Path, headers: Mapping[str, Mapping[str, Any]]
+) -> Mapping[str, Mapping[str, Any]]:
+    """Returns the headers of the files that transformers loads.
+
+    A folder may hold its weights a second time in another layout, as Mistral's do
+    (`consolidated.safetensors`).
+
+    Raises:
+        ValueError: If a shard is missing or lacks tensors that the index places in it.
+    """
+    if WEIGHTS in headers or not (folder / WEIGHTS_INDEX).is_file():
+        return {WEIGHTS: headers[WEIGHTS]} if WEIGHTS in headers else headers
     files = _read_index(name, folder)
     if absent := sorted(set(files.values()) - set(headers)):
         raise ValueError(
@@ -245,6 +254,7 @@ def _check_shards(name: str, folder: Path, headers: Mapping[str, Mapping[str, An
             f"file it places them in does not hold: {', '.join(sorted(strays)[:3])}: copy the "
             "index and its *.safetensors from one checkpoint"
         )
+    return {file: headers[file] for file in sorted(set(files.values()))}
 
 
 def _read_index(name: str, folder: Path) -> Mapping[str, str]:

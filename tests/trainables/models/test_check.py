@@ -157,6 +157,16 @@ def test_a_missing_shard_is_refused(folder: Path) -> None:
     assert f"lacks {gone.name}" in message and INDEX in message and "tensors" in message
 
 
+@pytest.mark.parametrize("is_sharded", [False, True])
+def test_weights_that_are_there_twice_are_counted_once(folder: Path, is_sharded: bool) -> None:
+    whole = load_file(folder / "model.safetensors")
+    number = resolve(folder).num_params
+    if is_sharded:
+        shard(folder)
+    save_file({f"other.{name}": whole[name] for name in whole}, folder / "consolidated.safetensors")
+    assert resolve(folder).num_params == number
+
+
 def test_an_index_that_names_what_its_shards_do_not_hold_is_refused(folder: Path) -> None:
     shard(folder)
     path = folder / INDEX
