@@ -84,10 +84,10 @@ def _no_tokenizer(folder: Path) -> None:
 
 def _small_vocabulary(folder: Path) -> None:
     """Weights and config fit each other; the tokenizer has 40 more tokens."""
-    _set(folder / "config.json", vocab_size=600)
+    _set(folder / "config.json", vocab_size=500)
     path = folder / "model.safetensors"
     weights = load_file(path)
-    weights["model.embed_tokens.weight"] = weights["model.embed_tokens.weight"][:600].clone()
+    weights["model.embed_tokens.weight"] = weights["model.embed_tokens.weight"][:500].clone()
     save_file(weights, path, metadata={"format": "pt"})
 
 
@@ -112,7 +112,7 @@ FAULTS: dict[str, tuple[Callable[[Path], object], str]] = {
     "text": (lambda f: _set(f / "config.json", vocab_size="640"), "vocab_size"),
     "tokenizer": (lambda f: (f / "tokenizer.json").write_text('{"'), "tokenizer.json is not JSON"),
     "no tokenizer": (_no_tokenizer, "no tokenizer files with a vocabulary"),
-    "small vocabulary": (_small_vocabulary, "vocab_size in its config.json is 600"),
+    "small vocabulary": (_small_vocabulary, "vocab_size in its config.json is 500"),
     "not a number": (_nan, "tensor model.norm.weight in"),
     "own tokenizer": (
         lambda f: _set(f / "tokenizer_config.json", auto_map={"AutoTokenizer": ["own.T", None]}),

@@ -192,7 +192,7 @@ def ssrm_rm_micro() -> Space:
 
 
 def ssrm_verdict_micro() -> Space:
-    """The lab's largest base as a judge with verdicts `first` or `last`, by both losses."""
+    """The lab's largest base as a judge with verdicts `start` or `end`, by both losses."""
     return Space(
         name="ssrm_verdict_micro",
         models=(BaseModelRef(name="micro-l"),),

@@ -127,7 +127,6 @@ def test_a_control_makes_none_of_what_it_starts_from(data: Path) -> None:
 def test_shipped_spaces_have_their_roles() -> None:
     assert roles(ssrm_micro()) == {
         "easy": {"labels"},
-        "medium": {"labels"},
         "easy_ssrm": {"self-training"},
         "oracle_selected": {"control"},
         "random_labels": {"control"},

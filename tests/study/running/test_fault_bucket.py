@@ -94,7 +94,8 @@ def test_adapters_stay_in_a_bucket_and_are_exported_from_it(
 ) -> None:
     study = SmallStudy(folder=tmp_path)
     file = tmp_path / "space.py"
-    text = file.read_text().replace("InContext(k=2), LinearProbe(n_train=6), ", "")
+    text = file.read_text().replace("InContext(k=2), LinearProbe(n_train=6), LoRA", "LoRA")
+    text = text.replace("epochs=1)),", "epochs=1),),")
     file.write_text(text.replace("seeds=2", 'seeds=1, keep="adapters"'))
     root = bucket.root("adapters")
     assert sweep(study, root) == OK

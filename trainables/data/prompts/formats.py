@@ -182,12 +182,12 @@ _PAIR = PromptFormat(
 _PAIR_TEXT = PromptFormat(template="{question}\n\nResponse:")
 _MICRO_PAIR = PromptFormat(template="{question}\n{options}\nAnswer:", option="{letter}) {choice}")
 _MICRO_VERDICT = PromptFormat(
-    # The lab's bases know " =" and " answer"; with "A)" and "Answer:" they hardly learn a verdict.
+    # Single tokens of the lab's bases; with "A)" and "Answer:" they hardly learn a verdict.
     # Their tokenizer has no token for " B".
     template="{question}\n{options}\nThe answer is",
     option="{letter} = {choice}",
     answer=" {letter}",
-    letters=("first", "last"),
+    letters=("start", "end"),
 )
 
 _CHOICE = {"default": _LISTED, "letter": _LETTER, "open": _OPEN, "paper": _PAPER}

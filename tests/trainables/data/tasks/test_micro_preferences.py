@@ -85,7 +85,7 @@ def test_pairs_of_a_question_are_one_group(data: TaskData) -> None:
     ("name", "text"),
     [
         ("default", "How many?\nA) 2 kites\nB) 5\nAnswer: 2 kites"),
-        ("letter", "How many?\nfirst = 2 kites\nlast = 5\nThe answer is first"),
+        ("letter", "How many?\nstart = 2 kites\nend = 5\nThe answer is start"),
         ("text", "How many?\nAnswer: 2 kites"),
     ],
 )
