@@ -29,7 +29,7 @@ from study.statistics.resampling.calibration_intervals import (
 from study.statistics.sgr_difference import difference_p_value
 
 ALPHA = 0.05
-POOLED_DRAWS, DIFFERENCE_DRAWS, MEANS_DRAWS, CALIBRATION_DRAWS = 2000, 600, 2000, 300
+POOLED_DRAWS, DIFFERENCE_DRAWS, MEANS_DRAWS, CALIBRATION_DRAWS = 2000, 600, 2000, 1200
 SGR = 0.7
 
 
