@@ -35,7 +35,7 @@ def micro() -> Space:
             ),
         ),
         methods=(LAB_LORA,),
-        seeds=5,
+        seeds=4,
         contrasts=(
             Contrast(first=easy, second=Arm(condition=ZERO_SHOT), test_level="hard"),
             Contrast(first=easy, second=hard, test_level="hard", margin=0.03),
