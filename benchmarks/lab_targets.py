@@ -17,7 +17,7 @@ from unittest.mock import patch
 
 from search_spaces.contrasts import ZERO_SHOT, before_and_after
 from search_spaces.space import Arm, Contrast, Space
-from search_spaces.studies.lab.micro import EASY, HARD, micro, of_model
+from search_spaces.studies.lab.micro import EASY, HARD, micro
 from search_spaces.studies.lab.ssrm_micro import NAMES, ssrm_micro
 from study.sweep import main as sweep
 from trainables.data.items import Item
@@ -68,21 +68,18 @@ def load(request: Request) -> Loaded:
 def lab_targets() -> Space:
     """Returns the easy and hard arms of the default study, and the control of self-training."""
     axis = ssrm_micro().tasks[0]
-    sizes = [model.name for model in micro().models]
-    hard = Arm(condition="hard")
+    hard = [Arm(condition="hard", model=model.name) for model in micro().models]
     changes = {
         "train_levels": (EASY, HARD),
         "test_levels": (HARD,),
         "conditions": tuple(c for c in axis.conditions if c.name == NAMES["oracle"]),
     }
     contrasts = (
-        Contrast(first=hard, second=Arm(condition=ZERO_SHOT), test_level="hard"),
+        Contrast(first=Arm(condition="hard"), second=Arm(condition=ZERO_SHOT), test_level="hard"),
         before_and_after(NAMES["oracle"], test_level="hard"),
         *(
-            Contrast(
-                first=of_model(hard, larger), second=of_model(hard, smaller), test_level="hard"
-            )
-            for smaller, larger in pairwise(sizes)
+            Contrast(first=larger, second=smaller, test_level="hard")
+            for smaller, larger in pairwise(hard)
         ),
     )
     return Space(

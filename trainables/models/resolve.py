@@ -240,8 +240,10 @@ def _loaded(
     Raises:
         ValueError: If a shard is missing or lacks tensors that the index places in it.
     """
-    if WEIGHTS in headers or not (folder / WEIGHTS_INDEX).is_file():
-        return {WEIGHTS: headers[WEIGHTS]} if WEIGHTS in headers else headers
+    if WEIGHTS in headers:
+        return {WEIGHTS: headers[WEIGHTS]}
+    if not (folder / WEIGHTS_INDEX).is_file():
+        return headers
     files = _read_index(name, folder)
     if absent := sorted(set(files.values()) - set(headers)):
         raise ValueError(

@@ -11,17 +11,21 @@ from search_spaces.space import Arm, Contrast, Space, TaskAxis
 EASY = Level(name="easy", low=1, high=2)
 MEDIUM = Level(name="medium", low=3, high=4)
 HARD = Level(name="hard", low=5, high=6)
+LEVELS = (EASY, MEDIUM, HARD)
 SINGLE_STEPS = tuple(Level(name=f"steps {n}", low=n, high=n) for n in (3, 4, 5, 6))
 
-
-LEVELS = (EASY, MEDIUM, HARD)
 LAB_LORA = LoRA(learning_rate=2e-3, batch_size=16)
+"""The recipe of the lab's studies of questions; docs/lab.md has the learning rates that were tried.
+"""
 
 
 def micro() -> Space:
     """Three sizes of the lab's base models and three levels of labels, with LoRA."""
     small, medium, large = (f"micro-{size}" for size in "sml")
-    easy, hard = Arm(condition="easy"), Arm(condition="hard")
+    easy = Arm(condition="easy")
+    small_hard, medium_hard, large_hard = (
+        Arm(condition="hard", model=name) for name in (small, medium, large)
+    )
     return Space(
         name="micro",
         models=tuple(BaseModelRef(name=name) for name in (small, medium, large)),
@@ -38,22 +42,17 @@ def micro() -> Space:
         seeds=4,
         contrasts=(
             Contrast(first=easy, second=Arm(condition=ZERO_SHOT), test_level="hard"),
-            Contrast(first=easy, second=hard, test_level="hard", margin=0.03),
+            Contrast(first=easy, second=Arm(condition="hard"), test_level="hard", margin=0.03),
             Contrast(
-                first=of_model(easy, large),
-                second=of_model(easy, small),
+                first=Arm(condition="easy", model=large),
+                second=Arm(condition="easy", model=small),
                 test_level="hard",
                 of="sgr",
             ),
-            Contrast(first=of_model(hard, medium), second=of_model(hard, small), test_level="hard"),
-            Contrast(first=of_model(hard, large), second=of_model(hard, medium), test_level="hard"),
+            Contrast(first=medium_hard, second=small_hard, test_level="hard"),
+            Contrast(first=large_hard, second=medium_hard, test_level="hard"),
         ),
     )
-
-
-def of_model(arm: Arm, model: str) -> Arm:
-    """Returns the arm with one base model."""
-    return arm.model_copy(update={"model": model})
 
 
 def methods_micro() -> Space:

@@ -27,8 +27,8 @@ BUDGETS = (20, 40, 80, 160, 320)
 
 HARD_PRICE = 2
 
-
 PRICES = {"easy": 1, "hard": HARD_PRICE}
+"""Level -> price of one of its labels, in easy labels."""
 
 
 def bought(budgets: tuple[int, ...] = BUDGETS) -> tuple[Condition, ...]:

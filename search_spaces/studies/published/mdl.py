@@ -54,7 +54,6 @@ def easy_to_hard(model: str | None = None) -> tuple[Contrast, ...]:
 
 def mdl() -> Space:
     """Adapters trained on items that the lab's bases find easy, tested on harder ones."""
-    adapter = LAB_LORA
     return Space(
         name="mdl",
         models=tuple(BaseModelRef(name=f"micro-{size}") for size in "sm"),
@@ -69,10 +68,10 @@ def mdl() -> Space:
                 bounds="quantiles",
             ),
         ),
-        methods=(adapter,),
+        methods=(LAB_LORA,),
         seeds=3,
         contrasts=easy_to_hard(),
-        hardness=(ModelHardness(method=adapter, sizes=(20, 80, 320), seeds=2),),
+        hardness=(ModelHardness(method=LAB_LORA, sizes=(20, 80, 320), seeds=2),),
     )
 
 
