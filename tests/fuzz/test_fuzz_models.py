@@ -167,6 +167,11 @@ def _shard_missing(draw: Draw, folder: Path, _: dict[str, Any]) -> None:
     draw(st.sampled_from(sorted(folder.glob("*.safetensors")))).unlink()
 
 
+def _no_index(draw: Draw, folder: Path) -> None:
+    _sharded(draw, folder)
+    (folder / INDEX).write_bytes(draw(any_json))
+
+
 def _odd_map(draw: Draw, _: Path, index: dict[str, Any]) -> None:
     index["weight_map"] = draw(st.sampled_from([None, 5, [], {"a": 5}, "x"]))
 
@@ -254,7 +259,7 @@ FAULTS: Mapping[str, Change] = {
     "a shard that is missing": _of_shards(_shard_missing),
     "an index without a map": _of_shards(_odd_map),
     "an index of a tensor that is nowhere": _of_shards(_stray),
-    "an index that is no object": contents(INDEX, any_json),
+    "an index that is no object": _no_index,
     "an adapter without its base": _adapter,
     "more layers than memory holds": key(CONFIG, "num_hidden_layers", st.integers(10**4, 10**9)),
     "a token without a row": changed(
