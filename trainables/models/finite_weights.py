@@ -8,21 +8,23 @@ import torch
 from safetensors import safe_open
 from torch import Tensor
 
+from trainables.models.weight_files import loaded_files
+
 CHECKED = (torch.float64, torch.float32, torch.bfloat16, torch.float16)
 """Formats whose values are checked; a quantizer's integers are always finite."""
 
 
 def check_finite_weights(name: str, folder: Path) -> None:
-    """Reads every weight in a folder once and refuses NaN and infinite values.
+    """Reads every weight that transformers would load once, and refuses NaN and infinite values.
 
     Args:
         name: Of the model, for the message.
-        folder: Holds the *.safetensors.
+        folder: Of the model.
 
     Raises:
         ValueError: Naming the first tensor with such a value, and how many values of it are.
     """
-    for path in sorted(folder.glob("*.safetensors")):
+    for path in loaded_files(name, folder):
         with safe_open(path, framework="pt") as file:
             for tensor_name in sorted(file.keys()):
                 tensor = file.get_tensor(tensor_name)

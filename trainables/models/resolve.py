@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import functools
 import hashlib
-import json
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping
@@ -24,8 +23,13 @@ from huggingface_hub.errors import HfHubHTTPError, HFValidationError
 from search_spaces.base_models import BaseModelRef, BosRule
 from trainables.errors import UnavailableError
 from trainables.models.gguf import GGUF_SUFFIX, refuse_gguf
-from trainables.models.safetensors_header import read_header
 from trainables.models.source import ADAPTER_CONFIG, DType, ModelSource
+from trainables.models.weight_files import (
+    WEIGHTS_INDEX,
+    loaded_headers,
+    read_index,
+    read_json_object,
+)
 
 NUM_EXPERTS = ("num_local_experts", "num_experts", "n_routed_experts")
 """Names used by Mixtral, Qwen's mixtures of experts and DeepSeek."""
@@ -74,9 +78,6 @@ TOKENIZER_FILES = (
     "tokenizer_config.json",
     *VOCABULARY_FILES,
 )
-
-WEIGHTS = "model.safetensors"
-WEIGHTS_INDEX = f"{WEIGHTS}.index.json"
 
 SIZE_KEYS = {
     "num_layers": ("num_hidden_layers", "n_layer", "num_layers"),
@@ -169,12 +170,7 @@ def _inspect(ref: BaseModelRef, folder: Path) -> dict[str, Any]:
     """Returns a model's sizes and dtype; refuses a folder with a file missing or cut short."""
     name = ref.name
     config = _read_config(name, folder / "config.json")
-    weights = sorted(folder.glob("*.safetensors"))
-    if not weights:
-        raise ValueError(
-            f"model {name!r}: {folder} holds no *.safetensors; other weight files are never "
-            "read (they can run code): convert them with safetensors first"
-        )
+    headers = loaded_headers(name, folder)
     if not any((folder / file).is_file() for file in VOCABULARY_FILES):
         raise ValueError(
             f"model {name!r}: {folder} holds no tokenizer files with a vocabulary "
@@ -182,8 +178,7 @@ def _inspect(ref: BaseModelRef, folder: Path) -> dict[str, Any]:
         )
     for file in (*TOKENIZER_FILES, "generation_config.json"):
         if file.endswith(".json") and (folder / file).is_file():
-            _read_object(name, folder / file)
-    headers = _loaded(name, folder, {path.name: read_header(path) for path in weights})
+            read_json_object(name, folder / file)
     facts = _facts(config)
     num_tensors = sum(name != "__metadata__" for header in headers.values() for name in header)
     if (facts["num_layers"] or 0) > num_tensors:
@@ -229,48 +224,6 @@ def _dtype(ref: BaseModelRef, config: Mapping[str, Any], stored: Mapping[str, in
     )
 
 
-def _loaded(
-    name: str, folder: Path, headers: Mapping[str, Mapping[str, Any]]
-) -> Mapping[str, Mapping[str, Any]]:
-    """Returns the headers of the files that transformers loads.
-
-    A folder may hold its weights a second time in another layout, as Mistral's do
-    (`consolidated.safetensors`).
-
-    Raises:
-        ValueError: If a shard is missing or lacks tensors that the index places in it.
-    """
-    if WEIGHTS in headers:
-        return {WEIGHTS: headers[WEIGHTS]}
-    if not (folder / WEIGHTS_INDEX).is_file():
-        return headers
-    files = _read_index(name, folder)
-    if absent := sorted(set(files.values()) - set(headers)):
-        raise ValueError(
-            f"model {name!r}: {folder} lacks {', '.join(absent)}, in which {WEIGHTS_INDEX} places "
-            "tensors of the model: copy what is missing from the model"
-        )
-    if strays := [tensor for tensor, file in files.items() if tensor not in headers[file]]:
-        raise ValueError(
-            f"model {name!r}: {WEIGHTS_INDEX} in {folder} names {len(strays)} tensors that the "
-            f"file it places them in does not hold: {', '.join(sorted(strays)[:3])}: copy the "
-            "index and its *.safetensors from one checkpoint"
-        )
-    return {file: headers[file] for file in sorted(set(files.values()))}
-
-
-def _read_index(name: str, folder: Path) -> Mapping[str, str]:
-    """Returns the file of each tensor of a model whose weights are in several files."""
-    path = folder / WEIGHTS_INDEX
-    files = _read_object(name, path).get("weight_map")
-    if not isinstance(files, dict) or not all(isinstance(file, str) for file in files.values()):
-        raise ValueError(
-            f"model {name!r}: {path} has no weight_map from a tensor's name to its file: copy it "
-            "from the model again"
-        )
-    return files
-
-
 @functools.cache
 def _check_files(source: ModelSource, folder: Path) -> None:
     """Checks that the files in a folder fit each other; cached, as the source names its content."""
@@ -307,20 +260,8 @@ def _find_starts(
     return find_starts(source, bos)
 
 
-def _read_object(name: str, path: Path) -> Mapping[str, Any]:
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (ValueError, RecursionError) as error:
-        raise ValueError(
-            f"model {name!r}: {path} is not JSON: {error}; copy it from the model again"
-        ) from error
-    if not isinstance(content, dict):
-        raise ValueError(f"model {name!r}: {path} must hold one JSON object")
-    return content
-
-
 def _read_config(name: str, path: Path) -> Mapping[str, Any]:
-    config = _read_object(name, path)
+    config = read_json_object(name, path)
     text = _text_config(config)
     for key in (key for keys in SIZE_KEYS.values() for key in keys):
         size = text.get(key)
@@ -431,7 +372,7 @@ def _is_whole(name: str, folder: Path) -> bool:
     if not names.intersection(VOCABULARY_FILES):
         return False
     if WEIGHTS_INDEX in names:
-        return names.issuperset(_read_index(name, folder).values())
+        return names.issuperset(read_index(name, folder).values())
     return any(file.endswith(".safetensors") for file in names)
 
 

@@ -37,6 +37,19 @@ def test_a_weight_that_is_no_number_is_refused(
         resolve_model(ref)
 
 
+def test_files_that_transformers_does_not_load_are_not_read(tmp_path: Path) -> None:
+    folder = save_folder(tmp_path / "model")
+    no_numbers = {TENSOR: torch.full((2, 2), math.nan)}
+    save_file(no_numbers, folder / "consolidated.safetensors")
+    (folder / "original.safetensors").write_bytes(b"cut short")
+    save_file(no_numbers, folder / "adapter_model.safetensors")
+    check_finite_weights("tiny", folder)
+    resolve_model(BaseModelRef(name="tiny", path=str(folder)))
+    (folder / "adapter_config.json").write_text("{}")
+    with pytest.raises(ValueError, match="adapter_model.safetensors has 4 of 4 values"):
+        check_finite_weights("tiny", folder)
+
+
 def test_integers_and_empty_tensors_are_no_fault(tmp_path: Path) -> None:
     tensors = {"packed": torch.full((3,), 255, dtype=torch.uint8), "empty": torch.zeros(0, 4)}
     save_file(tensors, tmp_path / "model.safetensors")
