@@ -46,7 +46,7 @@ def test_files_that_transformers_does_not_load_are_not_read(tmp_path: Path) -> N
     check_finite_weights("tiny", folder)
     resolve_model(BaseModelRef(name="tiny", path=str(folder)))
     (folder / "adapter_config.json").write_text("{}")
-    with pytest.raises(ValueError, match="adapter_model.safetensors has 4 of 4 values"):
+    with pytest.raises(ValueError, match=r"adapter_model\.safetensors has 4 of 4"):
         check_finite_weights("tiny", folder)
 
 
