@@ -37,11 +37,12 @@ class Size:
 
 
 SIZES: dict[str, Size] = {
-    "s": Size(hidden=48, layers=4, heads=4, ffn=128),
+    "s": Size(hidden=64, layers=2, heads=4, ffn=176),
     "m": Size(hidden=96, layers=5, heads=4, ffn=256),
     "l": Size(hidden=160, layers=8, heads=4, ffn=432),
 }
-"""Each has four to five times the parameters of the one before; all are trained alike."""
+"""Each has four times the parameters of the one before and is deeper; all are trained alike. Depth
+decides how long a chain a model can follow (docs/lab.md)."""
 
 SEED = 20240117
 NUM_STEPS = 2000
