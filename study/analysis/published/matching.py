@@ -92,7 +92,7 @@ class ArmMatcher:
 
     def why_not(self, published: PublishedResult) -> str:
         """Returns the coordinate in which a published number has no match."""
-        if _last_part(published.model) not in self._models:
+        if last_part(published.model) not in self._models:
             return f"of {published.model}, which is not in this study"
         tasks = {(axis.task, axis.measure) for axis in self._space.tasks}
         if published.task not in {task for task, _ in tasks}:
@@ -111,7 +111,7 @@ class ArmMatcher:
         recipe = arm.recipe
         return (
             arm.task == published.task
-            and arm.model == _last_part(published.model)
+            and arm.model == last_part(published.model)
             and is_of_method(recipe, "zero-shot" if is_zero_shot else published.method)
             and (recipe.reasoning is not None) == published.reasoning
             and (is_zero_shot or num_labels(recipe) == published.num_labels)
@@ -232,7 +232,7 @@ def _our_arm(planned: PlannedCell) -> StudyArm:
     return StudyArm(
         task=planned.cell.task,
         measure=planned.measure,
-        model=_last_part(planned.model_name),
+        model=last_part(planned.model_name),
         recipe=planned.cell.recipe,
         labels=planned.cell.labels,
         levels=() if planned.draws is None else tuple(d.level for d in planned.draws.labelled),
@@ -258,6 +258,6 @@ def _bounds(level: Level) -> Bounds:
     return (level.low, level.high)
 
 
-def _last_part(model: str) -> str:
+def last_part(model: str) -> str:
     """Returns the name without path or owner, case-folded: `llama-2-70b-hf`."""
     return model.rstrip("/").rpartition("/")[2].casefold()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -48,15 +48,29 @@ def load(request: Request) -> Loaded:
         DataError: If a file is missing or broken, or the annotations are not the known ones.
     """
     if request.data_root is None:
-        rows, annotations = _rows_from_hub(), fetched_annotations()
+        rows = _rows_from_hub(SUBSETS, ("train", "validation", "test"))
+        annotations = fetched_annotations()
         source = f"Hub allenai/ai2_arc@{REVISION}, annotations {URL}"
     else:
         folder = request.data_root / "arc"
         annotations = local_annotations(folder)
-        rows, source = _rows_from_files(folder, request), str(folder)
+        rows, source = _rows_from_files(folder, request, SUBSETS, _SPLITS), str(folder)
     items = [_annotated(item, annotations) for item in usable(rows, parse_row, request.bad)]
     kept = [item for item in items if item is not None and "grade" in item.hardness]
     return Loaded(items=kept, source=source, notes=_notes(items, len(kept)))
+
+
+def load_test(subset: str, request: Request) -> tuple[Item, ...]:
+    """Returns the published test questions of a subset, with or without annotations.
+
+    Raises:
+        DataError: If the file is missing or broken.
+    """
+    if request.data_root is None:
+        rows = _rows_from_hub((subset,), ("test",))
+    else:
+        rows = _rows_from_files(request.data_root / "arc", request, (subset,), ("test",))
+    return tuple(usable(rows, parse_row, request.bad))
 
 
 def parse_row(row: Row) -> Item:
@@ -101,23 +115,20 @@ def _choices(row: Row) -> tuple[tuple[str, ...], list[str]]:
     return tuple(texts), [str(label).strip() for label in labels]
 
 
-def _rows_from_files(folder: Path, request: Request) -> Iterator[Row]:
+def _rows_from_files(
+    folder: Path, request: Request, subsets: Iterable[str], splits: Iterable[str]
+) -> Iterator[Row]:
     parts = {
-        f"{subset}.{split}": rf"{subset.lower()}([-._/].*)?[-._/]({names})"
-        for subset in SUBSETS
-        for split, names in _SPLITS.items()
+        f"{subset}.{split}": rf"{subset.lower()}([-._/].*)?[-._/]({_SPLITS[split]})"
+        for subset in subsets
+        for split in splits
     }
     return read_parts(folder, parts, request.bad)
 
 
-def _rows_from_hub() -> Iterator[Row]:
-    for subset in SUBSETS:
-        source = HubSource(
-            name="allenai/ai2_arc",
-            config=subset,
-            revision=REVISION,
-            splits=("train", "validation", "test"),
-        )
+def _rows_from_hub(subsets: Iterable[str], splits: tuple[str, ...]) -> Iterator[Row]:
+    for subset in subsets:
+        source = HubSource(name="allenai/ai2_arc", config=subset, revision=REVISION, splits=splits)
         yield from hub_rows(source, f"put {ACCEPTS} and pass --data-root DIR")
 
 
