@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +19,7 @@ from study.console import BAD_INPUT, OK
 from study.export import main as export
 from study.planning.planner import make_plan
 from study.sweep import main as sweep
+from tests.support.real_data import MODEL, needs_model
 from tests.support.small_study import SmallStudy, scores_of
 from tests.support.tiny_models import naive_scores
 from trainables.cells.planned import PlannedCell
@@ -103,24 +105,51 @@ def test_keeping_adapters_runs_only_their_cells_again_with_equal_scores(kept: Ke
 
 
 def test_peft_loads_an_adapter_that_predicts_as_its_cell_did(kept: Kept) -> None:
-    tokenizer = AutoTokenizer.from_pretrained(FOLDER)
     for cell in kept.cells("lora"):
-        base = AutoModelForCausalLM.from_pretrained(FOLDER)
-        model = PeftModel.from_pretrained(base, kept.folder(cell)).eval()
+        model = peft_model(kept, cell, FOLDER)
         config = model.peft_config["default"]
         assert (config.base_model_name_or_path, config.revision) == (FOLDER, None)
         assert (config.r, config.lora_alpha, config.inference_mode) == (3, 32.0, True)
-        items = kept.items(cell, 12)
-        questions = [PROMPT.question(item) for item in items]
-        choices = [PROMPT.choice_texts(item) for item in items]
-        found = naive_scores(model, tokenizer, questions, choices)
-        with model.disable_adapter():
-            plain = naive_scores(model, tokenizer, questions, choices)
-        recorded = [np.array(kept.log_probs(cell)[item.id]) for item in items]
-        for of_model, of_cell in zip(found, recorded, strict=True):
-            assert of_model == pytest.approx(of_cell, abs=1e-4)
-            assert of_model.argmax() == of_cell.argmax()
-        assert max(np.abs(p - r).max() for p, r in zip(plain, recorded, strict=True)) > 0.05
+        check_predictions(kept, cell, model, 12, tolerance=1e-4)
+
+
+@needs_model
+def test_peft_loads_the_adapter_of_a_real_model(tmp_path: Path) -> None:
+    study, out = SmallStudy(folder=tmp_path, model=MODEL), tmp_path / "runs"
+    text = (tmp_path / "space.py").read_text().replace("seeds=2", 'seeds=1, keep="adapters"')
+    methods = re.search(r"methods=.*,\n", text)
+    assert methods is not None
+    text = text.replace(methods[0], "methods=(LoRA(n_train=6, learning_rate=1e-3),),\n")
+    (tmp_path / "space.py").write_text(text)
+    run(study, out)
+    plan = read_plan(open_storage(str(out)), "small")
+    kept = Kept(study=study, out=out, plan=plan, scores_without={}, records_without={})
+    assert len(kept.cells("lora")) == 3
+    for cell in kept.cells("lora"):
+        check_predictions(kept, cell, peft_model(kept, cell, MODEL), 8, tolerance=1e-3)
+
+
+def peft_model(kept: Kept, cell: PlannedCell, base: str) -> PeftModel:
+    model = AutoModelForCausalLM.from_pretrained(base)
+    return PeftModel.from_pretrained(model, kept.folder(cell)).eval()
+
+
+def check_predictions(
+    kept: Kept, cell: PlannedCell, model: PeftModel, number: int, *, tolerance: float
+) -> None:
+    """Compares a model's scores with the cell's, and checks that the adapter changes them."""
+    tokenizer = AutoTokenizer.from_pretrained(model.peft_config["default"].base_model_name_or_path)
+    items = kept.items(cell, number)
+    questions = [PROMPT.question(item) for item in items]
+    choices = [PROMPT.choice_texts(item) for item in items]
+    found = naive_scores(model, tokenizer, questions, choices)
+    with model.disable_adapter():
+        plain = naive_scores(model, tokenizer, questions, choices)
+    recorded = [np.array(kept.log_probs(cell)[item.id]) for item in items]
+    for of_model, of_cell in zip(found, recorded, strict=True):
+        assert of_model == pytest.approx(of_cell, abs=tolerance)
+        assert of_model.argmax() == of_cell.argmax()
+    assert max(np.abs(p - r).max() for p, r in zip(plain, recorded, strict=True)) > 0.05
 
 
 def test_a_loaded_probe_predicts_as_its_cell_did(kept: Kept) -> None:

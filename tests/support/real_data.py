@@ -1,4 +1,4 @@
-"""The real data sets, which are not in the repository: where they are, and the skip where not."""
+"""Real data sets and models, which are not in the repository: where they are, and the skip."""
 
 from __future__ import annotations
 
@@ -20,3 +20,12 @@ def needs(task: str) -> pytest.MarkDecorator:
         not folder.is_dir(),
         reason=f"no real data at {folder}; SCARCE_LABELS_DATA names another folder",
     )
+
+
+MODEL = os.environ.get("SCARCE_LABELS_MODEL", "")
+"""Folder of a real model."""
+
+needs_model = pytest.mark.skipif(
+    not MODEL, reason="SCARCE_LABELS_MODEL names no folder of a real model"
+)
+"""Skips a test where no real model is at hand."""

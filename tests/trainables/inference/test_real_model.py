@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import os
-
 import numpy as np
-import pytest
 
 from search_spaces.base_models import BaseModelRef
-from tests.support.real_data import ROOT, needs
+from tests.support.real_data import MODEL, ROOT, needs, needs_model
 from tests.support.tiny_models import naive_scores
 from trainables.data.prompts.formats import get_prompt
 from trainables.data.tasks.registry import load_task
@@ -16,12 +13,11 @@ from trainables.inference.scoring import score_choices
 from trainables.models.loading import load_base
 from trainables.models.resolve import resolve_model
 
-MODEL = os.environ.get("SCARCE_LABELS_MODEL", "")
 NUM_ITEMS = 24
 
 
 @needs("arc")
-@pytest.mark.skipif(not MODEL, reason="SCARCE_LABELS_MODEL names no folder of a real model")
+@needs_model
 def test_a_real_model_predicts_as_its_tokenizer_starts_texts() -> None:
     base = load_base(resolve_model(BaseModelRef(name=MODEL)), "float32", "none", "cpu")
     items = sorted(load_task("arc", ROOT).items, key=lambda item: item.id[::-1])[:NUM_ITEMS]
