@@ -3,25 +3,18 @@
 from __future__ import annotations
 
 import importlib
-import importlib.util
 import inspect
 import pkgutil
-import sys
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
-from importlib.machinery import SourceFileLoader
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from pydantic import ValidationError
-
-from search_spaces.explain import explain, one_line, short
+from search_spaces.data_source import FUNCTION, DataSource, kind_of
+from search_spaces.explain import short
 from search_spaces.frozen import FrozenModel
-from search_spaces.space import Space
-
-MAX_CHARS = 300
-"""Longest quotation of an error in a user's code."""
+from search_spaces.space import Space, TaskAxis
+from search_spaces.user_file import blaming, run_file
 
 
 def find_space(name: str) -> Space:
@@ -35,15 +28,17 @@ def find_space(name: str) -> Space:
             function does not return a valid space.
     """
     factory = _from_file(name) if ".py:" in name else _from_package(name)
-    with _blaming(name, "calling the function"):
+    who = f"space {name!r}"
+    with blaming(who, "calling the function"):
         wanted = _arguments(factory)
         if wanted:
             raise ValueError(f"it needs {', '.join(wanted)}: give each argument a default")
         space = factory()
     if not isinstance(space, Space):
         raise ValueError(f"space {name!r} must return a Space, it returned {short(space)}")
-    with _blaming(name, "checking its result"):
-        return Space.model_validate(_unchecked(space))
+    with blaming(who, "checking its result"):
+        space = Space.model_validate(_unchecked(space))
+    return _with_folder(space, Path(name.rpartition(":")[0])) if ".py:" in name else space
 
 
 def named_spaces() -> Mapping[str, Callable[[], Space]]:
@@ -55,32 +50,24 @@ def named_spaces() -> Mapping[str, Callable[[], Space]]:
     return spaces
 
 
-@contextmanager
-def _blaming(name: str, what: str) -> Iterator[None]:
-    """Turns any exception of a user's code into an error that names the space."""
-    try:
-        yield
-    except KeyboardInterrupt:  # Ctrl-C is no fault of the space
-        raise
-    except ValidationError as error:
-        raise ValueError(f"space {name!r}: {explain(error)}") from error
-    except SystemExit as error:
-        code = short(error.code)
-        raise ValueError(f"space {name!r}: {what} ends with sys.exit({code}); drop it") from error
-    except BaseException as error:
-        message = one_line(str(error), MAX_CHARS)
-        if "BaseModel.__init__() takes 1 positional argument" in message:
-            message = "pass fields by name, as in Level(name='easy', low=1, high=2)"
-        raise ValueError(
-            f"space {name!r}: {what} fails with {type(error).__name__}: {message}"
-        ) from error
-
-
 def _unchecked(value: Any) -> Any:
     """Returns a model as plain mappings, because `model_copy(update=...)` does not validate."""
     if isinstance(value, FrozenModel):
         return {name: _unchecked(inner) for name, inner in vars(value).items()}
     return tuple(map(_unchecked, value)) if isinstance(value, tuple) else value
+
+
+def _with_folder(space: Space, file: Path) -> Space:
+    """Returns the space whose functions of items are looked up in the folder of its file."""
+    folder = str(file.expanduser().absolute().parent)
+
+    def located(axis: TaskAxis) -> TaskAxis:
+        source = axis.data or DataSource()
+        if kind_of(axis.task) != FUNCTION or source.folder is not None:
+            return axis
+        return axis.model_copy(update={"data": source.model_copy(update={"folder": folder})})
+
+    return space.model_copy(update={"tasks": tuple(map(located, space.tasks))})
 
 
 def _from_package(name: str) -> Callable[[], Space]:
@@ -93,25 +80,10 @@ def _from_package(name: str) -> Callable[[], Space]:
     return spaces[name]
 
 
-class _Uncached(SourceFileLoader):
-    """Runs a user's file without writing __pycache__ next to it."""
-
-    def set_data(self, path: str, data: object, *, _mode: int = 0) -> None:
-        """Drops the compiled code."""
-
-
 def _from_file(name: str) -> Callable[[], Space]:
     file, _, function = name.rpartition(":")
     path = Path(file).expanduser()
-    if not path.is_file():
-        raise ValueError(f"space {name!r}: no file {str(path)!r}")
-    loader = _Uncached(f"space_in_{path.stem}", str(path))
-    spec = importlib.util.spec_from_loader(loader.name, loader)
-    assert spec is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module  # dataclasses and pickle look up a class's module there
-    with _blaming(name, f"importing {str(path)!r}"):
-        loader.exec_module(module)
+    module = run_file(f"space {name!r}", path)
     factory = getattr(module, function, None)
     if isinstance(factory, Space):
         raise ValueError(

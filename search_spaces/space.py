@@ -11,6 +11,7 @@ from pydantic import Field, NonNegativeInt, PositiveInt, model_validator
 
 from search_spaces.base_models import BaseModelRef, EngineName, Footprint
 from search_spaces.contrasts import START, ZERO_SHOT, Arm, Contrast
+from search_spaces.data_source import Columns, DataSource, Ordered, check_source
 from search_spaces.frozen import FrozenModel
 from search_spaces.hardness import ModelHardness
 from search_spaces.levels import RESERVED_NAMES, Level, check_disjoint
@@ -27,11 +28,14 @@ from search_spaces.supervision import ALL, Condition
 __all__ = [
     "Arm",
     "BaseModelRef",
+    "Columns",
     "Contrast",
+    "DataSource",
     "EngineName",
     "Footprint",
     "Level",
     "ModelHardness",
+    "Ordered",
     "Space",
     "TaskAxis",
 ]
@@ -54,6 +58,10 @@ class TaskAxis(FrozenModel):
     """A task, its hardness measure, and the levels to train and to test on."""
 
     task: str
+    """A shipped task, or your own data: `hub:owner/name`, `hub:owner/name:config`, `jsonl:NAME`,
+    `csv:NAME`, `parquet:NAME`, or a function that returns a table, `my_study.py:items`."""
+    data: DataSource | None = None
+    """Columns, splits and revision of own data; all axes of a task have the same."""
     measure: str
     train_levels: tuple[Level, ...] = Field(min_length=1)
     """From easy to hard. Each is a condition, named after the level."""
@@ -81,6 +89,11 @@ class TaskAxis(FrozenModel):
     """Sources of supervision besides the training levels and `all`."""
     methods: Recipes = ()
     """Recipes of this task alone; empty: the space's."""
+
+    @model_validator(mode="after")
+    def _source_fits_the_task(self) -> TaskAxis:
+        check_source(self.task, self.data)
+        return self
 
     @model_validator(mode="after")
     def _names_are_unique(self) -> TaskAxis:
@@ -210,6 +223,16 @@ class Space(FrozenModel):
         return self
 
     @model_validator(mode="after")
+    def _a_task_has_one_source(self) -> Space:
+        for axis in self.tasks:
+            if axis.data != self.source_of(axis.task):
+                raise ValueError(
+                    f"the axes of {axis.task} have different data: give all axes of a task the "
+                    "same DataSource"
+                )
+        return self
+
+    @model_validator(mode="after")
     def _paper_split_labels_no_test_item(self) -> Space:
         trains_itself = [
             condition.name
@@ -257,6 +280,10 @@ class Space(FrozenModel):
                 f"LinearProbe), and the space has only {methods}: leave it out"
             )
         return self
+
+    def source_of(self, task: str) -> DataSource | None:
+        """Returns where the rows of one of its tasks are."""
+        return next((axis.data for axis in self.tasks if axis.task == task), None)
 
     def footprint_of(self, model: BaseModelRef) -> Footprint:
         """Returns what a worker group for cells of this base model takes."""

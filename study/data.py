@@ -10,6 +10,9 @@ from typing import Annotated
 
 import typer
 
+from search_spaces.data_source import DataSource
+from search_spaces.registry import find_space
+from search_spaces.space import Space
 from study import options
 from study.console import OK, checking_input, command, show
 from study.planning.hardness.files import hardness_means
@@ -40,6 +43,14 @@ def main(
             "--n-train", metavar="N", help="largest number of labels drawn; sizes the pools"
         ),
     ] = 160,
+    space: Annotated[
+        str | None,
+        typer.Option(
+            "--space",
+            metavar="SPACE",
+            help="study whose columns, splits and revision of the task to use",
+        ),
+    ] = None,
     json_: options.Json = False,
     html: Annotated[
         Path | None, typer.Option("--html", metavar="FILE", help="also write an HTML page")
@@ -51,7 +62,8 @@ def main(
     """
     with checking_input():
         storage = None if out is None else open_storage(out)
-        data = load_task(task, data_root, skip_bad_rows)
+        source = None if space is None else _source_in(find_space(space), task)
+        data = load_task(task, data_root, skip_bad_rows, source)
         leading = _leading_measure(data)
         bands = {leading: data.cuts[leading]} if leading else {}
         split = make_split(data, n_train=n_train, bands=bands)
@@ -68,6 +80,18 @@ def main(
     if html is not None:
         print(f"written: {html}", file=sys.stderr)
     return OK
+
+
+def _source_in(space: Space, task: str) -> DataSource | None:
+    """Returns the data source of a task of a study.
+
+    Raises:
+        ValueError: If the study has no such task.
+    """
+    tasks = dict.fromkeys(axis.task for axis in space.tasks)
+    if task not in tasks:
+        raise ValueError(f"space {space.name!r} has no task {task!r}, only {', '.join(tasks)}")
+    return space.source_of(task)
 
 
 def _leading_measure(data: TaskData) -> str:

@@ -61,7 +61,9 @@ def load_tasks(
         ValueError: If a task is unknown or its data cannot be used, or a level is empty.
     """
     names = dict.fromkeys(axis.task for axis in space.tasks)
-    data = {name: load_task(name, data_root, skip_bad_rows) for name in names}
+    data = {
+        name: load_task(name, data_root, skip_bad_rows, space.source_of(name)) for name in names
+    }
     measured = {name: with_hardness(space, task, storage) for name, task in data.items()}
     space = with_values(space, measured)
     return space, {

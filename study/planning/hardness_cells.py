@@ -77,7 +77,9 @@ def plan_hardness(
     layout.check_space_name(space.name)
     wanted = wanted_hardness(space)
     names = dict.fromkeys(task for task, _ in wanted)
-    data = {name: load_task(name, data_root, skip_bad_rows) for name in names}
+    data = {
+        name: load_task(name, data_root, skip_bad_rows, space.source_of(name)) for name in names
+    }
     tasks = {name: SplitTask(data=task, split=_split(task)) for name, task in data.items()}
     trainings = [
         _training(space, hardness)

@@ -105,7 +105,10 @@ def run_cells(
         return
     check_local_devices(plan.space, missing, address)
     run_context = RunContext(
-        out=storage.root, tasks=inputs.tasks, models=inputs.models, token=token_of(storage)
+        out=storage.root,
+        tasks={name: task.without_items() for name, task in inputs.tasks.items()},
+        models=inputs.models,
+        token=token_of(storage),
     )
     with (
         claims_removed(storage, run_context.token),

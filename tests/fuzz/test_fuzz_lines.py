@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from study import data, plan, sweep
 from tests.fuzz.harness import Outcome, Tally, accepted, examples, fresh, refused, run
 from tests.fuzz.own_study import ROWS, encoded, write_study
-from trainables.data.tasks.questions.jsonl import OWN_FIELDS
+from trainables.data.loading.columns import OWN_FIELDS
 
 Row = dict[str, Any]
 

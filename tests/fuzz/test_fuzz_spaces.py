@@ -41,6 +41,9 @@ CLASSES = {
     "lora": "LoRA",
     "qlora": "QLoRA",
     "full": "FullFineTuning",
+    "ordered": "Ordered",
+    "columns": "Columns",
+    "source": "DataSource",
     "axis": "TaskAxis",
     "first": "Arm",
     "second": "Arm",
@@ -72,6 +75,9 @@ BASE: Parts = {
     "lora": {"n_train": "2"},
     "qlora": {"n_train": "2"},
     "full": {"n_train": "2"},
+    "ordered": {"column": "'difficulty'", "values": "('low', 'high')"},
+    "columns": {},
+    "source": {},
     "axis": {
         "task": "'jsonl:own'",
         "measure": "'steps'",
@@ -182,7 +188,7 @@ FIELDS: Mapping[str, Mapping[str, tuple[Values, Values]]] = {
             ["None", "0", "1", "0.5"],
             ["-1", "'x'", "1.5", "True", "0.33333", "1e-9"],
         ),
-        "engine": (["'plain'", "'zero-3'"], NO_CHOICE),
+        "engine": (["'plain'", "'zero-2'"], NO_CHOICE),
         "offload": (["False"], [*NO_TRUTH, "True"]),
     },
     "model": {
@@ -250,7 +256,37 @@ FIELDS: Mapping[str, Mapping[str, tuple[Values, Values]]] = {
     "lora": ADAPTER | {"quantization": (["'none'"], [*NO_CHOICE, "'nf4'"])},
     "qlora": ADAPTER | {"quantization": (["'nf4'"], [*NO_CHOICE, "'none'", "'int8'"])},
     "full": TRAINED | {"quantization": (["'none'"], [*NO_CHOICE, "'nf4'", "'int8'"])},
+    "ordered": {
+        "column": (["'difficulty'"], ["5", "None", "object()"]),
+        "values": (
+            ["('easy', 'hard')"],
+            ["5", "None", "'low'", "()", "('low',)", "('low', 5)", "('low', 'low')"],
+        ),
+    },
+    "columns": {
+        "question": (["('passage', 'question')"], ["5", "None", "(5,)", "object()"]),
+        "choices": (["('a', 'b')", "None"], ["5", "()", "('a',)", "('a', 5)", "object()"]),
+        "answer": (["'key'"], ["5", "None", "['x']", "object()"]),
+        "answer_is": (["None"], ["'other'", "5", "['x']", "'boolean'"]),
+        **dict.fromkeys(
+            ("id", "group", "topic", "reasoning"), (["None", "'x'"], ["5", "['x']", "object()"])
+        ),
+        "measures": (
+            ["('steps',)", "('steps', ordered)"],
+            ["5", "None", "'steps'", "(5,)", "('steps', 'steps')", "(ordered, 'difficulty')"],
+        ),
+    },
+    "source": {
+        "columns": (["None"], NO_PART),
+        "splits": (["()"], ["5", "None", "'train'", "(5,)"]),
+        "revision": (["None"], ["5", "['x']", "object()"]),
+        "folder": (["None"], ["5", "['x']", "object()"]),
+    },
     "axis": {
+        "data": (
+            ["None", "source"],
+            [*NO_PART, "DataSource(revision='x')", "DataSource(splits=('x',))"],
+        ),
         "task": ([], [*NO_TEXT, "'unheard of'", "'arc:x'", "'jsonl:other'", "'jsonl'"]),
         "measure": (["'depth'"], [*NO_TEXT, "'unheard of'", "'answer_chars'", "'mdl:odd'"]),
         "train_levels": ([], [*NO_PARTS, "()", "easy", "(easy, easy)", "(hard, easy)", "(hard,)"]),

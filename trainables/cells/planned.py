@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from search_spaces.base_models import EngineName
@@ -125,10 +125,19 @@ class RunContext:
     out: str
     """The run folder: a local path or a bucket."""
     tasks: Mapping[str, SplitTask]
-    """Task name -> the task with its split."""
+    """Task name -> the task with its split; without items that workers load themselves."""
     models: Mapping[str, ModelSource]
     """Content of a base model -> where to load it from."""
     token: str | None = None
     """Identifies the sweep that holds the run folder's lock; None: no sweep holds it."""
     run_cell: RunCell | None = None
     """Replaces `trainables.cells.run.run_cell`, for benchmarks and tests."""
+
+    def with_items(self) -> RunContext:
+        """Returns the context of a worker, which calls the functions that items come from.
+
+        Raises:
+            DataError: If a function fails, or returns other items than in the plan.
+        """
+        tasks = {name: task.with_items() for name, task in self.tasks.items()}
+        return replace(self, tasks=tasks)

@@ -15,12 +15,13 @@ from typing import TYPE_CHECKING, Any
 from trainables.cells.completion import cells_without_outcome
 from trainables.cells.planned import Block, RunContext
 from trainables.cluster.run_folder_check import (
-    UNREACHABLE,
-    UnreachableRunFolder,
+    RUN_FAULT,
+    RunFault,
     check_reachable,
     first_fault,
 )
 from trainables.cluster.stop import told_to_stop
+from trainables.errors import DataError
 from trainables.storage.filesystem import Storage, open_storage
 from trainables.storage.records import read_record
 
@@ -73,7 +74,7 @@ def run_block(
         for row in _rows(block, run_context):
             tune.report(row)
     else:
-        tune.report({UNREACHABLE if isinstance(fault, UnreachableRunFolder) else FAULT: str(fault)})
+        tune.report({RUN_FAULT if isinstance(fault, RunFault) else FAULT: str(fault)})
 
 
 def run_to_the_end(block: Block, storage: Storage, run_group: Callable[[], GroupEnd]) -> str | None:
@@ -87,7 +88,7 @@ def run_to_the_end(block: Block, storage: Storage, run_group: Callable[[], Group
     left, num_idle = list(block.cells), 0
     while True:
         end = run_group()
-        if isinstance(end.fault, UnreachableRunFolder):
+        if isinstance(end.fault, RunFault):
             return end.fault
         try:
             remaining = cells_without_outcome(storage, left)
@@ -156,14 +157,20 @@ def _run_group(block: Block, run_context: RunContext, scratch: str) -> GroupEnd:
 def run_worker(config: Mapping[str, Any]) -> str | None:
     """Runs in every Ray Train worker: its share of the block's units.
 
-    Returns why it stopped early, if the run folder cannot be used: Ray Train would start the group
-    again and again if that were raised. All workers of a worker group stop together.
+    Returns why it stopped early, if the run folder or a function of the user's file cannot be used:
+    Ray Train would start the group again and again if that were raised. All workers of a worker
+    group stop together.
     """
     block: Block = config["block"]
     run_context: RunContext = config["run_context"]
-    unreachable = first_fault(check_reachable(run_context))
-    if unreachable is not None:
-        return unreachable
+    fault: RunFault | None = check_reachable(run_context)
+    if fault is None:
+        try:
+            run_context = run_context.with_items()
+        except DataError as error:
+            fault = RunFault(error)
+    if (first := first_fault(fault)) is not None:
+        return first
     with told_to_stop(run_context.token) as must_stop:
         worker = _make_worker(block, run_context, must_stop)
         indices = range(len(block.units))

@@ -34,7 +34,9 @@ class Executor(Protocol):
             The errors of blocks that ended before all of their cells had.
 
         Raises:
-            ClusterError: If a node does not see the run folder: all blocks end at once.
+            ClusterError: If a node does not see the run folder, or a function of the user's file
+                returns other items there: all blocks end at once.
+            DataError: If the function does so in this process.
             OSError: If the run folder cannot be written, and the cells run in this process.
             KeyboardInterrupt: If a signal asked this process to stop, once no cell is running.
         """

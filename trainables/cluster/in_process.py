@@ -32,7 +32,12 @@ class InProcessExecutor:
         return Capacity(slots=1, workers=1, cpus_per_worker=1, gpus_per_worker=0)
 
     def run_blocks(self, blocks: Sequence[Block], run_context: RunContext) -> Sequence[str]:
-        """Runs every block's units in their order."""
+        """Runs every block's units in their order.
+
+        Raises:
+            DataError: If a function of the user's file returns other items than in the plan.
+        """
+        run_context = run_context.with_items()
         worker = Worker(CellRunner(run_context=run_context, must_stop=stop_signals.is_asked))
         for block in blocks:
             worker.run(block.units, range(len(block.units)))

@@ -26,7 +26,7 @@ from trainables.cluster.capacity import (
     max_blocks_on_head,
 )
 from trainables.cluster.head import check_reachable, cluster_of_this_machine, head_watched
-from trainables.cluster.run_folder_check import UNREACHABLE, check_shared
+from trainables.cluster.run_folder_check import RUN_FAULT, check_shared
 from trainables.errors import ClusterError
 from trainables.storage.filesystem import Storage
 
@@ -142,7 +142,8 @@ class RayExecutor:
         """Runs the blocks as trials of one Tuner; returns the errors of blocks that ended early.
 
         Raises:
-            ClusterError: If a node does not see the run folder: all blocks end at once.
+            ClusterError: If a node does not see the run folder, or a function of the user's file
+                returns other items there: all blocks end at once.
             KeyboardInterrupt: If a signal asked this process to stop, once no worker runs a cell.
         """
         from ray import tune
@@ -170,8 +171,8 @@ class RayExecutor:
             return (f"Ray Tune ended early: {type(error).__name__}: {error}",)
         rows = [result.metrics or {} for result in results]
         for row in rows:
-            if UNREACHABLE in row:
-                raise ClusterError(row[UNREACHABLE])
+            if RUN_FAULT in row:
+                raise ClusterError(row[RUN_FAULT])
         return (*map(str, results.errors), *(row[FAULT] for row in rows if row.get(FAULT)))
 
     def run_search(
@@ -195,7 +196,7 @@ def _living_nodes() -> list[Mapping[str, Any]]:
 
 
 def _stopper(run_context: RunContext) -> Any:
-    """Returns Tune's stopper: it ends all trials if a node does not see the run folder.
+    """Returns Tune's stopper: it ends all trials if a worker can run no cell of the run.
 
     It also relays signals, because Tune calls it regularly.
     """
@@ -204,14 +205,14 @@ def _stopper(run_context: RunContext) -> Any:
     signals = stop.SignalRelay(run_context=run_context)
 
     class Stopper(tune.Stopper):  # type: ignore[misc]
-        is_unreachable = False
+        has_run_fault = False
 
         def __call__(self, trial_id: str, result: Mapping[str, Any]) -> bool:
-            self.is_unreachable = self.is_unreachable or UNREACHABLE in result
-            return self.is_unreachable
+            self.has_run_fault = self.has_run_fault or RUN_FAULT in result
+            return self.has_run_fault
 
         def stop_all(self) -> bool:
             signals.poll()
-            return self.is_unreachable
+            return self.has_run_fault
 
     return Stopper()

@@ -22,14 +22,20 @@ ATTEMPTS = 5
 ATTEMPT_INTERVAL_S = 1.0
 """A network disk may show a new file with a delay."""
 
-UNREACHABLE = "unreachable_run_folder"
-"""Key in a trial's row: why the run folder cannot be used on this cluster."""
+RUN_FAULT = "run_fault"
+"""Key in a trial's row: why the whole run ends (`RunFault`)."""
 
 ADVICE = "give a bucket (s3://, gs://) or a folder on a file system that all nodes share with --out"
 
 
-class UnreachableRunFolder(str):
-    """Why a worker cannot use the run folder. A restart would not help."""
+class RunFault(str):
+    """Why a worker can run no cell of the run. A restart would not help, so all blocks end."""
+
+    __slots__ = ()
+
+
+class UnreachableRunFolder(RunFault):
+    """Why a worker cannot use the run folder."""
 
     __slots__ = ()
 
@@ -50,7 +56,7 @@ def check_reachable(run_context: RunContext) -> UnreachableRunFolder | None:
     )
 
 
-def first_fault(fault: UnreachableRunFolder | None) -> UnreachableRunFolder | None:
+def first_fault(fault: RunFault | None) -> RunFault | None:
     """Returns the first fault of any worker of this process's group, on all of them."""
     import torch.distributed as dist
 
@@ -59,10 +65,10 @@ def first_fault(fault: UnreachableRunFolder | None) -> UnreachableRunFolder | No
     store = store_of_group()
     if store is None:
         return fault
-    store.set(f"run folder/{dist.get_rank()}", str(fault or ""))
+    store.set(f"run fault/{dist.get_rank()}", str(fault or ""))
     ranks = range(dist.get_world_size())
-    faults = (bytes(store.get(f"run folder/{rank}")).decode() for rank in ranks)
-    return next((UnreachableRunFolder(text) for text in faults if text), None)
+    faults = (bytes(store.get(f"run fault/{rank}")).decode() for rank in ranks)
+    return next((RunFault(text) for text in faults if text), None)
 
 
 def check_shared(storage: Storage, cluster: ClusterLimits) -> None:

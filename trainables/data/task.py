@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+import platform
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from itertools import zip_longest
 
 from search_spaces.levels import Level
 from trainables.data.draws import CellDraws, Draw, DrawnIds, TestDraw
-from trainables.data.items import Item, duplicate_key, prompt_key, without_gold
+from trainables.data.items import Item, data_hash, duplicate_key, prompt_key, without_gold
 from trainables.data.seeding import draw_ids
+from trainables.errors import DataError
 
 NUM_REASONS = 3
 """Skipped rows whose reasons a plan prints."""
@@ -44,10 +46,17 @@ class TaskData:
     split is made."""
     measured_by: Mapping[str, str] = field(default_factory=dict)
     """Model-based measure -> hash of the ids of the cells that it comes from."""
+    reload: Callable[[], tuple[Item, ...]] | None = None
+    """Returns the items again, on workers, which then do not receive them; None: they do."""
 
     @property
     def loading_notes(self) -> tuple[str, ...]:
-        """The notes, and the reasons why the first rows were left out."""
+        """The notes, and the reasons why the first rows were left out.
+
+        The reasons quote the data, so a task whose items stay out of the run folder has none.
+        """
+        if self.reload is not None:
+            return self.notes
         return (*self.notes, *(f"left out: {message}" for message in self.skipped[:NUM_REASONS]))
 
 
@@ -83,6 +92,31 @@ class SplitTask:
         if not self._questions:
             self._questions.extend(map(without_gold, self.data.items))
         return tuple(self._questions)
+
+    def without_items(self) -> SplitTask:
+        """Returns the task as workers receive it: without items that they load themselves."""
+        if self.data.reload is None:
+            return self
+        return replace(self, data=replace(self.data, items=()))
+
+    def with_items(self) -> SplitTask:
+        """Returns the task that `without_items` was made from.
+
+        Raises:
+            DataError: If the items cannot be loaded, or are others than those of the plan.
+        """
+        if self.data.reload is None:
+            return self
+        items = self.data.reload()
+        hashed = data_hash(items)
+        if hashed != self.data.data_hash:
+            raise DataError(
+                f"{self.data.name} returns other items on the worker {platform.node()} (data "
+                f"{hashed[:12]}, {len(items):,} items) than in the plan "
+                f"({self.data.data_hash[:12]}): return the same items at every call and on every "
+                "machine, for example from a pinned revision and with seeded draws"
+            )
+        return replace(self, data=replace(self.data, items=items))
 
     def by_id(self, ids: Iterable[str]) -> tuple[Item, ...]:
         """Returns the items of these ids, in their order."""

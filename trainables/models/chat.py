@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from search_spaces.data_source import kind_of
 from trainables.data.items import Item
 from trainables.data.prompts.formats import FORMATS, PromptFormat, find_prompt
 from trainables.models.chat_templates import chat_hash
@@ -178,7 +179,7 @@ def find_any_prompt(
         ValueError: If the task has none, or training and scoring would see different prefixes.
     """
     if tokenizer.chat_template:
-        for base in FORMATS.get(task.split(":", 1)[0], {}).values():
+        for base in FORMATS.get(kind_of(task), {}).values():
             prompt = with_chat_template(base, tokenizer)
             if prompt.hash == prompt_hash:
                 check_prefix(prompt, example, tokenizer)

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from search_spaces.base_models import BaseModelRef
+from search_spaces.data_source import FUNCTION, kind_of
 from search_spaces.levels import Level
 from search_spaces.space import Space, TaskAxis
 from study.artifacts.plan import Plan
@@ -96,7 +97,8 @@ def estimate_plan(
     for name in dict.fromkeys(axis.task for axis in space.tasks):
         axes = tuple(axis for axis in space.tasks if axis.task == name)
         alone = space.model_copy(update={"tasks": axes})
-        if data_root is not None or name in GENERATED_TASKS:
+        needs_no_root = name in GENERATED_TASKS or kind_of(name) == FUNCTION
+        if data_root is not None or needs_no_root:
             with suppress(UnavailableError):
                 alone, tasks = load_tasks(alone, data_root, skip_bad_rows=skip_bad_rows)
                 for axis in alone.tasks:

@@ -1,4 +1,4 @@
 """How any data set becomes a task: local files, the Hub, downloads, field checks.
 
-`task_spec` (TaskSpec), `files`, `hub`, `fetch`, `preference_pairs`.
+`task_spec` (TaskSpec), `files`, `hub`, `function`, `columns`, `fetch`, `preference_pairs`.
 """

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from search_spaces.data_source import DataSource
 from search_spaces.levels import Level
 from trainables.data.items import Item
 from trainables.data.loading.files import BadRows, Row
@@ -28,6 +29,8 @@ class Request:
     data_root: Path | None
     """Folder with local copies; None: the Hub."""
     bad: BadRows
+    source: DataSource = field(default_factory=DataSource)
+    """Of the user's own data."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -39,6 +42,8 @@ class Loaded:
     notes: tuple[str, ...] = ()
     test: frozenset[str] = frozenset()
     """Ids of the data's own test items; empty if it has none."""
+    reload: Callable[[], tuple[Item, ...]] | None = None
+    """`TaskData.reload`."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -232,6 +237,11 @@ def number_field(row: Row, name: str) -> float:
     if not is_finite(value):
         raise wrong_columns(row, name, "a finite number")
     return float(value)
+
+
+def is_whole(value: object) -> bool:
+    """Returns whether a value is a whole number and not a boolean."""
+    return isinstance(value, int) and not isinstance(value, bool)
 
 
 def is_finite(value: object) -> bool:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Protocol
 
+from search_spaces.data_source import OWN_KINDS, kind_of
 from search_spaces.frozen import digest
 from trainables.data.items import Item
 from trainables.data.seeding import generator
@@ -191,13 +192,14 @@ _MICRO_VERDICT = PromptFormat(
 )
 
 _CHOICE = {"default": _LISTED, "letter": _LETTER, "open": _OPEN, "paper": _PAPER}
+_OWN = {"default": _OPEN, "letter": _LETTER, "listed": _LISTED}
 _PREFERENCE = {"default": _PAIR, "letter": _PAIR, "text": _PAIR_TEXT}
 
 FORMATS: Mapping[str, Mapping[str, PromptFormat]] = {
     # The lab's bases never saw the word "Question": with it in front they read the rest worse.
     "micro": {"default": _PLAIN, "open": _OPEN, "letter": _LETTER, "listed": _LISTED},
     "micro_preferences": {"default": _MICRO_PAIR, "letter": _MICRO_VERDICT, "text": _PLAIN},
-    "jsonl": {"default": _OPEN, "letter": _LETTER, "listed": _LISTED},
+    **dict.fromkeys(OWN_KINDS, _OWN),
     "arc": _CHOICE,
     "mmlu_stem5": _CHOICE,
     "science": _CHOICE,
@@ -225,9 +227,11 @@ def get_prompt(task: str, name: str = "default") -> PromptFormat:
     Raises:
         ValueError: If the task or the format is unknown; the message lists the known ones.
     """
-    formats = FORMATS.get(task.split(":", 1)[0])
+    formats = FORMATS.get(kind_of(task))
     if formats is None:
-        raise ValueError(f"no prompts for task {task!r}; tasks: {', '.join(sorted(FORMATS))}")
+        raise ValueError(
+            f"no prompts for task {task!r}; tasks: {', '.join(sorted(FORMATS.keys() - OWN_KINDS))}"
+        )
     if name not in formats:
         raise ValueError(f"task {task} has no prompt {name!r}; it has: {', '.join(formats)}")
     return formats[name]
@@ -239,7 +243,7 @@ def find_prompt(task: str, prompt_hash: str) -> PromptFormat:
     Raises:
         ValueError: If the task has none.
     """
-    for prompt in FORMATS.get(task.split(":", 1)[0], {}).values():
+    for prompt in FORMATS.get(kind_of(task), {}).values():
         if prompt.hash == prompt_hash:
             return prompt
     raise ValueError(

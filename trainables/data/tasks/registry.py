@@ -5,15 +5,16 @@ A new task is one file with a `TaskSpec` and one line in `TASKS`.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from search_spaces.data_source import FILE_KINDS, OWN_KINDS, DataSource, kind_of
 from trainables.data.items import data_hash
 from trainables.data.level_cuts import standard_cuts
 from trainables.data.loading.files import BadRows
 from trainables.data.loading.task_spec import Request, TaskSpec
 from trainables.data.measures import item_measures
-from trainables.data.task import TaskData
+from trainables.data.task import NUM_REASONS, TaskData
 from trainables.data.tasks.preferences import (
     hh_rlhf,
     llmbar,
@@ -23,7 +24,7 @@ from trainables.data.tasks.preferences import (
     rewardbench,
     ultrafeedback,
 )
-from trainables.data.tasks.questions import arc, gsm8k, jsonl, micro, mmlu, science, strategyqa
+from trainables.data.tasks.questions import arc, gsm8k, micro, mmlu, own, science, strategyqa
 from trainables.errors import DataError
 
 __all__ = ["TASKS", "DataError", "find_task", "load_task"]
@@ -42,37 +43,51 @@ TASKS: Mapping[str, TaskSpec] = {
     "pandalm": pandalm.TASK,
     "llmbar": llmbar.TASK,
     "preferences": preferences.TASK,
-    "jsonl": jsonl.TASK,
+    **own.TASKS,
 }
 
 
 def find_task(name: str) -> TaskSpec:
-    """Returns what is known of a task; `jsonl:NAME` is the user's own data under that name.
+    """Returns what is known of a task; own data is named after its kind, as in `jsonl:NAME`.
 
     Raises:
         ValueError: If there is no such task; the message lists the known ones.
     """
-    base = name.split(":", 1)[0]
-    if base not in TASKS or (base != name and base != "jsonl"):
-        raise ValueError(f"unknown task {name!r}; the known ones: {', '.join(sorted(TASKS))}")
-    return TASKS[base]
+    kind = kind_of(name)
+    is_own = kind in OWN_KINDS and (":" in name or kind in FILE_KINDS)
+    if not is_own and (name not in TASKS or kind in OWN_KINDS):
+        shipped = sorted(TASKS.keys() - OWN_KINDS)
+        raise ValueError(
+            f"unknown task {name!r}; the known ones: {', '.join(shipped)}; your own data: "
+            "hub:OWNER/NAME, jsonl:NAME, csv:NAME, parquet:NAME, my_study.py:items"
+        )
+    return TASKS[kind]
 
 
-def load_task(name: str, data_root: Path | None = None, skip_bad_rows: bool = False) -> TaskData:
+def load_task(
+    name: str,
+    data_root: Path | None = None,
+    skip_bad_rows: bool = False,
+    source: DataSource | None = None,
+) -> TaskData:
     """Returns a task's items, sorted by id, with every model-free measure.
 
     Args:
-        name: A task of `TASKS`, or `jsonl:NAME`.
+        name: A task of `TASKS`; own data by its name, such as `jsonl:NAME` or `hub:owner/name`.
         data_root: Folder that holds a folder per task; None: the Hub.
-        skip_bad_rows: Leave unusable rows out and list them, instead of stopping at the first.
+        skip_bad_rows: Leave unusable rows out and list them, instead of refusing the data.
+        source: Columns, splits and revision of own data.
 
     Raises:
-        ValueError: If the task is unknown or its input cannot be used (`DataError`).
+        ValueError: If the task is unknown or its input cannot be used (`DataError`). Of rows that
+            cannot be used, the message has the number and the first three.
     """
-    spec, bad = find_task(name), BadRows(skip=skip_bad_rows)
+    spec, bad = find_task(name), BadRows(skip=True)
     root = Path(data_root) if data_root is not None else None
-    loaded = spec.load(Request(name=name, data_root=root, bad=bad))
+    loaded = spec.load(Request(name=name, data_root=root, bad=bad, source=source or DataSource()))
     items = tuple(sorted(loaded.items, key=lambda item: item.id))
+    if bad.messages and not skip_bad_rows:
+        raise DataError(_first_of(bad.messages))
     if not items:
         raise DataError(f"task {name}: {loaded.source} holds no usable item")
     skipped = tuple(bad.messages)
@@ -92,4 +107,16 @@ def load_task(name: str, data_root: Path | None = None, skip_bad_rows: bool = Fa
         free_form=spec.free_form,
         skipped=skipped,
         test=loaded.test,
+        reload=loaded.reload,
     )
+
+
+def _first_of(messages: Sequence[str]) -> str:
+    """Returns the number of rows that cannot be used, and the first of their messages."""
+    if len(messages) == 1:
+        return f"{messages[0]} (--skip-bad-rows leaves such rows out)"
+    place = messages[0].partition(", ")[0]  # the file, which the other messages need not repeat
+    others = [message.removeprefix(f"{place}, ") for message in messages[1:NUM_REASONS]]
+    first = "; ".join([messages[0], *others])
+    more = "; ..." if len(messages) > NUM_REASONS else ""
+    return f"{len(messages):,} rows cannot be used (--skip-bad-rows leaves them out): {first}{more}"

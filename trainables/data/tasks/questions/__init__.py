@@ -1,4 +1,4 @@
 """Tasks of questions with a right answer.
 
-`arc`, `arc_annotations`, `gsm8k`, `jsonl`, `micro`, `mmlu`, `science`, `strategyqa`.
+`arc`, `arc_annotations`, `gsm8k`, `micro`, `mmlu`, `own`, `science`, `strategyqa`.
 """

@@ -1,0 +1,325 @@
+"""Rows of a user's table as items: the one schema of all sources of own data."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cache, partial
+from typing import Any
+
+from search_spaces.data_source import AnswerKind, Columns, Ordered
+from trainables.data.items import Item
+from trainables.data.loading.files import BadRows, Row
+from trainables.data.loading.task_spec import (
+    check_choices,
+    content_id,
+    is_finite,
+    is_whole,
+    json_field,
+    text_field,
+    usable,
+    without_repeats,
+    wrong_columns,
+)
+from trainables.data.prompts.formats import LETTERS
+from trainables.data.seeding import draw_ids
+from trainables.errors import DataError
+
+PLAIN = Columns(id="id")
+"""Columns of a table without a column map; further ones are optional or measures."""
+
+OPTIONAL = ("group", "topic", "reasoning")
+"""Columns that such a table may have."""
+
+OWN_FIELDS = frozenset({*(name for _, name in PLAIN.named), *OPTIONAL})
+"""Columns of such a table that are no measures."""
+
+YES_NO = ("yes", "no")
+"""Choices of an item with a boolean answer."""
+
+TRUTH = {"true": "yes", "yes": "yes", "1": "yes", "false": "no", "no": "no", "0": "no"}
+"""How tables write a boolean, in lower case -> choice."""
+
+EXPECTED: Mapping[AnswerKind, str] = {
+    "index": "an index from 0",
+    "number": "a number from 1",
+    "letter": "a letter from A",
+    "label": "one of the labels",
+    "text": "the text of a choice",
+    "boolean": "true or false",
+}
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Choice:
+    text: str
+    place: int
+    """Among the columns or in the list, from 0; empty columns count."""
+    label: str | None = None
+
+
+def read_items(
+    rows: Iterable[Row],
+    columns: Columns | None,
+    bad: BadRows,
+    *,
+    is_text: bool = False,
+    orders: Sequence[Ordered] = (),
+) -> tuple[list[Item], tuple[str, ...]]:
+    """Returns the items of a table, and notes on rows that repeat others.
+
+    Args:
+        rows: Of one table.
+        columns: The column map; None: `PLAIN`, where every further column is a measure.
+        bad: Where unusable rows are reported.
+        is_text: Every value is a text, as in CSV.
+        orders: Of the measures that are texts, without a column map.
+
+    Raises:
+        DataError: If the column map names a column that no row has.
+    """
+    known: dict[str, str] = {}
+    plain = cache(partial(_plain_columns, {order.column: order for order in orders}))
+
+    def seen() -> Iterator[Row]:
+        for row in rows:
+            known.update(dict.fromkeys(row.values, row.where))
+            yield row
+
+    def parse(row: Row) -> Item:
+        if columns is None:
+            return _item(row, columns=plain(tuple(row.values)), is_typed=not is_text)
+        return _item(row, columns=columns, is_typed=False)
+
+    has_ids = columns is None or columns.id is not None
+    items = list(usable(seen(), parse, bad, unique=has_ids))
+    if known:
+        _check_named(columns or PLAIN, known, is_plain=columns is None)
+    return (items, ()) if has_ids else without_repeats(items)
+
+
+def _plain_columns(orders: Mapping[str, Ordered], names: Sequence[str]) -> Columns:
+    measures = (name for name in names if name not in OWN_FIELDS)
+    update = {"measures": tuple(orders.get(name, name) for name in measures)}
+    return PLAIN.model_copy(update={**{name: name for name in OPTIONAL}, **update})
+
+
+def _check_named(columns: Columns, known: Mapping[str, str], *, is_plain: bool) -> None:
+    """Refuses columns that no row has.
+
+    Args:
+        columns: The column map.
+        known: Column -> location of the last row that has it.
+        is_plain: Whether the columns are those of a table without a column map.
+    """
+    missing = [(field, name) for field, name in columns.named if name not in known]
+    if not missing:
+        return
+    near = [difflib.get_close_matches(name, list(known), n=1) for _, name in missing]
+    where = next(iter(known.values())).rpartition(", ")[0]
+    have = f"its columns are {', '.join(map(str, known))}"
+    if is_plain:
+        names = ", ".join(repr(name) for _, name in missing)
+        raise DataError(
+            f"{where}: no row has the columns {names}, and {have}; name the columns of another "
+            "table in a column map, TaskAxis(data=DataSource(columns=Columns(question=..., "
+            "choices=..., answer=...)))"
+        )
+    named = ", ".join(f"{field}={name!r}" for field, name in missing)
+    hint = f" (did you mean {near[0][0]!r}?)" if near[0] else ""
+    raise DataError(
+        f"{where}: the column map names columns that the table does not have: {named}{hint}; {have}"
+    )
+
+
+def _item(row: Row, *, columns: Columns, is_typed: bool) -> Item:
+    """Returns the item of a row.
+
+    Args:
+        row: The row.
+        columns: Its columns.
+        is_typed: Whether its values must have the types of a table without a column map. Otherwise
+            digits may be a number, a whole number a text, and an empty text a missing value.
+    """
+    values = row if is_typed else _untyped(row, columns)
+    question = _question(values, columns.question)
+    choices = _choices(values, columns.choices, is_typed=is_typed)
+    check_choices(tuple(choice.text for choice in choices), 0, row.where)
+    if columns.is_answer_among_choices:
+        by_text = {choice.text: choice for choice in choices}
+        choices = [by_text[text] for text in draw_ids(by_text, len(by_text), "choices", question)]
+    texts = tuple(choice.text for choice in choices)
+    return Item(
+        id=content_id(question, *texts) if columns.id is None else _id(row, columns.id),
+        question=question,
+        choices=texts,
+        answer=_answer(values, columns, choices),
+        hardness=_hardness(values, columns.measures, is_typed=is_typed),
+        group=_optional(values, columns.group),
+        topic=_optional(values, columns.topic),
+        reasoning=_optional(values, columns.reasoning),
+    )
+
+
+def _untyped(row: Row, columns: Columns) -> Row:
+    """Returns the row with texts for whole numbers, except where they are an answer or a measure.
+
+    Empty texts are missing values, except in the question.
+    """
+    measures = {name for field, name in columns.named if field == "measures"}
+    texts = {name for field, name in columns.named if field not in ("answer", "measures")}
+    values = dict(row.values)
+    for name, value in row.values.items():
+        if isinstance(value, float) and value.is_integer() and name not in measures:
+            values[name] = int(value)  # the column has missing values
+        if name in texts:
+            values[name] = _as_text(values[name])
+        if isinstance(value, str) and not value.strip() and name != columns.question:
+            values[name] = None
+    return replace(row, values=values)
+
+
+def _as_text(value: Any) -> Any:
+    return str(value) if is_whole(value) else value
+
+
+def _question(row: Row, columns: str | tuple[str, ...]) -> str:
+    if isinstance(columns, str):
+        return text_field(row, columns)
+    texts = [text_field(row, name) for name in columns if row.values.get(name) is not None]
+    if not texts:
+        raise DataError(f"{row.where}: {', '.join(columns)} are all empty; remove the row")
+    return "\n".join(texts)
+
+
+def _choices(row: Row, columns: str | tuple[str, ...] | None, *, is_typed: bool) -> list[_Choice]:
+    if columns is None:
+        return [_Choice(text=text, place=place) for place, text in enumerate(YES_NO)]
+    if isinstance(columns, tuple):
+        return [
+            _Choice(text=text_field(row, name), place=place)
+            for place, name in enumerate(columns)
+            if row.values.get(name) is not None
+        ]
+    value = row.values.get(columns) if is_typed else json_field(row, columns, "a list of texts")
+    texts, labels = (value, None) if is_typed else _texts_and_labels(value)
+    if not isinstance(texts, list) or not all(isinstance(text, str) for text in texts):
+        kind = "a list of texts" if is_typed else "a list of texts, with or without labels"
+        raise wrong_columns(row, columns, kind)
+    if labels is not None and len(labels) != len(texts):
+        raise wrong_columns(row, columns, "as many texts as labels")
+    return [
+        _Choice(text=text.strip(), place=place, label=None if labels is None else labels[place])
+        for place, text in enumerate(texts)
+    ]
+
+
+def _texts_and_labels(value: Any) -> tuple[Any, list[str] | None]:
+    """Returns texts and labels of a column with all choices, whatever its layout."""
+    match value:
+        case {"text": list(texts), **rest}:
+            labels = rest.get("label")
+        case dict():
+            given = {label: text for label, text in value.items() if text is not None}
+            texts, labels = list(given.values()), list(given)
+        case [{"text": _, "label": _}, *_] if all(isinstance(choice, dict) for choice in value):
+            texts, labels = ([choice.get(name) for choice in value] for name in ("text", "label"))
+        case _:
+            texts, labels = value, None
+    texts = list(map(_as_text, texts)) if isinstance(texts, list) else texts
+    return texts, [str(label).strip() for label in labels] if isinstance(labels, list) else None
+
+
+def _answer(row: Row, columns: Columns, choices: Sequence[_Choice]) -> int:
+    value = row.values.get(columns.answer)
+    if isinstance(value, str):
+        value = value.strip()
+    kind = columns.answer_is or _kind(value, columns, choices)
+    answer = _place(value, kind, choices)
+    if answer is not None:
+        return answer
+    expected = EXPECTED[kind]
+    if kind == "label":
+        expected += f" {', '.join(str(choice.label) for choice in choices)}"
+    elif columns.answer_is is None and columns.choices is not None:
+        expected = "an index from 0 or one of the choices"
+    others = [f"answer_is={other!r}" for other in EXPECTED if _fits(value, other, choices)]
+    hint = f"; it would fit {' or '.join(others)} in the column map" if others else ""
+    raise DataError(
+        f"{row.where}: answer {value!r:.80} is none of the {len(choices)} choices; expected "
+        f"{expected}{hint}"
+    )
+
+
+def _kind(value: Any, columns: Columns, choices: Sequence[_Choice]) -> AnswerKind:
+    if columns.choices is None:
+        return "boolean"
+    if choices[0].label is not None:
+        return "label"
+    return "index" if is_whole(value) else "text"
+
+
+def _fits(value: Any, kind: AnswerKind, choices: Sequence[_Choice]) -> bool:
+    return kind != "boolean" and _place(value, kind, choices) is not None
+
+
+def _place(value: Any, kind: AnswerKind, choices: Sequence[_Choice]) -> int | None:
+    """Returns the place of an answer of this kind among the choices; None if it is none of them."""
+    text = str(value)
+    match kind:
+        case "text" | "label":
+            names = [choice.text if kind == "text" else choice.label for choice in choices]
+            is_name = text in names and (isinstance(value, str) or is_whole(value))
+            return names.index(text) if is_name else None
+        case "boolean":
+            names = [choice.text for choice in choices]
+            return names.index(TRUTH[text.lower()]) if text.lower() in TRUTH else None
+        case "letter":
+            number = LETTERS.find(text.upper()) if len(text) == 1 else -1
+        case _:
+            is_digits = isinstance(value, str) and value.isdecimal() and len(value) < 10
+            is_number = is_whole(value) or is_digits
+            number = int(value) - (kind == "number") if is_number else -1
+    places = [choice.place for choice in choices]
+    return places.index(number) if number in places else None
+
+
+def _id(row: Row, name: str) -> str:
+    value = row.values.get(name)
+    return str(value) if is_whole(value) else text_field(row, name)
+
+
+def _optional(row: Row, name: str | None) -> str | None:
+    return None if name is None or row.values.get(name) is None else text_field(row, name)
+
+
+def _hardness(row: Row, measures: Iterable[str | Ordered], *, is_typed: bool) -> dict[str, float]:
+    hardness = {}
+    for measure in measures:
+        name = measure if isinstance(measure, str) else measure.column
+        value = row.values.get(name)
+        if value is None:
+            continue
+        number: Any = _rank(value, measure) if isinstance(measure, Ordered) else value
+        if isinstance(number, str) and not is_typed:
+            number = _number(number)
+        if not is_finite(number):
+            raise DataError(
+                f"{row.where}: measure {name!r} has {value!r:.60}: neither a finite number (at "
+                "most 1.8e308) nor a text of a declared order; correct or remove the row"
+            )
+        hardness[name] = float(number)
+    return hardness
+
+
+def _rank(value: Any, measure: Ordered) -> int | None:
+    text = str(value).strip()
+    return measure.values.index(text) + 1 if text in measure.values else None
+
+
+def _number(text: str) -> float | None:
+    try:
+        return float(text)
+    except ValueError:
+        return None
