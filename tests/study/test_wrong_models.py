@@ -105,8 +105,8 @@ def _set(path: Path, **changes: object) -> None:
 FAULTS: dict[str, tuple[Callable[[Path], object], str]] = {
     "no head": (_no_head, "tensors of its *.safetensors do not fit"),
     "reward model": (_score_head, "not in the model (score.weight)"),
-    "layers": (lambda f: _set(f / "config.json", num_hidden_layers=5), "missing (model.layers.4."),
-    "width": (lambda f: _set(f / "config.json", hidden_size=64), "tensors of its *.safetensors"),
+    "layers": (lambda f: _set(f / "config.json", num_hidden_layers=3), "missing (model.layers.2."),
+    "width": (lambda f: _set(f / "config.json", hidden_size=96), "tensors of its *.safetensors"),
     "empty config": (lambda f: (f / "config.json").write_text("{}"), "config.json"),
     "bert": (lambda f: _set(f / "config.json", model_type="bert"), "config.json"),
     "text": (lambda f: _set(f / "config.json", vocab_size="640"), "vocab_size"),

@@ -43,7 +43,7 @@ from trainables.storage.records import read_record
 
 NUM_QUESTIONS, NUM_SAMPLES, NUM_TEST = 12, 2, 12
 POLICY = PolicyDPO(
-    num_questions=NUM_QUESTIONS, num_samples=NUM_SAMPLES, epochs=1, batch_size=4, learning_rate=1e-3
+    num_questions=NUM_QUESTIONS, num_samples=NUM_SAMPLES, epochs=1, batch_size=4, learning_rate=1e-2
 )
 RECIPE = LoRA(n_train=16, rank=2, epochs=1, learning_rate=1e-2, batch_size=4, orders="all")
 
