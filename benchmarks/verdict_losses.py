@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from benchmarks.labelling import label, setting_of
 from search_spaces.base_models import BaseModelRef
 from search_spaces.recipes import LoRA
-from search_spaces.studies.published.ssrm_rm import (
+from search_spaces.studies.lab.ssrm_rm_micro import (
     LAB_TRAINING,
     LAB_VERDICT,
     LAB_VOLUME,
