@@ -1,4 +1,4 @@
-"""Every benchmark can be started: a name that has moved elsewhere would only fail when it is run."""
+"""Every benchmark can be started: a name that has moved would only fail when one is run."""
 
 from __future__ import annotations
 
