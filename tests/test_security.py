@@ -139,6 +139,8 @@ def test_data_sets_of_the_hub_are_pinned_to_a_commit() -> None:
     hubs = [(place, kw["revision"]) for place, name, kw in calls() if name == "HubSource"]
     assert len(hubs) >= 4
     for place, revision in hubs:
+        if "tasks/questions/own.py" in place:
+            continue  # the user's data set, with the revision of the user's space
         text = value_of(revision)
         if isinstance(revision, ast.Name):
             text = constants[place.partition(":")[0], revision.id]

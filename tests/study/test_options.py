@@ -24,7 +24,7 @@ FLAGS = {
         *("--x", "--y", "--value", "--fix", "--legacy-bootstrap", "--against"),
         *("--wandb", "--wandb-report", "--from", "--table"),
     },
-    "data": {"--data-root", "--skip-bad-rows", "--out", "--n-train", "--json", "--html"},
+    "data": {"--space", "--data-root", "--skip-bad-rows", "--out", "--n-train", "--json", "--html"},
     "doctor": {"--out", "--data-root", "--deep", "--json"},
     "cluster": {"--max-hourly-cost", "--prices"},
 }
