@@ -29,6 +29,7 @@ from study.analysis.published.model_accuracies import (
 )
 from study.console import FAILED, OK, checking_input, command, show
 from study.formatting import Table, clock, percent
+from study.running.status_line import LINE_INTERVAL_S, StatusLine
 from trainables.data.items import Item
 from trainables.data.seeding import draw_ids
 from trainables.data.tasks.standard_sets import STANDARD_SETS, load_standard_set
@@ -37,9 +38,6 @@ from trainables.models.source import ModelSource
 if TYPE_CHECKING:
     from trainables.inference.tokenization import TokenizedItems
     from trainables.models.loading import Base
-
-LINE_INTERVAL_S = 10.0
-"""At least between two lines of progress, except on a terminal."""
 
 Questions = Mapping[str, Sequence[Item]]
 """Test set -> its questions."""
@@ -258,23 +256,20 @@ class _Progress:
 
     def __init__(self, total: int, stream: TextIO) -> None:
         self._total = total
-        self._stream = stream
+        self._line = StatusLine(stream)
         self._done = 0
         self._started = self._last = time.monotonic()
 
     def add(self, number: int) -> None:
         self._done += number
-        now, is_terminal = time.monotonic(), self._stream.isatty()
-        is_last = self._done == self._total
-        if not (is_last or is_terminal or now - self._last >= LINE_INTERVAL_S):
+        now, is_last = time.monotonic(), self._done == self._total
+        if not (is_last or self._line.is_terminal or now - self._last >= LINE_INTERVAL_S):
             return
         self._last = now
         elapsed = now - self._started
         eta = clock(elapsed / self._done * (self._total - self._done))
-        line = f"{clock(elapsed)}  {self._done:,}/{self._total:,} questions, ETA {eta}"
-        start, end = ("\r", "\n" if is_last else "") if is_terminal else ("", "\n")
-        self._stream.write(f"{start}{line:50}{end}" if is_terminal else line + end)
-        self._stream.flush()
+        text = f"{clock(elapsed)}  {self._done:,}/{self._total:,} questions, ETA {eta}"
+        self._line.write(text, overwrite=not is_last)
 
 
 if __name__ == "__main__":

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import sys
 import threading
 import time
@@ -13,6 +12,7 @@ from typing import TextIO
 from study.formatting import clock
 from study.running.blocks import units_of
 from study.running.pace import Pace, remaining
+from study.running.status_line import LINE_INTERVAL_S, StatusLine
 from trainables.cells.planned import PlannedCell, Unit
 from trainables.storage import layout
 from trainables.storage.failures import read_failure
@@ -23,11 +23,9 @@ LOCAL_INTERVAL_S = 1.0
 REMOTE_INTERVAL_S = 20.0
 """Between two polls of the run folder."""
 
-LINE_INTERVAL_S = 10.0
-"""At least between two lines when the output is not a terminal."""
-
 QUIET_S = 60.0
-"""At most between two such lines; before that, a line needs a cell that has ended."""
+"""At most between two lines when the output is not a terminal; before that, and `LINE_INTERVAL_S`
+after the last one, a line needs a cell that has ended."""
 
 AT_ONCE_POLLS = 30
 """Polls whose largest number of running cells is the number of workers: between two cells, a worker
@@ -65,17 +63,16 @@ class ProgressReporter:
         self._pace = Pace(units)
         self._has_started = False
         self._on_finished = on_finished
-        self._stream = stream or sys.stdout
+        self._line = StatusLine(stream or sys.stdout)
         self._now = now
         self._num_cells = len(self._waiting)
         self._started = now()
         self._last_line = (self._started, 0)
-        self._width = 0
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._watch, daemon=True)
 
     def __enter__(self) -> ProgressReporter:
-        self._print(f"starting: {self._num_cells} cells to run")
+        self._line.write(f"starting: {self._num_cells} cells to run")
         self._thread.start()
         return self
 
@@ -100,7 +97,7 @@ class ProgressReporter:
         try:
             self.poll()
         except OSError as error:  # a bucket may answer again later
-            self._print(f"cannot read {self._storage.root}: {error}")
+            self._line.write(f"cannot read {self._storage.root}: {error}")
 
     def poll(self) -> None:
         """Reads which cells run and which have ended."""
@@ -133,10 +130,9 @@ class ProgressReporter:
             final: Whether the run has ended.
         """
         now, num_ended = self._now(), self.num_finished + len(self._failed)
-        is_terminal = self._stream.isatty()
         quiet = now - self._last_line[0]
         is_due = quiet >= (LINE_INTERVAL_S if num_ended > self._last_line[1] else QUIET_S)
-        if not (final or is_terminal or is_due):
+        if not (final or self._line.is_terminal or is_due):
             return
         self._last_line = (now, num_ended)
         parts = [f"{self.num_finished}/{self._num_cells} cells"]
@@ -144,7 +140,7 @@ class ProgressReporter:
         parts += [f"{len(self._failed)} failed"] * bool(self._failed)
         parts += [] if final else [self._eta(now)]
         text = f"{clock(now - self._started)}  {', '.join(parts)}"
-        self._print(text, overwrite=is_terminal and not final)
+        self._line.write(text, overwrite=not final)
 
     def _eta(self, now: float) -> str:
         if not self._has_started:
@@ -159,13 +155,3 @@ class ProgressReporter:
         if not untimed:
             return f"ETA {eta}"
         return f"ETA about {eta} ({untimed} kind{'s' * (untimed > 1)} of cells untimed)"
-
-    def _print(self, text: str, *, overwrite: bool = False) -> None:
-        if self._stream.isatty():
-            if overwrite:  # a line that wraps would stay
-                text = text[: shutil.get_terminal_size().columns - 1]
-            self._stream.write("\r" + text.ljust(self._width) + ("" if overwrite else "\n"))
-            self._width = len(text) if overwrite else 0
-        else:
-            self._stream.write(text + "\n")
-        self._stream.flush()
