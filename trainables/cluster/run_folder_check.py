@@ -34,13 +34,7 @@ class RunFault(str):
     __slots__ = ()
 
 
-class UnreachableRunFolder(RunFault):
-    """Why a worker cannot use the run folder."""
-
-    __slots__ = ()
-
-
-def check_reachable(run_context: RunContext) -> UnreachableRunFolder | None:
+def check_reachable(run_context: RunContext) -> RunFault | None:
     """Returns why this process does not see the driver's run folder; None if it does.
 
     The process looks for the driver's lock in the folder, which has the token of the sweep.
@@ -50,7 +44,7 @@ def check_reachable(run_context: RunContext) -> UnreachableRunFolder | None:
     """
     if run_context.token is None or _sees(run_context):
         return None
-    return UnreachableRunFolder(
+    return RunFault(
         f"the node {platform.node()} does not see the run folder {run_context.out}: "
         f"the sweep's lock ({layout.LOCK}) is missing. No cell ran on that node; {ADVICE}"
     )

@@ -16,7 +16,7 @@ from trainables.cells.planned import Block, RunContext
 from trainables.cluster import ray_executor, run_folder_check
 from trainables.cluster.block_trial import GroupEnd, run_to_the_end
 from trainables.cluster.capacity import HEAD_RESOURCE, ClusterLimits, NodeKind
-from trainables.cluster.run_folder_check import UnreachableRunFolder, check_reachable, check_shared
+from trainables.cluster.run_folder_check import RunFault, check_reachable, check_shared
 from trainables.errors import ClusterError
 from trainables.storage import layout, mounts
 from trainables.storage.filesystem import open_storage
@@ -69,13 +69,13 @@ def test_a_block_whose_worker_does_not_see_the_folder_starts_no_other_group(
 
     def run_group() -> GroupEnd:
         starts.append(1)
-        return GroupEnd(fault=UnreachableRunFolder("not here"), is_permanent=True)
+        return GroupEnd(fault=RunFault("not here"), is_permanent=True)
 
     block = Block(
         index=0, units=(study.plan.cells,), workers=1, cpus_per_worker=1, gpus_per_worker=0
     )
     fault = run_to_the_end(block, study.storage, run_group)
-    assert isinstance(fault, UnreachableRunFolder) and fault == "not here"
+    assert isinstance(fault, RunFault) and fault == "not here"
     assert len(starts) == 1
 
 
