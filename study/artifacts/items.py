@@ -7,7 +7,6 @@ hash.
 
 from __future__ import annotations
 
-import hashlib
 import io
 import json
 from collections.abc import Iterable, Mapping, Sequence
@@ -25,6 +24,7 @@ from search_spaces.levels import Level
 from search_spaces.space import TaskAxis
 from study.artifacts.plan import Plan
 from trainables.data.draws import TestDraw, axis_test_draw
+from trainables.data.items import text_hash
 from trainables.storage import layout
 from trainables.storage.filesystem import Storage
 
@@ -45,9 +45,6 @@ _TEST_DRAWS = b"test_draws"
 
 _HASHES_TYPE = TypeAdapter(dict[str, tuple[str, str]])
 _DRAWS_TYPE = TypeAdapter(list[TestDraw])
-
-HASH_LENGTH = 16
-"""Hex digits of a choice's hash, enough for the few choices of an item."""
 
 _AGAIN = "Run `python -m study.sweep` again: it rewrites the file and keeps all records"
 
@@ -147,15 +144,6 @@ class ItemsTable:
 
     test: Mapping[str, TaskItems]
     pool: Mapping[str, TaskItems]
-
-
-def text_hash(item_id: str, text: str) -> str:
-    """Returns the hash of a choice; equal texts of one item have one hash.
-
-    The hash covers the item id, so that equal answers of two items have different hashes. It covers
-    letter case, because choices may differ only in case, but not white space at the ends.
-    """
-    return hashlib.sha256(f"{item_id}\n{text.strip()}".encode()).hexdigest()[:HASH_LENGTH]
 
 
 def write_items(storage: Storage, plan: Plan, tasks: Mapping[str, SplitTask]) -> None:

@@ -8,6 +8,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Protocol
 
+HASH_LENGTH = 16
+"""Hex digits of a choice's hash, enough for the few choices of an item."""
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Item:
@@ -54,6 +57,15 @@ def data_hash(items: Iterable[Item]) -> str:
         for item in items
     )
     return hashlib.sha256(json.dumps(rows, ensure_ascii=True).encode()).hexdigest()
+
+
+def text_hash(item_id: str, text: str) -> str:
+    """Returns the hash of a choice; equal texts of one item have one hash.
+
+    The hash covers the item id, so that equal answers of two items have different hashes. It covers
+    letter case, because choices may differ only in case, but not white space at the ends.
+    """
+    return hashlib.sha256(f"{item_id}\n{text.strip()}".encode()).hexdigest()[:HASH_LENGTH]
 
 
 def duplicate_key(item: Asked) -> tuple[str, frozenset[str]]:

@@ -2,20 +2,24 @@
 
 One prompt per seed: the same examples in the same order for all test items. If an item does not fit
 behind all of them, examples are dropped from the end, for this item only, and counted in a note.
+
+The state that children read names the examples: it holds ids and hashes, and no text of the data.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from trainables.data.items import Item
+from trainables.data.items import Item, text_hash
+from trainables.errors import DataError
 from trainables.inference.scoring import find_too_long
 from trainables.inference.tokenization import TokenizedItems, common_length, tokenize_items
 from trainables.methods.base.answering import score_answers, tokenize_questions
@@ -41,7 +45,8 @@ class _Prompted:
     examples: tuple[tuple[Item, int], ...]
 
     def state(self) -> TrainedState:
-        rows = [[asdict(item), answer] for item, answer in self.examples]
+        known = {item.id: item for item in self.context.items}
+        rows = [_row(item, answer, known.get(item.id)) for item, answer in self.examples]
         content = json.dumps(rows, sort_keys=True).encode()
         return {STATE: torch.frombuffer(bytearray(content), dtype=torch.uint8)}
 
@@ -102,8 +107,40 @@ def restored_prompt(
     context: CellContext, base: Base, state: TrainedState
 ) -> Iterator[FittedMethod]:
     """Yields the base model behind the prompt of an earlier fit."""
+    known = {item.id: item for item in context.items}
     rows = json.loads(bytes(state[STATE].tolist()).decode())
-    shown = tuple(
-        (Item(**{**item, "choices": tuple(item["choices"])}), answer) for item, answer in rows
-    )
-    yield _Prompted(context=context, base=base, examples=shown)
+    yield _Prompted(context=context, base=base, examples=tuple(_shown(row, known) for row in rows))
+
+
+def _row(item: Item, answer: int, known: Item | None) -> dict[str, Any]:
+    """Returns an example of the state.
+
+    An item of the task is its id, and the hashes of its choices in the order shown, since the order
+    in which the data stores them may reveal gold. Only placeholders, which no data set has, are
+    stored as text.
+    """
+    if known is None or known.question != item.question:
+        return {"placeholder": asdict(item), "answer": answer}
+    choices = [text_hash(item.id, text) for text in item.choices]
+    return {"id": item.id, "choices": choices, "answer": answer}
+
+
+def _shown(row: Any, known: Mapping[str, Item]) -> tuple[Item, int]:
+    """Returns the item and the answer of an example of the state.
+
+    Raises:
+        DataError: If the task lacks the item, or the state was written by an older version.
+    """
+    try:
+        if "placeholder" in row:
+            item = row["placeholder"]
+            return Item(**{**item, "choices": tuple(item["choices"])}), row["answer"]
+        item = known[row["id"]]
+        texts = {text_hash(item.id, text): text for text in item.choices}
+        choices = tuple(texts[hashed] for hashed in row["choices"])
+    except (KeyError, TypeError) as error:
+        raise DataError(
+            "the examples of its parent's prompt are not items of the task, or were stored by an "
+            "older version: remove the parent's folder below cells/ and run the sweep again"
+        ) from error
+    return replace(item, choices=choices), row["answer"]

@@ -16,9 +16,10 @@ from search_spaces.levels import Level
 from search_spaces.space import TaskAxis
 from study.analysis.self_training.audit import AuditedRound, PoolAnswers
 from study.analysis.surface import Surface
-from study.artifacts.items import ItemsTable, TaskItems, text_hash
+from study.artifacts.items import ItemsTable, TaskItems
 from study.artifacts.plan import Plan
 from trainables.cells.planned import PlannedCell
+from trainables.data.items import text_hash
 from trainables.storage import layout
 from trainables.storage.filesystem import Storage
 from trainables.storage.records import InvalidRecordError, Record, read_file, read_scores

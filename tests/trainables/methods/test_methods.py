@@ -27,8 +27,11 @@ from tests.support.small_cells import (
 from tests.support.tiny_models import naive_scores
 from trainables.cells.run import make_examples, run_cell
 from trainables.data.items import Item
+from trainables.data.prompts.formats import trivial_items
+from trainables.errors import DataError
 from trainables.inference.hidden_states import StateCache
 from trainables.inference.scoring import score_choices
+from trainables.methods.base.interface import Example
 from trainables.methods.dispatch import fit, restore
 from trainables.models.loading import Base
 
@@ -134,6 +137,27 @@ def test_a_restored_state_answers_byte_for_byte(base: Base, method: str) -> None
         assert {k: v.tolist() for k, v in again.state().items()} == {
             k: v.tolist() for k, v in state.items()
         }
+
+
+def test_the_state_of_a_prompt_has_ids_and_no_text_of_the_data(base: Base) -> None:
+    context = inputs_of(RECIPES["in-context"]).context
+    turned = replace(POOL[1], choices=POOL[1].choices[::-1])  # as an unlabelled item is shown
+    placeholder = trivial_items(POOL[:1], "seed")[0]
+    items = (POOL[0], turned, placeholder)
+    with fit(context, base, [Example(item=i, answer=1) for i in items]) as fitted:
+        expected, state = fitted.answer(TEST), fitted.state()
+    stored = bytes(state["examples"].tolist()).decode()
+    texts = [text for item in items[:2] for text in (item.question, *item.choices)]
+    assert min(map(len, texts)) > 4 and not any(text in stored for text in texts)
+    assert all(item.id in stored for item in items)
+    with restore(context, base, state) as again:
+        assert bytes_of(again.answer(TEST)) == bytes_of(expected)
+    others = replace(context, items=ITEMS[:3])
+    with (
+        pytest.raises(DataError, match="not items of the task"),
+        restore(others, base, state) as again,
+    ):
+        pass
 
 
 @pytest.mark.parametrize("method", ["zero-shot", "in-context", "lora"])
