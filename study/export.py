@@ -16,7 +16,7 @@ import typer
 from search_spaces.recipes import trains_small_state
 from study import options
 from study.artifacts.plan import ModelFacts, Plan, read_plan
-from study.cli import open_run
+from study.artifacts.study_folder import open_run
 from study.console import OK, checking_input, command
 from study.formatting import percent
 from trainables.cells.completion import checked_record

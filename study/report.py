@@ -20,7 +20,7 @@ from study.analysis.published.comparison import compare
 from study.analysis.published.papers import PAPERS
 from study.analysis.surface import compute_surface
 from study.artifacts.plan import read_plan
-from study.cli import open_run
+from study.artifacts.study_folder import open_run
 from study.console import OK, checking_input, command, show
 from study.reporting.content import ViewChoice, gather
 from study.reporting.files import write_report

@@ -14,7 +14,7 @@ from typing import Any
 
 from study import options
 from study.artifacts.plan import read_plan
-from study.cli import open_run
+from study.artifacts.study_folder import open_run
 from study.console import FAILED, OK, checking_input, command, show
 from study.cost.budget import Spending, cost_to_date
 from study.cost.prices import read_prices

@@ -14,7 +14,7 @@ from types import ModuleType
 import pytest
 
 from study import data, measure, plan, sweep, tune
-from study.cli import open_run
+from study.artifacts.study_folder import open_run
 from study.console import BAD_INPUT, OK
 from study.sweep import main
 from trainables.errors import StorageError

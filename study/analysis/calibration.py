@@ -17,7 +17,7 @@ from study.analysis.surface_columns import (
     INTEGER,
     TEXT,
     Column,
-    filled_columns,
+    declared_table,
     interval_columns,
 )
 from study.analysis.surface_rows import Interval, SurfaceRow, recipe_text
@@ -109,7 +109,7 @@ def calibration_rows(surface: Surface) -> tuple[CalibrationRow, ...]:
 
 def calibration_table(rows: Sequence[CalibrationRow]) -> pa.Table:
     """Returns calibration.parquet: a row for each arm and test level."""
-    return pa.table(filled_columns(CALIBRATION_COLUMNS, rows))
+    return declared_table(CALIBRATION_COLUMNS, rows)
 
 
 def _arms(

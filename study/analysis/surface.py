@@ -10,6 +10,7 @@ import io
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import lru_cache
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -18,17 +19,21 @@ from numpy.typing import NDArray
 from search_spaces.levels import Level
 from search_spaces.recipes import num_labels
 from study.analysis.scores import UNSEEN, StudyScores, collect_scores
-from study.analysis.surface_columns import surface_table
+from study.analysis.surface_columns import surface_frame, surface_table
 from study.analysis.surface_rows import SurfaceRow
 from study.artifacts import points
 from study.artifacts.condition_kinds import condition_kind
 from study.artifacts.items import ItemsTable, read_items
-from study.artifacts.plan import Plan
+from study.artifacts.plan import Plan, read_plan
+from study.artifacts.study_folder import open_run
 from study.statistics import sgr
 from study.statistics.across_points.pooling import PointArms
 from study.statistics.floor import Floor, judge_floor
 from trainables.storage import layout
 from trainables.storage.filesystem import Storage
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 AnyPlace = tuple[str, str | None, Level | None]
 """Task, measure and test level; without a level all test items."""
@@ -97,6 +102,25 @@ def compute_surface(storage: Storage, plan: Plan) -> Surface:
         items=items,
         scores=scores,
     )
+
+
+def load_surface(run: str) -> pd.DataFrame:
+    """Computes a study's surface from its records, finished or not, as a pandas frame.
+
+    Args:
+        run: The study's folder: `runs/micro`, or `s3://bucket/runs/micro`.
+
+    Returns:
+        One row a point, with the columns of surface.parquet in nullable types: strings, Int64 and
+        Float64. A missing value is `pd.NA`; `reason` gives the reason. `frame.attrs["columns"]`
+        has the `unit` and the `meaning` of each column, as docs/surface-columns.md does.
+
+    Raises:
+        ValueError: If the folder is not a study's, or its plan or items are missing, damaged or of
+            another version.
+    """
+    storage, space = open_run(run)
+    return surface_frame(compute_surface(storage, read_plan(storage, space)).rows)
 
 
 def write_surface(storage: Storage, plan: Plan, surface: Surface) -> str:

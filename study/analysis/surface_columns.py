@@ -5,14 +5,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
 from search_spaces.supervision import SelfTraining
 from study.analysis.surface_rows import Scalar, SurfaceRow, scalar_text
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 TEXT, INTEGER, FLOAT = pa.string(), pa.int64(), pa.float64()
 
@@ -32,6 +35,11 @@ class Column:
     """Attribute of a row, or of one of its attributes: `sgr.low`."""
     meaning: str
     """For a reader of the table, without a full stop."""
+
+    @property
+    def field(self) -> pa.Field:
+        """The column in the schema of a parquet file, documented."""
+        return documented_field(self.name, self.kind, unit=self.unit, meaning=self.meaning)
 
     @property
     def help(self) -> str:
@@ -147,22 +155,49 @@ COLUMNS: tuple[Column, ...] = (
 
 
 def surface_table(rows: Sequence[SurfaceRow]) -> pa.Table:
-    """Returns the surface as a tidy table: one row a point, every recipe factor a column."""
-    columns = filled_columns(COLUMNS, rows)
-    fixed = set(columns)
+    """Returns the surface as a tidy table: one row a point, every recipe factor a column.
+
+    The fields of its schema have the unit and the meaning of each column as metadata.
+    """
+    table = declared_table(COLUMNS, rows)
+    fixed = set(table.column_names)
     factors = [row.factors for row in rows]
     for name in dict.fromkeys(name for values in factors for name in values):
         key = f"recipe_{name}" if name in fixed else name
-        columns[key] = _factor_column([values.get(name) for values in factors])
-    return pa.table(columns)
+        column = _factor_column([values.get(name) for values in factors])
+        field = documented_field(key, column.type, unit="", meaning=f"{name} of the recipe")
+        table = table.append_column(field, column)
+    return table
 
 
-def filled_columns(columns: Iterable[Column], rows: Sequence[object]) -> dict[str, pa.Array]:
-    """Returns the declared columns with the values of the rows."""
-    return {
-        column.name: pa.array([column.value(row) for row in rows], type=column.kind)
-        for column in columns
-    }
+def surface_frame(rows: Sequence[SurfaceRow]) -> pd.DataFrame:
+    """Returns `surface_table` as a pandas frame of nullable types; a missing value is `pd.NA`.
+
+    `frame.attrs["columns"]` has the unit and the meaning of each column.
+    """
+    import pandas as pd  # takes half a second, and commands do without it
+
+    types = {TEXT: pd.StringDtype(), INTEGER: pd.Int64Dtype(), FLOAT: pd.Float64Dtype()}
+    table = surface_table(rows)
+    frame = table.to_pandas(types_mapper=types.get)
+    frame.attrs["columns"] = {field.name: documentation(field) for field in table.schema}
+    return frame
+
+
+def documented_field(name: str, kind: pa.DataType, *, unit: str, meaning: str) -> pa.Field:
+    """Returns a field of a schema with the unit and the meaning of its values."""
+    return pa.field(name, kind, metadata={"unit": unit, "meaning": meaning})
+
+
+def documentation(field: pa.Field) -> dict[str, str]:
+    """Returns the `unit` and the `meaning` of a documented field."""
+    return {key.decode(): text.decode() for key, text in (field.metadata or {}).items()}
+
+
+def declared_table(columns: Sequence[Column], rows: Sequence[object]) -> pa.Table:
+    """Returns a table with the declared columns and the values of the rows."""
+    arrays = [pa.array([column.value(row) for row in rows], type=column.kind) for column in columns]
+    return pa.table(arrays, schema=pa.schema([column.field for column in columns]))
 
 
 def _factor_column(values: Sequence[Scalar]) -> pa.Array:
