@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+from typing import Any
+
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 ENVIRONMENT = Environment(
@@ -21,3 +24,9 @@ def render(template: str, **values: object) -> str:
         values: The variables that it uses.
     """
     return ENVIRONMENT.get_template(template).render(values)
+
+
+def script_json(value: Any) -> str:
+    """Returns JSON for a script element; no text in it can end the element."""
+    text = json.dumps(value, ensure_ascii=True, separators=(",", ":"), allow_nan=False)
+    return text.replace("<", "\\u003c")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import json
 from typing import Any
 
 from markupsafe import Markup
@@ -19,7 +18,7 @@ from study.formatting import DASH, number, percent, span
 from study.reporting.content import Content
 from study.reporting.figures.drawing import Drawing
 from study.reporting.figures.sensitivity import search_text
-from study.reporting.html import render
+from study.reporting.html import render, script_json
 from study.reporting.legacy import paper_text
 from study.reporting.sentences import (
     ceiling_text,
@@ -52,7 +51,7 @@ def render_page(plan: Plan, surface: Surface, content: Content) -> str:
         content=content,
         question=question(plan),
         summary=summary(surface.rows, surface.counts),
-        data=Markup(_script_json(_page_data(plan, surface, content))),
+        data=Markup(script_json(_page_data(plan, surface, content))),
         dash=DASH,
         plotly=Markup(get_plotlyjs().replace("</script", "<\\/script")),
         bench_sections=tuple(SUBSETS),
@@ -95,12 +94,6 @@ def _p_text(p_value: float | None) -> str:
 
 def _data_uri(drawing: Drawing) -> str:
     return f"data:image/svg+xml;base64,{base64.b64encode(drawing.svg).decode()}"
-
-
-def _script_json(value: Any) -> str:
-    """Returns JSON for a script element; no text in it can end the element."""
-    text = json.dumps(value, ensure_ascii=True, separators=(",", ":"), allow_nan=False)
-    return text.replace("<", "\\u003c")
 
 
 _FUNCTIONS = (
