@@ -8,18 +8,20 @@ from __future__ import annotations
 
 import itertools
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 from scipy import special
 
 from study.statistics.across_points.pooled_sgr import pooled_p_value
 from study.statistics.arms import ArmScores
-from study.statistics.differences import Difference
+from study.statistics.differences import Difference, t_difference
 from study.statistics.influences import influences
 from study.statistics.marginal_means import FloatArray
 from study.statistics.means import ratio_of_means
-from study.statistics.moments import moments
+from study.statistics.moments import independent, moments
 from study.statistics.recovery import Roles
 from study.statistics.resampling.calibration_intervals import (
     CalibrationError,
@@ -31,6 +33,9 @@ from study.statistics.sgr_difference import difference_p_value
 ALPHA = 0.05
 POOLED_DRAWS, DIFFERENCE_DRAWS, MEANS_DRAWS, CALIBRATION_DRAWS = 2000, 600, 2000, 1200
 SGR = 0.7
+
+Design = Literal["shared", "separate", "two studies"]
+DESIGNS: tuple[Design, ...] = ("shared", "separate", "two studies")
 
 
 def ece(sure: FloatArray, right: FloatArray, rng: np.random.Generator) -> CalibrationError:
@@ -68,39 +73,83 @@ def pooled_coverage(
     return held / num_draws
 
 
+@dataclass(frozen=True, kw_only=True)
+class Coverage:
+    """Shares of simulated studies."""
+
+    held: float
+    """Whose interval has the truth; an unbounded interval has it."""
+    resolved: float
+    """Whose gaps are both resolved, so that a difference is reported."""
+    held_if_resolved: float
+
+
 def difference_coverage(
-    *, gap: float, num_seeds: int, is_shared: bool, num_draws: int, rng: np.random.Generator
-) -> float:
-    """Coverage of SGR 0.5 - SGR 0.7 on 400 common items with seed SDs of 2 %.
+    *, gap: float, num_seeds: int, design: Design, num_draws: int, rng: np.random.Generator
+) -> Coverage:
+    """Coverage of SGR 0.5 - SGR 0.7 on 400 items with seed SDs of 2 %.
 
     Args:
         gap: Both gaps.
         num_seeds: Seeds of every trained arm.
-        is_shared: Whether floor and ceiling are the same in both SGRs.
+        design: `shared`: floor and ceiling are the same in both SGRs. `separate`: they are not.
+            `two studies`: also the items are other ones, 400 and 250.
         num_draws: Simulated studies.
         rng: Source of all randomness.
     """
-    means = {"zero": 0.4, "easy 1": 0.4 + 0.5 * gap, "hard": 0.4 + gap, "easy 2": 0.4 + 0.7 * gap}
-    first, second = Roles("zero", "easy 1", "hard"), Roles("zero", "easy 2", "hard")
-    if not is_shared:
-        means |= {"zero 2": 0.4, "hard 2": 0.4 + gap}
-        second = Roles("zero 2", "easy 2", "hard 2")
-    contrasts = [first.numerator, first.denominator, second.numerator, second.denominator]
-    held = 0
+    first, second = Roles("zero", "easy 1", "hard"), Roles("zero 2", "easy 2", "hard 2")
+    if design == "shared":
+        second = Roles("zero", "easy 2", "hard")
+    means = [_sgr_means(roles, share, gap) for roles, share in ((first, 0.5), (second, 0.7))]
+    contrasts = [[roles.numerator, roles.denominator] for roles in (first, second)]
+    held = resolved = both = 0
     for _ in range(num_draws):
-        ability = rng.normal(size=(400, 1))
-        arms = {}
-        for name, mean in means.items():
-            seeds = 1 if name.startswith("zero") else num_seeds
-            shift = 0.02 * rng.normal(size=seeds) * (seeds > 1)
-            chance = np.clip(mean + shift + 0.15 * ability, 0.0, 1.0)
-            arms[name] = ArmScores(
-                scores=(rng.random((400, seeds)) < chance).astype(float),
-                draw_ids=() if seeds == 1 else tuple(f"{name}/{s}" for s in range(seeds)),
+        if design == "two studies":
+            arms = [
+                _arms(each, size, num_seeds, rng)
+                for each, size in zip(means, (400, 250), strict=True)
+            ]
+            spread = independent(
+                *(moments(influences(a, c)) for a, c in zip(arms, contrasts, strict=True))
             )
-        spread = moments(influences(arms, contrasts))
-        held += difference_p_value(spread, -0.2) >= ALPHA
-    return held / num_draws
+        else:
+            one_sample = _arms(means[0] | means[1], 400, num_seeds, rng)
+            spread = moments(influences(one_sample, contrasts[0] + contrasts[1]))
+        holds = difference_p_value(spread, -0.2) >= ALPHA
+        gaps = [
+            t_difference(spread.combine([float(i == place) for i in range(4)]), level=1 - ALPHA)
+            for place in (1, 3)
+        ]
+        is_resolved = all((each.low or 0.0) > 0.0 for each in gaps)
+        held += holds
+        resolved += is_resolved
+        both += holds and is_resolved
+    return Coverage(
+        held=held / num_draws,
+        resolved=resolved / num_draws,
+        held_if_resolved=both / max(resolved, 1),
+    )
+
+
+def _sgr_means(roles: Roles, share: float, gap: float) -> dict[str, float]:
+    return {roles.floor: 0.4, roles.source: 0.4 + share * gap, roles.ceiling: 0.4 + gap}
+
+
+def _arms(
+    means: Mapping[str, float], num_items: int, num_seeds: int, rng: np.random.Generator
+) -> dict[str, ArmScores]:
+    """Arms on common items, whose difficulty they share."""
+    ability = rng.normal(size=(num_items, 1))
+    arms = {}
+    for name, mean in means.items():
+        seeds = 1 if name.startswith("zero") else num_seeds
+        shift = 0.02 * rng.normal(size=seeds) * (seeds > 1)
+        chance = np.clip(mean + shift + 0.15 * ability, 0.0, 1.0)
+        arms[name] = ArmScores(
+            scores=(rng.random((num_items, seeds)) < chance).astype(float),
+            draw_ids=() if seeds == 1 else tuple(f"{name}/{s}" for s in range(seeds)),
+        )
+    return arms
 
 
 def means_coverage(
@@ -169,13 +218,15 @@ def main() -> int:
         found = pooled_coverage(count, between=between, gap=gap, num_draws=POOLED_DRAWS, rng=rng)
         lowest = min(lowest, found)
         print(f"{count:6d} {100 * between:6.0f} {100 * gap:6.0f} {100 * found:8.1f}", flush=True)
-    print("difference of SGRs: seeds, gaps, shared floor and ceiling, coverage %")
-    for seeds, gap, shared in itertools.product((3, 5), (0.05, 0.1, 0.2), (True, False)):
-        found = difference_coverage(
-            gap=gap, num_seeds=seeds, is_shared=shared, num_draws=DIFFERENCE_DRAWS, rng=rng
+    print("difference of SGRs: seeds, gaps, arms, coverage %, resolved %, coverage % if resolved")
+    for seeds, gap, design in itertools.product((3, 5), (0.05, 0.1, 0.2), DESIGNS):
+        share = difference_coverage(
+            gap=gap, num_seeds=seeds, design=design, num_draws=DIFFERENCE_DRAWS, rng=rng
         )
-        lowest = min(lowest, found)
-        print(f"{seeds:6d} {100 * gap:6.0f} {shared!s:>6} {100 * found:8.1f}", flush=True)
+        lowest = min(lowest, share.held)
+        numbers = (share.held, share.resolved, share.held_if_resolved)
+        text = "".join(f"{100 * number:8.1f}" for number in numbers)
+        print(f"{seeds:6d} {100 * gap:6.0f} {design:>12} {text}", flush=True)
     print("means alone: seeds of zero-shot, easy and hard, coverage %")
     for sizes in ((16, 5, 16), (5, 5, 5), (3, 3, 3)):
         found = means_coverage(sizes, num_draws=MEANS_DRAWS, rng=rng)

@@ -2,7 +2,7 @@
 
 RUN is a study's folder inside a run folder (`runs/micro`). The command trains and scores nothing,
 so it also works while the study is running. `--from TABLE.csv` instead prints the intervals that a
-published table of accuracies allows.
+published table of accuracies allows. `--compare OTHER` compares two studies.
 """
 
 from __future__ import annotations
@@ -18,20 +18,25 @@ from study import options
 from study.analysis.means_tables import COLUMNS, read_means_table
 from study.analysis.published.comparison import compare
 from study.analysis.published.papers import PAPERS
-from study.analysis.surface import compute_surface
-from study.artifacts.plan import read_plan
+from study.analysis.run_comparison.coordinates import ComparedRun
+from study.analysis.run_comparison.differences import compare_runs
+from study.analysis.surface import Surface, compute_surface
+from study.artifacts.plan import Plan, read_plan
 from study.artifacts.study_folder import open_run
 from study.console import OK, checking_input, command, show
 from study.reporting.content import ViewChoice, gather
 from study.reporting.files import write_report
 from study.reporting.legacy import legacy_rows
 from study.reporting.means_tables import means_parts
+from study.reporting.run_comparison.files import write_comparison
+from study.reporting.run_comparison.terminal import comparison_parts
 from study.reporting.summary import result_parts
 from study.reporting.surface_views.places import AXES
 from study.reporting.surface_views.views import VALUES
 from study.tracking.tracker import replay
 from study.tracking.wandb_report import save_wandb_report
 from trainables.storage import layout
+from trainables.storage.filesystem import Storage
 
 
 @command()
@@ -76,6 +81,15 @@ def main(
             f"{', '.join(PAPERS)}",
         ),
     ] = None,
+    other: Annotated[
+        str | None,
+        typer.Option(
+            "--compare",
+            metavar="RUN",
+            help="instead of the report: compare the study with this one and write "
+            "report/comparison.html and comparison.parquet",
+        ),
+    ] = None,
     wandb: Annotated[
         bool,
         typer.Option(
@@ -100,14 +114,16 @@ def main(
 ) -> int:
     """Rebuilds the surface and the report of a study from its records, finished or not.
 
-    Trains and scores nothing. With --from, prints SGR of a published table and writes nothing.
+    Trains and scores nothing. With --compare, compares two studies instead. With --from, prints SGR
+    of a published table and writes nothing.
 
     Exit status: 0 done, 1 the report is written but the output could not be, 2 bad input (nothing
     was written).
     """
+    report_options = (x, y, fix, legacy_bootstrap, against, wandb, wandb_report)
     if table is not None:
         with checking_input():
-            if any((run, all_points, x, y, fix, legacy_bootstrap, against, wandb, wandb_report)):
+            if any((run, all_points, other, *report_options)):
                 raise ValueError("--from prints only this table: leave out RUN and all options")
             parts = tuple(means_parts(read_means_table(table)))
         show(*parts)
@@ -115,14 +131,14 @@ def main(
     with checking_input():
         if run is None:
             raise ValueError("name a study folder, such as runs/micro, or a table with --from")
-        storage, space = open_run(run)
-        plan = read_plan(storage, space)
-        surface = compute_surface(storage, plan)
-        if not surface.scores.records:
-            raise ValueError(
-                f"{run} has no record of any of the {len(plan.cells)} cells of {space}: run "
-                "`python -m study.sweep` first"
-            )
+        if other is not None:
+            if any(report_options):
+                raise ValueError(
+                    "--compare replaces the report: leave out the options of the report"
+                )
+            return _compare(run, other, all_rows=all_points)
+        storage, plan, surface = _read(run)
+        space = plan.space.name
         legacy = legacy_rows(plan, surface) if legacy_bootstrap else ()
         comparison = compare(plan, surface, against) if against else None
         choice = ViewChoice(x=x, y=y, value=value, fixed=_fixed_categories(fix or ()))
@@ -134,6 +150,36 @@ def main(
     show(*result_parts(plan, surface, content, files=files, table=all_points))
     if wandb_report:
         print(f"W&B report: {save_wandb_report(plan, surface)}")
+    return OK
+
+
+def _read(run: str) -> tuple[Storage, Plan, Surface]:
+    """Returns a study's run folder, its plan and its surface.
+
+    Raises:
+        ValueError: If it is no study, or has no record.
+    """
+    storage, space = open_run(run)
+    plan = read_plan(storage, space)
+    surface = compute_surface(storage, plan)
+    if not surface.scores.records:
+        raise ValueError(
+            f"{run} has no record of any of the {len(plan.cells)} cells of {space}: run "
+            "`python -m study.sweep` first"
+        )
+    return storage, plan, surface
+
+
+def _compare(run: str, other: str, *, all_rows: bool) -> int:
+    """Compares two studies: prints the result and writes it to the folder of the first."""
+    storage, plan, surface = _read(run)
+    _, other_plan, other_surface = _read(other)
+    comparison = compare_runs(
+        ComparedRun(address=run, plan=plan, surface=surface),
+        ComparedRun(address=other, plan=other_plan, surface=other_surface),
+    )
+    page, table = write_comparison(storage, plan.space.name, comparison)
+    show(*comparison_parts(comparison, files=[f"Page:  {page}", f"Table: {table}"], table=all_rows))
     return OK
 
 

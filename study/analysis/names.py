@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 
 from search_spaces.recipes import Recipe
-from study.analysis.surface_rows import SurfaceRow, recipe_factors, recipe_text
+from study.analysis.surface_rows import Scalar, SurfaceRow, recipe_factors, recipe_text
 from study.artifacts.points import Point
 from study.formatting import number, span
 
@@ -25,23 +25,40 @@ def recipe_labels(
     Returns:
         Recipe text -> label, such as `lora`, or `lora rank=4` if the rank varies.
     """
-    by_method: dict[str, dict[str, Recipe]] = {}
+    known = {recipe_text(recipe): recipe for recipe in recipes}
+    varying = varying_factors(known.values())
+    return {
+        text: recipe_label(recipe, [n for n in varying[recipe.method] if n not in without])
+        for text, recipe in known.items()
+    }
+
+
+def varying_factors(recipes: Iterable[Recipe]) -> Mapping[str, tuple[str, ...]]:
+    """Returns for each method the factors in which its recipes differ."""
+    by_method: dict[str, dict[str, Mapping[str, Scalar]]] = {}
     for recipe in recipes:
-        by_method.setdefault(recipe.method, {})[recipe_text(recipe)] = recipe
-    labels = {}
-    for method, known in by_method.items():
-        factors = {text: recipe_factors(recipe) for text, recipe in known.items()}
-        names = dict.fromkeys(name for values in factors.values() for name in values)
-        varying = [
+        by_method.setdefault(recipe.method, {})[recipe_text(recipe)] = recipe_factors(recipe)
+    return {
+        method: tuple(
             name
-            for name in names
-            if name not in without and len({f.get(name) for f in factors.values()}) > 1
-        ]
-        for text, values in factors.items():
-            # A recipe lacks the factors that it leaves to its axis.
-            named = (f"{name}={values[name]}" for name in varying if name in values)
-            labels[text] = " ".join([method, *named])
-    return labels
+            for name in dict.fromkeys(name for values in factors.values() for name in values)
+            if len({values.get(name) for values in factors.values()}) > 1
+        )
+        for method, factors in by_method.items()
+    }
+
+
+def recipe_label(recipe: Recipe, factors: Iterable[str]) -> str:
+    """Returns a recipe's method with these factors; it may leave some of them to its axis."""
+    values = recipe_factors(recipe)
+    return " ".join(
+        [recipe.method, *(f"{name}={values[name]}" for name in factors if name in values)]
+    )
+
+
+def last_part(model: str) -> str:
+    """Returns a model's name without path or owner, case-folded: `llama-2-70b-hf`."""
+    return model.rstrip("/").rpartition("/")[2].casefold()
 
 
 def point_label(row: SurfaceRow, labels: Mapping[str, str]) -> str:

@@ -102,6 +102,32 @@ def moments(parts: Influences) -> Moments:
     return Moments(values=parts.values, components=(item, *seeds))
 
 
+def independent(first: Moments, second: Moments) -> Moments:
+    """Joint moments of the contrasts of two samples without common items and draws.
+
+    Args:
+        first: Its contrasts come first.
+        second: Of the other sample.
+
+    Returns:
+        The covariance between the samples is 0; each component keeps its degrees of freedom, so
+        that a difference has those of Welch's test.
+
+    Source: B. L. Welch, "The generalization of 'Student's' problem when several different
+    population variances are involved", Biometrika 34 (1947) 28-35.
+    """
+    before, after = len(first.values), len(second.values)
+    padded = [(component, (0, after)) for component in first.components]
+    padded += [(component, (before, 0)) for component in second.components]
+    return Moments(
+        values=np.concatenate([first.values, second.values]),
+        components=tuple(
+            Component(covariance=np.pad(component.covariance, widths), df=component.df)
+            for component, widths in padded
+        ),
+    )
+
+
 def _quadratic(matrix: FloatArray, w: Sequence[float]) -> float:
     """Quadratic form w' matrix w of a covariance matrix; rounding errors become exactly 0."""
     value = size = 0.0

@@ -30,6 +30,8 @@ class SgrDifference:
 
     estimate: float | None
     """None with a reason."""
+    first: float | None
+    second: float | None
     low: float | None
     high: float | None
     p_value: float | None
@@ -73,13 +75,31 @@ def estimate_sgr_difference(
     Kleibergen, Mavroeidis and Chen, Econometrica 80 (2012) 2649-2666, who show that it is not
     liberal, however small the gaps.
     """
-    check_level(level)
     contrasts = [first.numerator, first.denominator, second.numerator, second.denominator]
     needed = {name for contrast in contrasts for name in contrast}
     parts = influences({n: arms[n] for n in arms if n in needed}, contrasts, clusters)
     if parts.unit_weights is None:
+        check_level(level)
         return _without(level, "one item (or cluster) has no variance")
-    spread = moments(parts)
+    return sgr_difference_of(moments(parts), first, second, level=level, margin=margin)
+
+
+def sgr_difference_of(
+    spread: Moments, first: Roles, second: Roles, *, level: float, margin: float | None = None
+) -> SgrDifference:
+    """Returns the difference of two SGRs from the joint moments of their contrasts.
+
+    Args:
+        spread: X_1, Y_1, X_2, Y_2 with their joint covariance.
+        first: Names of the arms of the first SGR, for the reason.
+        second: Of the second.
+        level: Coverage of the interval, in (0, 1).
+        margin: Of non-inferiority, if it is tested.
+
+    Raises:
+        ValueError: If level is not in (0, 1).
+    """
+    check_level(level)
     for weights, roles in (([0.0, 1.0, 0.0, 0.0], first), ([0.0, 0.0, 0.0, 1.0], second)):
         gap = t_difference(spread.combine(weights), level=level)
         if gap.low is None or gap.low <= 0.0:
@@ -101,6 +121,8 @@ def estimate_sgr_difference(
         inferior = two_sided / 2 if estimate > -margin else 1.0 - two_sided / 2
     return SgrDifference(
         estimate=estimate,
+        first=x1 / y1,
+        second=x2 / y2,
         low=found.low,
         high=found.high,
         p_value=difference_p_value(spread, 0.0),
@@ -126,6 +148,8 @@ def difference_p_value(spread: Moments, delta: float) -> float:
 def _without(level: float, reason: str) -> SgrDifference:
     return SgrDifference(
         estimate=None,
+        first=None,
+        second=None,
         low=None,
         high=None,
         p_value=None,

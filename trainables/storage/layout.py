@@ -11,8 +11,8 @@
 <out>/sweep.json        the lock: which sweep uses the folder
 <out>/<space>/          plan.json, items.parquet, surface.parquet, audit.parquet,
                         detectors.parquet, reliability.parquet, selective.parquet,
-                        rewards.parquet, alignment.parquet, calibration.parquet, report/, ray/,
-                        wandb/, tune/
+                        rewards.parquet, alignment.parquet, calibration.parquet,
+                        comparison.parquet, report/, ray/, wandb/, tune/
 """
 
 from __future__ import annotations
@@ -148,6 +148,11 @@ def items(space: str) -> str:
 def surface(space: str) -> str:
     """The surface: one row per point."""
     return f"{space}/surface.parquet"
+
+
+def comparison(space: str) -> str:
+    """The study compared with another one: one row per accuracy and SGR."""
+    return f"{space}/comparison.parquet"
 
 
 def audit(space: str) -> str:

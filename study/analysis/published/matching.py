@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from search_spaces.levels import Level
 from search_spaces.recipes import AdapterTraining, Recipe, num_labels
 from search_spaces.supervision import Labels
-from study.analysis.names import recipe_labels
+from study.analysis.names import last_part, recipe_labels
 from study.analysis.published.papers import Bounds, Paper, PublishedResult
 from study.analysis.surface import ArmReader, Surface
 from study.analysis.surface_rows import SurfaceRow, recipe_text
@@ -256,8 +256,3 @@ def _same_labels(labels: Labels, published: PublishedResult, condition: str) -> 
 
 def _bounds(level: Level) -> Bounds:
     return (level.low, level.high)
-
-
-def last_part(model: str) -> str:
-    """Returns the name without path or owner, case-folded: `llama-2-70b-hf`."""
-    return model.rstrip("/").rpartition("/")[2].casefold()

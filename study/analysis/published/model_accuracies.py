@@ -16,7 +16,7 @@ from typing import Annotated, Literal
 import numpy as np
 from pydantic import Field, NonNegativeInt, TypeAdapter, ValidationError
 
-from study.analysis.published.matching import last_part
+from study.analysis.names import last_part
 from trainables.data.tasks.standard_sets import STANDARD_SETS
 
 FILE = "model_accuracies.csv"

@@ -5,10 +5,12 @@ import pytest
 from scipy import stats
 
 from study.statistics.arms import ArmScores
-from study.statistics.differences import inferiority_p, paired_difference
+from study.statistics.differences import inferiority_p, paired_difference, t_difference
+from study.statistics.influences import influences
+from study.statistics.moments import independent, moments
 from study.statistics.ratio import estimate_ratio
 from study.statistics.recovery import Roles
-from study.statistics.sgr_difference import estimate_sgr_difference
+from study.statistics.sgr_difference import difference_p_value, estimate_sgr_difference
 
 
 def drawn(
@@ -72,21 +74,38 @@ def test_no_difference_without_resolved_gaps() -> None:
 @pytest.mark.parametrize("is_shared", [True, False])
 def test_coverage(is_shared: bool) -> None:
     """True difference -0.2; benchmarks/contrasts.py has more draws and designs."""
-    rng, covered, num_draws = np.random.default_rng(3), 0, 120
+    rng, covered, num_draws = np.random.default_rng(3), 0, 300
     means = {"zero": 0.3, "hard": 0.5, "zero 2": 0.35, "hard 2": 0.5}
     second = ("zero", "hard") if is_shared else ("zero 2", "hard 2")
     means["easy 1"] = 0.3 + 0.5 * 0.2
     means["easy 2"] = means[second[0]] + 0.7 * (means[second[1]] - means[second[0]])
+    one, two = Roles("zero", "easy 1", "hard"), Roles(second[0], "easy 2", second[1])
+    contrasts = [one.numerator, one.denominator, two.numerator, two.denominator]
+    needed = {name for contrast in contrasts for name in contrast}
     for _ in range(num_draws):
-        found = estimate_sgr_difference(
-            drawn(rng, means),
-            Roles("zero", "easy 1", "hard"),
-            Roles(second[0], "easy 2", second[1]),
-        )
-        # An unresolved difference excludes nothing.
-        covered += found.low is None or (found.low <= -0.2 <= (found.high or 0.0))
-    # 0.93 of many draws; of 120 it may fall short by two standard errors.
-    assert covered / num_draws >= 0.885
+        arms = {name: arm for name, arm in drawn(rng, means).items() if name in needed}
+        # The interval has every difference that is not rejected.
+        covered += difference_p_value(moments(influences(arms, contrasts)), -0.2) >= 0.05
+    # 0.93 of many draws; of 300 it may fall short by two standard errors.
+    assert covered / num_draws >= 0.93 - 2 * 0.0147
+
+
+def test_the_interval_is_the_inverted_test() -> None:
+    arms = drawn(np.random.default_rng(3), MEANS)
+    found = estimate_sgr_difference(
+        arms, Roles("zero", "easy 1", "hard"), Roles("zero 2", "easy 2", "hard 2")
+    )
+    contrasts = [
+        {"easy 1": 1.0, "zero": -1.0},
+        {"hard": 1.0, "zero": -1.0},
+        {"easy 2": 1.0, "zero 2": -1.0},
+        {"hard 2": 1.0, "zero 2": -1.0},
+    ]
+    spread = moments(influences(arms, contrasts))
+    assert found.low is not None and found.high is not None
+    for end in (found.low, found.high):
+        assert difference_p_value(spread, end) == pytest.approx(0.05, abs=1e-6)
+    assert difference_p_value(spread, found.low - 0.01) < 0.05 < difference_p_value(spread, 0.0)
 
 
 def test_non_inferiority_is_the_one_sided_t_test() -> None:
@@ -98,3 +117,40 @@ def test_non_inferiority_is_the_one_sided_t_test() -> None:
         wanted = stats.ttest_1samp((first - second)[:, 0], -margin, alternative="greater").pvalue
         assert inferiority_p(found, margin) == pytest.approx(wanted)
     assert inferiority_p(paired_difference(arms[0], arms[0]), 0.1) is None
+
+
+@pytest.mark.parametrize("gap", [0.05, 0.2])
+def test_coverage_on_independent_items(gap: float) -> None:
+    """Two samples of other sizes and draws, SGR 0.5 and 0.7; an unresolved gap excludes nothing."""
+    rng, held, num_draws = np.random.default_rng(5), 0, 300
+    roles = Roles("zero", "easy", "hard")
+    for _ in range(num_draws):
+        spreads = [
+            moments(
+                influences(
+                    drawn(
+                        rng,
+                        {"zero": 0.4, "easy": 0.4 + share * gap, "hard": 0.4 + gap},
+                        num_items=size,
+                        num_seeds=3,
+                    ),
+                    [roles.numerator, roles.denominator],
+                )
+            )
+            for share, size in ((0.5, 200), (0.7, 400))
+        ]
+        held += difference_p_value(independent(*spreads), -0.2) >= 0.05
+    assert held / num_draws >= 0.93 - 2 * 0.0147, "two standard errors of 300 draws"
+
+
+def test_without_common_items_it_is_welchs_t_test() -> None:
+    rng = np.random.default_rng(6)
+    first, second = rng.random((40, 1)), rng.random((90, 1)) + 0.1
+    spreads = [
+        moments(influences({"arm": ArmScores(scores=scores, draw_ids=())}, [{"arm": 1.0}]))
+        for scores in (first, second)
+    ]
+    found = t_difference(independent(*spreads).combine([1.0, -1.0]), level=0.9)
+    welch = stats.ttest_ind(first[:, 0], second[:, 0], equal_var=False)
+    assert found.p_value == pytest.approx(welch.pvalue)
+    assert (found.low, found.high) == pytest.approx(tuple(welch.confidence_interval(0.9)))
