@@ -101,6 +101,14 @@ def duration(seconds: float | None) -> str:
     return f"{seconds / 3600:.1f} h"
 
 
+GIB = 2**30
+
+
+def gib(number: float) -> str:
+    """Returns a number of bytes: `1.5 GiB`."""
+    return f"{number / GIB:,.1f} GiB"
+
+
 def params(count: int | None) -> str:
     """Returns a model size: `0.86 M`."""
     if count is None:

@@ -9,16 +9,16 @@ from __future__ import annotations
 import json
 import sys
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from study import options
-from study.artifacts.plan import read_plan
+from study.artifacts.plan import Plan, read_plan
 from study.artifacts.study_folder import open_run
 from study.console import FAILED, OK, checking_input, command, show
 from study.cost.budget import Spending, cost_to_date
 from study.cost.prices import read_prices
-from study.formatting import Table, aligned, clock
+from study.formatting import Table, aligned, clock, gib
 from study.running.blocks import plan_units
 from study.running.run_state import RunState, read_run_state
 
@@ -49,12 +49,21 @@ def main(
     if json_:
         print(json.dumps(as_json(space, state, spent), indent=2))
     else:
-        show(*status_parts(space, state, spent))
+        show(*status_parts(space, state, spent, _planned_memory(plan)))
     return FAILED if state.failed else OK
 
 
-def status_parts(space: str, state: RunState, spent: Spending) -> Iterator[str | Table]:
-    """Yields the state of a run for the terminal."""
+def status_parts(
+    space: str, state: RunState, spent: Spending, planned: Mapping[str, float]
+) -> Iterator[str | Table]:
+    """Yields the state of a run for the terminal.
+
+    Args:
+        space: The study's name.
+        state: Its state.
+        spent: Its cost to date.
+        planned: GiB of a worker by base model, as the plan expects.
+    """
     share = 100 * len(state.done) / max(state.num_cells, 1)
     rows = [
         ("cells", f"{state.num_cells}"),
@@ -63,6 +72,7 @@ def status_parts(space: str, state: RunState, spent: Spending) -> Iterator[str |
         ("waiting", _waiting(state)),
         ("failed", f"{len(state.failed)}"),
         ("spent", _spent(state, spent)),
+        *_memory(state, planned),
         ("sweep", _sweep(state)),
         ("ETA", _eta(state)),
     ]
@@ -78,6 +88,21 @@ def status_parts(space: str, state: RunState, spent: Spending) -> Iterator[str |
     if state.failed:
         yield "\nfailed (the sweep's command tries them again)"
         yield from _failure_lines(state)
+
+
+def _planned_memory(plan: Plan) -> Mapping[str, float]:
+    bases = () if plan.cost is None else plan.cost.bases
+    return {base.model: base.memory_gib for base in bases if base.memory_gib is not None}
+
+
+def _memory(state: RunState, planned: Mapping[str, float]) -> Iterator[tuple[str, str]]:
+    """Yields a row with the peak memory of each base model, if any was measured."""
+    peaks = [
+        f"{model} {gib(peak)}" + (f" of {planned[model]:.1f} planned" if model in planned else "")
+        for model, peak in state.peak_memory_of.items()
+    ]
+    if peaks:
+        yield "memory", f"at most {', '.join(peaks)}"
 
 
 def _spent(state: RunState, spent: Spending) -> str:
@@ -182,6 +207,7 @@ def as_json(space: str, state: RunState, spent: Spending) -> dict[str, Any]:
         ],
         "cell_seconds": state.cell_seconds,
         "gpu_seconds": state.gpu_seconds,
+        "peak_memory": dict(state.peak_memory_of),
         "dollars": None
         if spent.cost is None
         else {"spot": spent.cost.spot, "on_demand": spent.cost.on_demand},

@@ -12,6 +12,7 @@ from study.analysis.surface import Surface
 from study.analysis.surface_columns import COLUMNS, Column
 from study.analysis.surface_rows import recipe_text
 from study.artifacts.plan import Plan
+from study.formatting import GIB
 from study.reporting.self_training import AuditLine
 from trainables.cells.planned import PlannedCell
 
@@ -145,7 +146,7 @@ def calibration_page(rows: Sequence[CalibrationRow]) -> PageTable:
 
 
 def cell_table(plan: Plan, surface: Surface) -> PageTable:
-    """Returns the finished cells with their times; core time is time times threads."""
+    """Returns the finished cells with times and peak memory; core time is time times threads."""
     labels = recipe_labels(planned.cell.recipe for planned in plan.cells)
     records = surface.scores.records
 
@@ -153,6 +154,10 @@ def cell_table(plan: Plan, surface: Surface) -> PageTable:
         record = records[planned.id]
         threads = record.execution.get("threads")
         return record.seconds["total"] * threads if isinstance(threads, int) else None
+
+    def peak_gib(planned: PlannedCell) -> float | None:
+        peak = records[planned.id].peak_memory
+        return None if peak is None else peak / GIB
 
     columns = (
         PageColumn("cell", "text", lambda cell: cell.id),
@@ -166,6 +171,7 @@ def cell_table(plan: Plan, surface: Surface) -> PageTable:
         PageColumn("time", "seconds", lambda cell: records[cell.id].seconds["total"]),
         PageColumn("loading", "seconds", lambda cell: records[cell.id].seconds.get("load", 0.0)),
         PageColumn("core time", "seconds", core_seconds),
+        PageColumn("peak GiB", "number", peak_gib),
         PageColumn("expected GFLOP", "number", lambda cell: cell.flop / 1e9),
         PageColumn("host", "text", lambda cell: str(records[cell.id].execution.get("host", ""))),
         PageColumn("notes", "text", lambda cell: "; ".join(records[cell.id].notes)),

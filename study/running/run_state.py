@@ -71,6 +71,8 @@ class RunState:
     """Of the finished cells, and of the failed cells until they failed."""
     gpu_seconds_of: Mapping[str, float]
     """GPU-seconds of the same cells, by base model."""
+    peak_memory_of: Mapping[str, int]
+    """Largest peak memory of a finished cell in bytes, by base model, where it was measured."""
     seconds_left: float | None
     """Expected cell-seconds of the running and waiting cells; None until a cell has finished."""
     eta_seconds: float | None
@@ -147,6 +149,11 @@ def read_run_state(
     )
     spent = [(cell.model_name, *_spent(done[cell.id])) for cell in cells if cell.id in done]
     spent += [(f.planned.model_name, f.failure.seconds, f.failure.gpus) for f in failed]
+    peaks: dict[str, int] = {}
+    for cell in cells:
+        peak = done[cell.id].peak_memory if cell.id in done else None
+        if peak is not None:
+            peaks[cell.model_name] = max(peak, peaks.get(cell.model_name, 0))
     return RunState(
         done=done,
         running=running,
@@ -160,6 +167,7 @@ def read_run_state(
             model: sum(seconds * gpus for name, seconds, gpus in spent if name == model)
             for model in dict.fromkeys(name for name, _, gpus in spent if gpus)
         },
+        peak_memory_of=peaks,
         seconds_left=None if left is None else left.total,
         eta_seconds=left.time(len(running)) if left and (running or not waiting) else None,
     )

@@ -20,6 +20,7 @@ from study.analysis.preferences.rewardbench import SUBSETS
 from study.analysis.surface_columns import SSRM_OPTIONS
 from study.analysis.surface_rows import Interval, Scalar, recipe_factors, recipe_text
 from study.analysis.trends import TrendRow
+from study.formatting import GIB
 from trainables.cells.planned import PlannedCell
 from trainables.storage import layout
 from trainables.storage.filesystem import Storage
@@ -65,13 +66,14 @@ def cell_factors(planned: PlannedCell) -> dict[str, Scalar]:
 
 
 def cell_results(record: Record) -> dict[str, Scalar]:
-    """Returns what a finished cell measured: its accuracy, its times and its selection."""
+    """Returns what a finished cell measured: its accuracy, times, peak memory and selection."""
     selection = record.selection
     return {
         "accuracy": record.accuracy,
         "unreadable": record.unreadable,
         "num_items": record.num_items,
         **{f"seconds_{name}": value for name, value in record.seconds.items()},
+        "peak_gib": None if record.peak_memory is None else record.peak_memory / GIB,
         **({name: selection.get(name) for name in SELECTION} if selection else {}),
         "host": str(record.execution.get("host", "")),
         "notes": "; ".join(record.notes),

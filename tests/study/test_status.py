@@ -23,7 +23,7 @@ from study.running.blocks import plan_units
 from study.running.run_state import RunState, read_run_state
 from study.status import main
 from study.sweep import main as sweep_main
-from tests.support.fakes import FakeStudy, fake_space
+from tests.support.fakes import PEAK_MEMORY, FakeStudy, fake_space
 from tests.support.small_study import SmallStudy
 from trainables.cells.planned import PlannedCell, RunContext
 from trainables.cells.run import CellInputs, CellResult
@@ -297,6 +297,7 @@ def test_text_says_all_of_it(study: FakeStudy, capsys: pytest.CaptureFixture[str
         f"waiting  {len(cells) - 6}",
         "failed   2",
         "0:04 of cells",
+        "at most small 1.5 GiB",
         "node-2",
         "running, last heartbeat 0:00 ago",
         "2 x CUDA out of memory",
@@ -314,6 +315,7 @@ def test_json_holds_the_same(study: FakeStudy, capsys: pytest.CaptureFixture[str
     assert {row["cell"] for row in said["running"]} == {cell.id for cell in cells[2:4]}
     assert {row["reason"] for row in said["failed"]} == {"CUDA out of memory"}
     assert said["dollars"] is None and said["gpu_seconds"] == 0
+    assert set(said["peak_memory"].values()) == {PEAK_MEMORY}
     assert said["last_sign_seconds"] < 60
 
 

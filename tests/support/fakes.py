@@ -60,6 +60,10 @@ def fake_space(**changes: object) -> Space:
     return Space.model_validate({**values, **changes})
 
 
+PEAK_MEMORY = 3 * 2**29
+"""Of every cell: 1.5 GiB."""
+
+
 @dataclass
 class FakeStudy:
     """A planned study in a run folder, whose records can be written one by one."""
@@ -120,6 +124,7 @@ class FakeStudy:
             planned.cell,
             scores_table([i.id for i in items], [i.answer for i in items], values),
             seconds={"load": 0.5, "run": 1.5, "total": 2.0},
+            peak_memory=PEAK_MEMORY,
             execution={"class": "A", "host": "toy CPU", "device": "cpu", "threads": 1},
             curve=[{"step": s, "loss": 2.0 / (s + 1)} for s in range(5)]
             if planned.cell.recipe.method == "lora"

@@ -12,6 +12,7 @@ from typing import Any
 from search_spaces.base_models import EngineName
 from search_spaces.recipes import WeightTraining
 from trainables.cells.inputs import make_inputs
+from trainables.cells.peak_memory import start_measuring
 from trainables.cells.planned import PlannedCell, RunContext, Unit
 from trainables.cells.record import execution_facts, files_of, scores_of
 from trainables.cells.run import run_cell
@@ -64,7 +65,7 @@ class CellRunner:
             unit: Its unit: what the unit's cells share is computed once.
             share: Of the usual tokens per batch.
         """
-        started = time.perf_counter()
+        started, peak_memory = time.perf_counter(), start_measuring(self.device)
         base, states = self._base_for(planned)
         loaded = time.perf_counter()
         curve: list[Mapping[str, float]] = []
@@ -84,7 +85,7 @@ class CellRunner:
             )
         )
         result = (self.run_context.run_cell or run_cell)(inputs, base)
-        ended = time.perf_counter()
+        ended, peak_bytes = time.perf_counter(), peak_memory()
         notes = (*base.notes, *result.notes)
         if self.gpus:
             execution["gpus_per_worker"] = self.gpus
@@ -100,6 +101,7 @@ class CellRunner:
                 planned.cell,
                 scores,
                 seconds={"load": loaded - started, "run": ended - loaded, "total": ended - started},
+                peak_memory=peak_bytes,
                 execution={**execution, **result.execution},
                 curve=curve,
                 notes=notes,

@@ -85,6 +85,10 @@ class Record(FrozenModel):
     """Optimizer updates, or solver steps of a probe; 0 without training. None in old records."""
     seconds: dict[str, float]
     """Wall-clock time of the cell by phase; contains at least `total`."""
+    peak_memory: int | None = Field(default=None, ge=0)
+    """Bytes, measured while the cell ran, loading of its base included: of the GPU, or of the
+    worker's process on a CPU (`trainables.cells.peak_memory`). Of the first worker of a group. None
+    in old records."""
     execution: dict[str, Any]
     """Reproducibility class, kind of host, threads, device, package versions."""
     notes: tuple[str, ...] = ()
@@ -173,6 +177,7 @@ def write_record(
     *,
     seconds: Mapping[str, float],
     execution: Mapping[str, Any],
+    peak_memory: int | None = None,
     curve: Sequence[Mapping[str, float]] = (),
     notes: Sequence[str] = (),
     selection: Mapping[str, Any] | None = None,
@@ -189,6 +194,7 @@ def write_record(
         unreadable=_unreadable(scores),
         updates=int(max((row["step"] for row in curve), default=0)),
         seconds=dict(seconds),
+        peak_memory=peak_memory,
         execution=dict(execution),
         notes=tuple(notes),
         selection=None if selection is None else dict(selection),

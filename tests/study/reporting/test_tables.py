@@ -27,7 +27,10 @@ def test_the_pages_percentages_are_those_of_terminal_and_sentences(tmp_path: Pat
         assert percent(shown["zero-shot %"]) == percent(row.zero_shot)
         assert percent(shown["source %"]) == percent(row.easy)
         assert percent(shown["hard %"]) == percent(row.hard)
-    cells = cell_table(study.plan, surface)["rows"]
+    cell_page = cell_table(study.plan, surface)
+    cells = cell_page["rows"]
+    peak = [column["name"] for column in cell_page["columns"]].index("peak GiB")
+    assert {row[peak] for row in cells} == {1.5}
     records = surface.scores.records
     assert all(percent(records[row[0]].accuracy) == percent(row[6]) for row in cells)
 

@@ -112,7 +112,7 @@ def test_a_block_is_a_run_with_a_row_a_cell_and_the_surface_another(
     assert [row["cell_id"] for row in rows] == [cell.id for cell in study.plan.cells]
     assert rows[1]["rank"] == 16
     assert [row["condition"] for row in rows] == [c.condition for c in study.plan.cells]
-    assert rows[1]["seconds_total"] == 2.0
+    assert rows[1]["seconds_total"] == 2.0 and rows[1]["peak_gib"] == 1.5
     losses = [row for row in online.history[block] if "optimizer_step" in row]
     assert len(losses) == 6 * 5  # six trained cells, five steps each
     assert "surface" in online.summaries[aggregate]
