@@ -19,10 +19,19 @@ class ModelSize:
     """Weights used per token; fewer than `num_params` in a mixture of experts."""
     num_expert: int = 0
     """Weights of routed experts."""
+    num_layers: int | None = None
+    """The dimensions make a dry run's memory more precise; None: estimated from the weights."""
+    hidden_size: int | None = None
+    vocab_size: int | None = None
 
 
-def _dense(num_params: float) -> ModelSize:
-    return ModelSize(num_params=round(num_params), num_active=round(num_params))
+def _dense(num_params: float, **dimensions: int) -> ModelSize:
+    number = round(num_params)
+    return ModelSize(num_params=number, num_active=number, **dimensions)
+
+
+QWEN3, LLAMA3 = 151_936, 128_256
+"""Sizes of their vocabularies."""
 
 
 MODELS: Mapping[str, ModelSize] = {
@@ -47,5 +56,10 @@ MODELS: Mapping[str, ModelSize] = {
     "EleutherAI/pythia-410m": _dense(405e6),
     "EleutherAI/pythia-1b": _dense(1.01e9),
     "EleutherAI/pythia-1.4b": _dense(1.41e9),
+    "meta-llama/Llama-3.2-1B": _dense(1.24e9, num_layers=16, hidden_size=2048, vocab_size=LLAMA3),
+    "Qwen/Qwen3-0.6B-Base": _dense(596e6, num_layers=28, hidden_size=1024, vocab_size=QWEN3),
+    "Qwen/Qwen3-1.7B-Base": _dense(1.72e9, num_layers=28, hidden_size=2048, vocab_size=QWEN3),
+    "Qwen/Qwen3-4B-Base": _dense(4.02e9, num_layers=36, hidden_size=2560, vocab_size=QWEN3),
+    "Qwen/Qwen3-8B-Base": _dense(8.19e9, num_layers=36, hidden_size=4096, vocab_size=QWEN3),
 }
 """Sizes by name on the Hub."""

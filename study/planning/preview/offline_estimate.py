@@ -167,6 +167,9 @@ def _stub_model(model: BaseModelRef) -> ModelSource:
         num_params=None if size is None else size.num_params,
         num_active_params=None if size is None else size.num_active,
         num_expert_params=0 if size is None else size.num_expert,
+        num_layers=None if size is None else size.num_layers,
+        hidden_size=None if size is None else size.hidden_size,
+        vocab_size=None if size is None else size.vocab_size,
     )
 
 
