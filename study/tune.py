@@ -19,6 +19,7 @@ from study.cli import load_pricing
 from study.console import FAILED, OK, checking_input, command
 from study.reporting.figures.sensitivity import draw_sensitivity
 from study.running.executor import open_executor
+from study.running.preflight import check_local_memory, is_here
 from study.tuning.budget import SearchBudget
 from study.tuning.job import SearchJob, resumed
 from study.tuning.results import parameters_text, standard_error, winner
@@ -161,8 +162,11 @@ def _run_jobs(
         if job.is_over and not job.is_pinned:  # an earlier run with more trials was stopped
             job.write()
     if waiting:
+        is_local = is_here(address)
         with open_executor(address, storage, space.name) as executor:
             fits = _capacities(space, executor, budget)
+            for group in budget.settings(fits) if is_local else ():
+                check_local_memory([group], address)
             for job in waiting:
                 print(f"\n{job.name}", flush=True)
                 job.start()

@@ -15,6 +15,7 @@ from study.artifacts.costs import StudyCost
 from study.artifacts.points import Point
 from study.artifacts.policies import PolicyComparison
 from trainables.cells.planned import PlannedCell
+from trainables.models.source import ModelSource
 from trainables.storage import layout
 from trainables.storage.filesystem import Storage
 
@@ -57,6 +58,10 @@ class PlannedTask(FrozenModel):
     """Unusable rows that `--skip-bad-rows` left out."""
     num_states: float = 0.0
     """Hidden states per layer: items of test and pool times their choices."""
+    mean_tokens: float = 0.0
+    """Of a question with all its choices, estimated from characters; 0: unknown."""
+    longest_tokens: float = 0.0
+    """Of the longest of them."""
 
 
 class ModelFacts(FrozenModel):
@@ -70,6 +75,28 @@ class ModelFacts(FrozenModel):
     hidden_size: int | None = None
     vocab_size: int | None = None
     num_expert_params: int = 0
+    is_mapped: bool = False
+    """Whether `dtype` is the format of the model's files, whose pages workers then share."""
+
+    @classmethod
+    def of(cls, name: str, source: ModelSource) -> ModelFacts:
+        """Returns the facts of a resolved model.
+
+        Args:
+            name: As tables name it.
+            source: The model.
+        """
+        return cls(
+            name=name,
+            content=source.content,
+            dtype=source.dtype,
+            num_params=source.num_params,
+            num_layers=source.num_layers,
+            hidden_size=source.hidden_size,
+            vocab_size=source.vocab_size,
+            num_expert_params=source.num_expert_params,
+            is_mapped=source.dtype == source.stored_dtype,
+        )
 
 
 class Plan(FrozenModel):

@@ -18,6 +18,7 @@ from search_spaces.recipes import (
 )
 from search_spaces.supervision import SelfTraining
 from trainables.data.draws import CellDraws
+from trainables.data.items import Item
 from trainables.data.task import SplitTask
 from trainables.models.source import ModelSource
 
@@ -55,6 +56,8 @@ class TaskSize:
     """A question with all its choices."""
     num_choices: float
     """Mean over items."""
+    longest_tokens: float = 0.0
+    """Of the longest question with all its choices; 0: unknown."""
 
 
 def task_size(task: SplitTask, tested: Sequence[str] | None = None) -> TaskSize:
@@ -66,12 +69,19 @@ def task_size(task: SplitTask, tested: Sequence[str] | None = None) -> TaskSize:
     """
     num_test = len(task.split.test if tested is None else tested)
     items = task.data.items
-    characters = sum(len(item.question) + sum(map(len, item.choices)) for item in items)
+    return size_of_items(items, num_test=num_test, num_items=num_test + len(task.split.pool))
+
+
+def size_of_items(items: Sequence[Item], *, num_test: int, num_items: int) -> TaskSize:
+    """Returns the size of a task with these texts; estimates tokens from characters."""
+    lengths = [len(item.question) + sum(map(len, item.choices)) for item in items]
+    number = max(len(items), 1)
     return TaskSize(
         num_test=num_test,
-        num_items=num_test + len(task.split.pool),
-        tokens_per_item=characters / CHARS_PER_TOKEN / max(len(items), 1),
-        num_choices=sum(len(item.choices) for item in items) / max(len(items), 1),
+        num_items=num_items,
+        tokens_per_item=sum(lengths) / CHARS_PER_TOKEN / number,
+        num_choices=sum(len(item.choices) for item in items) / number,
+        longest_tokens=max(lengths, default=0) / CHARS_PER_TOKEN,
     )
 
 

@@ -8,9 +8,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
-from search_spaces.recipes import LinearProbe, Recipe
+from search_spaces.recipes import InContext, LinearProbe, Recipe
 from study.artifacts.costs import StudyCost
 from study.artifacts.plan import PlannedTask
+from study.cost.memory import UNKNOWN_LENGTHS, Lengths
 from study.cost.prices import PriceTable
 from trainables.cells.planned import PlannedCell
 from trainables.errors import CostError, InsufficientMemoryError
@@ -53,6 +54,8 @@ class PricedJob:
     """The part of `flop` that a worker group divides among its workers."""
     num_states: float = 0.0
     """Hidden states extracted for the cells."""
+    lengths: Lengths = UNKNOWN_LENGTHS
+    """Of the texts of its longest cell."""
 
 
 def group_flop(flop: float, training_flop: float, workers: int) -> float:
@@ -70,13 +73,13 @@ def jobs_of(cells: Iterable[PlannedCell], tasks: Iterable[PlannedTask]) -> tuple
     """Returns the cells as jobs; hidden states shared by several cells are counted once."""
     jobs: dict[tuple[str, Recipe], PricedJob] = {}
     extracted: set[tuple[str, ...]] = set()
-    sizes = {task.task: task.num_states for task in tasks}
+    known = {task.task: task for task in tasks}
     for cell in cells:
-        recipe, states = cell.cell.recipe, 0.0
+        recipe, states, task = cell.cell.recipe, 0.0, known.get(cell.cell.task)
         key = (cell.model_name, cell.cell.task, cell.cell.prompt, recipe.quantization)
-        if isinstance(recipe, LinearProbe) and key not in extracted:
+        if isinstance(recipe, LinearProbe) and task is not None and key not in extracted:
             extracted.add(key)
-            states = sizes.get(cell.cell.task, 0.0) * len(recipe.layers)
+            states = task.num_states * len(recipe.layers)
         old = jobs.get((cell.model_name, recipe))
         new = PricedJob(
             model=cell.model_name,
@@ -85,6 +88,9 @@ def jobs_of(cells: Iterable[PlannedCell], tasks: Iterable[PlannedTask]) -> tuple
             flop=cell.flop,
             training_flop=cell.training_flop,
             num_states=states,
+            lengths=UNKNOWN_LENGTHS
+            if task is None
+            else text_lengths(recipe, mean=task.mean_tokens, longest=task.longest_tokens),
         )
         jobs[cell.model_name, recipe] = new if old is None else _sum(old, new)
     return tuple(jobs.values())
@@ -97,7 +103,21 @@ def _sum(old: PricedJob, new: PricedJob) -> PricedJob:
         flop=old.flop + new.flop,
         training_flop=old.training_flop + new.training_flop,
         num_states=old.num_states + new.num_states,
+        lengths=old.lengths | new.lengths,
     )
+
+
+def text_lengths(recipe: Recipe, *, mean: float, longest: float) -> Lengths:
+    """Returns the lengths of the texts that a recipe reads.
+
+    Args:
+        recipe: May show examples, and may write text.
+        mean: Tokens of a question with all its choices.
+        longest: Of the longest of them.
+    """
+    shown = recipe.k * mean if isinstance(recipe, InContext) else 0.0
+    written = 0 if recipe.reasoning is None else recipe.reasoning.max_new_tokens
+    return Lengths(longest=longest + written, shared=shown)
 
 
 class Timings:

@@ -1,7 +1,9 @@
 """Memory of a worker: weights, gradients, optimizer state and the activations of one batch. Pure.
 
-Weights, gradients and optimizer state have to fit, but only an eighth of a batch: a single worker
-(`trainables.cells.run`) and a worker group (`trainables.cells.worker`) halve batches that do not.
+On a GPU, weights, gradients and optimizer state have to fit, but only an eighth of a batch: a
+single worker (`trainables.cells.run`) and a worker group (`trainables.cells.worker`) halve batches
+that do not. On a CPU the whole batch has to fit: the system ends a process that runs out of memory.
+docs/performance.md compares the estimates with measured peaks.
 """
 
 from __future__ import annotations
@@ -18,8 +20,7 @@ from search_spaces.recipes import (
     WeightTraining,
     ZeroShot,
 )
-
-GIB = 2**30
+from study.formatting import GIB
 
 UNTRAINED = ZeroShot | InContext | LinearProbe
 """Recipes that do not train the base model; a probe's weights are negligible."""
@@ -27,21 +28,37 @@ UNTRAINED = ZeroShot | InContext | LinearProbe
 MICRO_BATCH_TOKENS = 8192
 """Tokens of a pass on a GPU, as in `trainables.methods.training.loop`."""
 
-STATES_PER_WIDTH = 17
-"""Values that one layer keeps per token, in units of the hidden size (arXiv:2205.05198, eq. 1)."""
+CPU_BATCH_TOKENS = 1024
+"""The same on a CPU."""
+
+STATES_PER_WIDTH = 32
+"""Values that a layer keeps for the gradient per token, in units of the hidden size, as in
+`trainables.methods.training.gradient_checkpointing`."""
 
 SCORED_SHARE = 0.25
-"""Assumption: share of tokens in answers, which have logits in 32 bits."""
+"""Share of tokens in answers, which have logits in 32 bits; measured on ARC."""
+
+SCORED_COPIES, TRAINED_COPIES = 2, 4
+"""Tensors of the logits' size at once, without and with gradients; measured on a vocabulary of
+262,144."""
 
 QUANTIZED_BYTES: Mapping[str, float] = {"nf4": 0.53, "int8": 1.01}
 """Bytes per weight with its scales: 4 bits and 0.127 for doubly quantized scales, or 8 bits and one
-scale per row. Embeddings, the output projection and routed experts stay in 16 bits."""
+scale per row. Embeddings, the output projection and routed experts stay in the dtype."""
 
 MOST_UNQUANTIZED = 0.1
 """Share of weights in experts above which the plan notes that quantization barely helps."""
 
 LEAST_SHARE = 1 / 8
 """Share of a usual batch that has to fit; with smaller batches a GPU would mostly wait."""
+
+CPU_SPARE = 1.15
+"""Peak of a batch's tensors on a CPU over the sum of their sizes: the allocator's losses. Measured:
+0.9 to 1.15."""
+
+CPU_16_BIT_BYTES = 10
+"""Bytes per value that a training in 16 bits keeps on a CPU, whose kernels hold copies in 32 bits.
+Measured: up to 9.4 with LoRA on SmolLM2-135M."""
 
 DTYPE_BYTES: Mapping[str, int] = {"float32": 4, "bfloat16": 2, "float16": 2}
 
@@ -75,11 +92,33 @@ CHECKPOINT_COPIES = 2
 """Copies of a checkpoint in CPU memory while it is written: its tensors and the file's bytes
 (`trainables.methods.training.resume`)."""
 
+CPU_PROCESS_BYTES = 0.65 * GIB
+"""A worker process on a CPU, without weights and activations: Python, torch, the task's items.
+Measured: 0.6 GiB with a base model of 10 MB."""
+
 PROCESS_BYTES = 4 * GIB
 """Assumption: CPU memory of a worker process without weights (Python, torch, CUDA)."""
 
 USABLE_HOST_SHARE = 0.9
 """Assumption: share of a machine's memory; the rest is for the system and Ray."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Lengths:
+    """Tokens of the texts that a job reads, estimated from their characters; 0: unknown."""
+
+    longest: float = 0.0
+    """Of the longest question with all its choices, which share one row."""
+    shared: float = 0.0
+    """Of the examples in front of every question."""
+
+    def __or__(self, other: Lengths) -> Lengths:
+        return Lengths(
+            longest=max(self.longest, other.longest), shared=max(self.shared, other.shared)
+        )
+
+
+UNKNOWN_LENGTHS = Lengths()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -93,6 +132,8 @@ class ModelShape:
     vocab_size: int | None = None
     num_expert_params: int = 0
     """Weights of routed experts, which are never quantized (`trainables.models.resolve`)."""
+    is_mapped: bool = False
+    """Whether the weights have their file's format, so that workers on CPUs share its pages."""
 
     @property
     def width(self) -> int:
@@ -114,7 +155,7 @@ def weight_bytes(shape: ModelShape, quantization: str) -> float:
         return float(DTYPE_BYTES[shape.dtype] * number)
     embedded = min(2 * (shape.vocab_size or USUAL_VOCABULARY) * shape.width, number / 2)
     kept = min(embedded + shape.num_expert_params, number)
-    return 2 * kept + QUANTIZED_BYTES[quantization] * (number - kept)
+    return DTYPE_BYTES[shape.dtype] * kept + QUANTIZED_BYTES[quantization] * (number - kept)
 
 
 NF4_CPU_FACTOR = 1.6
@@ -154,7 +195,12 @@ def cpu_notes(shapes: Mapping[str, ModelShape], quantizations: Iterable[str]) ->
 
 
 def worker_bytes(
-    shape: ModelShape, recipe: Recipe, footprint: Footprint, *, workers: int
+    shape: ModelShape,
+    recipe: Recipe,
+    footprint: Footprint,
+    *,
+    workers: int,
+    lengths: Lengths = UNKNOWN_LENGTHS,
 ) -> float | None:
     """Returns the bytes that a cell needs on each GPU of its block; None if the size is unknown.
 
@@ -163,9 +209,68 @@ def worker_bytes(
         recipe: The cell's recipe.
         footprint: Its engine decides what workers share and what is kept in CPU memory.
         workers: Number of workers of the block.
+        lengths: Of the cell's texts.
     """
     if shape.num_params is None:
         return None
+    # Training may checkpoint layers: only their inputs are kept.
+    kept = STATES_PER_WIDTH + shape.depth
+    budget = LEAST_SHARE * MICRO_BATCH_TOKENS
+    batch = _batch_bytes(shape, recipe, lengths, budget=budget, kept=kept)
+    weights = _weights_bytes(shape, recipe, footprint, workers=workers)
+    return (weights + batch + CONTEXT_BYTES) / USABLE_SHARE
+
+
+def cpu_bytes(
+    shape: ModelShape,
+    recipe: Recipe,
+    footprint: Footprint,
+    *,
+    workers: int,
+    lengths: Lengths = UNKNOWN_LENGTHS,
+) -> float | None:
+    """Returns the bytes of a worker's process on a CPU; None if the size is unknown.
+
+    Workers of one machine share a part of it (`shared_bytes`).
+
+    Args:
+        shape: Dimensions of the base model.
+        recipe: The cell's recipe.
+        footprint: Its engine decides what workers share.
+        workers: Number of workers of the block.
+        lengths: Of the cell's texts.
+    """
+    if shape.num_params is None:
+        return None
+    size = DTYPE_BYTES[shape.dtype]
+    kept = STATES_PER_WIDTH * shape.depth * (1 if size == MASTER_BYTES else CPU_16_BIT_BYTES / size)
+    batch = _batch_bytes(shape, recipe, lengths, budget=CPU_BATCH_TOKENS, kept=kept)
+    originals = _trained(shape, recipe).weights if isinstance(recipe, FullFineTuning) else 0.0
+    weights = _weights_bytes(shape, recipe, footprint, workers=workers)
+    return weights + originals + CPU_SPARE * batch + CPU_PROCESS_BYTES
+
+
+def shared_bytes(shape: ModelShape, recipe: Recipe, footprint: Footprint) -> float:
+    """Returns the bytes that workers of one machine hold once: the pages of the weights' file.
+
+    Measured: two scoring workers with SmolLM2-135M in float32 together took 1.2 GB, where each had
+    1.0 GB resident.
+
+    Args:
+        shape: Dimensions of the base model.
+        recipe: Full fine-tuning and quantization make copies of the weights.
+        footprint: So do engines that exchange weights.
+    """
+    if isinstance(recipe, FullFineTuning) or footprint.engine != "plain":
+        return 0.0
+    is_shared = shape.is_mapped and recipe.quantization == "none"
+    return weight_bytes(shape, "none") if is_shared else 0.0
+
+
+def _weights_bytes(
+    shape: ModelShape, recipe: Recipe, footprint: Footprint, *, workers: int
+) -> float:
+    """Returns the bytes of a worker's weights, gradients and optimizer state on its device."""
     weights = weight_bytes(shape, recipe.quantization)
     trained = _trained(shape, recipe)
     share = 0.0 if footprint.offload else 1.0 / workers
@@ -177,9 +282,7 @@ def worker_bytes(
         gradients *= share if footprint.engine in ("zero-2", "zero-3") else 1.0
     if footprint.engine == "zero-3":
         weights *= share
-    return (weights + gradients + moments + _states_bytes(shape, recipe) + CONTEXT_BYTES) / (
-        USABLE_SHARE
-    )
+    return weights + gradients + moments
 
 
 def host_bytes(
@@ -253,12 +356,46 @@ def _trained(shape: ModelShape, recipe: Recipe) -> _TrainedWeights:
     )
 
 
-def _states_bytes(shape: ModelShape, recipe: Recipe) -> float:
-    """Returns the bytes of the smallest micro-batch; training uses checkpointed layers."""
-    size = DTYPE_BYTES[shape.dtype]
-    is_trained = not isinstance(recipe, UNTRAINED)
-    kept = STATES_PER_WIDTH + (shape.depth if is_trained else 0)
-    tokens = LEAST_SHARE * MICRO_BATCH_TOKENS
-    states = tokens * shape.width * size * kept
-    logits = tokens * SCORED_SHARE * (shape.vocab_size or USUAL_VOCABULARY) * 4
-    return states + logits * (2 if is_trained else 1)
+def _batch_bytes(
+    shape: ModelShape, recipe: Recipe, lengths: Lengths, *, budget: float, kept: float
+) -> float:
+    """Returns the bytes of the largest batch of a cell, in scoring or in training.
+
+    Args:
+        shape: Dimensions of the base model.
+        recipe: The cell's recipe.
+        lengths: Of the cell's texts.
+        budget: Tokens of a batch at most, unless a single text is longer.
+        kept: Values per token that training keeps, in units of the hidden size.
+    """
+    tokens = max(budget, lengths.longest)
+    scored = _states_bytes(
+        shape, lengths, tokens=tokens, kept=STATES_PER_WIDTH, copies=SCORED_COPIES
+    )
+    if isinstance(recipe, UNTRAINED):
+        return scored
+    if lengths.longest and isinstance(recipe, WeightTraining):
+        tokens = min(tokens, recipe.batch_size * lengths.longest)
+    trained = _states_bytes(shape, lengths, tokens=tokens, kept=kept, copies=TRAINED_COPIES)
+    return max(scored, trained)
+
+
+def _states_bytes(
+    shape: ModelShape, lengths: Lengths, *, tokens: float, kept: float, copies: int
+) -> float:
+    """Returns the bytes of a micro-batch: states, logits, masks and the keys of shared examples.
+
+    Args:
+        shape: Dimensions of the base model.
+        lengths: Of the cell's texts.
+        tokens: Of the micro-batch.
+        kept: Values kept per token, in units of the hidden size.
+        copies: Tensors of the logits' size at once.
+    """
+    size, vocabulary = DTYPE_BYTES[shape.dtype], shape.vocab_size or USUAL_VOCABULARY
+    logits = copies * tokens * SCORED_SHARE * vocabulary * 4
+    # Logits are computed in 32 bits, from a copy of the output projection.
+    head = vocabulary * shape.width * 4 if size < 4 else 0
+    mask = tokens * (lengths.longest + lengths.shared) * size
+    shared = 2 * lengths.shared * shape.width * shape.depth * size
+    return tokens * shape.width * size * kept + logits + head + mask + shared

@@ -10,10 +10,11 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from search_spaces.base_models import Footprint, gpus_for, workers_on
-from search_spaces.recipes import Recipe
-from study.cost.jobs import PricingOptions
-from study.cost.memory import GIB, ModelShape, host_bytes, worker_bytes
+from study.cost.fitting import Setting, largest_setting, settings_of
+from study.cost.jobs import PricedJob, PricingOptions
+from study.cost.memory import ModelShape
 from study.cost.prices import NodeNeed
+from study.formatting import GIB
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -36,7 +37,7 @@ class Nodes:
     Args:
         footprints: Footprints by base model.
         shapes: Dimensions by base model.
-        recipes: Recipes by base model.
+        jobs: Jobs by base model.
         pricing: Prices and available machines.
     """
 
@@ -44,13 +45,18 @@ class Nodes:
         self,
         footprints: Mapping[str, Footprint],
         shapes: Mapping[str, ModelShape],
-        recipes: Mapping[str, Sequence[Recipe]],
+        jobs: Mapping[str, Sequence[PricedJob]],
         pricing: PricingOptions,
     ) -> None:
         self._footprints, self._shapes, self._pricing = footprints, shapes, pricing
-        self.memory = {model: self._largest(model, used) for model, used in recipes.items()}
-        """GiB per GPU of each base model's largest cell; None if its size is unknown."""
-        self._offloaded = {model: self._most_offloaded(model, r) for model, r in recipes.items()}
+        self._settings = {model: self._settings_of(model, of) for model, of in jobs.items()}
+        self.memory = {model: self._memory_of(model) for model in jobs}
+        """GiB of a worker in each base model's largest cell, on each of its GPUs or, without
+        GPUs, of its process; None if the model's size is unknown."""
+        self._offloaded = {
+            model: max(setting.cpu_memory for setting in settings) / GIB
+            for model, settings in self._settings.items()
+        }
 
     def choose(self, footprint: Footprint) -> Node:
         """Returns the node type of a footprint's blocks, or the reason why there is none."""
@@ -96,9 +102,7 @@ class Nodes:
             if need is not None and need.gpus and not self._holders(need):
                 return (
                     f"base model {model}: a block needs {need.text} on one node, but "
-                    f"{self._available()}. Use a larger node type, nf4, or a footprint with a "
-                    "larger share of a GPU or with an engine that divides weights or training "
-                    "among more GPUs"
+                    f"{self._available()}. {self._largest_setting(model)}"
                 )
         return ""
 
@@ -122,22 +126,15 @@ class Nodes:
                     f"{', '.join(small)}, which is too small: Ray ignores GPU memory"
                 )
 
-    def _largest(self, model: str, recipes: Sequence[Recipe]) -> float | None:
+    def _settings_of(self, model: str, jobs: Iterable[PricedJob]) -> tuple[Setting, ...]:
         footprint = self._footprints[model]
-        needs = [
-            worker_bytes(self._shapes[model], recipe, footprint, workers=footprint.workers or 1)
-            for recipe in recipes
-        ]
+        sizes = {"workers": footprint.workers or 1, "gpus_per_worker": self._gpus(footprint)}
+        return settings_of(jobs, self._shapes, footprint.model_copy(update=sizes))
+
+    def _memory_of(self, model: str) -> float | None:
+        needs = [setting.worker_memory for setting in self._settings[model]]
         known = [need for need in needs if need is not None]
         return max(known) / GIB if known else None
-
-    def _most_offloaded(self, model: str, recipes: Sequence[Recipe]) -> float:
-        footprint = self._footprints[model]
-        needs = [
-            host_bytes(self._shapes[model], recipe, footprint, workers=footprint.workers or 1)
-            for recipe in recipes
-        ]
-        return max((need or 0.0 for need in needs), default=0.0) / GIB
 
     def _gpus(self, footprint: Footprint) -> float:
         """Returns the number of GPUs per worker."""
@@ -160,6 +157,13 @@ class Nodes:
             gpu_memory_gib=memory / min(gpus, 1.0),
             memory_gib=self._offloaded[model],
         )
+
+    def _largest_setting(self, model: str) -> str:
+        """Returns a sentence about the largest setting that an available node type holds."""
+        wanted = max(self._settings[model], key=lambda setting: setting.gpu_memory)
+        names = self._pricing.types if self._pricing.instance is None else (self._pricing.instance,)
+        table = self._pricing.prices.instances
+        return largest_setting(wanted, [table[n].machine(n) for n in names or () if n in table])
 
     def _cheapest(self, need: NodeNeed) -> str | None:
         """Returns the node type whose price a block gets; None if none holds it."""

@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 
 from search_spaces.base_models import Footprint
-from search_spaces.recipes import Recipe
 from search_spaces.space import Space
 from study.artifacts.costs import BaseCost, BlockCost, StudyCost
 from study.artifacts.plan import ModelFacts, PlannedTask
@@ -40,6 +39,7 @@ def shapes_of(models: Iterable[ModelFacts]) -> Mapping[str, ModelShape]:
             hidden_size=model.hidden_size,
             vocab_size=model.vocab_size,
             num_expert_params=model.num_expert_params,
+            is_mapped=model.is_mapped,
         )
         for model in models
     }
@@ -69,11 +69,11 @@ class Pricer:
     ) -> None:
         self._shapes, self._pricing, self._rates = shapes, pricing, rates
         self._footprints = {model.name: space.footprint_of(model) for model in space.models}
-        recipes: dict[str, list[Recipe]] = {}
+        of_model: dict[str, list[PricedJob]] = {}
         for job in jobs:
-            recipes.setdefault(job.model, []).append(job.recipe)
-        self._choice = Nodes(self._footprints, shapes, recipes, pricing)
-        used = dict.fromkeys(self._footprints[model] for model in recipes)
+            of_model.setdefault(job.model, []).append(job)
+        self._choice = Nodes(self._footprints, shapes, of_model, pricing)
+        used = dict.fromkeys(self._footprints[model] for model in of_model)
         self._nodes = {footprint: self._choice.choose(footprint) for footprint in used}
 
     def study(

@@ -18,6 +18,8 @@ from pydantic import Field, ValidationError, model_validator
 
 from search_spaces.explain import explain
 from search_spaces.frozen import FrozenModel
+from study.formatting import GIB
+from trainables.cluster.machine_memory import Machine
 
 SECONDS_PER_HOUR = 3600.0
 
@@ -83,6 +85,19 @@ class Instance(FrozenModel):
             self.gpus >= need.gpus
             and self.gpu_memory_gib >= need.gpu_memory_gib
             and (self.memory_gib or 0.0) >= need.memory_gib
+        )
+
+    def machine(self, name: str) -> Machine:
+        """Returns its memory and its GPUs.
+
+        Args:
+            name: Of the node type, for messages.
+        """
+        return Machine(
+            name=name,
+            memory=GIB * (self.memory_gib or 0.0),
+            num_gpus=self.gpus,
+            gpu_memory=GIB * self.gpu_memory_gib,
         )
 
     @property

@@ -260,6 +260,8 @@ def task_facts(axis: PreparedAxis, factory: CellFactory) -> PlannedTask:
         ),
         num_skipped=len(axis.task.data.skipped),
         num_states=axis.size.num_items * axis.size.num_choices,
+        mean_tokens=axis.size.tokens_per_item,
+        longest_tokens=axis.size.longest_tokens,
     )
 
 

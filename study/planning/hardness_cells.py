@@ -135,15 +135,7 @@ def _plan(
             update={"name": f"{space.name}.measures", "models": tuple(by_name.values())}
         ),
         tasks=tuple(_task_facts(tasks[source.task], source) for source in sources),
-        models=tuple(
-            ModelFacts(
-                name=model.name,
-                content=source.content,
-                dtype=source.dtype,
-                num_params=source.num_params,
-            )
-            for model, source in models.items()
-        ),
+        models=tuple(ModelFacts.of(model.name, source) for model, source in models.items()),
         cells=tuple(cells.values()),
         units=tuple(tuple(cell.id for cell in unit) for unit in make_units(cells.values())),
         points=(),
@@ -203,6 +195,7 @@ def _draws(
 
 
 def _task_facts(task: SplitTask, source: HardnessSource) -> PlannedTask:
+    size = task_size(task)
     return PlannedTask(
         task=source.task,
         measure=source.hardness.name,
@@ -215,4 +208,6 @@ def _task_facts(task: SplitTask, source: HardnessSource) -> PlannedTask:
         levels=(),
         notes=task.data.loading_notes,
         num_skipped=len(task.data.skipped),
+        mean_tokens=size.tokens_per_item,
+        longest_tokens=size.longest_tokens,
     )

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 
-from search_spaces.base_models import BaseModelRef, Footprint
-from search_spaces.recipes import AdapterTraining, FullFineTuning, Recipe, TrainedRecipe
+from search_spaces.recipes import AdapterTraining, Recipe
 from search_spaces.space import Space
+from trainables.distributed.engine_check import engine_faults
 from trainables.models.source import ModelSource
 
 
@@ -31,46 +31,11 @@ def check_footprints(space: Space) -> None:
             )
         for axis in space.tasks:
             for recipe in space.recipes(axis):
-                for fault in _faults(footprint, model, recipe):
+                for fault in engine_faults(footprint, model.dtype, recipe):
                     raise ValueError(
                         f"model {model.name!r} has a footprint with engine {footprint.engine}, and "
                         f"the space's {recipe.method} {fault}"
                     )
-
-
-def _faults(footprint: Footprint, model: BaseModelRef, recipe: TrainedRecipe) -> Iterator[str]:
-    """Yields why the engine cannot reproduce the numbers of one worker, or cannot run."""
-    if footprint.engine == "plain":
-        return
-    if recipe.quantization == "int8":
-        yield (
-            "is int8: LLM.int8 rounding depends on the whole batch, so workers that share a batch "
-            "train another model than one worker; use nf4 with zero-1 or zero-2, or none"
-        )
-    if recipe.quantization == "nf4" and footprint.engine == "zero-3":
-        yield (
-            "is nf4: ZeRO-3 cannot shard the 4-bit weights of bitsandbytes; use zero-2 (every "
-            "worker holds the whole 4-bit base), or quantization none"
-        )
-    if isinstance(recipe, AdapterTraining) and recipe.dropout > 0 and footprint.workers != 1:
-        yield (
-            "has dropout: several workers draw different masks than one, so the same cell would "
-            "have other numbers; set dropout 0 or workers 1"
-        )
-    if (
-        isinstance(recipe, AdapterTraining)
-        and recipe.head == "scalar"
-        and footprint.engine == "zero-3"
-    ):
-        yield (
-            "has a scalar head, which is outside the model, where ZeRO-3 gathers no weights; use "
-            "zero-2"
-        )
-    if isinstance(recipe, FullFineTuning) and model.dtype in ("bfloat16", "float16"):
-        yield (
-            f"trains weights in {model.dtype}: only a single worker steps float32 master weights; "
-            "use dtype float32, or engine plain"
-        )
 
 
 def check_models(space: Space, models: Mapping[str, ModelSource]) -> None:

@@ -8,7 +8,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from search_spaces.base_models import BaseModelRef
 from search_spaces.recipes import trains_small_state
 from search_spaces.space import Space
 from search_spaces.supervision import Labels
@@ -122,7 +121,7 @@ def plan_space(
     return Plan(
         space=space,
         tasks=tuple(task_facts(axis, factory) for axis in axes),
-        models=tuple(_model_facts(model, models[model.name]) for model in space.models),
+        models=tuple(ModelFacts.of(model.name, models[model.name]) for model in space.models),
         cells=cells,
         units=tuple(tuple(cell.id for cell in unit) for unit in make_units(cells)),
         points=tuple(points),
@@ -237,17 +236,4 @@ def _needed_cells(
         else cell
         for id_, cell in cells.items()
         if id_ in needed
-    )
-
-
-def _model_facts(model: BaseModelRef, source: ModelSource) -> ModelFacts:
-    return ModelFacts(
-        name=model.name,
-        content=source.content,
-        dtype=source.dtype,
-        num_params=source.num_params,
-        num_layers=source.num_layers,
-        hidden_size=source.hidden_size,
-        vocab_size=source.vocab_size,
-        num_expert_params=source.num_expert_params,
     )

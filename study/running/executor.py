@@ -12,7 +12,9 @@ from search_spaces.base_models import Footprint
 from search_spaces.space import Space
 from study.artifacts.plan import Plan
 from study.cost.budget import Budget
-from study.cost.jobs import Timings
+from study.cost.fitting import Setting, settings_of
+from study.cost.jobs import Timings, jobs_of
+from study.cost.pricer import shapes_of
 from study.planning.planner import Inputs
 from study.running.blocks import pack_blocks, plan_units, units_of
 from study.running.outcomes import (
@@ -20,7 +22,7 @@ from study.running.outcomes import (
     clear_failures,
     record_block_failure,
 )
-from study.running.preflight import check_local_devices
+from study.running.preflight import check_local_devices, check_local_memory, is_here
 from study.running.progress import ProgressReporter
 from trainables import stop_signals
 from trainables.cells.completion import checked_record
@@ -95,7 +97,8 @@ def run_cells(
     Raises:
         ClusterError: If the cluster does not answer or cannot hold a block, or this machine cannot
             hold a base model. The run folder is unchanged.
-        CostError: If the budget does not approve. The run folder is unchanged.
+        CostError: If the budget does not approve, or this machine lacks memory. The run folder is
+            unchanged.
         KeyboardInterrupt: If a signal asked the process to stop.
     """
     if not missing:
@@ -104,6 +107,7 @@ def run_cells(
         print(f"All {len(plan.cells)} cells have valid records: no cell to run.")
         return
     check_local_devices(plan.space, missing, address)
+    is_local = is_here(address)  # asked before a local Ray starts, which would count as a cluster
     run_context = RunContext(
         out=storage.root,
         tasks={name: task.without_items() for name, task in inputs.tasks.items()},
@@ -116,6 +120,8 @@ def run_cells(
     ):
         units = units_of(plan_units(plan), {cell.id for cell in missing})
         blocks = _pack_by_footprint(plan.space, units, executor, budget)
+        if is_local:
+            check_local_memory([_settings(plan, block) for block in blocks], address)
         if budget is not None:
             budget.approve(blocks)
         write()
@@ -127,6 +133,17 @@ def run_cells(
         ):
             errors = executor.run_blocks(blocks, run_context)
     record_block_failure(storage, missing, errors)
+
+
+def _settings(plan: Plan, block: Block) -> tuple[Setting, ...]:
+    footprint = Footprint(
+        workers=block.workers,
+        cpus_per_worker=block.cpus_per_worker,
+        gpus_per_worker=block.gpus_per_worker,
+        engine=block.engine,
+        offload=block.offload,
+    )
+    return settings_of(jobs_of(block.cells, plan.tasks), shapes_of(plan.models), footprint)
 
 
 @contextmanager

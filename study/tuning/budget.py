@@ -6,7 +6,7 @@ at the upper end of its ranges and to its last epoch: an upper bound.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -14,12 +14,21 @@ from search_spaces.base_models import BaseModelRef, Footprint
 from search_spaces.recipes import LinearProbe, TrainedRecipe, WeightTraining
 from search_spaces.space import Space
 from search_spaces.tuning import IntRange, LogUniform, Range, with_parameters
+from study.artifacts.plan import ModelFacts
 from study.cost.budget import most_nodes
-from study.cost.flops import CHARS_PER_TOKEN, PROBE_SHARE, UNKNOWN_PARAMS, TaskSize, recipe_flop
-from study.cost.jobs import PricedJob, PricingOptions, check_budget, check_memory
-from study.cost.memory import ModelShape
-from study.cost.pricer import Pricer
+from study.cost.fitting import Setting, settings_of
+from study.cost.flops import PROBE_SHARE, UNKNOWN_PARAMS, TaskSize, recipe_flop, size_of_items
+from study.cost.jobs import (
+    PricedJob,
+    PricingOptions,
+    check_budget,
+    check_memory,
+    text_lengths,
+)
+from study.cost.memory import Lengths
+from study.cost.pricer import Pricer, shapes_of
 from study.cost.text import describe_cost
+from trainables.cluster.capacity import Capacity
 from trainables.tuning.trial import EasyItems, Search
 
 
@@ -65,15 +74,14 @@ class SearchBudget:
         models = dict.fromkeys(model for model, _, _ in searches)
         alone = tuple(_alone(space, model) for model in models)
         self._space = space.model_copy(update={"models": alone})
-        self._shapes: Mapping[str, ModelShape] = {
-            model.name: _shape(search) for model, search, _ in searches
-        }
+        self._shapes = shapes_of(ModelFacts.of(model.name, s.source) for model, s, _ in searches)
         self._jobs = tuple(
             PricedJob(
                 model=model.name,
                 recipe=largest_recipe(search),
                 num_cells=left,
                 flop=left * trial_flop(search),
+                lengths=_lengths(search),
             )
             for model, search, left in searches
         )
@@ -101,6 +109,21 @@ class SearchBudget:
         check_budget(cost, self._max_cost)
         return most_nodes(cost, self._max_cost)
 
+    def settings(self, fits: Mapping[str, Capacity]) -> Iterator[tuple[Setting, ...]]:
+        """Yields the setting of each search's workers, all of which run at once.
+
+        Args:
+            fits: Where the trials of each base model run.
+        """
+        for job in self._jobs:
+            capacity = fits[job.model]
+            footprint = Footprint(
+                workers=min(capacity.slots * capacity.workers, job.num_cells),
+                cpus_per_worker=capacity.cpus_per_worker,
+                gpus_per_worker=capacity.gpus_per_worker,
+            )
+            yield settings_of([job], self._shapes, footprint)
+
 
 def _largest(range_: Range) -> Any:
     if isinstance(range_, LogUniform | IntRange):
@@ -110,28 +133,15 @@ def _largest(range_: Range) -> Any:
 
 def _size(items: EasyItems) -> TaskSize:
     used = (*items.labelled, *items.validation)
-    characters = sum(len(item.question) + sum(map(len, item.choices)) for item in used)
-    return TaskSize(
-        num_test=len(items.validation),
-        num_items=len(used),
-        tokens_per_item=characters / CHARS_PER_TOKEN / max(len(used), 1),
-        num_choices=sum(len(item.choices) for item in used) / max(len(used), 1),
-    )
+    return size_of_items(used, num_test=len(items.validation), num_items=len(used))
+
+
+def _lengths(search: Search) -> Lengths:
+    size, recipe = _size(search.items), largest_recipe(search)
+    return text_lengths(recipe, mean=size.tokens_per_item, longest=size.longest_tokens)
 
 
 def _alone(space: Space, model: BaseModelRef) -> BaseModelRef:
     """Returns the model with a footprint for trials: as many in parallel as fit on a node."""
     footprint: Footprint = space.footprint_of(model).model_copy(update={"workers": None})
     return model.model_copy(update={"footprint": footprint})
-
-
-def _shape(search: Search) -> ModelShape:
-    source = search.source
-    return ModelShape(
-        num_params=source.num_params,
-        dtype=source.dtype,
-        num_layers=source.num_layers,
-        hidden_size=source.hidden_size,
-        vocab_size=source.vocab_size,
-        num_expert_params=source.num_expert_params,
-    )

@@ -196,7 +196,20 @@ def _inspect(ref: BaseModelRef, folder: Path) -> dict[str, Any]:
         **facts,
         "num_params": _count_params(config, headers.values()),
         "dtype": _dtype(ref, config, stored),
+        "stored_dtype": _as_dtype(_most_common(stored)),
     }
+
+
+def _most_common(stored: Mapping[str, int]) -> str | None:
+    return max(stored, key=lambda name: stored[name], default=None)
+
+
+def _as_dtype(name: str | None) -> DType | None:
+    """Returns the format of a name in config.json or safetensors, if a base may have it."""
+    for dtype in get_args(DType):
+        if name in (dtype, STORED_AS[dtype]):
+            return cast(DType, dtype)
+    return None
 
 
 def _dtype(ref: BaseModelRef, config: Mapping[str, Any], stored: Mapping[str, int]) -> DType:
@@ -213,11 +226,9 @@ def _dtype(ref: BaseModelRef, config: Mapping[str, Any], stored: Mapping[str, in
     if ref.dtype != "auto":
         return ref.dtype
     named = [values.get(key) for values in (config, _text_config(config)) for key in DTYPE_KEYS]
-    most = max(stored, key=lambda name: stored[name], default=None)
-    known = next((name for name in named if name), most)
-    for dtype in get_args(DType):
-        if known in (dtype, STORED_AS[dtype]):
-            return cast(DType, dtype)
+    known = next((name for name in named if name), _most_common(stored))
+    if dtype := _as_dtype(known):
+        return dtype
     raise ValueError(
         f"model {ref.name!r}: dtype 'auto' is the checkpoint's own, which is {known!r} by its "
         f"config.json and weights; give one of {', '.join(get_args(DType))}"
@@ -358,6 +369,7 @@ def _resolve_hub(ref: BaseModelRef) -> ModelSource:
         **_facts(config),
         "num_params": None if is_packed else total,
         "dtype": _dtype(ref, config, stored),
+        "stored_dtype": _as_dtype(_most_common(stored)),
     }
     source = _hub_source(ref.name, str(info.sha), facts)
     from trainables.models.check import build_config  # with torch

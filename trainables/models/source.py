@@ -30,6 +30,8 @@ class ModelSource:
     """As in the space (`search_spaces.base_models.BaseModelRef`)."""
     dtype: DType = "float32"
     """Number format of unquantized weights, `auto` resolved."""
+    stored_dtype: DType | None = None
+    """Number format of most weights in the model's files; None: another, or unknown."""
     num_params: int | None = None
     """Weights, tied ones once; None where the headers do not tell."""
     num_active_params: int | None = None

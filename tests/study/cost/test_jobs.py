@@ -19,7 +19,6 @@ from study.cost.devices import DEVICES, useful_flop_per_second
 from study.cost.flops import CPU_FLOP_PER_SECOND
 from study.cost.jobs import PricedJob, PricingOptions, Timings, check_budget, check_memory, jobs_of
 from study.cost.memory import (
-    GIB,
     LEAST_SHARE,
     MICRO_BATCH_TOKENS,
     ModelShape,
@@ -30,6 +29,7 @@ from study.cost.memory import (
 from study.cost.model_sizes import MODELS
 from study.cost.pricer import NODE_SECONDS, Pricer, shapes_of
 from study.cost.prices import read_prices
+from study.formatting import GIB
 from study.planning.planner import make_plan
 from tests.support.fakes import fake_space
 from tests.support.small_study import SmallStudy
@@ -135,7 +135,8 @@ def test_masters_and_their_moments_are_counted_in_32_bits(
     """Weight, master, gradient and two moments; 1,024 tokens are an eighth of a batch."""
     shape = replace(SEVEN, dtype=dtype)
     size = 4 if dtype == "float32" else 2
-    batch = 1024 * 4096 * size * (17 + 32) + 2 * 1024 / 4 * 32_000 * 4
+    batch = 1024 * 4096 * size * (32 + 32) + 4 * 1024 / 4 * 32_000 * 4
+    batch += 32_000 * 4096 * 4 * (size == 2)  # the projection to logits, in 32 bits
     wanted = (6.74e9 * bytes_a_weight + batch + GIB) / 0.95
     assert worker_bytes(shape, recipe, PLAIN, workers=1) == pytest.approx(wanted)
 
@@ -184,9 +185,9 @@ def test_an_eighth_of_a_batch_has_to_fit_because_teams_halve_too(
     recipe: Recipe, workers: int
 ) -> None:
     """7 billion weights in 16 bits with ZeRO-2, summed manually."""
-    kept = 17 + (32 if isinstance(recipe, FullFineTuning) else 0)
-    logits = 1024 / 4 * 32_000 * 4 * (2 if isinstance(recipe, FullFineTuning) else 1)
-    batch = 1024 * 4096 * 2 * kept + logits
+    kept = 32 + (32 if isinstance(recipe, FullFineTuning) else 0)
+    logits = 1024 / 4 * 32_000 * 4 * (4 if isinstance(recipe, FullFineTuning) else 2)
+    batch = 1024 * 4096 * 2 * kept + logits + 32_000 * 4096 * 4
     # Gradients, two moments, and the copy that is stepped, all in 32 bits.
     shared = 6.74e9 * (4 + 8 + 4) / workers if isinstance(recipe, FullFineTuning) else 0.0
     bytes_ = 6.74e9 * 2 + shared + batch + GIB
@@ -250,9 +251,9 @@ def test_workers_that_share_a_gpu_pay_for_their_fraction_of_it(pricing: PricingO
 
 
 def test_a_fraction_of_a_gpu_holds_a_fraction_of_its_memory(pricing: PricingOptions) -> None:
-    """6 GiB fit 0.3 of the small node's GPU of 24 GiB; 0.2 of it is too little, of 80 GiB not."""
+    """6.7 GiB fit 0.3 of the small node's GPU of 24 GiB; 0.2 of it is too little, of 80 GiB not."""
     (base,) = price(pricing, [job()]).bases
-    assert base.memory_gib == pytest.approx(6.02, abs=0.01)
+    assert base.memory_gib == pytest.approx(6.73, abs=0.01)
     (third,) = price(pricing, [job()], footprint=Footprint(gpus_per_worker=0.3)).bases
     assert (third.instance, third.workers) == ("small", 3)
     assert third.memory_gib == base.memory_gib, "of one worker"
@@ -260,7 +261,8 @@ def test_a_fraction_of_a_gpu_holds_a_fraction_of_its_memory(pricing: PricingOpti
     assert (fifth.instance, fifth.workers) == ("big", 20)
     named = replace(pricing, instance="small")
     with pytest.raises(
-        InsufficientMemoryError, match=r"needs 1 x 30\.1 GiB .*a larger share of a GPU"
+        InsufficientMemoryError,
+        match=r"needs 1 x 33\.6 GiB .* small is Footprint\(workers=1, gpus_per_worker=0\.5\)",
     ):
         check_memory(price(named, [job()], footprint=Footprint(gpus_per_worker=0.2)))
 

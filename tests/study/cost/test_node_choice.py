@@ -10,10 +10,11 @@ from search_spaces.base_models import BaseModelRef, EngineName, Footprint
 from search_spaces.recipes import FullFineTuning, LoRA, QLoRA, Recipe, ZeroShot
 from study.artifacts.costs import StudyCost
 from study.cost.jobs import PricedJob, PricingOptions, check_budget, check_memory
-from study.cost.memory import GIB, ModelShape, host_bytes
+from study.cost.memory import ModelShape, host_bytes
 from study.cost.pricer import Pricer
 from study.cost.prices import read_prices
 from study.cost.text import describe_cost
+from study.formatting import GIB
 from tests.support.fakes import fake_space
 from trainables.errors import CostError, InsufficientMemoryError
 
@@ -105,7 +106,9 @@ def test_a_base_that_no_machine_of_the_cluster_holds_is_refused() -> None:
     said = str(refused.value)
     assert "base model base: a block needs 1 x " in said and "g5.2xlarge has 1 x 24 GiB" in said
     assert "g6.12xlarge has 4 x 22 GiB" in said
-    with pytest.raises(InsufficientMemoryError, match=r"needs 8 x .*g6.12xlarge has 4 x"):
+    assert said.endswith("No setting of this model fits: use a smaller model, or a larger machine")
+    wanted = r"needs 8 x .*g6\.12xlarge has 4 x .* g6\.12xlarge is .*workers=4, .* engine='zero-3'"
+    with pytest.raises(InsufficientMemoryError, match=wanted):
         check_memory(price(LoRA(), SEVEN, Footprint(workers=8), here))
 
 

@@ -1,23 +1,32 @@
-"""Quantization that this machine cannot do is said before any work starts, where it would run."""
+"""This machine is checked before it runs a study: its memory, and its quantization."""
 
 from __future__ import annotations
 
 import importlib.util
+import json
+import os
 from pathlib import Path
 
 import pytest
 import torch
 
 from search_spaces.base_models import BaseModelRef, Footprint
-from search_spaces.recipes import InContext
-from study.console import BAD_INPUT
-from study.running.preflight import check_local_devices
+from search_spaces.recipes import InContext, ZeroShot
+from study.console import BAD_INPUT, OK
+from study.cost.fitting import Setting, settings_of
+from study.cost.jobs import PricedJob
+from study.cost.memory import ModelShape
+from study.running import preflight
+from study.running.preflight import check_local_devices, check_local_memory
 from study.sweep import main
+from study.tune import main as tune
 from tests.support.fakes import FakeStudy, fake_space
-from tests.support.small_study import SmallStudy
+from tests.support.small_study import TINY_SPACE, SmallStudy
+from tests.support.tuning_study import TuningStudy
 from trainables.cluster import head
 from trainables.cluster.capacity import IN_PROCESS
-from trainables.errors import ClusterError
+from trainables.cluster.machine_memory import Machine
+from trainables.errors import ClusterError, InsufficientMemoryError
 from trainables.models.loading import check_quantization
 from trainables.storage.filesystem import open_storage
 
@@ -109,6 +118,72 @@ def test_a_sweep_stops_before_anything_is_written(
     assert main([*study.arguments, "--out", str(out), "--address", IN_PROCESS]) == BAD_INPUT
     assert "'nf4' needs bitsandbytes" in capsys.readouterr().err
     assert not list(out.rglob("plan.json")) and not list(out.rglob("record.json"))
+
+
+GIB = 2**30
+
+
+def this_is(monkeypatch: pytest.MonkeyPatch, memory: float) -> None:
+    """Pretends that this machine has some GiB of memory and four cores."""
+    machine = Machine(memory=memory * GIB)
+    monkeypatch.setattr(preflight, "this_machine", lambda *, with_gpus: machine)
+    monkeypatch.setattr(os, "cpu_count", lambda: 4)
+
+
+def test_a_study_that_does_not_fit_stops_before_anything_is_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "space.py").write_text(TINY_SPACE)
+    SmallStudy(folder=tmp_path / "study")
+    data, out = tmp_path / "study" / "data", tmp_path / "runs"
+    space = f"{tmp_path / 'space.py'}:tiny"
+    run = [space, "--data-root", str(data), "--out", str(out), "--address", IN_PROCESS]
+    this_is(monkeypatch, 0.5)
+    assert main(run) == BAD_INPUT
+    message = capsys.readouterr().err
+    assert "base model micro-s: " in message and "GiB of CPU memory for 1 worker, but" in message
+    assert "this machine has 0.5 GiB. No setting of this model fits" in message
+    assert not list(out.rglob("*.json")) and not list(out.rglob("*.parquet"))
+    this_is(monkeypatch, 8)
+    assert main(run) == OK
+    records = [json.loads(path.read_text()) for path in out.rglob("record.json")]
+    assert len(records) == 5
+    assert all(GIB / 10 < record["peak_memory"] < 4 * GIB for record in records)
+
+
+def test_a_search_that_does_not_fit_stops_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    study, out = TuningStudy(folder=tmp_path / "study"), tmp_path / "runs"
+    this_is(monkeypatch, 0.5)
+    run = [study.space, "--data-root", str(study.data_root), "--out", str(out)]
+    search = ["--method", "linear-probe", "--trials", "1", "--address", IN_PROCESS]
+    assert tune([*run, *search]) == BAD_INPUT
+    assert "tiny: linear probe needs" in capsys.readouterr().err
+    assert not list(out.rglob("*.json"))
+
+
+def worker_group(workers: int) -> tuple[Setting, ...]:
+    """Each worker takes about 4.6 GiB."""
+    job = PricedJob(model="base", recipe=ZeroShot(), num_cells=1, flop=1.0)
+    shapes = {"base": ModelShape(num_params=10**9, dtype="float32", vocab_size=32_000)}
+    return settings_of([job], shapes, Footprint(workers=workers, gpus_per_worker=0))
+
+
+def test_worker_groups_count_together_as_far_as_cores_allow(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A local Ray takes 2 GiB more."""
+    this_is(monkeypatch, 16)
+    two = worker_group(2)
+    check_local_memory([two], None)
+    with pytest.raises(InsufficientMemoryError, match=r"machine is Footprint\(workers=2\)"):
+        check_local_memory([worker_group(4)], None)
+    with pytest.raises(InsufficientMemoryError, match=r"next to 1\d\.\d GiB of other processes"):
+        check_local_memory([two, two], None)
+    check_local_memory([two, two], IN_PROCESS)  # one after the other
+    monkeypatch.setattr(os, "cpu_count", lambda: 2)  # one group waits for the other's cores
+    check_local_memory([two, two], None)
 
 
 def test_models_of_a_space_are_looked_at_by_their_own_footprint(

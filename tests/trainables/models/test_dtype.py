@@ -10,6 +10,8 @@ import pytest
 import torch
 
 from search_spaces.base_models import BaseModelRef
+from study.artifacts.plan import ModelFacts
+from study.cost.pricer import shapes_of
 from tests.support.tiny_models import make_model, make_tokenizer, save_folder
 from trainables.models.resolve import resolve_model
 
@@ -50,6 +52,17 @@ def test_auto_is_what_most_weights_are_stored_in(tmp_path: Path, dtype: str) -> 
     make_tokenizer("words").save_pretrained(tmp_path)
     configure(tmp_path, dtype=None)
     assert dtype_of(tmp_path) == dtype
+
+
+@pytest.mark.parametrize(
+    ("dtype", "is_mapped"), [("auto", True), ("float32", True), ("bfloat16", False)]
+)
+def test_workers_share_the_pages_of_weights_in_their_file_s_format(
+    folder: Path, dtype: Any, is_mapped: bool
+) -> None:
+    source = resolve_model(BaseModelRef(name=str(folder), dtype=dtype))
+    assert source.stored_dtype == "float32"
+    assert shapes_of([ModelFacts.of("tiny", source)])["tiny"].is_mapped == is_mapped
 
 
 def test_a_format_that_no_base_is_held_in_is_refused(folder: Path) -> None:
