@@ -2,7 +2,13 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+# What has been installed: the program, and what its tests need as well.
 READY := $(VENV)/.ready
+TESTS_READY := $(VENV)/.tests-ready
+INSTALL := $(BIN)/pip install --quiet --no-compile --constraint constraints.txt
+# pip compiles one file after another; here all cores do. The tests and models that packages carry are
+# a quarter of the files; one that is imported is compiled then. Files of other Pythons fail and do not matter.
+COMPILE := $(BIN)/python -m compileall -qq -j 0 -x '/tests/|/transformers/models/' $(VENV)/lib search_spaces study trainables
 
 .PHONY: sweep test tests-on-ray tests-without-ray checks mutants clean
 
@@ -11,38 +17,44 @@ sweep: $(READY)
 
 # Both halves run at the same time, because tests on Ray mostly wait for it. Each runs to its end, and
 # the command fails if either does.
-test: $(READY)
+test: $(TESTS_READY)
 	$(MAKE) --jobs=2 --keep-going tests-on-ray tests-without-ray
 
 # In one process: a second Ray on a machine joins the first. Ray gives its workers a niceness of 15,
 # with which they would starve beside the other half. The output is printed at the end, in one piece.
-tests-on-ray: $(READY)
+tests-on-ray: $(TESTS_READY)
 	@files=$$(grep --recursive --files-with-matches --include='*.py' 'mark\.ray' tests); \
 	output=$$(RAY_worker_niceness=0 $(BIN)/python -m pytest -m ray $$files 2>&1); status=$$?; \
 	printf '%s\n' "$$output"; exit $$status
 
 # Two processes, which take one file at a time.
-tests-without-ray: $(READY)
+tests-without-ray: $(TESTS_READY)
 	$(BIN)/python -m pytest -m "not ray" --numprocesses=2 --dist=loadfile --no-loadscope-reorder
 
 # What CI runs before the tests: style, types, import directions.
-checks: $(READY)
+checks: $(TESTS_READY)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
 # Outside CI: plants faults in the core and counts those that no test notices (docs/mutants.md).
-mutants: $(READY)
-	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[mutants]'
+mutants: $(TESTS_READY)
+	$(INSTALL) --editable '.[mutants]'
 	$(BIN)/python -m benchmarks.mutants
 
 $(READY): pyproject.toml constraints.txt
-	$(PYTHON) -c 'import sys; sys.exit(None if sys.version_info >= (3, 11) else "Python 3.11 or newer is needed, this is " + sys.version.split()[0] + ": set PYTHON=/path/to/python3.11")'
-	$(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --quiet --constraint constraints.txt torch
-	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[dev]'
-	touch $@
+	@$(PYTHON) -c 'import sys; sys.exit(None if sys.version_info >= (3, 11) else "Python 3.11 or newer is needed, this is " + sys.version.split()[0] + ": set PYTHON=/path/to/python3.11")'
+	@echo 'Installing into $(VENV), which takes a few minutes'
+	@$(PYTHON) -m venv $(VENV)
+	@$(INSTALL) torch --editable .
+	@$(COMPILE) || true
+	@touch $@
+
+$(TESTS_READY): $(READY)
+	@$(INSTALL) --editable '.[dev]'
+	@$(COMPILE) || true
+	@touch $@
 
 clean:
 	rm -rf $(VENV) runs

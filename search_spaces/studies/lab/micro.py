@@ -35,6 +35,7 @@ def micro() -> Space:
                 measure="steps",
                 train_levels=LEVELS,
                 test_levels=(*LEVELS, *SINGLE_STEPS),
+                test_items=256,
                 train_on_all=False,
             ),
         ),
