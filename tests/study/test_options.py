@@ -22,7 +22,7 @@ FLAGS = {
     "status": {"--json", *PRICING},
     "report": {
         *("--x", "--y", "--value", "--fix", "--legacy-bootstrap", "--against"),
-        *("--wandb", "--wandb-report", "--from", "--table"),
+        *("--wandb", "--wandb-report", "--from", "--table", "--compare"),
     },
     "data": {"--space", "--data-root", "--skip-bad-rows", "--out", "--n-train", "--json", "--html"},
     "doctor": {"--out", "--data-root", "--deep", "--json"},
