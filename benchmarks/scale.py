@@ -123,7 +123,7 @@ def run(how: str, num_cells: int, num_blocks: int) -> None:
             if how == "twin":
                 errors = InProcessExecutor().run_blocks(blocks, run_context)
             else:
-                with open_ray_executor(None, storage, "scratch") as executor:
+                with open_ray_executor(None, storage, "scale") as executor:
                     errors = executor.run_blocks(blocks, run_context)
             at_end = memory_mib()
         ended = time.time()

@@ -1,4 +1,4 @@
-"""The prices of nodes, which several commands read."""
+"""Inputs that several commands read and check."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from pathlib import Path
 from study.cluster_lint.this_cluster import is_on_cluster, machine_types
 from study.cost.jobs import PricingOptions
 from study.cost.prices import PriceTable, read_prices
+from trainables.cluster.capacity import IN_PROCESS
 from trainables.errors import CostError
 
 
@@ -67,3 +68,13 @@ def _check_machines_are_known(
             "the price table lacks. Add the price to a copy of study/cost/prices.toml and pass it "
             "with --prices, or name another type with --instance"
         )
+
+
+def check_dashboard(address: str | None, *, dashboard: bool) -> None:
+    """Checks that a dashboard is asked of Ray.
+
+    Raises:
+        ValueError: If the command runs without Ray.
+    """
+    if dashboard and address == IN_PROCESS:
+        raise ValueError("--dashboard shows Ray, and --address in-process runs without it")

@@ -72,6 +72,11 @@ Address = Annotated[
     ),
 ]
 
+Dashboard = Annotated[
+    bool,
+    typer.Option("--dashboard", help="start the dashboard of a local Ray and print its address"),
+]
+
 DryRun = Annotated[bool, typer.Option("--dry-run", help="print the plan and stop")]
 
 MaxCost = Annotated[

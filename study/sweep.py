@@ -10,7 +10,7 @@ from search_spaces.space import Space
 from study import options
 from study.artifacts.items import write_items
 from study.artifacts.plan import Plan, write_plan
-from study.cli import load_pricing
+from study.cli import check_dashboard, load_pricing
 from study.console import FAILED, OK, checking_input, command, show
 from study.cost.budget import Budget, price_plan
 from study.cost.jobs import PricingOptions, Timings, check_budget, check_memory
@@ -34,6 +34,7 @@ def main(
     data_root: options.DataRoot = None,
     skip_bad_rows: options.SkipBadRows = False,
     address: options.Address = None,
+    dashboard: options.Dashboard = False,
     dry_run: options.DryRun = False,
     max_cost: options.MaxCost = None,
     prices: options.Prices = None,
@@ -48,6 +49,7 @@ def main(
     was started), 130 stopped by Ctrl-C, 143 by SIGTERM, 129 by a closed terminal.
     """
     with checking_input():
+        check_dashboard(address, dashboard=dashboard)
         space = find_space(space_name)
         storage = open_storage(out)
         pricing = load_pricing(prices, instance, address=address, max_cost=max_cost)
@@ -58,7 +60,14 @@ def main(
         check_writable(storage)
     with held(storage):
         return run_study(
-            plan, inputs, storage, address=address, pricing=pricing, max_cost=max_cost, table=table
+            plan,
+            inputs,
+            storage,
+            address=address,
+            pricing=pricing,
+            max_cost=max_cost,
+            table=table,
+            dashboard=dashboard,
         )
 
 
@@ -71,6 +80,7 @@ def run_study(
     pricing: PricingOptions,
     max_cost: float | None,
     table: bool = False,
+    dashboard: bool = False,
 ) -> int:
     """Runs a plan's missing cells and updates its surface and report; returns the exit status.
 
@@ -82,6 +92,7 @@ def run_study(
         pricing: What nodes cost.
         max_cost: Budget for the missing cells, $; None: no limit.
         table: Whether to print every point.
+        dashboard: Whether to start Ray's dashboard.
 
     Raises:
         ClusterError: If the cluster is unreachable or too small for a block; before any file is
@@ -109,6 +120,7 @@ def run_study(
             address=address,
             write=lambda: _write_plan(storage, budget.plan(), inputs),
             budget=budget,
+            dashboard=dashboard,
         )
         surface = compute_surface(storage, plan)
         content = gather(storage, plan, surface)

@@ -15,7 +15,7 @@ from search_spaces.registry import find_space
 from search_spaces.space import Space
 from search_spaces.tuning import RANGES
 from study import options
-from study.cli import load_pricing
+from study.cli import check_dashboard, load_pricing
 from study.console import FAILED, OK, checking_input, command
 from study.reporting.figures.sensitivity import draw_sensitivity
 from study.running.executor import open_executor
@@ -81,6 +81,7 @@ def main(
     data_root: options.DataRoot = None,
     skip_bad_rows: options.SkipBadRows = False,
     address: options.Address = None,
+    dashboard: options.Dashboard = False,
     max_cost: options.MaxCost = None,
     prices: options.Prices = None,
     instance: options.Instance = None,
@@ -96,6 +97,7 @@ def main(
     input (no work was started), 130 stopped by Ctrl-C, 143 by SIGTERM, 129 by a closed terminal.
     """
     with checking_input():
+        check_dashboard(address, dashboard=dashboard)
         space = find_space(space_name)
         storage = open_storage(out)
         pricing = load_pricing(prices, instance, address=address, max_cost=max_cost)
@@ -114,7 +116,7 @@ def main(
         waiting = [job for job in jobs if not job.is_over]
         left = [(job.model, job.search, job.num_left) for job in waiting]
         budget = SearchBudget(space, left, pricing, max_cost)
-        return _run_jobs(jobs, storage, space, address, budget)
+        return _run_jobs(jobs, storage, space, address, budget, dashboard=dashboard)
 
 
 def _make_jobs(
@@ -155,6 +157,8 @@ def _run_jobs(
     space: Space,
     address: str | None,
     budget: SearchBudget,
+    *,
+    dashboard: bool,
 ) -> int:
     waiting = [job for job in jobs if not job.is_over]
     for job in jobs:
@@ -163,7 +167,7 @@ def _run_jobs(
             job.write()
     if waiting:
         is_local = is_here(address)
-        with open_executor(address, storage, space.name) as executor:
+        with open_executor(address, storage, space.name, dashboard=dashboard) as executor:
             fits = _capacities(space, executor, budget)
             for group in budget.settings(fits) if is_local else ():
                 check_local_memory([group], address)

@@ -72,6 +72,7 @@ class Arms:
                     study_seed=self.space.study_seed,
                     measure=self.axis.axis.measure,
                     source=resolved,
+                    difficulty_gap=self.axis.hardness.gap(resolved.levels, None),
                     parent=parents[seed] if parents else None,
                     round_of=round_of,
                 )

@@ -192,8 +192,8 @@ class Hardness:
             self._means[level] = float(np.mean(values)) if values else None
         return self._means[level]
 
-    def gap(self, levels: Iterable[Level | None], test: Level) -> float | None:
-        """Returns the difficulty gap from labelled levels to a test level."""
+    def gap(self, levels: Iterable[Level | None], test: Level | None) -> float | None:
+        """Returns the difficulty gap from labelled levels to a test level; None: to all items."""
         easy, hard = [self.mean(level) for level in levels], self.mean(test)
         known = [value for value in easy if value is not None]
         if hard is None or len(known) < len(easy):

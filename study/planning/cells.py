@@ -110,6 +110,7 @@ class CellFactory:
         study_seed: int,
         measure: str | None = None,
         source: ResolvedCondition | None = None,
+        difficulty_gap: float | None = None,
         parent: str | None = None,
         round_of: RoundOf | None = None,
     ) -> PlannedCell:
@@ -125,6 +126,7 @@ class CellFactory:
             study_seed: Of the study.
             measure: Of the levels that it draws from, for the reader.
             source: Its condition, if an axis has it.
+            difficulty_gap: From its labels to all items of the task.
             parent: Id of the cell that it starts from.
             round_of: For a round of self-training.
         """
@@ -166,6 +168,7 @@ class CellFactory:
                 is_control=source is not None and source.is_control(trains_itself=is_round),
                 measure=measure,
                 train_level=None if source is None else source.train_level,
+                difficulty_gap=difficulty_gap,
                 draws=draws,
                 test_draw=scored.test_draw,
                 flop=expected_flop(cell, draws, base.source, scored.size),

@@ -81,6 +81,7 @@ def run_cells(
     address: str | None,
     write: Callable[[], None],
     budget: Budget | None = None,
+    dashboard: bool = False,
 ) -> None:
     """Runs the missing cells of a plan; clears the failures of earlier runs.
 
@@ -93,6 +94,7 @@ def run_cells(
         address: As `open_executor` takes it.
         write: Writes the study's own files, once it is certain that the cells can run.
         budget: Limits the number of blocks, prices them, and must approve them.
+        dashboard: Whether to start Ray's dashboard.
 
     Raises:
         ClusterError: If the cluster does not answer or cannot hold a block, or this machine cannot
@@ -116,7 +118,7 @@ def run_cells(
     )
     with (
         claims_removed(storage, run_context.token),
-        open_executor(address, storage, plan.space.name) as executor,
+        open_executor(address, storage, plan.space.name, dashboard=dashboard) as executor,
     ):
         units = units_of(plan_units(plan), {cell.id for cell in missing})
         blocks = _pack_by_footprint(plan.space, units, executor, budget)
@@ -147,7 +149,9 @@ def _settings(plan: Plan, block: Block) -> tuple[Setting, ...]:
 
 
 @contextmanager
-def open_executor(address: str | None, storage: Storage, space: str) -> Iterator[Executor]:
+def open_executor(
+    address: str | None, storage: Storage, space: str, *, dashboard: bool = False
+) -> Iterator[Executor]:
     """Yields the executor of cells and trials: a Ray cluster, or this process.
 
     Args:
@@ -155,6 +159,7 @@ def open_executor(address: str | None, storage: Storage, space: str) -> Iterator
             belongs to, else a local Ray.
         storage: The run folder.
         space: The space's name.
+        dashboard: Whether to start the dashboard of a local Ray; without effect in this process.
 
     Raises:
         ClusterError: If the cluster does not answer, or would not see the run folder.
@@ -164,7 +169,7 @@ def open_executor(address: str | None, storage: Storage, space: str) -> Iterator
 
         yield InProcessExecutor()
         return
-    with open_ray_executor(address, storage, layout.ray(space)) as executor:
+    with open_ray_executor(address, storage, space, dashboard=dashboard) as executor:
         yield executor
 
 

@@ -34,6 +34,9 @@ class PlannedCell(FrozenModel):
     """None where the cell depends on no level: a zero-shot cell serves every measure."""
     train_level: Level | None = None
     """None unless all labels come from one level."""
+    difficulty_gap: float | None = None
+    """Mean hardness of all items minus that of the labelled levels, over the pools; None where the
+    cell draws no labels of levels."""
     draws: CellDraws | None = None
     test_draw: TestDraw | None = None
     """The test items that it is scored on; None: all of the split."""

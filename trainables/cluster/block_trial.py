@@ -6,14 +6,18 @@ progress decides: a new group starts as long as cells keep ending, by a record o
 
 from __future__ import annotations
 
+import threading
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, wait
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from trainables.cells.completion import cells_without_outcome
 from trainables.cells.planned import Block, RunContext
+from trainables.cluster.cell_rows import CellRows
 from trainables.cluster.run_folder_check import (
     RUN_FAULT,
     RunFault,
@@ -21,9 +25,9 @@ from trainables.cluster.run_folder_check import (
     first_fault,
 )
 from trainables.cluster.stop import told_to_stop
+from trainables.cluster.tune_results import Row
 from trainables.errors import DataError
 from trainables.storage.filesystem import Storage, open_storage
-from trainables.storage.records import read_record
 
 if TYPE_CHECKING:  # the driver must not pay for importing torch
     from trainables.cells.worker import Worker
@@ -58,7 +62,9 @@ class GroupEnd:
 def run_block(
     config: Mapping[str, Any], *, blocks: Sequence[Block], run_context: RunContext
 ) -> None:
-    """Runs one block as a Tune trial, then reports a row for each of its cells.
+    """Runs one block as a Tune trial that reports a row for each cell once it has ended.
+
+    Workers do not report in step, so the trial reads their records while they run.
 
     Args:
         config: Of the trial: the index of its block, and a folder for Ray's own files.
@@ -68,13 +74,53 @@ def run_block(
     from ray import tune
 
     block = blocks[config["cells"]["block"]]
+    storage = open_storage(run_context.out)
     run_group = partial(_run_group, block, run_context, config["scratch"])
-    fault = run_to_the_end(block, open_storage(run_context.out), run_group)
-    if fault is None:
-        for row in _rows(block, run_context):
-            tune.report(row)
-    else:
+    fault = reporting_rows(
+        CellRows(block, run_context, storage),
+        tune.report,
+        lambda: run_to_the_end(block, storage, run_group),
+    )
+    if fault is not None:
         tune.report({RUN_FAULT if isinstance(fault, RunFault) else FAULT: str(fault)})
+
+
+def reporting_rows(
+    rows: CellRows, report: Callable[[Row], None], run: Callable[[], str | None]
+) -> str | None:
+    """Runs a function in a thread and reports the cells that end meanwhile, in this thread.
+
+    Args:
+        rows: The cells.
+        report: Receives each row.
+        run: Returns once no worker runs any more.
+
+    Returns:
+        The result of the function.
+
+    Raises:
+        Exception: That of the function, once all rows are reported.
+    """
+    ended: Future[str | None] = Future()
+
+    def work() -> None:
+        try:
+            ended.set_result(run())
+        except BaseException as error:  # it is raised in the trial's own thread
+            ended.set_exception(error)
+
+    # A daemon: Tune may end the trial while its workers are still busy.
+    threading.Thread(target=work, daemon=True).start()
+    while not wait([ended], timeout=rows.poll_s).done:
+        _report_ended(rows, report)
+    _report_ended(rows, report, is_over=True)
+    return ended.result()
+
+
+def _report_ended(rows: CellRows, report: Callable[[Row], None], *, is_over: bool = False) -> None:
+    with suppress(OSError):  # a bucket may answer again later
+        for row in rows.ended(is_over=is_over):
+            report(row)
 
 
 def run_to_the_end(block: Block, storage: Storage, run_group: Callable[[], GroupEnd]) -> str | None:
@@ -242,20 +288,3 @@ def _claims(num_units: int) -> Iterator[int]:
     # and skips finished cells.
     while (claimed := store.add("claimed_units", 1) - 1) < num_units:
         yield claimed
-
-
-def _rows(block: Block, run_context: RunContext) -> Iterator[dict[str, Any]]:
-    storage = open_storage(run_context.out)
-    for planned in block.cells:
-        row: dict[str, Any] = {"cell": planned.id, "name": planned.label}
-        try:
-            record = read_record(storage, planned.id)
-        except (OSError, ValueError):
-            yield {**row, "finished": False}
-            continue
-        yield {
-            **row,
-            "finished": True,
-            "accuracy": record.accuracy,
-            "seconds": record.seconds["total"],
-        }

@@ -1,7 +1,8 @@
 """Runs blocks and recipe searches on a Ray cluster.
 
 Each block is a Tune trial that starts one Ray Train worker group. Results do not pass through Ray:
-workers write records, and Tune only gets a row per cell for its own tables.
+workers write records, and Tune gets a row per ended cell for its own tables, TensorBoard and
+tune_results.parquet.
 """
 
 from __future__ import annotations
@@ -27,7 +28,15 @@ from trainables.cluster.capacity import (
 )
 from trainables.cluster.head import check_reachable, cluster_of_this_machine, head_watched
 from trainables.cluster.run_folder_check import RUN_FAULT, check_shared
+from trainables.cluster.tune_results import (
+    ResultsFile,
+    Row,
+    add_results,
+    cell_results,
+    search_results,
+)
 from trainables.errors import ClusterError
+from trainables.storage import layout
 from trainables.storage.filesystem import Storage
 
 if TYPE_CHECKING:  # the driver must not pay for importing torch
@@ -36,8 +45,6 @@ if TYPE_CHECKING:  # the driver must not pay for importing torch
 SETTINGS: Mapping[str, str] = {
     # Ray polls a worker group for its end at this interval; the default of 2 s is idle time.
     "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.2",
-    # Cells write their own curves and records; Tune's copies would never be read.
-    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
     # The sweep handles Ctrl-C itself.
     "TUNE_DISABLE_SIGINT_HANDLER": "1",
     "RAY_AIR_NEW_OUTPUT": "0",
@@ -63,12 +70,13 @@ must not run again reports `block_trial.FAULT` in its last row instead."""
 
 
 @contextmanager
-def connect(address: str | None) -> Iterator[None]:
+def connect(address: str | None, *, dashboard: bool = False) -> Iterator[None]:
     """Connects to a Ray cluster, or starts a local one for the duration of the context.
 
     Args:
         address: An existing cluster's address. None: the cluster of this machine (`RAY_ADDRESS`, or
             the one that `ray start` started here), else a local one.
+        dashboard: Whether to start the dashboard of a local Ray and print its address.
 
     Raises:
         ClusterError: If the address does not answer.
@@ -88,9 +96,11 @@ def connect(address: str | None) -> Iterator[None]:
         environment = {name: os.environ[name] for name in settings}
         options |= {"address": address, "runtime_env": {"env_vars": environment}}
     else:
-        options |= {"address": "local", "include_dashboard": False}
+        options |= {"address": "local", "include_dashboard": dashboard}
     with stop_signals.handlers_kept():
-        ray.init(**options)
+        url = ray.init(**options).dashboard_url
+    if dashboard:
+        print(_dashboard_text(url), flush=True)
     try:
         with head_watched(address) if address else nullcontext():
             yield
@@ -98,23 +108,32 @@ def connect(address: str | None) -> Iterator[None]:
         ray.shutdown()
 
 
+def _dashboard_text(url: str | None) -> str:
+    if not url:
+        return "Ray runs without a dashboard: its cluster was started without one."
+    return f"Ray dashboard: http://{url} (it asks for the token of `ray get-auth-token`)"
+
+
 @contextmanager
-def open_ray_executor(address: str | None, storage: Storage, scratch: str) -> Iterator[RayExecutor]:
+def open_ray_executor(
+    address: str | None, storage: Storage, space: str, *, dashboard: bool = False
+) -> Iterator[RayExecutor]:
     """Connects to a Ray cluster and yields its executor.
 
     Args:
         address: As `connect` takes it.
         storage: The run folder.
-        scratch: Key of a folder in it for Ray's own files, deleted at the end.
+        space: Name of the study: Ray's own files are in its folder until the end.
+        dashboard: As `connect` takes it.
 
     Raises:
         ClusterError: If the address does not answer, or nodes that the cluster may start would not
             see the run folder.
     """
-    with connect(address):
+    with connect(address, dashboard=dashboard):
         check_shared(storage, growth(_living_nodes()))
-        yield RayExecutor(storage, scratch)
-    storage.delete(scratch)
+        yield RayExecutor(storage, space)
+    storage.delete(layout.ray(space))
 
 
 class RayExecutor:
@@ -122,11 +141,11 @@ class RayExecutor:
 
     Args:
         storage: The run folder.
-        scratch: Key of a folder in it for Ray's own files; what a killed run left there is deleted.
+        space: Name of the study. What a killed run left of Ray's own files is deleted.
     """
 
-    def __init__(self, storage: Storage, scratch: str) -> None:
-        self._storage, self._scratch = storage, scratch
+    def __init__(self, storage: Storage, space: str) -> None:
+        self._storage, self._space = storage, space
 
     def fit(self, footprint: Footprint) -> Capacity:
         """Returns how the cluster can hold worker groups of this footprint, one per node.
@@ -151,16 +170,21 @@ class RayExecutor:
         trainable = tune.with_parameters(run_block, blocks=tuple(blocks), run_context=run_context)
         configs = [{"block": block.index, **block.factors} for block in blocks]
         scratch = self._empty_scratch()
+        file = cell_results(layout.tune_results(self._space))
+        recorder = _row_recorder(file)
         tuner = tune.Tuner(
             tune.with_resources(trainable, DRIVER_RESOURCE),
             param_space={"cells": tune.grid_search(configs), "scratch": scratch},
             tune_config=tune.TuneConfig(
-                max_concurrent_trials=min(len(blocks), max_blocks_on_head(_living_nodes()))
+                max_concurrent_trials=min(len(blocks), max_blocks_on_head(_living_nodes())),
+                trial_name_creator=lambda trial: f"block-{trial.config['cells']['block']}",
+                trial_dirname_creator=lambda trial: f"block-{trial.config['cells']['block']}",
             ),
             run_config=tune.RunConfig(
                 name="tune",
                 storage_path=scratch,
                 verbose=0,
+                callbacks=[recorder],
                 failure_config=tune.FailureConfig(max_failures=TRIAL_FAILURES),
                 stop=_stopper(run_context),
             ),
@@ -169,6 +193,8 @@ class RayExecutor:
             results = tuner.fit()
         except Exception as error:  # Tune's own files, on a full disk; cells have theirs
             return (f"Ray Tune ended early: {type(error).__name__}: {error}",)
+        finally:
+            add_results(self._storage, file, recorder.rows)
         rows = [result.metrics or {} for result in results]
         for row in rows:
             if RUN_FAULT in row:
@@ -181,18 +207,46 @@ class RayExecutor:
         """Runs each trial in its own process, as many at once as fit."""
         from trainables.cluster import ray_search
 
-        scratch = self._empty_scratch()
-        ray_search.run_search(search, num_trials, on_trial, fits=fits, scratch=scratch)
+        file = search_results(layout.search_results(self._space))
+        recorder = _row_recorder(file)
+        try:
+            ray_search.run_search(
+                search,
+                num_trials,
+                on_trial,
+                fits=fits,
+                scratch=self._empty_scratch(),
+                callbacks=[recorder],
+            )
+        finally:
+            add_results(self._storage, file, recorder.rows)
 
     def _empty_scratch(self) -> str:
-        self._storage.delete(self._scratch)
-        return self._storage.path(self._scratch)
+        self._storage.delete(layout.ray(self._space))
+        return self._storage.path(layout.ray(self._space))
 
 
 def _living_nodes() -> list[Mapping[str, Any]]:
     import ray
 
     return [node for node in ray.nodes() if node["Alive"]]
+
+
+def _row_recorder(file: ResultsFile) -> Any:
+    """Returns a Tune callback whose `rows` are all results with the columns of a file."""
+    from ray import tune
+
+    class RowRecorder(tune.Callback):  # type: ignore[misc]
+        def __init__(self) -> None:
+            self.rows: list[Row] = []
+
+        def on_trial_result(
+            self, iteration: int, trials: Any, trial: Any, result: Row, **info: Any
+        ) -> None:
+            if all(result.get(name) is not None for name in file.identity):
+                self.rows.append(file.row(result))
+
+    return RowRecorder()
 
 
 def _stopper(run_context: RunContext) -> Any:

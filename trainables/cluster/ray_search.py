@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ray import tune
@@ -15,6 +15,7 @@ from ray.tune.schedulers import AsyncHyperBandScheduler
 
 from search_spaces.tuning import History, Trial, num_epochs, with_parameters
 from trainables.cluster.capacity import Capacity
+from trainables.cluster.tune_results import PARAMETER
 from trainables.data.seeding import seed_of
 from trainables.tuning.optuna_sampler import (
     GRACE_EPOCHS,
@@ -36,7 +37,13 @@ FOREVER = 10**6
 
 
 def run_search(
-    search: Search, num_trials: int, on_trial: OnTrial, *, fits: Capacity, scratch: str
+    search: Search,
+    num_trials: int,
+    on_trial: OnTrial,
+    *,
+    fits: Capacity,
+    scratch: str,
+    callbacks: Sequence[Any] = (),
 ) -> None:
     """Runs trials on the connected cluster until the history has `num_trials`.
 
@@ -49,6 +56,7 @@ def run_search(
         on_trial: Called in this process after each trial.
         fits: Where one trial takes the resources of one worker.
         scratch: A folder that all nodes can reach, for Ray's own files.
+        callbacks: Of Tune.
     """
     resources: dict[str, float] = {"CPU": fits.cpus_per_worker}
     if fits.gpus_per_worker:
@@ -78,7 +86,7 @@ def run_search(
             name="search",
             storage_path=scratch,
             verbose=0,
-            callbacks=[_Recorder(search.history, on_trial)],
+            callbacks=[_Recorder(search.history, on_trial), *callbacks],
             failure_config=tune.FailureConfig(max_failures=RETRIES),
         ),
     ).fit()
@@ -93,16 +101,35 @@ def _trial(config: Mapping[str, Any], *, search: Search, threads: int, gpus: flo
     torch.set_num_threads(threads)
     limit_gpu_memory(gpus)
     base = load_search_base(search, "cuda" if gpus else "cpu")
-    history = search.history
-    recipe = with_parameters(history.start, decoded(history.ranges, config))
-    epoch = 0
+    parameters = decoded(search.history.ranges, config)
+    recipe = with_parameters(search.history.start, parameters)
+    factors, started, epoch = _factors(search, parameters), time.perf_counter(), 0
 
     def report(value: float) -> None:
         nonlocal epoch
         epoch += 1
-        tune.report({METRIC: value, "epoch": epoch})
+        seconds = time.perf_counter() - started
+        tune.report({**factors, "epoch": epoch, METRIC: value, "seconds": seconds})
 
     run_trial(search, recipe, base, report)
+
+
+def _factors(search: Search, parameters: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns what a trial's rows have in common, the columns of `tune_results.search_results`."""
+    history = search.history
+    return {
+        "model": search.source.name,
+        "parameters": search.source.num_params,
+        "task": history.task,
+        "measure": history.measure,
+        "method": history.start.method,
+        "condition": history.level.name,
+        "train_level": history.level.name,
+        "gap": 0.0,  # it is validated on items of the same level
+        "seed": history.seed,
+        "threshold": None,
+        **{f"{PARAMETER}{name}": value for name, value in parameters.items()},
+    }
 
 
 def _sampler(search: Search) -> Any:

@@ -12,7 +12,8 @@
 <out>/<space>/          plan.json, items.parquet, surface.parquet, audit.parquet,
                         detectors.parquet, reliability.parquet, selective.parquet,
                         rewards.parquet, alignment.parquet, calibration.parquet,
-                        comparison.parquet, report/, ray/, wandb/, tune/
+                        comparison.parquet, tune_results.parquet, report/, ray/, wandb/,
+                        tune/
 """
 
 from __future__ import annotations
@@ -204,6 +205,16 @@ def tuned(space: str, *names: str, ending: str = "json") -> str:
     """A recipe search, named after its subject: its file, or a figure of it (`svg`, `png`)."""
     safe = (re.sub(r"[^A-Za-z0-9._-]+", "_", name).strip("_.") for name in names)
     return f"{tune(space)}/{'-'.join(safe)}.{ending}"
+
+
+def tune_results(space: str) -> str:
+    """The rows that Ray Tune received from a sweep: one per cell."""
+    return f"{space}/tune_results.parquet"
+
+
+def search_results(space: str) -> str:
+    """The rows that Ray Tune received from recipe searches: one per trial and epoch."""
+    return f"{tune(space)}/tune_results.parquet"
 
 
 def ray(space: str) -> str:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 import signal
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
+import pyarrow.parquet as pq
 import pytest
 
 from search_spaces.base_models import Footprint
@@ -27,25 +29,40 @@ from trainables.cells.planned import PlannedCell
 from trainables.cells.run import CellInputs, CellResult, run_cell
 from trainables.cluster.capacity import IN_PROCESS
 from trainables.cluster.executor import Executor
+from trainables.cluster.ray_executor import RayExecutor
 from trainables.errors import ClusterError
 from trainables.models.loading import Base
 from trainables.storage import layout
 from trainables.storage.failures import read_failure
 from trainables.storage.filesystem import open_storage
 from trainables.storage.lock import held, token_of
+from trainables.storage.records import read_record
 from trainables.tuning.trial import load_search_base, run_trial
 
 ONE = Footprint(workers=1, gpus_per_worker=0)
 
 
+@pytest.fixture(scope="module")
+def own_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The run folder in which an executor keeps its own files."""
+    return tmp_path_factory.mktemp("scratch")
+
+
 @pytest.fixture(scope="module", params=[IN_PROCESS, pytest.param(None, marks=pytest.mark.ray)])
-def executor(
-    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Executor]:
-    storage = open_storage(str(tmp_path_factory.mktemp("scratch")))
+def executor(request: pytest.FixtureRequest, own_folder: Path) -> Iterator[Executor]:
+    storage = open_storage(str(own_folder))
     with open_executor(request.param, storage, "contract") as opened:
         yield opened
     assert not list(storage.list(layout.ray("contract"))), "an executor removes its own files"
+
+
+def kept_rows(executor: Executor, own_folder: Path, key: str) -> list[dict[str, object]] | None:
+    """Returns the rows that Tune received, of the file that outlives Ray; None without Ray."""
+    if not isinstance(executor, RayExecutor):
+        assert not (own_folder / key).exists()
+        return None
+    rows: list[dict[str, object]] = pq.read_table(own_folder / key).to_pylist()
+    return rows
 
 
 @pytest.fixture(scope="module")
@@ -82,7 +99,7 @@ def test_a_footprint_fits(executor: Executor) -> None:
 
 
 def test_every_cell_ends_with_a_record_or_a_failure(
-    executor: Executor, planned: tuple[Plan, Inputs], tmp_path: Path
+    executor: Executor, own_folder: Path, planned: tuple[Plan, Inputs], tmp_path: Path
 ) -> None:
     plan, inputs = planned
     cells = some_cells(plan, 4)
@@ -102,6 +119,12 @@ def test_every_cell_ends_with_a_record_or_a_failure(
     assert read_failure(storage, unable) == "ValueError: cannot be run"
     assert (out / layout.record(cells[0].id)).stat().st_mtime_ns == kept, "it had a record"
     assert not list(storage.list(layout.RUNNING)), "no claim is left"
+    rows = kept_rows(executor, own_folder, layout.tune_results("contract"))
+    if rows is not None:
+        assert {row["cell"]: row["accuracy"] for row in rows} == {
+            cell.id: None if cell.id == unable else read_record(storage, cell.id).accuracy
+            for cell in cells
+        }
 
 
 def test_a_signal_ends_the_run_after_the_current_cell(
@@ -133,7 +156,7 @@ def test_a_signal_ends_the_run_after_the_current_cell(
 
 
 def test_a_search_continues_and_its_trials_have_the_values_of_their_recipes(
-    executor: Executor, study: TuningStudy
+    executor: Executor, own_folder: Path, study: TuningStudy
 ) -> None:
     ((_, search),) = make_searches(
         find_space(study.space),
@@ -165,6 +188,12 @@ def test_a_search_continues_and_its_trials_have_the_values_of_their_recipes(
         assert trial.state != "failed", trial.reason
         assert trial.values == tuple(values[: len(trial.values)])
         assert (len(trial.values) == num_epochs(recipe)) == (trial.state == "complete")
+    rows = kept_rows(executor, own_folder, layout.search_results("contract"))
+    if rows is not None:
+        values = Counter(value for trial in trials for value in trial.values)
+        assert Counter(row["accuracy"] for row in rows) == values, "a row for each epoch"
+        rates = {trial.parameters["learning_rate"] for trial in trials}
+        assert {row["learning_rate"] for row in rows} == rates
 
 
 @pytest.mark.ray
