@@ -15,9 +15,9 @@ PRICING = ("--prices", "--instance")
 RUNNING = ("--out", "--data-root", "--skip-bad-rows", "--address", "--max-cost", *PRICING)
 
 FLAGS = {
-    "sweep": {"--dry-run", "--table", *RUNNING},
+    "sweep": {"--dry-run", "--table", "--dashboard", *RUNNING},
     "measure": {"--dry-run", *RUNNING},
-    "tune": {"--method", "--trials", "--validation", "--seed", *RUNNING},
+    "tune": {"--method", "--trials", "--validation", "--seed", "--dashboard", *RUNNING},
     "plan": {"--out", "--target-width", "--pilot", "--data-root", "--skip-bad-rows", *PRICING},
     "status": {"--json", *PRICING},
     "report": {
@@ -54,6 +54,7 @@ def test_flags_are_few_and_frozen(name: str, capsys: pytest.CaptureFixture[str])
         ("sweep", ["--max-cost"], "--max-cost"),
         ("sweep", ["micro", "small"], "small"),
         ("sweep", ["--retries", "3"], "--retries"),
+        ("sweep", ["micro", "--dashboard", "--address", "in-process"], "--dashboard shows Ray"),
         ("tune", ["micro"], "--method"),
         ("tune", ["micro", "--method", "zero-shot"], "not one of full-fine-tuning, in-context"),
         ("tune", ["micro", "--method", "lora", "--trials", "0"], "--trials"),
