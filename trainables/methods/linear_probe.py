@@ -8,12 +8,15 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from itertools import accumulate
 
 import torch
 from torch import Tensor
 
 from search_spaces.recipes import LinearProbe
 from trainables.data.items import Item, data_hash
+from trainables.data.prompts.formats import Prompt
+from trainables.inference.forward_pass import count_layers
 from trainables.inference.hidden_states import TaskStates, layer_number
 from trainables.inference.scoring import default_token_budget
 from trainables.methods.base.answering import state_key
@@ -48,14 +51,14 @@ class _Probed:
 
     def answer(self, items: Sequence[Item]) -> Answers:
         """Returns the log-softmax of the probe's scores of each item's choices."""
-        states = _states(self.context, self.recipe, self.base, items)
-        row_RF, counts = states.of(items, self.recipe.layers)
-        score_IC, is_choice_IC = _stack(self.probe.scores(row_RF)[:, None], counts)
+        features = _features(self.context, self.recipe, self.base, items)
+        counts = features.counts
+        score_IC, is_choice_IC = _stack(self.probe.scores(features.row_RF)[:, None], counts)
         log_prob_IC = score_IC[:, :, 0].masked_fill(~is_choice_IC, -torch.inf).log_softmax(dim=1)
         log_probs = [
             row_C[:count] for row_C, count in zip(log_prob_IC.numpy(), counts, strict=True)
         ]
-        return Answers(log_probs=log_probs, notes=states.notes)
+        return Answers(log_probs=log_probs, notes=features.notes)
 
     def state(self) -> TrainedState:
         return self.probe.state()
@@ -67,13 +70,12 @@ def fitted_probe(
 ) -> Iterator[FittedMethod]:
     """Yields a probe fitted to the examples."""
     items = [example.item for example in examples]
-    states = _states(context, recipe, base, items)
-    row_RF, counts = states.of(items, recipe.layers)
-    mean_F, std_F = _statistics(row_RF)
-    feature_ICF, is_choice_IC = _stack((row_RF - mean_F) / std_F, counts)
+    features = _features(context, recipe, base, items)
+    mean_F, std_F = _statistics(features.row_RF)
+    feature_ICF, is_choice_IC = _stack((features.row_RF - mean_F) / std_F, features.counts)
     fit = _fit(context, recipe, feature_ICF, is_choice_IC, examples)
     context.log({"step": float(fit.num_steps), "loss": fit.loss})
-    layers = tuple(layer_number(layer, states.num_layers) for layer in recipe.layers)
+    layers = tuple(layer_number(layer, count_layers(base.model)) for layer in recipe.layers)
     probe = Probe(layers=layers, mean_F=mean_F, std_F=std_F, weight_F=fit.weight_F)
     yield _Probed(context=context, recipe=recipe, base=base, probe=probe)
 
@@ -105,30 +107,84 @@ def restored_probe(
     yield _Probed(context=context, recipe=recipe, base=base, probe=probe_of(state))
 
 
-def _states(
-    context: CellContext, recipe: LinearProbe, base: Base, items: Sequence[Item]
-) -> TaskStates:
-    """Returns the hidden states of the items: the task's, or new ones for items in another form.
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Features:
+    """Hidden states of the items' choices."""
 
-    Unlabelled items show their choices in canonical order, and trivial examples are not in the
-    task.
+    row_RF: Tensor
+    counts: list[int]
+    """Rows of each item."""
+    notes: tuple[str, ...]
+
+
+def _features(
+    context: CellContext, recipe: LinearProbe, base: Base, items: Sequence[Item]
+) -> _Features:
+    """Returns the items' features, from the task's states where the items are the task's.
+
+    Unlabelled items have their choices in an order of the cell. Where the prompt does not show
+    them, one pass serves all cells: over the task's items that are not tested, their choices
+    sorted, because the stored order can reveal the right one. Trivial examples are not in the task.
     """
     known = {item.id: item for item in context.items}
-    has_others = any(not _is_same(known.get(item.id), item) for item in items)
+    if all(_is_same(known.get(item.id), item) for item in items):
+        states = _states(
+            context, recipe, base, context.items, context.cell.data_hash, test=context.test
+        )
+        row_RF, counts = states.of(items, recipe.layers)
+        return _Features(row_RF=row_RF, counts=counts, notes=states.notes)
+    tested = {item.id for item in context.test}
+    pool = tuple(_with_sorted_choices(item) for item in context.items if item.id not in tested)
+    by_id = {item.id: item for item in pool}
+    orders = [_order_in(context.prompt, by_id.get(item.id), item) for item in items]
+    if any(order is None for order in orders):
+        states = _states(context, recipe, base, items, data_hash(items), to_file=False)
+        row_RF, counts = states.of(items, recipe.layers)
+        return _Features(row_RF=row_RF, counts=counts, notes=states.notes)
+    states = _states(context, recipe, base, pool, data_hash(pool))
+    row_RF, counts = states.of(items, recipe.layers)
+    placed = zip(accumulate(counts[:-1], initial=0), orders, strict=True)
+    rows = [start + place for start, order in placed for place in order or ()]
+    return _Features(row_RF=row_RF[rows], counts=counts, notes=states.notes)
+
+
+def _states(
+    context: CellContext,
+    recipe: LinearProbe,
+    base: Base,
+    items: Sequence[Item],
+    items_hash: str,
+    *,
+    test: Sequence[Item] = (),
+    to_file: bool = True,
+) -> TaskStates:
     return context.states.get(
         base,
-        items if has_others else context.items,
+        items,
         context.prompt,
-        key=state_key(context, data_hash(items) if has_others else context.cell.data_hash),
+        key=state_key(context, items_hash),
         layers=recipe.layers,
-        test=() if has_others else context.test,
-        to_file=not has_others,
+        test=test,
+        to_file=to_file,
         token_budget=context.execution.tokens(default_token_budget(base.model)),
     )
 
 
 def _is_same(known: Item | None, item: Item) -> bool:
     return known is not None and (known.question, known.choices) == (item.question, item.choices)
+
+
+def _with_sorted_choices(item: Item) -> Item:
+    return replace(item, choices=tuple(sorted(item.choices)), answer=0)
+
+
+def _order_in(prompt: Prompt, known: Item | None, item: Item) -> list[int] | None:
+    """Returns the place of each of the item's choices in the known item; None for other texts."""
+    if known is None or prompt.question(known) != prompt.question(item):
+        return None
+    texts = prompt.choice_texts(known)
+    places = [texts.index(text) for text in prompt.choice_texts(item) if text in texts]
+    return places if len(places) == len(texts) == len(item.choices) else None
 
 
 def _statistics(row_RF: Tensor) -> tuple[Tensor, Tensor]:
@@ -142,7 +198,7 @@ def _statistics(row_RF: Tensor) -> tuple[Tensor, Tensor]:
     return row_RF.mean(dim=0), std_F.clamp_min(floor).where(varies_F, 1.0)
 
 
-def _stack(row_RF: Tensor, counts: Sequence[int]) -> tuple[Tensor, Tensor]:
+def _stack(row_RF: Tensor, counts: list[int]) -> tuple[Tensor, Tensor]:
     """Returns the features padded to the most choices of an item, and the mask of real choices."""
     feature_ICF = torch.nn.utils.rnn.pad_sequence(list(row_RF.split(counts)), batch_first=True)
     return feature_ICF, torch.arange(max(counts)) < torch.tensor(counts)[:, None]

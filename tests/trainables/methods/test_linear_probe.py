@@ -26,6 +26,8 @@ from tests.support.small_cells import (
 )
 from trainables.cells.run import make_examples, run_cell
 from trainables.data.items import Item
+from trainables.data.prompts.formats import PromptFormat
+from trainables.inference import hidden_states
 from trainables.inference.hidden_states import StateCache
 from trainables.methods import linear_probe
 from trainables.methods.dispatch import fit
@@ -155,19 +157,12 @@ def test_features_that_do_not_vary_leave_the_others_scale_alone(
     base: Base, monkeypatch: pytest.MonkeyPatch, num_constant: int
 ) -> None:
     context = inputs_of(RECIPES["linear probe"]).context
-    real = linear_probe._states(context, LinearProbe(n_train=20), base, POOL[:20])
-    row_RF, counts = real.of(POOL[:20], ("middle", "last"))
-    row_RF = row_RF[:, :8].clone()
+    real = linear_probe._features(context, LinearProbe(n_train=20), base, POOL[:20])
+    row_RF = real.row_RF[:, :8].clone()
     row_RF[:, 7] *= 1e-6  # hardly varies
     row_RF[:, :num_constant] = 3.0
-
-    class Few:
-        notes, num_layers = (), real.num_layers
-
-        def of(self, *args: object) -> tuple[torch.Tensor, list[int]]:
-            return row_RF, counts
-
-    monkeypatch.setattr(linear_probe, "_states", lambda *args: Few())
+    few = replace(real, row_RF=row_RF)
+    monkeypatch.setattr(linear_probe, "_features", lambda *args: few)
     with fit(context, base, make_examples(context, POOL[:20])) as fitted:
         std_F = fitted.state()["std"]
     own_F = row_RF.std(dim=0, correction=0)[num_constant:]
@@ -175,3 +170,34 @@ def test_features_that_do_not_vary_leave_the_others_scale_alone(
     assert torch.equal(std_F[num_constant:-1], own_F[:-1])
     expected = float(own_F[0]) if num_constant == 7 else 1e-3 * float(own_F.median())
     assert float(std_F[-1]) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize(
+    ("template", "num_passes"), [("{question}", 1), ("{question}{options}", 2)]
+)
+def test_pools_in_any_orders_share_a_pass_if_the_prompt_does_not_show_their_choices(
+    base: Base, monkeypatch: pytest.MonkeyPatch, template: str, num_passes: int
+) -> None:
+    prompt = PromptFormat(template=template, option=" {choice}")
+    inputs = inputs_of(RECIPES["linear probe"])
+    context = replace(inputs.context, prompt=prompt, states=StateCache())
+    turned = tuple(replace(item, choices=item.choices[::-1]) for item in POOL[:20])
+    rotated = tuple(
+        replace(item, choices=(*item.choices[1:], item.choices[0])) for item in POOL[:20]
+    )
+    passes = []
+    run_forward = hidden_states.run_forward
+
+    def counted(base: Base, items: Sequence[Item], *args: Any, **options: Any) -> Any:
+        passes.append(len(items))
+        return run_forward(base, items, *args, **options)
+
+    monkeypatch.setattr(hidden_states, "run_forward", counted)
+    recipe = LinearProbe(n_train=20)
+    found = linear_probe._features(context, recipe, base, turned)
+    linear_probe._features(context, recipe, base, rotated)
+    assert len(passes) == num_passes
+    stored = linear_probe._features(context, recipe, base, POOL[:20])
+    blocks = zip(found.row_RF.split(found.counts), stored.row_RF.split(stored.counts), strict=True)
+    same = [torch.allclose(mine, its.flip(0), atol=1e-4) for mine, its in blocks]
+    assert all(same) == (num_passes == 1)
