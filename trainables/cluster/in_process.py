@@ -18,6 +18,7 @@ from trainables.cells.planned import Block, RunContext
 from trainables.cells.runner import CellRunner
 from trainables.cells.worker import Worker
 from trainables.cluster.capacity import Capacity
+from trainables.inference.hidden_states import StateCache
 from trainables.models.loading import Base
 from trainables.tuning.optuna_sampler import ask, should_prune
 from trainables.tuning.trial import OnTrial, Search, load_search_base, run_trial
@@ -50,10 +51,11 @@ class InProcessExecutor:
         del fits
         torch.set_num_threads(1)
         base = load_search_base(search, "cpu")
+        states = StateCache()
         history = search.history
         while len(history.trials) < num_trials:
             started = time.perf_counter()
-            trial = _run_trial(replace(search, history=history), base)
+            trial = _run_trial(replace(search, history=history), base, states)
             on_trial(trial, time.perf_counter() - started)
             history = history.model_copy(update={"trials": (*history.trials, trial)})
 
@@ -62,7 +64,7 @@ class _Pruned(Exception):
     """Ends a trial that is worse than most others."""
 
 
-def _run_trial(search: Search, base: Base) -> Trial:
+def _run_trial(search: Search, base: Base, states: StateCache) -> Trial:
     history = search.history
     parameters = ask(history)
     recipe = with_parameters(history.start, parameters)
@@ -75,7 +77,7 @@ def _run_trial(search: Search, base: Base) -> Trial:
             raise _Pruned
 
     try:
-        run_trial(search, recipe, base, report)
+        run_trial(search, recipe, base, report, states)
     except _Pruned:
         return Trial(parameters=parameters, values=tuple(values), state="pruned")
     except Exception as error:  # a recipe that cannot be trained does not end the search

@@ -58,10 +58,23 @@ Report = Callable[[float], None]
 """Receives the validation accuracy after each epoch, in [0, 1]; it may raise to stop the trial."""
 
 
-def run_trial(search: Search, recipe: TrainedRecipe, base: Base, report: Report) -> None:
+def run_trial(
+    search: Search,
+    recipe: TrainedRecipe,
+    base: Base,
+    report: Report,
+    states: StateCache | None = None,
+) -> None:
     """Runs a recipe on the search's labels; leaves the base model unchanged.
 
     Equal arguments give equal reports, whatever ran before in this process.
+
+    Args:
+        search: The search.
+        recipe: What to try.
+        base: The search's base model.
+        report: Receives the validation accuracy after each epoch.
+        states: Hidden states that probes of several trials share; None: the trial is alone.
 
     Raises:
         TrainingError: If the training cannot continue.
@@ -79,7 +92,7 @@ def run_trial(search: Search, recipe: TrainedRecipe, base: Base, report: Report)
         cell=_cell(search, recipe, labelled),
         prompt=find_any_prompt(history.task, history.prompt, base.tokenizer, validation[0]),
         items=(*search.items.labelled, *validation),
-        states=StateCache(),
+        states=states or StateCache(),
         log=lambda row: None,
         after_epoch=after_epoch,
     )
