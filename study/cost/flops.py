@@ -36,7 +36,8 @@ FULL_FACTOR = 4.0
 """Full fine-tuning in forward passes: adds gradients of activations and weights, and the update."""
 
 PROBE_SHARE = 0.1
-"""A probe's share of the pass that extracts a task's hidden states; ten or more probes share it."""
+"""A probe's share of the pass that extracts a task's hidden states, if at most ten share it
+(`study.planning.units.share_passes`)."""
 
 UNKNOWN_PARAMS = 1_000_000_000
 """Assumed for a model whose size cannot be read."""
@@ -143,7 +144,9 @@ def recipe_flop(
         training = training_flop(recipe, options, num_params, size)
         return scoring + training + labelling * pass_over_item
     if isinstance(recipe, LinearProbe):
-        return PROBE_SHARE * size.num_items * pass_over_item + labelling * pass_over_item
+        # With the choices in the given order, the pool has the task's hidden states.
+        extra = 0.0 if options is None or options.orders == "given" else labelling
+        return (PROBE_SHARE * size.num_items + extra) * pass_over_item
     return scoring
 
 

@@ -20,7 +20,7 @@ from study.planning.axes import PreparedAxis, check_axis, load_tasks, prepare_ax
 from study.planning.cells import CellFactory, FindPrompt, ResolvedBase, find_prompt
 from study.planning.conditions import ResolvedCondition, hard_level, plain, sources
 from study.planning.model_checks import check_footprints, check_models
-from study.planning.units import make_units
+from study.planning.units import make_units, share_passes
 from trainables.cells.planned import PlannedCell
 from trainables.data.label_noise import num_wrong
 from trainables.data.task import SplitTask
@@ -118,12 +118,13 @@ def plan_space(
         )
     check_contrasts(space.contrasts, points)
     cells = _needed_cells(factory.planned, points, policies, keep=space.keep)
+    units = make_units(cells)
     return Plan(
         space=space,
         tasks=tuple(task_facts(axis, factory) for axis in axes),
         models=tuple(ModelFacts.of(model.name, models[model.name]) for model in space.models),
-        cells=cells,
-        units=tuple(tuple(cell.id for cell in unit) for unit in make_units(cells)),
+        cells=share_passes(cells, units),
+        units=tuple(tuple(cell.id for cell in unit) for unit in units),
         points=tuple(points),
         policies=tuple(policies),
     )
