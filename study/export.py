@@ -19,12 +19,12 @@ from study.artifacts.plan import ModelFacts, Plan, read_plan
 from study.artifacts.study_folder import open_run
 from study.console import OK, checking_input, command
 from study.formatting import percent
-from trainables.cells.completion import checked_record
+from trainables.cells.completion import checked_record, lacks_state
 from trainables.cells.planned import PlannedCell
 from trainables.models.source import ADAPTER_CONFIG
 from trainables.storage import layout
 from trainables.storage.filesystem import Storage
-from trainables.storage.records import Record, read_file, state_names
+from trainables.storage.records import InvalidRecordError, Record, read_file, state_names
 
 CARD = "README.md"
 
@@ -90,12 +90,14 @@ def _find_record(storage: Storage, planned: PlannedCell) -> Record:
             f"cell {planned.id} ({planned.label}) keeps no adapter and no probe: {advice}"
         )
     record = checked_record(storage, planned)
-    if isinstance(record, Record):
-        return record
-    raise ValueError(
-        f"cell {planned.id} ({planned.label}) has not finished: "
-        + ("run `python -m study.sweep` first" if record is None else str(record))
-    )
+    if isinstance(record, InvalidRecordError):
+        raise ValueError(f"cell {planned.id} ({planned.label}) is damaged: {record}")
+    if record is None or lacks_state(planned, record):
+        missing = "has not finished" if record is None else "has a record without its state"
+        raise ValueError(
+            f"cell {planned.id} ({planned.label}) {missing}: run `python -m study.sweep` first"
+        )
+    return record
 
 
 def _check_target(folder: Path) -> None:

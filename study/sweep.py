@@ -106,7 +106,8 @@ def run_study(
     from study.reporting.summary import result_parts
 
     timings = Timings()
-    missing = missing_cells(storage, plan.cells, timings)
+    keeps_adapters = plan.space.keep is not None
+    missing = missing_cells(storage, plan.cells, timings, keeps_adapters=keeps_adapters)
     budget = Budget(plan, missing, pricing, timings, max_cost)
     print(format_plan(plan, num_finished=len(plan.cells) - len(missing)))
     _print_invalidated(storage, plan)

@@ -25,7 +25,7 @@ from study.running.outcomes import (
 from study.running.preflight import check_local_devices, check_local_memory, is_here
 from study.running.progress import ProgressReporter
 from trainables import stop_signals
-from trainables.cells.completion import checked_record
+from trainables.cells.completion import checked_record, lacks_state
 from trainables.cells.planned import Block, PlannedCell, RunContext, Unit
 from trainables.cluster.capacity import IN_PROCESS
 from trainables.cluster.executor import Executor
@@ -47,28 +47,45 @@ class CellObserver(Protocol):
 
 
 def missing_cells(
-    storage: Storage, cells: Sequence[PlannedCell], timings: Timings | None = None
+    storage: Storage,
+    cells: Sequence[PlannedCell],
+    timings: Timings | None = None,
+    *,
+    keeps_adapters: bool = False,
 ) -> list[PlannedCell]:
-    """Returns the cells without a valid record; deletes and reports invalid records.
+    """Returns the cells that have to run; deletes and reports invalid records.
+
+    A cell has to run if it has no valid record, or lacks the trained state that a cell which has to
+    run starts from.
 
     Args:
         storage: The run folder.
-        cells: Of a plan.
+        cells: Of a plan, parents before children.
         timings: Receives every valid record.
+        keeps_adapters: Whether every cell whose state is kept has to have it (`Space.keep`).
     """
     folders = set(storage.list(layout.CELLS))
     started = [cell for cell in cells if cell.id in folders]
     records = map_parallel(storage, partial(checked_record, storage), started)
-    valid = set()
+    valid: dict[str, Record] = {}
     for cell, record in zip(started, records, strict=True):
         if isinstance(record, Record):
-            valid.add(cell.id)
+            valid[cell.id] = record
             if timings is not None:
                 timings.add(cell, record)
         elif record is not None:
             print(f"The record of {cell.label} is not valid, so the cell runs again: {record}")
             storage.delete(layout.cell(cell.id))
-    return [cell for cell in cells if cell.id not in valid]
+    missing: list[PlannedCell] = []
+    parents: set[str | None] = set()
+    for cell in reversed(cells):
+        known = valid.get(cell.id)
+        has_record = known is not None and not lacks_state(cell, known)
+        if has_record or (known is not None and not keeps_adapters and cell.id not in parents):
+            continue
+        missing.append(cell)
+        parents.add(cell.cell.parent)
+    return missing[::-1]
 
 
 def run_cells(

@@ -20,8 +20,7 @@ from trainables.storage.records import (
 def checked_record(storage: Storage, planned: PlannedCell) -> Record | InvalidRecordError | None:
     """Returns a cell's record after checking the hashes of all of its files.
 
-    Returns the fault of a corrupt record. None: the cell has no record, or lacks the trained state
-    that the study keeps (it finished in a study that did not).
+    Returns the fault of a corrupt record; None if there is no record.
     """
     try:
         record = read_record(storage, planned.id)
@@ -32,8 +31,15 @@ def checked_record(storage: Storage, planned: PlannedCell) -> Record | InvalidRe
         return None
     except InvalidRecordError as error:
         return error
-    lacks_state = planned.keeps_state and not state_names(planned.id, record)
-    return None if lacks_state else record
+    return record
+
+
+def lacks_state(planned: PlannedCell, record: Record) -> bool:
+    """Returns whether a finished cell lacks the trained state that its study keeps.
+
+    It finished in a study that kept none, or its record comes from an archive.
+    """
+    return planned.keeps_state and not state_names(planned.id, record)
 
 
 def cells_without_outcome(storage: Storage, cells: Iterable[PlannedCell]) -> list[PlannedCell]:

@@ -14,7 +14,7 @@ from functools import partial
 
 import torch
 
-from trainables.cells.completion import checked_record
+from trainables.cells.completion import checked_record, lacks_state
 from trainables.cells.planned import PlannedCell, Unit
 from trainables.cells.retries import RetryPolicy
 from trainables.cells.runner import CellRunner
@@ -90,8 +90,9 @@ class Worker:
             yield index
 
     def _has_ended(self, planned: PlannedCell) -> bool:
-        """Returns whether the cell has a valid record, or broke an earlier start of this group."""
+        """Returns whether the cell has a record and its state, or broke this group before."""
         storage = self.runner.storage
         if self.runner.worker_group.size > 1 and read_failure(storage, planned.id) is not None:
             return True
-        return isinstance(checked_record(storage, planned), Record)
+        record = checked_record(storage, planned)
+        return isinstance(record, Record) and not lacks_state(planned, record)
