@@ -27,8 +27,8 @@ STEP_VERSIONS: Mapping[str, int] = {
     "qlora": 3,
     "full fine-tuning": 2,
     "dpo": 3,
-    "self-training": 2,
-    "self-training, noisy validation": 3,
+    "self-training": 3,
+    "self-training, noisy validation": 4,
 }
 """Version of each step's code: the methods, and the rest of a self-training round. A version is
 raised when the same cell would give other numbers. Rounds that calibrate on noisy labels have a

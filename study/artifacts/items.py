@@ -233,7 +233,7 @@ def _task_table(task: SplitTask, axes: Iterable[TaskAxis]) -> pa.Table:
         "group": [item.group for item in items],
         "topic": [item.topic for item in items],
         "gold": [item.answer for item in items],
-        "gold_hash": [text_hash(item.id, item.choices[item.answer]) for item in items],
+        "gold_hash": [text_hash(item.choices[item.answer]) for item in items],
         "num_choices": [len(item.choices) for item in items],
         "question_words": [len(item.question.split()) for item in items],
         "answer_chars": [len(item.choices[item.answer]) for item in items],

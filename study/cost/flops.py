@@ -86,12 +86,29 @@ def size_of_items(items: Sequence[Item], *, num_test: int, num_items: int) -> Ta
     )
 
 
-def expected_flop(cell: Cell, draws: CellDraws | None, model: ModelSource, size: TaskSize) -> float:
+def expected_flop(
+    cell: Cell,
+    draws: CellDraws | None,
+    model: ModelSource,
+    size: TaskSize,
+    *,
+    shows_choices: bool,
+) -> float:
     """Returns the expected FLOP of a cell.
 
     An upper bound for self-training: every round is assumed to keep its whole pool.
+
+    Args:
+        cell: The cell.
+        draws: Of its items; None: it draws none.
+        model: Its base model.
+        size: Of its task.
+        shows_choices: Whether its prompt lists the choices. Probes share the hidden states of an
+            unlabelled pool where it does not.
     """
     options = None if draws is None else cell.self_training
+    if isinstance(cell.recipe, LinearProbe) and not shows_choices:
+        options = None
     return recipe_flop(cell.recipe, options, _active_params(model), size)
 
 
@@ -144,9 +161,7 @@ def recipe_flop(
         training = training_flop(recipe, options, num_params, size)
         return scoring + training + labelling * pass_over_item
     if isinstance(recipe, LinearProbe):
-        # With the choices in the given order, the pool has the task's hidden states.
-        extra = 0.0 if options is None or options.orders == "given" else labelling
-        return (PROBE_SHARE * size.num_items + extra) * pass_over_item
+        return (PROBE_SHARE * size.num_items + labelling) * pass_over_item
     return scoring
 
 

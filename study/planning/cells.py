@@ -30,6 +30,8 @@ class PromptFacts:
     """Its identity, with that of the chat template around it."""
     generates: bool
     """Whether its answers are generated, after reasoning."""
+    shows_choices: bool
+    """Whether the question's text lists the choices."""
 
 
 FindPrompt = Callable[[str, str, ModelSource], PromptFacts]
@@ -42,8 +44,12 @@ def find_prompt(task: str, name: str, model: ModelSource) -> PromptFacts:
     Raises:
         ValueError: If there is no such format, or the model has no chat template.
     """
-    generates = get_prompt(task, plain_name(name)).generates
-    return PromptFacts(hash=prompt_hash(task, name, model), generates=generates)
+    prompt = get_prompt(task, plain_name(name))
+    return PromptFacts(
+        hash=prompt_hash(task, name, model),
+        generates=prompt.generates,
+        shows_choices=prompt.shows_choices,
+    )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -171,7 +177,9 @@ class CellFactory:
                 difficulty_gap=difficulty_gap,
                 draws=draws,
                 test_draw=scored.test_draw,
-                flop=expected_flop(cell, draws, base.source, scored.size),
+                flop=expected_flop(
+                    cell, draws, base.source, scored.size, shows_choices=format_.shows_choices
+                ),
                 training_flop=expected_training_flop(cell, draws, base.source, scored.size),
             )
         return self.planned[id_]

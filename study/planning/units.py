@@ -47,12 +47,14 @@ def make_units(cells: Iterable[PlannedCell]) -> tuple[Unit, ...]:
 def share_passes(cells: Iterable[PlannedCell], units: Iterable[Unit]) -> tuple[PlannedCell, ...]:
     """Returns the cells with the FLOP of one pass, at most, for all probes of a unit.
 
-    A probe that labels a pool in several orders of its choices makes additional passes; its work
-    stays.
+    A probe with more work than others of its unit makes additional passes, over an unlabelled pool
+    whose choices its prompt lists in another order; its work stays.
     """
     share: dict[str, float] = {}
     for unit in units:
-        sharing = [cell.id for cell in unit if _only_shares(cell)]
+        probes = [cell for cell in unit if isinstance(cell.cell.recipe, LinearProbe)]
+        least = min((cell.flop for cell in probes), default=0.0)
+        sharing = [cell.id for cell in probes if cell.flop == least]
         share |= dict.fromkeys(sharing, min(1.0, 1.0 / (PROBE_SHARE * max(len(sharing), 1))))
     return tuple(
         cell.model_copy(update={"flop": cell.flop * share[cell.id]})
@@ -60,13 +62,6 @@ def share_passes(cells: Iterable[PlannedCell], units: Iterable[Unit]) -> tuple[P
         else cell
         for cell in cells
     )
-
-
-def _only_shares(cell: PlannedCell) -> bool:
-    """Returns whether the unit's pass is the only work of a probe."""
-    options = cell.cell.self_training
-    is_probe = isinstance(cell.cell.recipe, LinearProbe)
-    return is_probe and (options is None or options.orders == "given")
 
 
 def _unit_key(cell: PlannedCell, probed: Container[tuple[str, ...]]) -> tuple[str, ...]:

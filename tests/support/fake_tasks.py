@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from trainables.cells.planned import PlannedCell
-from trainables.data.items import Item, data_hash
+from trainables.data.items import Item, data_hash, text_hash
 from trainables.data.seeding import ids_hash
 from trainables.data.task import Split, SplitTask, TaskData
 from trainables.self_training.unlabelled import strip_label
@@ -99,12 +99,13 @@ def pool_rows(planned: PlannedCell, task: SplitTask) -> list[dict[str, Any]]:
             dict(zip(item.choices, values.tolist(), strict=True))
             for values in (probabilities, after)
         )
-        label = item.choices[int(probabilities.argmax())]
+        hashes = [text_hash(choice) for choice in item.choices]
+        label = hashes[int(probabilities.argmax())]
         kept = float(probabilities.max()) > options.threshold
         targets = {
             "pseudo": label,
-            "oracle": item.choices[item.answer],
-            "random": item.choices[int(rng.integers(len(item.choices)))],
+            "oracle": hashes[item.answer],
+            "random": hashes[int(rng.integers(len(hashes)))],
         }
         later.integers(len(item.choices))  # as `rng`, which a next round goes on with
         rows.append(
@@ -114,12 +115,12 @@ def pool_rows(planned: PlannedCell, task: SplitTask) -> list[dict[str, Any]]:
                 "trained_on": targets.get(options.targets) if kept else None,
                 "is_confident": kept,
                 "confidence": float(probabilities.max()),
-                "choices": list(shown.choices),
+                "choices": [text_hash(choice) for choice in shown.choices],
                 "probabilities": [by_text[text] for text in shown.choices],
                 "raw_probabilities": None,
                 "first_position": 0.0,
                 "weight": float(kept),
-                "label_after": item.choices[int(after.argmax())],
+                "label_after": hashes[int(after.argmax())],
                 "confidence_after": float(after.max()),
                 "probabilities_after": [by_text_after[text] for text in shown.choices],
                 "raw_probabilities_after": None,

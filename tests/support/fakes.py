@@ -84,7 +84,9 @@ class FakeStudy:
             self.space,
             [prepare_axis(self.space, axis, self.tasks[axis.task]) for axis in self.space.tasks],
             {model.name: _source(model.name) for model in self.space.models},
-            lambda task, name, model: PromptFacts(hash="toy-prompt", generates=False),
+            lambda task, name, model: PromptFacts(
+                hash="toy-prompt", generates=False, shows_choices=True
+            ),
         )
 
     def write(self) -> FakeStudy:

@@ -62,7 +62,7 @@ def read_teacher(storage: Storage, parent: str) -> Teacher:
         columns = ["item_id", "trained_on", "weight"]
         table = pq.read_table(pa.BufferReader(content), columns=columns)
         rows = zip(*(table[name].to_pylist() for name in columns), strict=True)
-        kept = {id_: (text, weight) for id_, text, weight in rows if text is not None}
+        kept = {id_: (label, weight) for id_, label, weight in rows if label is not None}
         state = record.selection.get("state")
         confidence = None if state is None else _confidence_state(state)
     return Teacher(state=read_state(storage, parent, record), kept=kept, confidence=confidence)

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 HASH_LENGTH = 16
-"""Hex digits of a choice's hash, enough for the few choices of an item."""
+"""Hex digits of the hash of a choice."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -59,13 +59,12 @@ def data_hash(items: Iterable[Item]) -> str:
     return hashlib.sha256(json.dumps(rows, ensure_ascii=True).encode()).hexdigest()
 
 
-def text_hash(item_id: str, text: str) -> str:
-    """Returns the hash of a choice; equal texts of one item have one hash.
+def text_hash(text: str) -> str:
+    """Returns the first digits of the SHA-256 of a choice, which stands for it in a run folder.
 
-    The hash covers the item id, so that equal answers of two items have different hashes. It covers
-    letter case, because choices may differ only in case, but not white space at the ends.
+    Letter case counts, because choices may differ only in case; white space at the ends does not.
     """
-    return hashlib.sha256(f"{item_id}\n{text.strip()}".encode()).hexdigest()[:HASH_LENGTH]
+    return hashlib.sha256(text.strip().encode()).hexdigest()[:HASH_LENGTH]
 
 
 def duplicate_key(item: Asked) -> tuple[str, frozenset[str]]:

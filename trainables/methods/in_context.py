@@ -121,7 +121,7 @@ def _row(item: Item, answer: int, known: Item | None) -> dict[str, Any]:
     """
     if known is None or known.question != item.question:
         return {"placeholder": asdict(item), "answer": answer}
-    choices = [text_hash(item.id, text) for text in item.choices]
+    choices = [text_hash(text) for text in item.choices]
     return {"id": item.id, "choices": choices, "answer": answer}
 
 
@@ -136,7 +136,7 @@ def _shown(row: Any, known: Mapping[str, Item]) -> tuple[Item, int]:
             item = row["placeholder"]
             return Item(**{**item, "choices": tuple(item["choices"])}), row["answer"]
         item = known[row["id"]]
-        texts = {text_hash(item.id, text): text for text in item.choices}
+        texts = {text_hash(text): text for text in item.choices}
         choices = tuple(texts[hashed] for hashed in row["choices"])
     except (KeyError, TypeError) as error:
         raise DataError(

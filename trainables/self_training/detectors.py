@@ -39,7 +39,7 @@ class RoundLabels:
     after: PoolLabels
     """By the model that was trained on it."""
     choices: Mapping[str, Sequence[str]]
-    """Of every item of the pool: texts, in the order of the positions."""
+    """Of every item of the pool: texts or their hashes, in the order of the positions."""
     selected: Mapping[str, int]
     """Item id -> position of its pseudo-label, of the selected items."""
     weights: Mapping[str, float]

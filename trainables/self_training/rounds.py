@@ -52,7 +52,7 @@ class Teacher:
 
     state: TrainedState
     kept: Mapping[str, tuple[str, float]]
-    """Items that it was trained on: id -> text of the label, and its weight."""
+    """Items that it was trained on: id -> hash of the label's text, and its weight."""
     confidence: ConfidenceState | None
     """Moving averages of the rules that have them."""
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from trainables.data.items import text_hash
 from trainables.self_training.confidence import Scale, read_pool
 from trainables.self_training.selection import Selection
 from trainables.self_training.temperature import Temperature
@@ -35,9 +36,9 @@ class PoolRow:
 
     item_id: str
     label: str | None
-    """Text of the pseudo-label; None for an exact tie."""
+    """The pseudo-label; None for an exact tie. All labels and choices are hashes of texts."""
     trained_on: str | None
-    """Text of the label that the item was trained on: another one in a control; None if it was not
+    """The label that the item was trained on: another one in a control; None if it was not
     kept, or was confident and did not fit into the prompt."""
     is_confident: bool
     """Whether the rule selected it in this round, even if it did not fit into the prompt."""
@@ -85,12 +86,12 @@ def pool_rows(
     confident = frozenset(selection.ids)
     rows = []
     for id_ in sorted(by_id):
-        choices = by_id[id_].choices
+        choices = tuple(map(text_hash, by_id[id_].choices))
         rows.append(
             PoolRow(
                 item_id=id_,
-                label=_text(choices, selection.pool_labels[id_]),
-                trained_on=_text(choices, targets.get(id_)),
+                label=_at(choices, selection.pool_labels[id_]),
+                trained_on=_at(choices, targets.get(id_)),
                 is_confident=id_ in confident,
                 confidence=selection.confidence[id_],
                 choices=choices,
@@ -98,7 +99,7 @@ def pool_rows(
                 raw_probabilities=_raw(before, id_),
                 first_position=before.first_position[id_],
                 weight=kept[id_][1] if id_ in kept else 0.0,
-                label_after=_text(choices, guesses[id_].label),
+                label_after=_at(choices, guesses[id_].label),
                 confidence_after=guesses[id_].confidence,
                 probabilities_after=tuple(after.probabilities[id_].tolist()),
                 raw_probabilities_after=_raw(after, id_),
@@ -108,7 +109,7 @@ def pool_rows(
     return tuple(rows)
 
 
-def _text(choices: tuple[str, ...], index: int | None) -> str | None:
+def _at(choices: tuple[str, ...], index: int | None) -> str | None:
     return None if index is None else choices[index]
 
 

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from search_spaces.recipes import InContext
 from search_spaces.supervision import SelfTraining
+from trainables.data.items import text_hash
 from trainables.data.seeding import draw_ids, generator
 from trainables.methods.base.interface import CellContext, Example
 from trainables.self_training.selection import Selection
@@ -34,15 +35,16 @@ def kept_items(
         context: Of the cell.
         selection: Of this round.
         by_id: The pool.
-        admitted: Items of the round before: id -> text of the label, and its weight.
+        admitted: Items of the round before: id -> hash of the label's text, and its weight.
         num_labelled: Labelled items of the cell.
     """
     now = zip(selection.ids, selection.labels, selection.weights, strict=True)
     kept = {id_: (label, weight) for id_, label, weight in now}
     before = _stays(context, by_id, admitted)
     for id_ in before:
-        text, weight = admitted[id_]
-        kept[id_] = (by_id[id_].choices.index(text), weight)
+        label, weight = admitted[id_]
+        hashes = [text_hash(choice) for choice in by_id[id_].choices]
+        kept[id_] = (hashes.index(label), weight)
     if isinstance(context.cell.recipe, InContext):
         shown = _in_prompt(context, kept, selection, before)[: len(before) + num_labelled]
         kept = {id_: kept[id_] for id_ in shown}

@@ -195,7 +195,7 @@ class _Join:
         gold = []
         for row in rows:
             id_, choices = row["item_id"], row["choices"]
-            right = [i for i, t in enumerate(choices) if text_hash(id_, t) == known.get(id_)]
+            right = [i for i, choice in enumerate(choices) if choice == known.get(id_)]
             if len(right) != 1:
                 raise ValueError(
                     f"item {id_!r} of its pool is not in items.parquet with exactly one correct "
@@ -270,8 +270,8 @@ def _kept(planned: PlannedCell, rows: Selection, before: Selection) -> tuple[int
     )
 
 
-def _index(choices: Sequence[str], text: str | None) -> int | None:
-    return None if text is None else list(choices).index(text)
+def _index(choices: Sequence[str], label: str | None) -> int | None:
+    return None if label is None else list(choices).index(label)
 
 
 _TEMPERATURES = ("temperature", "temperature_after")

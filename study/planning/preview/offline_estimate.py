@@ -177,4 +177,6 @@ def _find_prompt(task: str, name: str, model: ModelSource) -> PromptFacts:
     """Returns a prompt without the model's chat template, which may not be here."""
     prompt = get_prompt(task, plain_name(name))
     chat = CHAT if name.startswith(CHAT) else ""
-    return PromptFacts(hash=f"{chat}{prompt.hash}", generates=prompt.generates)
+    return PromptFacts(
+        hash=f"{chat}{prompt.hash}", generates=prompt.generates, shows_choices=prompt.shows_choices
+    )

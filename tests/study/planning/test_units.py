@@ -12,11 +12,12 @@ from search_spaces.supervision import Condition, SelfTraining
 from study.planning.planner import make_plan
 
 
-def probes_work(seeds: int, orders: str) -> tuple[list[float], float]:
+def probes_work(seeds: int, prompt: str) -> tuple[list[float], float]:
     """Work of each probe, and that of the zero-shot cell."""
-    options = SelfTraining.model_validate({"orders": orders})
+    options = SelfTraining(orders="given")
     axis = TaskAxis(
         task="micro",
+        prompt=prompt,
         measure="steps",
         train_levels=(EASY, HARD),
         test_levels=(HARD,),
@@ -40,11 +41,12 @@ def probes_work(seeds: int, orders: str) -> tuple[list[float], float]:
 
 
 def test_more_probes_do_not_make_more_passes() -> None:
-    few, many = (sum(probes_work(seeds, "given")[0]) for seeds in (4, 20))
+    few, many = (sum(probes_work(seeds, "open")[0]) for seeds in (4, 20))
     assert many == pytest.approx(few), "12 and 60 probes, one pass"
 
 
-def test_a_pool_in_all_orders_is_labelled_by_passes_of_its_own() -> None:
-    given, zero_shot = probes_work(4, "given")
-    rotated, _ = probes_work(4, "all")
-    assert max(rotated) > zero_shot > max(given)
+def test_a_pool_whose_choices_the_prompt_lists_is_labelled_by_additional_passes() -> None:
+    hidden, zero_shot = probes_work(4, "open")
+    listed, _ = probes_work(4, "listed")
+    assert max(listed) > zero_shot > max(hidden)
+    assert max(listed) == max(probes_work(20, "listed")[0]), "no probe shares these"

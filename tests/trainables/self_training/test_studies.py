@@ -23,7 +23,7 @@ from tests.support.tiny_models import save_folder
 from tests.support.workers import worker_of
 from trainables.cells.planned import PlannedCell
 from trainables.cells.run import CellInputs, CellResult, run_cell
-from trainables.data.items import Item
+from trainables.data.items import Item, text_hash
 from trainables.data.task import SplitTask
 from trainables.inference.hidden_states import StateCache
 from trainables.methods.base.interface import CellContext, Example
@@ -165,6 +165,18 @@ def test_canary_gold_of_the_pool_changes_no_byte(
     assert "2 selection.parquet" in first
 
 
+def test_rounds_write_no_text_of_the_data(model: str, data: Path, tmp_path: Path) -> None:
+    plan, inputs = make_plan(space_of(model, RECIPES["linear probe"], ssrm()), data)
+    cells = chain(plan)
+    run(cells, inputs, tmp_path)
+    rows = [row for cell in cells if cell.cell.round for row in selection(tmp_path, cell)]
+    assert any(row["trained_on"] for row in rows)
+    records = [(tmp_path / "cells" / cell.id / "record.json").read_text() for cell in cells]
+    written = str(rows) + "".join(records)
+    for item in inputs.tasks["jsonl:questions"].data.items:
+        assert not any(text in written for text in (item.question, *item.choices))
+
+
 def test_canary_gold_of_the_pool_changes_neither_split_nor_draws(
     model: str, data: Path, tmp_path: Path
 ) -> None:
@@ -273,7 +285,8 @@ def test_only_the_oracle_sees_the_gold_of_the_pool(model: str, data: Path, tmp_p
     other = run(cells, with_turned_pool(inputs, cells), tmp_path / "b")
     rows = [selection(out, cells[-1]) for out in (first, other)]
     gold = {
-        item.id: item.choices[item.answer] for item in inputs.tasks["jsonl:questions"].data.items
+        item.id: text_hash(item.choices[item.answer])
+        for item in inputs.tasks["jsonl:questions"].data.items
     }
     trained = [{r["item_id"]: r["trained_on"] for r in part if r["trained_on"]} for part in rows]
     assert trained[0].keys() == trained[1].keys(), "what is selected does not depend on gold"

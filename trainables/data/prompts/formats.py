@@ -72,6 +72,11 @@ class PromptFormat:
         """Whether the answer follows a reasoning, so that it is generated and not chosen."""
         return "{reasoning}" in self.answer
 
+    @property
+    def shows_choices(self) -> bool:
+        """Whether the question's text lists the choices, so that it depends on their order."""
+        return "{options}" in self.template
+
     def question(self, item: Item) -> str:
         """Returns the text up to the answer."""
         return self.instruction + self._fill(self.template, item)

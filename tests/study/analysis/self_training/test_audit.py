@@ -30,6 +30,7 @@ from tests.support.fake_tasks import pool_rows
 from tests.support.fakes import FakeStudy
 from trainables.cells.parent_state import SELECTION_SCHEMA
 from trainables.cells.planned import PlannedCell
+from trainables.data.items import text_hash
 from trainables.data.task import SplitTask
 from trainables.storage import layout
 from trainables.storage.filesystem import open_storage
@@ -52,6 +53,11 @@ def cell_of(study: FakeStudy, condition: str, number: int = 1, tau: float = 0.7)
         for cell in study.cells(condition)
         if cell.cell.round == number and cell.cell.self_training.threshold == tau
     )
+
+
+def gold_of(study: FakeStudy) -> dict[str, str]:
+    """Item id -> hash of the right choice."""
+    return {item.id: text_hash(item.choices[item.answer]) for item in study.tasks["toy"].data.items}
 
 
 def row_of(rows: tuple[AuditRow, ...], cell: PlannedCell, *where: object) -> AuditRow:
@@ -77,10 +83,9 @@ def ece(confidence: list[float], correct: list[float]) -> float:
 def test_the_pool_before_a_round_is_held_against_gold(tmp_path: Path) -> None:
     study = ssrm_study(tmp_path)
     planned = cell_of(study, "easy_ssrm")
-    items = {item.id: item for item in study.tasks["toy"].data.items}
+    gold = gold_of(study)
     pool = pool_rows(planned, study.tasks["toy"])
-    right = [float(row["label"] == items[row["item_id"]].choices[items[row["item_id"]].answer])
-             for row in pool]  # fmt: skip
+    right = [float(row["label"] == gold[row["item_id"]]) for row in pool]
     kept = [i for i, row in enumerate(pool) if row["weight"] > 0]
     confidence = [max(row["probabilities"]) for row in pool]
     row = row_of(audit_rows(rounds_of(study).audited), planned, "pool", "before", "hard")
@@ -98,8 +103,8 @@ def test_the_pool_before_a_round_is_held_against_gold(tmp_path: Path) -> None:
     brier = np.mean(
         [
             sum(
-                (p - (text == items[r["item_id"]].choices[items[r["item_id"]].answer])) ** 2
-                for p, text in zip(r["probabilities"], r["choices"], strict=True)
+                (p - (choice == gold[r["item_id"]])) ** 2
+                for p, choice in zip(r["probabilities"], r["choices"], strict=True)
             )
             for r in pool
         ]
@@ -306,7 +311,7 @@ def test_what_had_no_room_is_confident_and_not_selected(
     planned = cell_of(study, "easy_ssrm", tau=0.5)
     row = row_of(audit_rows(rounds_of(study).audited), planned, "pool", "before", "hard")
     confident = [r for r in two_shown(planned, study.tasks["toy"]) if r["is_confident"]]
-    gold = {item.id: item.choices[item.answer] for item in study.tasks["toy"].data.items}
+    gold = gold_of(study)
     assert (row.num_confident, row.num_selected) == (len(confident), 2)
     assert row.coverage == pytest.approx(2 / row.num_items)
     expected = np.mean([r["label"] == gold[r["item_id"]] for r in confident[:2]])
@@ -479,7 +484,7 @@ def test_one_round_is_enough_to_drift_and_to_confirm(
     def drifting(planned: PlannedCell, task: SplitTask) -> list[dict[str, object]]:
         rows = plain_rows(planned, task)
         for row in rows:
-            row["label_after"] = "4"
+            row["label_after"] = text_hash("4")
             row["first_position"] = row["first_position_after"] = 0.4
         return rows
 
@@ -502,8 +507,8 @@ def test_accumulated_labels_are_judged_as_they_were_kept(
         rows = pool_rows(planned, task)
         for row in rows:
             answer = next(i for i in task.data.items if i.id == row["item_id"])
-            right = answer.choices[answer.answer]
-            wrong = answer.choices[(answer.answer + 1) % 4]
+            right = text_hash(answer.choices[answer.answer])
+            wrong = text_hash(answer.choices[(answer.answer + 1) % 4])
             says = right if planned.cell.round == 1 else wrong
             row["probabilities"] = [0.7 if t == says else 0.1 for t in row["choices"]]
             row |= {"label": says, "trained_on": right, "confidence": 0.7, "weight": 1.0}
