@@ -22,7 +22,7 @@ import typer
 from search_spaces.cell import cell_id, decode_cell
 from study import options
 from study.artifacts.plan import Plan, read_plan, write_plan
-from study.cli import open_run
+from study.artifacts.study_folder import open_run
 from study.console import OK, checking_input, command
 from trainables.cells.completion import checked_record
 from trainables.storage import layout

@@ -19,7 +19,6 @@ from study.analysis.surface import Surface
 from study.artifacts.items import ItemsTable, TaskItems
 from study.artifacts.plan import Plan
 from trainables.cells.planned import PlannedCell
-from trainables.data.items import text_hash
 from trainables.storage import layout
 from trainables.storage.filesystem import Storage
 from trainables.storage.records import InvalidRecordError, Record, read_file, read_scores

@@ -81,6 +81,7 @@ ARCHITECTURES = {
     "Qwen/Qwen1.5": "qwen2",
     "Qwen/Qwen2.5": "qwen2",
     "google/gemma-2b": "gemma",
+    "google/gemma-3-": "gemma3 text",
     "EleutherAI/pythia": "gpt_neox",
     "adept/persimmon": "persimmon",
     "tiiuae/falcon-7b": "falcon",
