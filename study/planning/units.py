@@ -47,14 +47,14 @@ def make_units(cells: Iterable[PlannedCell]) -> tuple[Unit, ...]:
 def share_passes(cells: Iterable[PlannedCell], units: Iterable[Unit]) -> tuple[PlannedCell, ...]:
     """Returns the cells with the FLOP of one pass, at most, for all probes of a unit.
 
-    A probe with more work than others of its unit makes additional passes, over an unlabelled pool
-    whose choices its prompt lists in another order; its work stays.
+    A round of self-training with more work than probes on gold labels makes additional passes, over
+    a pool whose choices its prompt lists in another order; its work stays.
     """
     share: dict[str, float] = {}
     for unit in units:
         probes = [cell for cell in unit if isinstance(cell.cell.recipe, LinearProbe)]
-        least = min((cell.flop for cell in probes), default=0.0)
-        sharing = [cell.id for cell in probes if cell.flop == least]
+        plain = {cell.flop for cell in probes if cell.cell.self_training is None}
+        sharing = [cell.id for cell in probes if cell.flop in plain]
         share |= dict.fromkeys(sharing, min(1.0, 1.0 / (PROBE_SHARE * max(len(sharing), 1))))
     return tuple(
         cell.model_copy(update={"flop": cell.flop * share[cell.id]})
