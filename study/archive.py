@@ -143,6 +143,7 @@ def restore_study(archive: Storage, plan: Plan, storage: Storage) -> int:
             tables[SCORES][id_].select(schema.names).cast(schema),
             seconds=record.seconds,
             execution=record.execution,
+            peak_memory=record.peak_memory,
             curve=curve,
             notes=tuple(dict.fromkeys((*record.notes, NOTE))),
             selection=record.selection,

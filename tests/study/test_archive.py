@@ -102,7 +102,16 @@ def test_restored_records_give_the_same_results_with_rounded_scores(finished: Fi
             read_record(open_storage(str(folder)), cell.id) for folder in (finished.whole, out)
         )
         assert after.notes == (*before.notes, NOTE)
-        same = {"accuracy", "cell", "execution", "num_items", "seconds", "selection", "updates"}
+        same = {
+            "accuracy",
+            "cell",
+            "execution",
+            "num_items",
+            "peak_memory",
+            "seconds",
+            "selection",
+            "updates",
+        }
         assert after.model_dump(include=same) == before.model_dump(include=same)
         pairs = [("scores", "log_probs"), ("scores", "confidence")]
         pairs += [("selection", "probabilities")] * (cell.cell.parent is not None)
