@@ -150,7 +150,10 @@ def test_without_common_items_it_is_welchs_t_test() -> None:
         moments(influences({"arm": ArmScores(scores=scores, draw_ids=())}, [{"arm": 1.0}]))
         for scores in (first, second)
     ]
-    found = t_difference(independent(*spreads).combine([1.0, -1.0]), level=0.9)
+    joint = independent(*spreads)
+    variances = [float(spread.covariance[0, 0]) for spread in spreads]
+    assert joint.covariance == pytest.approx(np.diag(variances)), "in the order of the samples"
+    found = t_difference(joint.combine([1.0, -1.0]), level=0.9)
     welch = stats.ttest_ind(first[:, 0], second[:, 0], equal_var=False)
     assert found.p_value == pytest.approx(welch.pvalue)
     assert (found.low, found.high) == pytest.approx(tuple(welch.confidence_interval(0.9)))
