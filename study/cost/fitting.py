@@ -161,13 +161,15 @@ def largest_setting(wanted: Setting, machines: Sequence[Machine], other_bytes: f
 
 
 def _formats(wanted: Setting) -> Iterator[Setting]:
-    """Yields the setting as it is, in bfloat16 and in nf4; full fine-tuning also as LoRA."""
-    yield wanted
-    dtypes = [wanted]
-    if wanted.shape.dtype == "float32":
-        shape = replace(wanted.shape, dtype="bfloat16", is_mapped=False)
-        dtypes.append(replace(wanted, shape=shape, changes=("BaseModelRef(dtype='bfloat16')",)))
-        yield dtypes[1]
+    """Yields the setting in each dtype, full fine-tuning also as LoRA, then each in nf4.
+
+    Training needs less memory in float32 than in 16 bits on a CPU, whose kernels copy 16-bit
+    values, and where all weights are trained, which keeps 32-bit copies of them.
+    """
+    dtype = "bfloat16" if wanted.shape.dtype == "float32" else "float32"
+    shape = replace(wanted.shape, dtype=dtype, is_mapped=False)
+    dtypes = (wanted, replace(wanted, shape=shape, changes=(f"BaseModelRef(dtype={dtype!r})",)))
+    yield from dtypes
     recipe = wanted.recipe
     if recipe.quantization == "nf4" or not isinstance(recipe, WeightTraining | UNTRAINED):
         return

@@ -78,6 +78,12 @@ def test_the_largest_setting_is_that_of_the_largest_machine() -> None:
     assert largest_setting(wanted, names[::-1]) == advice
 
 
+def test_training_on_cpus_takes_less_memory_in_float32_than_in_16_bits() -> None:
+    half = setting(replace(ONE, dtype="bfloat16"), LoRA(), Footprint(gpus_per_worker=0))
+    machine = Machine(memory=16 * GIB)
+    assert largest_setting(half, [machine]) == f"{FITS} BaseModelRef(dtype='float32')"
+
+
 def test_several_cards_share_a_training_with_zero() -> None:
     cards = replace(CARD, num_gpus=8, memory=512 * GIB)
     wanted = setting(replace(EIGHT, dtype="float32"), FullFineTuning())
