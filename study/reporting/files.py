@@ -20,6 +20,7 @@ from study.artifacts.plan import Plan
 from study.reporting.content import Content, gather
 from study.reporting.page import render_page
 from study.reporting.sentences import source_of
+from study.reporting.surface_views.downloads import surface_downloads
 from trainables.storage import layout
 from trainables.storage.filesystem import Storage, written_together
 
@@ -159,5 +160,7 @@ def write_report(
             staged.write_bytes(layout.report(name, f"{drawing.name}.png"), drawing.png)
             staged.write_bytes(layout.report(name, f"{drawing.name}.svg"), drawing.svg)
         write_tables(staged, name, content)
+        for file, table in surface_downloads(surface.rows).items():
+            staged.write_bytes(layout.report(name, file), table)
         staged.write_bytes(page, render_page(plan, surface, content).encode())
     return storage.path(page)
