@@ -64,7 +64,7 @@ class RunDifference:
     """Test items behind the value in A; with `paired` those that both studies have scored."""
     second_items: int | None = None
     fields: Mapping[str, tuple[str, str]] = field(default_factory=dict)
-    """Identity fields of an arm's cells that differ, with both values; empty for an SGR."""
+    """Identity fields of the cells that differ, with both values; of an SGR those of its source."""
     reason: str | None = None
     """Why there is no difference."""
 
@@ -230,7 +230,7 @@ class _Joiner:
         pairing: Pairing = PAIRED if self._have_one_split(first.place[0]) else UNPAIRED
         if (first.place, first.arms) == (second.place, second.arms) and pairing == PAIRED:
             return _Joined(pairing=SAME_CELLS, fields={}, reason=SAME_CELLS)
-        fields = {} if pair.quantity == "sgr" else self._fields(pair)
+        fields = self._fields(pair)
         reasons = [self._reason(number, side) for number, side in enumerate(pair.sides)]
         if any(reasons):
             return _Joined(pairing=pairing, fields=fields, reason="; ".join(filter(None, reasons)))
@@ -253,8 +253,9 @@ class _Joiner:
         return len({(items.data_hash, items.split_hash) for items in hashes}) == 1
 
     def _fields(self, pair: _Pair) -> Mapping[str, tuple[str, str]]:
+        role = _ARM if pair.quantity == "accuracy" else _ROLES.source
         one, two = (
-            [self._cells[number][id_] for id_ in side.arms[_ARM].cells]
+            [self._cells[number][id_] for id_ in side.arms[role].cells]
             for number, side in enumerate(pair.sides)
         )
         return arm_differences(one, two)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from study.analysis.run_comparison.columns import comparison_table
-from study.analysis.run_comparison.differences import RunComparison
+from study.analysis.run_comparison.differences import UNPAIRED, RunComparison
 from study.reporting.html import render
 from study.reporting.run_comparison.sentences import (
     HEADER,
@@ -46,7 +46,7 @@ def render_comparison(comparison: RunComparison) -> str:
         comparison=comparison,
         overview=tuple(overview(comparison)),
         legend=legend(comparison),
-        note=UNPAIRED_NOTE,
+        note=UNPAIRED_NOTE if any(row.pairing == UNPAIRED for row in comparison.rows) else "",
         header=HEADER,
         numbers=NUMBERS,
         tables=(("SGR", sgrs), ("Accuracy", accuracies)),

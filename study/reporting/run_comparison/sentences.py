@@ -39,8 +39,8 @@ def overview(comparison: RunComparison) -> Iterator[str]:
         if (number_of := sum(row.pairing == pairing for row in both))
     ]
     yield (
-        f"Both studies have {counts['accuracy']} of the accuracies and {counts['sgr']} of the SGRs"
-        f"{': ' if kinds else ''}{', '.join(kinds)}."
+        f"In both studies: accuracies {counts['accuracy']}, SGRs {counts['sgr']}"
+        f"{'; ' if kinds else ''}{', '.join(kinds)}."
     )
     if comparison.num_tests:
         found = comparison.differing

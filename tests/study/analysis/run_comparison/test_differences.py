@@ -146,6 +146,8 @@ def test_fields_that_differ_are_named_once(comparison: RunComparison) -> None:
     rate, seeds = fields["recipe.learning_rate"], fields["seeds"]
     assert (rate.first, rate.second, rate.num_arms) == ("0.0001", "0.001", 6)
     assert (seeds.first, seeds.second, seeds.num_arms) == ("0, 1, 2", "0, 1, 2, 3", 12)
+    share = row_of(comparison, "sgr", method="lora", labels="easy", test_level="hard")
+    assert share.fields_text == "recipe.learning_rate: 0.0001 | 0.001; seeds: 0, 1, 2 | 0, 1, 2, 3"
     zero_shot = row_of(comparison, "accuracy", labels="zero-shot", test_level="hard")
     assert zero_shot.pairing == "same cells" and zero_shot.first == zero_shot.second
     assert zero_shot.holm_p is None
