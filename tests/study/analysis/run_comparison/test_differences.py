@@ -18,6 +18,7 @@ from study.analysis.run_comparison.columns import COMPARISON_COLUMNS, comparison
 from study.analysis.run_comparison.coordinates import ComparedRun
 from study.analysis.run_comparison.differences import RunComparison, RunDifference, compare_runs
 from study.analysis.surface import ArmReader, compute_surface
+from study.artifacts.points import Point
 from study.statistics.across_points.multiplicity import simultaneous_level
 from study.statistics.differences import paired_difference
 from study.statistics.recovery import Roles
@@ -44,6 +45,18 @@ def more_items(folder: Path) -> FakeStudy:
     space = fake_space(**ONE_METHOD)
     study = FakeStudy(storage=open_storage(str(folder)), space=space, items_per_level=90)
     return study.write().finish()
+
+
+def lora_on_easy(study: FakeStudy) -> tuple[Point, ArmReader]:
+    """The point of LoRA on easy labels and the hard test items, and what reads its arms."""
+    surface = compute_surface(study.storage, study.plan)
+    (point,) = [
+        row.point
+        for row in surface.rows
+        if (row.point.recipe.method, row.point.source, row.point.test_level.name)
+        == ("lora", "easy", "hard")
+    ]
+    return point, ArmReader(surface.items, surface.scores)
 
 
 def row_of(comparison: RunComparison, quantity: str, **wanted: str) -> RunDifference:
@@ -74,17 +87,8 @@ def test_differences_are_those_of_the_paired_arms(
     studies: tuple[FakeStudy, FakeStudy], comparison: RunComparison
 ) -> None:
     row = row_of(comparison, "accuracy", method="lora", labels="easy", test_level="hard")
-    arms = []
-    for study in studies:
-        surface = compute_surface(study.storage, study.plan)
-        point = next(
-            r.point
-            for r in surface.rows
-            if (r.point.recipe.method, r.point.source, r.point.test_level.name)
-            == ("lora", "easy", "hard")
-        )
-        reader = ArmReader(surface.items, surface.scores)
-        arms.append(reader.arm(point.easy, *point.place))
+    points = [lora_on_easy(study) for study in studies]
+    arms = [reader.arm(point.easy, *point.place) for point, reader in points]
     level = simultaneous_level(0.95, comparison.num_tests)
     expected = paired_difference(*arms, level=level)
     found = row.difference
@@ -102,14 +106,8 @@ def test_sgrs_have_the_joint_covariance_and_share_their_floor(
     row = row_of(comparison, "sgr", method="lora", labels="easy", test_level="hard")
     arms = {}
     for name, study in zip("AB", studies, strict=True):
-        surface = compute_surface(study.storage, study.plan)
-        point = next(
-            r.point
-            for r in surface.rows
-            if (r.point.recipe.method, r.point.source, r.point.test_level.name)
-            == ("lora", "easy", "hard")
-        )
-        reader = ArmReader(surface.items, surface.scores)
+        point, reader = lora_on_easy(study)
+        assert point.hard is not None
         arms["floor"] = reader.arm(point.zero_shot, *point.place)
         arms[f"easy {name}"] = reader.arm(point.easy, *point.place)
         arms[f"hard {name}"] = reader.arm(point.hard, *point.place)
