@@ -197,5 +197,5 @@ def check_batch(drawn: DrawnPoints, batch: Batch, *, count: int) -> None:
         ours = [one.gap, one.gap_low or 0.0, pair.xx, pair.xy, pair.yy]
         theirs = [batch.y[k], batch.y[k] - half, batch.vxx[k], batch.vxy[k], batch.vyy[k]]
         same = np.allclose(ours, theirs, rtol=1e-6, atol=1e-9)
-        if not same or (one.verdict == "resolved") != bool(batch.resolved[k]):
+        if not same or (one.value is not None) != bool(batch.resolved[k]):
             raise AssertionError(f"the batch {theirs} is not the estimator {ours}")

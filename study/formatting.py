@@ -80,6 +80,13 @@ def percent(value: float | None, *, sign: bool = False) -> str:
     return f"{100 * value:+.1f}" if sign else f"{100 * value:.1f}"
 
 
+def p_text(p_value: float | None) -> str:
+    """Returns a p-value with three decimals."""
+    if p_value is None:
+        return DASH
+    return "< 0.001" if p_value < 0.001 else f"{p_value:.3f}"
+
+
 def number(value: float | None) -> str:
     """Returns a share with two decimals."""
     return DASH if value is None else f"{value:.2f}"

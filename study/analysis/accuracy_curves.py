@@ -55,6 +55,12 @@ class CurvePanel:
     column: str
     x_title: str
     curves: tuple[Curve, ...]
+    model: str
+    method: str
+    """Of the recipe, without its factors."""
+    task: str
+    level: str | None = None
+    """The test level, if all points of the panel share it."""
     is_log: bool = False
     """The x axis is logarithmic."""
     crossing: Crossing | None = None
@@ -74,13 +80,13 @@ def difficulty_panels(surface: Surface, *, max_panels: int | None = None) -> tup
     panels: dict[tuple[str, ...], dict[str, points.PlannedArm]] = {}
     for row in surface.rows:
         point = row.point
-        method = labels[recipe_text(point.recipe)]
-        method += "" if row.role == "labels" else f", {_PANELS[row.role]}"
-        key = (point.task, point.measure, point.model, method)
+        name = labels[recipe_text(point.recipe)]
+        name += "" if row.role == "labels" else f", {_PANELS[row.role]}"
+        key = (point.task, point.measure, point.model, point.recipe.method, name)
         panels.setdefault(key, {}).update(named_arms(row, hidden))
     order = condition_order(surface)
     drawn = []
-    for (task, measure, model, method), arms in list(panels.items())[:max_panels]:
+    for (task, measure, model, method, label), arms in list(panels.items())[:max_panels]:
         places = _places(surface, task, measure)
         curves = tuple(
             Curve(name=name, points=meter.curve(arm, task, measure, places))
@@ -88,10 +94,13 @@ def difficulty_panels(surface: Surface, *, max_panels: int | None = None) -> tup
         )
         drawn.append(
             CurvePanel(
-                row=method,
+                row=label,
                 column=f"{model}, {task}" if several_tasks else model,
                 x_title=measure,
                 curves=tuple(curve for curve in curves if curve.points),
+                model=model,
+                method=method,
+                task=task,
             )
         )
     return tuple(panel for panel in drawn if panel.curves)
@@ -111,8 +120,9 @@ def factor_panels(surface: Surface, *, max_panels: int | None = None) -> tuple[C
         for row in trained:
             point = row.point
             where = f"{point.task} by {point.measure}" if several_tasks else ""
-            method = f"{labels[recipe_text(point.recipe)]} on {point.test_level.name}"
-            key = (point.model, method, factor, where)
+            label = labels[recipe_text(point.recipe)]
+            place = (point.model, point.recipe.method, point.task, point.test_level.name)
+            key = (*place, label, factor, where)
             is_full = key not in panels and len(panels) == max_panels
             if row.role == "control" or is_full:
                 continue
@@ -123,15 +133,19 @@ def factor_panels(surface: Surface, *, max_panels: int | None = None) -> tuple[C
                 curves.setdefault(source_label(point, hidden), []).append(measured)
     return tuple(
         CurvePanel(
-            row=method,
+            row=f"{label} on {level}",
             column=f"{model}, {where}" if where else model,
             x_title=factor,
             curves=tuple(
                 Curve(name=name, points=tuple(sorted(curve, key=lambda p: p.x)))
                 for name, curve in curves.items()
             ),
+            model=model,
+            method=method,
+            task=task,
+            level=level,
         )
-        for (model, method, factor, where), curves in panels.items()
+        for (model, method, task, level, label, factor, where), curves in panels.items()
     )
 
 

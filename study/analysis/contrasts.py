@@ -28,6 +28,8 @@ class ContrastResult:
     contrast: Contrast
     where: str
     """Both arms, and the test level."""
+    point: Point
+    """The first arm's."""
     estimate: Interval
     """First - second: a difference of accuracies (a fraction), or of SGRs. The interval is
     two-sided and simultaneous with those of the other contrasts at the study's level (Bonferroni).
@@ -53,6 +55,7 @@ def declared_contrasts(plan: Plan, surface: Surface) -> tuple[ContrastResult, ..
         ContrastResult(
             contrast=pair.contrast,
             where=_where(pair, labels),
+            point=pair.first.point,
             estimate=estimate,
             holm_p=holm_p,
             reason=reason,

@@ -102,6 +102,10 @@ def label_curves(surface: Surface) -> tuple[LabelCurves, ...]:
                         column=column,
                         x_title=title,
                         curves=curves,
+                        model=model,
+                        method=rows[0].point.recipe.method,
+                        task=task,
+                        level=test.name,
                         is_log=axis != "noise_rate",
                         crossing=_crossing(
                             surface, (task, measure, test), chosen, place, ends, axis

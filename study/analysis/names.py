@@ -8,6 +8,7 @@ from search_spaces.recipes import Recipe
 from study.analysis.surface_rows import Scalar, SurfaceRow, recipe_factors, recipe_text
 from study.artifacts.points import Point
 from study.formatting import number, span
+from study.statistics.recovery import IMPRECISE
 
 LABEL_COUNTS = frozenset({"n_train", "k"})
 """Factors of a recipe that set its number of labels."""
@@ -96,7 +97,8 @@ def outcome(row: SurfaceRow) -> str:
         return f"no estimate: {row.reason}"
     share = row.sgr.estimate
     result = row.verdict if share is None else f"{number(share)} {span(row.sgr.low, row.sgr.high)}"
-    return "; ".join(filter(None, (result, *map(brief, row.caveats), row.draw_note)))
+    grade = IMPRECISE if share is not None and row.verdict == IMPRECISE else ""
+    return "; ".join(filter(None, (result, grade, *map(brief, row.caveats), row.draw_note)))
 
 
 def brief(caveat: str) -> str:

@@ -88,6 +88,10 @@ class Content:
     """Accuracy and SGR by level, one per method; empty for a view of the reader's choice."""
     surfaces: tuple[Drawing, ...]
     """Drawings of the views; the pictures stand for the first one."""
+    difficulty: tuple[CurvePanel, ...]
+    """Accuracy over difficulty."""
+    losses: tuple[CurvePanel, ...]
+    """Training losses; empty if the study trains nothing."""
     accuracy: tuple[Drawing, ...]
     curves: tuple[Drawing, ...]
     """Learning, noise, cost and loss curves; empty if the study has none."""
@@ -154,7 +158,8 @@ def gather(
     choice = choice or ViewChoice()
     views = choose_views(surface.rows, choice)
     calibration = calibration_rows(surface)
-    difficulty = difficulty_panels(surface, max_panels=MAX_PANELS)
+    difficulty = difficulty_panels(surface)
+    losses = loss_panels(storage, plan, surface)
     pictures = draw_levels(surface.rows, difficulty) if choice.is_default else ()
     label_panels = label_curves(surface)
     conditions = list(condition_order(surface))
@@ -162,6 +167,8 @@ def gather(
     return Content(
         findings=findings(plan, surface),
         views=views,
+        difficulty=difficulty,
+        losses=losses,
         pictures=pictures,
         surfaces=tuple(
             draw_view("surface" if i == 0 else f"surface-view-{i + 1}", surface.rows, view)
@@ -171,7 +178,7 @@ def gather(
         accuracy=(_draw_accuracy(difficulty),) if difficulty else (),
         curves=(
             *_draw_label_curves(label_panels, conditions),
-            *_draw_factor_and_loss_curves(storage, plan, surface, conditions),
+            *_draw_factor_and_loss_curves(surface, losses, conditions),
         ),
         label_curves=label_panels,
         reliability=_draw_reliability(calibration),
@@ -195,8 +202,8 @@ def gather(
 
 
 def _draw_accuracy(panels: Sequence[CurvePanel]) -> Drawing:
-    what = ACCURACY_ALT + filled(panels, "the table of points")
-    return draw_curves("accuracy", panels, y_title="accuracy %", what=what)
+    what = ACCURACY_ALT + capped(panels, "the table of points has all points")
+    return draw_curves("accuracy", panels[:MAX_PANELS], y_title="accuracy %", what=what)
 
 
 def _draw_reliability(rows: Sequence[CalibrationRow]) -> tuple[Drawing, ...]:
@@ -225,7 +232,7 @@ def _draw_label_curves(
 
 
 def _draw_factor_and_loss_curves(
-    storage: Storage, plan: Plan, surface: Surface, conditions: Sequence[str]
+    surface: Surface, losses: Sequence[CurvePanel], conditions: Sequence[str]
 ) -> tuple[Drawing, ...]:
     """Draws the curves of self-training and of losses, if the study has any."""
     drawings = []
@@ -233,7 +240,6 @@ def _draw_factor_and_loss_curves(
     if factors:
         what = FACTOR_ALT + filled(factors, "surface.parquet")
         drawings.append(draw_curves("curves", factors, y_title="accuracy %", what=what))
-    losses = loss_panels(storage, plan, surface)
     if losses:
         what = LOSS_ALT + capped(losses, "each cell's curve.jsonl has its own")
         shown = losses[:MAX_PANELS]
@@ -269,7 +275,7 @@ def choose_views(rows: Sequence[SurfaceRow], choice: ViewChoice) -> tuple[View, 
                 fixed=choice.fixed,
             ),
         )
-    views = [make_view(rows)]
+    views = [make_view(rows, x="test_level", y="train_level"), make_view(rows)]
     shown = {"model_size", "difficulty_gap", "train_level", "test_level", "method"}
     shown |= LABEL_COUNTS  # num_labels covers them
     if not _varies_labels(rows):

@@ -109,6 +109,7 @@ def _resolved_sentence(rows: Sequence[SurfaceRow]) -> str:
     rest = [
         f"at {counts[kind]} {reason}"
         for kind, reason in (
+            (Status.IMPRECISE, "it is resolved, imprecise"),
             (Status.NOT_RESOLVABLE, "it is not resolvable"),
             (Status.HARD_LABELS_HURT, "hard labels hurt"),
             (Status.NO_FLOOR, "zero-shot is below chance or not readable"),
@@ -124,9 +125,9 @@ def _of(rows: Sequence[SurfaceRow], counts: Mapping[Status, int]) -> str:
 
 
 def _share_sentence(rows: Sequence[SurfaceRow], labels: Mapping[str, str]) -> str:
-    """Returns the range of the resolved SGRs, and what their intervals exclude."""
+    """Returns the range of the precisely resolved SGRs, and what their intervals exclude."""
     resolved = sorted(
-        (row for row in rows if row.sgr.estimate is not None), key=lambda r: r.sgr.estimate or 0.0
+        (row for row in rows if status(row) is Status.RESOLVED), key=lambda r: r.sgr.estimate or 0.0
     )
     if not resolved:
         return "So this study cannot tell which share easier labels recover."

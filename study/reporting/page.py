@@ -2,103 +2,106 @@
 
 from __future__ import annotations
 
-import base64
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from markupsafe import Markup
-from plotly.offline import get_plotlyjs
 
-from study.analysis.names import outcome, point_label, recipe_labels
-from study.analysis.preferences.rewardbench import SUBSETS
-from study.analysis.published.comparison import comparison_row
 from study.analysis.surface import Surface
-from study.analysis.surface_rows import recipe_text
+from study.analysis.surface_rows import Scalar
 from study.artifacts.plan import Plan
-from study.formatting import DASH, number, percent, span
+from study.reporting.charts import vega
+from study.reporting.charts.chart import Chart
 from study.reporting.content import Content
-from study.reporting.figures.drawing import Drawing
-from study.reporting.figures.sensitivity import search_text
+from study.reporting.filters import Filters
 from study.reporting.html import render, script_json
-from study.reporting.legacy import paper_text
-from study.reporting.sentences import (
-    ceiling_text,
-    crossing_text,
-    labels_text,
-    prior_text,
-    question,
-    sentence,
-    source_of,
-)
-from study.reporting.surface_views.plotly import panel_figure
-from study.reporting.surface_views.tiles import hover_text
-from study.reporting.surface_views.views import View
-from study.reporting.tables import (
-    audit_table,
-    calibration_page,
-    cell_table,
-    missing_table,
-    point_table,
-)
-from study.reporting.terminal import gain_text, residual_text, summary
+from study.reporting.sections.page_sections import page_sections
+from study.reporting.sections.section import Bullets, Heading, Section
+from study.reporting.sentences import question
+from study.reporting.style import DARK_COLOURS
+from study.reporting.surface_views.tiles import hover_lines
+from study.reporting.tables import PageTable
+from study.reporting.terminal import summary
+
+MAX_ENCODED_SHARE = 0.5
+"""Share of distinct texts of a column up to which they are stored once."""
 
 
 def render_page(plan: Plan, surface: Surface, content: Content) -> str:
-    """Returns index.html."""
+    """Returns index.html: a template, one JSON of all rows, and one script."""
+    sections = page_sections(plan, surface, content)
     return render(
         "page.html",
-        plan=plan,
-        surface=surface,
-        content=content,
+        name=plan.space.name,
         question=question(plan),
+        findings=content.findings,
         summary=summary(surface.rows, surface.counts),
-        data=Markup(script_json(_page_data(plan, surface, content))),
-        dash=DASH,
-        plotly=Markup(get_plotlyjs().replace("</script", "<\\/script")),
-        bench_sections=tuple(SUBSETS),
-        **{function.__name__.lstrip("_"): function for function in _FUNCTIONS},
+        sections=sections,
+        kind_of=_kind_of,
+        data=Markup(script_json(_page_data(surface, sections))),
+        vega=Markup(vega.scripts()),
     )
 
 
-def _page_data(plan: Plan, surface: Surface, content: Content) -> dict[str, Any]:
-    labels = recipe_labels(row.point.recipe for row in surface.rows)
+def _kind_of(block: object) -> str:
+    """Returns which part of the template shows a block."""
+    names = {Chart: "chart", PageTable: "table", Bullets: "bullets", Heading: "heading"}
+    return names.get(type(block), "text")  # type: ignore[call-overload, no-any-return]
+
+
+def _page_data(surface: Surface, sections: Sequence[Section]) -> dict[str, Any]:
+    tables = [table for section in sections for table in section.tables]
+    charts = [chart for section in sections for chart in section.charts]
     return {
-        "points": point_table(surface, labels),
-        "sentences": [sentence(row, labels, surface.level) for row in surface.rows],
-        "hover": [hover_text(row) for row in surface.rows],
-        "calibration": calibration_page(content.calibration),
-        "cells": cell_table(plan, surface),
-        "missing": missing_table(plan, surface),
-        "audit": audit_table(content.self_training.lines if content.self_training else ()),
-        "views": [_view_data(surface, view) for view in content.views],
+        "filters": Filters._fields,
+        "tables": {table.name: _table_data(table) for table in tables},
+        "charts": {chart.name: _chart_data(chart) for chart in charts},
+        "hover": [hover_lines(row) for row in surface.rows],
+        "dark": DARK_COLOURS,
     }
 
 
-def _view_data(surface: Surface, view: View) -> dict[str, Any]:
+def _table_data(table: PageTable) -> dict[str, Any]:
     return {
-        "title": view.title,
-        "panels": [
-            {
-                "label": panel.label or "all points",
-                "figure": panel_figure(surface.rows, view, panel, with_hover=False),
-            }
-            for panel in view.panels
+        "caption": table.caption,
+        "columns": [
+            {"name": column.name, "kind": column.kind, "help": column.help or None}
+            for column in table.columns
         ],
+        "values": [_encoded(values) for values in _transposed(table.rows, len(table.columns))],
+        "filters": [
+            _encoded(values) for values in _transposed(table.filters, len(Filters._fields))
+        ],
+        "sentences": list(table.sentences),
     }
 
 
-def _p_text(p_value: float | None) -> str:
-    if p_value is None:
-        return DASH
-    return "< 0.001" if p_value < 0.001 else f"{p_value:.3f}"
+def _chart_data(chart: Chart) -> dict[str, Any]:
+    names = list(dict.fromkeys(name for row in chart.rows for name in row.values))
+    values = [[row.values.get(name) for name in names] for row in chart.rows]
+    filters = [row.filters for row in chart.rows]
+    return {
+        "title": chart.title,
+        "reading": chart.reading,
+        "columns": names,
+        "values": [_encoded(column) for column in _transposed(values, len(names))],
+        "filters": [_encoded(column) for column in _transposed(filters, len(Filters._fields))],
+        "spec": chart.spec,
+        "width": chart.panel_width,
+        "pageBy": chart.page_by,
+        "pageSize": chart.page_size,
+    }
 
 
-def _data_uri(drawing: Drawing) -> str:
-    return f"data:image/svg+xml;base64,{base64.b64encode(drawing.svg).decode()}"
+def _transposed(rows: Sequence[Sequence[Scalar]], width: int) -> Iterable[list[Scalar]]:
+    return ([row[i] for row in rows] for i in range(width))
 
 
-_FUNCTIONS = (
-    *(ceiling_text, comparison_row, crossing_text, gain_text, labels_text, number, outcome),
-    *(paper_text, percent, point_label, prior_text, recipe_text, residual_text, search_text),
-    *(source_of, span, _data_uri, _p_text),
-)
-"""Functions that the template calls, by these names."""
+def _encoded(values: list[Scalar]) -> list[Scalar] | Mapping[str, list[Any]]:
+    """Returns a column as its values, or as distinct texts and their numbers if many repeat."""
+    distinct = list(dict.fromkeys(values))
+    is_text = any(isinstance(value, str) for value in distinct)
+    if not (is_text or distinct == [None]) or len(distinct) > MAX_ENCODED_SHARE * len(values):
+        return values
+    number_of = {value: number for number, value in enumerate(distinct)}
+    return {"of": distinct, "at": [number_of[value] for value in values]}

@@ -23,6 +23,9 @@ from study.reporting.findings import gain_rows
 from study.statistics.across_points.multiplicity import false_discovery
 from trainables.storage.filesystem import Storage
 
+ALL_LEVELS = "all levels"
+"""Level of the lines about all items together."""
+
 MEANS = (
     "num_items",
     "num_selected",
@@ -163,7 +166,7 @@ def audit_lines(rows: Iterable[AuditRow], labels: Mapping[str, str]) -> Iterable
             role=first.role,
             items=first.items,
             moment=first.moment,
-            level=first.level or "all levels",
+            level=first.level or ALL_LEVELS,
             num_seeds=len(seeds),
             means={name: _mean([getattr(row, name) for row in seeds]) for name in MEANS},
         )

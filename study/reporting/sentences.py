@@ -12,7 +12,7 @@ from study.analysis.surface_rows import Interval, SurfaceRow, recipe_text
 from study.artifacts.plan import Plan
 from study.artifacts.policies import PolicyComparison
 from study.formatting import percent
-from study.reporting.surface_views.tiles import Status, status
+from study.reporting.surface_views.tiles import NUMBERED, Status, status
 
 
 def question(plan: Plan) -> str:
@@ -43,13 +43,13 @@ def sentence(row: SurfaceRow, labels: Mapping[str, str], level: float) -> str:
     )
     sure = f"{100 * level:g} % interval"
     match status(row):
-        case Status.RESOLVED:
+        case Status.RESOLVED | Status.IMPRECISE as grade:
             share, low, high = (
                 percent(value) for value in (row.sgr.estimate, row.sgr.low, row.sgr.high)
             )
             text = (
-                f"{who}, recovers {share} % ({sure} {low} to {high} %) of what hard labels buy on "
-                f"{where}: {accuracies}"
+                f"{who}, recovers {share} % ({sure} {low} to {high} %{_grade(grade)}) of what hard "
+                f"labels buy on {where}: {accuracies}"
             )
         case Status.HARD_LABELS_HURT:
             text = (
@@ -90,8 +90,12 @@ def gain_sentence(row: SurfaceRow) -> str:
     return f"{point.source} does not differ significantly from {start}: {_points(gain)}."
 
 
+def _grade(grade: Status) -> str:
+    return f"; {grade.value}" if grade is Status.IMPRECISE else ""
+
+
 def _evidence(row: SurfaceRow) -> str:
-    note = "" if status(row) is not Status.RESOLVED else row.verdict_note
+    note = row.verdict_note if status(row) in NUMBERED else ""
     seeds = row.draw_note or f"{row.num_seeds} seeds"
     known = (f"{row.num_items} items", "" if seeds in note else seeds, *row.caveats, note)
     return ", ".join(filter(None, known))

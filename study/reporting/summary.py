@@ -19,8 +19,9 @@ from study.formatting import DASH, Table, number, percent, span
 from study.reporting.content import Content
 from study.reporting.findings import count, gain_rows, gain_span, is_oracle, main_rows
 from study.reporting.self_training import AuditLine, selected_line
-from study.reporting.surface_views.tiles import Status, status
+from study.reporting.surface_views.tiles import IMPRECISE_MARK, Status, status
 from study.reporting.terminal import draws, finding_parts, requested_parts, surface_parts
+from study.statistics.recovery import IMPRECISE, MAX_INTERVAL
 
 MAX_LINES = 25
 MAX_WIDTH = 80
@@ -174,6 +175,7 @@ def _sgr_text(row: SurfaceRow) -> str:
         kind = status(row)
         return WORDS.get(kind, kind.value)
     mark = "*" if row.caveats or row.draw_note else ""
+    mark += IMPRECISE_MARK * (status(row) is Status.IMPRECISE)
     return f"{number(row.sgr.estimate)}{mark} {span(row.sgr.low, row.sgr.high)}"
 
 
@@ -282,6 +284,8 @@ def _notes(surface: Surface, content: Content) -> Iterator[str]:
     marks = dict.fromkeys(brief(caveat) for row in surface.rows for caveat in row.caveats)
     if marks:
         yield f"*: {', '.join(marks)}"
+    if any(status(row) is Status.IMPRECISE for row in surface.rows):
+        yield f"{IMPRECISE_MARK}: {IMPRECISE} (interval wider than {MAX_INTERVAL:g})"
     yield from (line for text in draws(surface.rows) for line in wrap(text, MAX_WIDTH))
     missing = surface.counts.planned - surface.counts.finished
     if missing:

@@ -3,51 +3,89 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, NamedTuple, Protocol
+from dataclasses import dataclass
+from typing import Any, Literal, NamedTuple, Protocol
 
 from study.analysis.calibration import CALIBRATION_COLUMNS, CalibrationRow
 from study.analysis.contrasts import explored
 from study.analysis.names import recipe_labels
 from study.analysis.surface import Surface
 from study.analysis.surface_columns import COLUMNS, Column
-from study.analysis.surface_rows import recipe_text
+from study.analysis.surface_rows import Scalar, recipe_text
 from study.artifacts.plan import Plan
 from study.formatting import GIB
-from study.reporting.self_training import AuditLine
+from study.reporting.filters import Filters, method_of, of_point
+from study.reporting.self_training import ALL_LEVELS, AuditLine
 from trainables.cells.planned import PlannedCell
 
-PageTable = dict[str, Any]
-"""`columns`: name, kind and help of each; `rows`: their values."""
+Kind = Literal["text", "percent", "points", "share", "signed", "p", "number", "seconds"]
+"""How the page formats a column."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PageTable:
+    """A table of the page."""
+
+    name: str
+    """Its id in the page, for links."""
+    caption: str
+    columns: Sequence[PageColumn]
+    rows: Sequence[Sequence[Scalar]]
+    filters: Sequence[Filters]
+    """What each row is about."""
+    sentences: Sequence[str] = ()
+    """A sentence below each row, if there are any."""
 
 
 class PageColumn(NamedTuple):
     """A column: its header, how the page formats it, and its value for a row."""
 
     name: str
-    kind: str
-    """`text`, `percent`, `points`, `share`, `signed`, `p`, `number` or `seconds`."""
+    kind: Kind
     value: Callable[[Any], Any]
     help: str = ""
     """Shown when the pointer is on the header; empty: none."""
 
 
-def _table(columns: Iterable[PageColumn | None], rows: Sequence[Any]) -> PageTable:
-    """Returns the values of all columns, short enough for the page."""
+def text_column(name: str, value: Callable[[Any], str | None], help: str = "") -> PageColumn:
+    """Returns a column of texts, formatted already."""
+    return PageColumn(name, "text", value, help)
+
+
+def make_table(
+    name: str,
+    caption: str,
+    columns: Iterable[PageColumn | None],
+    rows: Sequence[Any],
+    filters: Callable[[Any], Filters] | None = None,
+    sentences: Sequence[str] = (),
+) -> PageTable:
+    """Returns a table of the page; its numbers are short enough for the page.
+
+    Args:
+        name: Its id.
+        caption: Its caption.
+        columns: Its columns; None is left out.
+        rows: What the columns take their values from.
+        filters: Returns what a row is about; None: nothing that the page filters by.
+        sentences: A sentence per row.
+    """
     shown = [column for column in columns if column is not None]
-    return {
-        "columns": [
-            {"name": column.name, "kind": column.kind, "help": column.help or None}
-            for column in shown
-        ],
-        "rows": [[_rounded(column, column.value(row)) for column in shown] for row in rows],
-    }
+    return PageTable(
+        name=name,
+        caption=caption,
+        columns=shown,
+        rows=[[_rounded(column, column.value(row)) for column in shown] for row in rows],
+        filters=[Filters() if filters is None else filters(row) for row in rows],
+        sentences=sentences,
+    )
 
 
 class _DeclaredColumn(Protocol):
     """Makes a column of the page from a declared one, with its own value or one for the page."""
 
     def __call__(
-        self, name: str, kind: str, declared: str, value: Callable[[Any], Any] | None = None
+        self, name: str, kind: Kind, declared: str, value: Callable[[Any], Any] | None = None
     ) -> PageColumn: ...
 
 
@@ -56,7 +94,7 @@ def _declared(file: str, columns: Iterable[Column]) -> _DeclaredColumn:
     known = {column.name: column for column in columns}
 
     def column(
-        name: str, kind: str, declared: str, value: Callable[[Any], Any] | None = None
+        name: str, kind: Kind, declared: str, value: Callable[[Any], Any] | None = None
     ) -> PageColumn:
         of_file = known[declared]
         unit = f", {of_file.unit}" if of_file.unit else ""
@@ -66,7 +104,7 @@ def _declared(file: str, columns: Iterable[Column]) -> _DeclaredColumn:
     return column
 
 
-DECIMALS = {"seconds": 2, "number": 4}
+DECIMALS: Mapping[str, int] = {"seconds": 2, "number": 4}
 """Decimals of a value in the page, by kind; the others are rounded once, by the page's script."""
 
 
@@ -74,7 +112,9 @@ def _rounded(column: PageColumn, value: Any) -> Any:
     return round(value, DECIMALS.get(column.kind, 10)) if isinstance(value, float) else value
 
 
-def point_table(surface: Surface, labels: Mapping[str, str]) -> PageTable:
+def point_table(
+    surface: Surface, labels: Mapping[str, str], sentences: Sequence[str] = ()
+) -> PageTable:
     """Returns the points, one per row, in the order of the surface."""
     q_values = dict(zip(map(id, surface.rows), explored(surface), strict=True))
     several_tasks = len({(row.point.task, row.point.measure) for row in surface.rows}) > 1
@@ -110,7 +150,7 @@ def point_table(surface: Surface, labels: Mapping[str, str]) -> PageTable:
         column("seeds", "number", "num_seeds", lambda row: row.draw_note or row.num_seeds),
         column("cost", "seconds", "cell_seconds"),
     )
-    return _table(columns, surface.rows)
+    return make_table("points", "Points of the surface", columns, surface.rows, of_point, sentences)
 
 
 def calibration_page(rows: Sequence[CalibrationRow]) -> PageTable:
@@ -119,7 +159,7 @@ def calibration_page(rows: Sequence[CalibrationRow]) -> PageTable:
     several = len({(row.task, row.measure) for row in rows if row.measure}) > 1
     has_start = any(row.brier_change.estimate is not None for row in rows)
 
-    def interval(name: str, kind: str, declared: str) -> tuple[PageColumn, ...]:
+    def interval(name: str, kind: Kind, declared: str) -> tuple[PageColumn, ...]:
         ends = (column(end, kind, f"{declared}_{end}") for end in ("low", "high"))
         return (column(name, kind, declared), *ends)
 
@@ -142,7 +182,19 @@ def calibration_page(rows: Sequence[CalibrationRow]) -> PageTable:
         column("items", "number", "num_items"),
         column("seeds", "number", "num_seeds"),
     )
-    return _table(columns, rows)
+    caption = "Calibration of every arm, by test level"
+    return make_table("calibration-rows", caption, columns, rows, _of_calibration)
+
+
+def _of_calibration(row: CalibrationRow) -> Filters:
+    return Filters(
+        model=row.model, method=method_of(row.method), task=row.task, level=row.test_level
+    )
+
+
+def _of_cell(planned: PlannedCell) -> Filters:
+    cell = planned.cell
+    return Filters(model=planned.model_name, method=cell.recipe.method, task=cell.task)
 
 
 def cell_table(plan: Plan, surface: Surface) -> PageTable:
@@ -176,7 +228,8 @@ def cell_table(plan: Plan, surface: Surface) -> PageTable:
         PageColumn("host", "text", lambda cell: str(records[cell.id].execution.get("host", ""))),
         PageColumn("notes", "text", lambda cell: "; ".join(records[cell.id].notes)),
     )
-    return _table(columns, [planned for planned in plan.cells if planned.id in records])
+    finished = [planned for planned in plan.cells if planned.id in records]
+    return make_table("cell-rows", "Finished cells", columns, finished, _of_cell)
 
 
 def missing_table(plan: Plan, surface: Surface) -> PageTable:
@@ -186,13 +239,14 @@ def missing_table(plan: Plan, surface: Surface) -> PageTable:
         PageColumn("what", "text", lambda cell: cell.label),
         PageColumn("why", "text", lambda cell: surface.reasons[cell.id]),
     )
-    return _table(columns, [planned for planned in plan.cells if planned.id in surface.reasons])
+    missing = [planned for planned in plan.cells if planned.id in surface.reasons]
+    return make_table("missing-rows", "Cells without scores", columns, missing, _of_cell)
 
 
 def audit_table(lines: Sequence[AuditLine]) -> PageTable:
     """Returns the audit of self-training: a row per source, round, set of items and level."""
 
-    def mean(name: str, key: str, kind: str = "percent") -> PageColumn:
+    def mean(name: str, key: str, kind: Kind = "percent") -> PageColumn:
         return PageColumn(name, kind, lambda line: line.means[key])
 
     several_tasks = len({(line.task, line.measure) for line in lines}) > 1
@@ -219,7 +273,13 @@ def audit_table(lines: Sequence[AuditLine]) -> PageTable:
         mean("selective area %", "selective_area"),
         PageColumn("seeds", "number", lambda line: line.num_seeds),
     )
-    return _table(columns, lines)
+    caption = "Pseudo-labels and calibration by level and round"
+    return make_table("audit", caption, columns, lines, _of_audit)
+
+
+def _of_audit(line: AuditLine) -> Filters:
+    level = None if line.level == ALL_LEVELS else line.level
+    return Filters(model=line.model, method=method_of(line.method), task=line.task, level=level)
 
 
 def _two_digits(value: float | None) -> float | None:

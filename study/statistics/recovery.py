@@ -9,14 +9,18 @@ from dataclasses import dataclass
 from typing import Final, Literal, NamedTuple, TypeVar
 
 from study.statistics.arms import ArmScores
-from study.statistics.differences import Difference
 from study.statistics.influences import Clusters, Contrast
 from study.statistics.ratio import RatioEstimate, estimate_ratio
 
-Verdict = Literal["resolved", "gap not resolvable", "hard labels hurt"]
+Verdict = Literal["resolved", "resolved, imprecise", "gap not resolvable", "hard labels hurt"]
 RESOLVED: Final = "resolved"
+IMPRECISE: Final = "resolved, imprecise"
 GAP_NOT_RESOLVABLE: Final = "gap not resolvable"
 HARD_LABELS_HURT: Final = "hard labels hurt"
+
+MAX_INTERVAL = 1.0
+"""Widest interval of a share whose verdict is `RESOLVED`: a wider one hardly tells no recovery from
+a full one, so it is never in a headline."""
 
 ONE_SEED: Final = "one seed: this draw only"
 """Note of an estimate without seed variance: its interval covers new items, but not new draws of
@@ -34,11 +38,12 @@ class Recovery:
     """
 
     value: float | None
-    """The share; None unless resolved. Can be outside [0, 1]."""
+    """The share; None unless the gap is resolved. Can be outside [0, 1]."""
     low: float | None
     high: float | None
     verdict: Verdict
-    """resolved: gap_low > 0. hard labels hurt: gap_high < 0. Else gap not resolvable."""
+    """resolved: gap_low > 0; imprecise if the interval of the share is wider than `MAX_INTERVAL`.
+    hard labels hurt: gap_high < 0. Else gap not resolvable."""
     verdict_note: str
     """The reason for a verdict other than resolved, and the limits of the interval."""
     gap: float
@@ -64,6 +69,11 @@ class Recovery:
 
 
 AnyRecovery = TypeVar("AnyRecovery", bound=Recovery)
+
+
+def is_precise(low: float | None, high: float | None) -> bool:
+    """Returns whether the interval of a share is at most `MAX_INTERVAL` wide."""
+    return low is not None and high is not None and high - low <= MAX_INTERVAL
 
 
 class Roles(NamedTuple):
@@ -109,10 +119,10 @@ def recovery_of(
 ) -> AnyRecovery:
     """Decides the verdict of an estimated ratio."""
     gap = ratio.denominator
-    verdict = _verdict(gap)
-    bounds = ratio.fieller if verdict == RESOLVED else None
+    verdict = _verdict(ratio)
+    bounds = ratio.fieller if verdict in (RESOLVED, IMPRECISE) else None
     labels = _labels(ratio, num_clusters=num_clusters)
-    reasons = [] if verdict == RESOLVED else [_reason(ratio, roles)]
+    reasons = [] if bounds else [_reason(ratio, roles)]
     return kind(
         value=ratio.ratio if bounds else None,
         low=bounds.low if bounds else None,
@@ -133,12 +143,13 @@ def recovery_of(
     )
 
 
-def _verdict(gap: Difference) -> Verdict:
-    """The verdict by the interval of the gap."""
+def _verdict(ratio: RatioEstimate) -> Verdict:
+    """The verdict by the interval of the gap, and its grade by that of the share."""
+    gap, share = ratio.denominator, ratio.fieller
     if gap.low is None or gap.high is None:
         return GAP_NOT_RESOLVABLE
     if gap.low > 0.0:
-        return RESOLVED
+        return RESOLVED if share is not None and is_precise(share.low, share.high) else IMPRECISE
     return HARD_LABELS_HURT if gap.high < 0.0 else GAP_NOT_RESOLVABLE
 
 

@@ -99,7 +99,7 @@ def estimate_sgr(
         clusters: Cluster of each item, where items were sampled in groups.
 
     Returns:
-        The estimate; `value`, `low` and `high` are None unless the verdict is "resolved".
+        The estimate; `value`, `low` and `high` are None unless the gap is resolved.
 
     Raises:
         ValueError: If an argument (named) has a wrong shape or a score out of range, or level is

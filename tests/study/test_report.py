@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import re
 import sys
 from collections import Counter
 from dataclasses import replace
@@ -27,11 +25,12 @@ from study.formatting import text_of
 from study.reporting.legacy import legacy_rows
 from study.reporting.sentences import sentence
 from study.reporting.surface_views.plotly import panel_figure
-from study.reporting.surface_views.tiles import Status, hover_text, ink_on, status
+from study.reporting.surface_views.tiles import Status, hover_lines, ink_on, status
 from study.reporting.surface_views.views import make_view, varying_axes
 from study.reporting.terminal import surface_parts
 from study.tracking.wandb_report import save_wandb_report
 from tests.support.fakes import FakeStudy, contrast, fake_space, fake_study
+from tests.support.page_data import page_rows
 from trainables.storage.filesystem import open_storage
 
 
@@ -282,7 +281,7 @@ class TestTable:
 
     def test_statuses_cover_every_verdict(self, surface: Surface) -> None:
         assert {status(row) for row in surface.rows} <= set(Status)
-        assert "verdict: resolved" in hover_text(surface.rows[0])
+        assert "verdict: resolved" in hover_lines(surface.rows[0])
 
 
 class TestCommand:
@@ -297,14 +296,11 @@ class TestCommand:
             assert {f"{figure}.png", f"{figure}.svg"} <= names
             assert (folder / f"{figure}.png").read_bytes().startswith(b"\x89PNG")
         page = (folder / "index.html").read_text()
-        data = json.loads(
-            re.search(r'id="data">(.*?)</script>', page, re.S).group(1)  # type: ignore[union-attr]
-        )
         table = pq.read_table(tmp_path / "fake" / "surface.parquet").to_pylist()
-        shown = [row[8] for row in data["points"]["rows"]]
+        shown = [row["SGR"] for row in page_rows(page, "points")]
         assert shown == [None if r["sgr"] is None else round(r["sgr"], 10) for r in table]
-        assert all(image.count("alt=") == 1 for image in re.findall(r"<img[^>]*>", page))
-        assert "mean &plusmn; half-width" in page
+        assert "data:image" not in page
+        assert "paper: mean +/- half-width" in page
         assert "paper: mean +/- half-width" in capsys.readouterr().out
 
     def test_it_works_while_a_study_is_running(self, tmp_path: Path) -> None:

@@ -35,21 +35,26 @@ def loss_panels(storage: Storage, plan: Plan, surface: Surface) -> tuple[CurvePa
         curves = list(pool.map(lambda cell: read_curve(storage, cell.id), trained))
     labels = recipe_labels(cell.cell.recipe for cell in trained)
     has_rounds = any(cell.cell.round > 1 for cell in plan.cells)
-    losses: dict[tuple[str, str], dict[str, dict[int, list[float]]]] = {}
+    losses: dict[tuple[str, ...], dict[str, dict[int, list[float]]]] = {}
     for cell, curve in zip(trained, curves, strict=True):
-        key = (labels[recipe_text(cell.cell.recipe)], cell.model_name)
+        recipe = cell.cell.recipe
+        key = (labels[recipe_text(recipe)], cell.model_name, recipe.method, cell.cell.task)
         name = condition_label(cell, has_rounds=has_rounds)
         steps = losses.setdefault(key, {}).setdefault(name, {})
         for number, entry in enumerate(curve):
             if "loss" in entry:
                 steps.setdefault(int(entry.get("step", number)), []).append(entry["loss"])
+    several_tasks = len({key[-1] for key in losses}) > 1
     order = condition_order(surface)
     last = len(order)
     panels = [
         CurvePanel(
-            row=method,
-            column=model,
+            row=label,
+            column=f"{model}, {task}" if several_tasks else model,
             x_title="optimizer step",
+            model=model,
+            method=method,
+            task=task,
             curves=tuple(
                 Curve(name=name, points=_points(steps))
                 for name, steps in sorted(
@@ -58,7 +63,7 @@ def loss_panels(storage: Storage, plan: Plan, surface: Surface) -> tuple[CurvePa
                 if steps
             ),
         )
-        for (method, model), conditions in losses.items()
+        for (label, model, method, task), conditions in losses.items()
     ]
     return tuple(panel for panel in panels if panel.curves)
 

@@ -120,7 +120,9 @@ def _difficulty_gap(
 def _source(row: SurfaceRow, index: int, hidden: frozenset[str], shown: frozenset[str]) -> Place:
     label = source_name(row, hidden, shown)
     key = label if shown & LABEL_AXES else row.point.source
-    return Place(key=key, label=label, rank=(0, 0.0, index))
+    level = row.point.train_level
+    rank = (level is None, 0.0 if level is None else level.low + level.high, index)
+    return Place(key=key, label=label, rank=rank)
 
 
 def _noise_rate(row: SurfaceRow, index: int) -> Place | None:

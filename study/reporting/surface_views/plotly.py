@@ -1,4 +1,4 @@
-"""Surfaces as Plotly figures: plain mappings, for the page and for W&B.
+"""Surfaces as Plotly figures: plain mappings, for W&B.
 
 Tiles are bars of unit height, because Plotly can hatch only bars: unresolved points have a pattern
 and a label, and so are recognisable without colour.
@@ -7,6 +7,8 @@ and a label, and so are recognisable without colour.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from html import escape
+from textwrap import wrap
 from typing import Any
 
 from matplotlib import colormaps
@@ -17,9 +19,10 @@ from study.reporting.surface_views.scale import SHARE_COLOURS, SHARE_RANGE, SHAR
 from study.reporting.surface_views.tiles import (
     LOOKS,
     MAX_LABELLED_TILES,
+    NUMBERED,
     Status,
     draw_key,
-    hover_text,
+    hover_lines,
     ink_on,
     is_share,
     shown_status,
@@ -35,26 +38,19 @@ _PATTERN = {"fgcolor": "#8c8c8c", "size": 9, "solidity": 0.15}
 Figure = dict[str, Any]
 
 
-def panel_figure(
-    rows: Sequence[SurfaceRow], view: View, panel: SurfacePanel, *, with_hover: bool = True
-) -> Figure:
+def panel_figure(rows: Sequence[SurfaceRow], view: View, panel: SurfacePanel) -> Figure:
     """Returns one panel of a view as a Plotly figure.
 
     Args:
         rows: The surface's rows.
         view: The view that the panel is of.
         panel: The panel.
-        with_hover: False: each tile carries only its row number in `customdata`, and the page puts
-            in the text that it holds once for all views.
     """
     groups: dict[Status, list[Tile]] = {}
     for tile in panel.tiles:
         groups.setdefault(shown_status(rows[tile.row], view.value), []).append(tile)
     order = sorted(groups, key=list(Status).index)
-    traces = [
-        _trace(rows, view, groups[kind], kind, len(panel.tiles), with_hover=with_hover)
-        for kind in order
-    ]
+    traces = [_trace(rows, view, groups[kind], kind, len(panel.tiles)) for kind in order]
     return {"data": traces, "layout": _layout(rows, view, panel)}
 
 
@@ -64,8 +60,6 @@ def _trace(
     tiles: Sequence[Tile],
     kind: Status,
     num_tiles: int,
-    *,
-    with_hover: bool,
 ) -> Figure:
     pattern, fill = LOOKS.get(kind, ("", ""))
     trace: Figure = {
@@ -77,14 +71,13 @@ def _trace(
         "width": [0.96] * len(tiles),
         "customdata": [tile.row for tile in tiles],
         "hovertemplate": "%{hovertext}<extra></extra>",
-        "showlegend": kind is not Status.RESOLVED,
+        "hovertext": [_hover(rows[tile.row]) for tile in tiles],
+        "showlegend": kind not in NUMBERED,
         "marker": {
             "line": {"color": "#333333", "width": 1},
             "pattern": _PATTERN | {"shape": pattern},
         },
     }
-    if with_hover:
-        trace["hovertext"] = [hover_text(rows[tile.row]) for tile in tiles]
     if num_tiles <= MAX_LABELLED_TILES:
         trace |= {
             "text": [tile_text(rows[tile.row], view.value).replace("\n", "<br>") for tile in tiles],
@@ -92,12 +85,17 @@ def _trace(
             "insidetextanchor": "middle",
             "textangle": 0,
         }
-    if kind is Status.RESOLVED:
+    if kind in NUMBERED:
         trace["marker"] |= _coloured(rows, view, tiles)
     else:
         trace["marker"]["color"] = fill
-    ink = _inks(trace["marker"]) if kind is Status.RESOLVED else "#000000"
+    ink = _inks(trace["marker"]) if kind in NUMBERED else "#000000"
     return trace | {"textfont": {"size": 13, "color": ink}}
+
+
+def _hover(row: SurfaceRow) -> str:
+    """Everything known about a point as HTML lines."""
+    return "<br>".join(part for line in hover_lines(row) for part in wrap(escape(line), width=60))
 
 
 def _coloured(rows: Sequence[SurfaceRow], view: View, tiles: Sequence[Tile]) -> Figure:

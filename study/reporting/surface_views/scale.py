@@ -7,7 +7,7 @@ from matplotlib.colors import Colormap, LinearSegmentedColormap
 SHARE_RANGE = (-0.5, 1.5)
 """Shares at the ends of the scale; those beyond have the colour of the end."""
 
-_STOPS = (
+STOPS = (
     (-0.5, "#a63603"),
     (0.0, "#fdd0a2"),
     (0.0, "#f1f5fb"),
@@ -15,11 +15,11 @@ _STOPS = (
     (1.0, "#a6dba0"),
     (1.5, "#1b7837"),
 )
-"""The colour jumps at 0 (easier labels lower accuracy) and at 1 (they do better than hard ones)."""
+"""Share -> colour. It jumps at 0 (easier labels lower accuracy) and at 1 (they beat hard ones)."""
 
 _LOW, _HIGH = SHARE_RANGE
 
-SHARE_STOPS = tuple(((value - _LOW) / (_HIGH - _LOW), colour) for value, colour in _STOPS)
+SHARE_STOPS = tuple(((value - _LOW) / (_HIGH - _LOW), colour) for value, colour in STOPS)
 """Place on the scale in [0, 1] -> colour, for Plotly and matplotlib."""
 
 SHARE_COLOURS: Colormap = LinearSegmentedColormap.from_list("shares", list(SHARE_STOPS), N=400)

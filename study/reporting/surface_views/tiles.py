@@ -4,23 +4,26 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from enum import Enum
-from textwrap import wrap
 
 from study.analysis.names import brief
 from study.analysis.surface_rows import SurfaceRow, recipe_text
-from study.formatting import duration, number, percent, span
-from study.statistics.recovery import HARD_LABELS_HURT, ONE_SEED, RESOLVED
+from study.formatting import duration, number, percent, points_span, span
+from study.statistics.recovery import HARD_LABELS_HURT, IMPRECISE, ONE_SEED, RESOLVED
 
 
 class Status(Enum):
     """Status of a point; each has its own look, so that colour is not needed."""
 
-    RESOLVED = "resolved"
+    RESOLVED = RESOLVED
+    IMPRECISE = IMPRECISE
     NOT_RESOLVABLE = "gap not resolvable"
     HARD_LABELS_HURT = "hard labels hurt"
     NO_FLOOR = "floor below chance or not readable"
     MISSING = "no estimate"
 
+
+NUMBERED = (Status.RESOLVED, Status.IMPRECISE)
+"""Statuses of points with a number."""
 
 LOOKS: Mapping[Status, tuple[str, str]] = {
     Status.NOT_RESOLVABLE: ("/", "#e8e8e8"),
@@ -29,6 +32,9 @@ LOOKS: Mapping[Status, tuple[str, str]] = {
     Status.MISSING: (".", "#ffffff"),
 }
 """Pattern (of Plotly and matplotlib) and fill of points without a number."""
+
+IMPRECISE_MARK = "~"
+"""Marks the number of a point that is resolved, but imprecisely."""
 
 MAX_LABELLED_TILES = 500
 """Panels with more tiles have no labels: the tiles are too small."""
@@ -40,17 +46,19 @@ def status(row: SurfaceRow) -> Status:
         return Status.MISSING
     if not row.has_floor:
         return Status.NO_FLOOR
-    if row.verdict == RESOLVED:
-        return Status.RESOLVED
+    if row.verdict in (RESOLVED, IMPRECISE):
+        return Status(row.verdict)
     return Status.HARD_LABELS_HURT if row.verdict == HARD_LABELS_HURT else Status.NOT_RESOLVABLE
 
 
 def shown_status(row: SurfaceRow, value: str) -> Status:
     """Returns the status of the shown value: a difference is known whatever the verdict on SGR."""
-    if getattr(row, value).estimate is not None:
-        return Status.RESOLVED
     point_status = status(row)
-    return Status.MISSING if point_status is Status.RESOLVED else point_status
+    if getattr(row, value).estimate is not None:
+        is_imprecise = value == "sgr" and point_status is Status.IMPRECISE
+        return Status.IMPRECISE if is_imprecise else Status.RESOLVED
+    is_resolved = point_status in (Status.RESOLVED, Status.IMPRECISE)
+    return Status.MISSING if is_resolved else point_status
 
 
 def is_share(value: str) -> bool:
@@ -61,26 +69,38 @@ def is_share(value: str) -> bool:
 def tile_text(row: SurfaceRow, value: str) -> str:
     """Returns the text of a tile: the number with its caveats, or one word for its absence.
 
-    A star stands for `ONE_SEED`; `draw_key` explains it.
+    `draw_key` explains its marks.
     """
-    if row.verdict is None and getattr(row, value).estimate is None:
-        return "missing"
     caveats = map(brief, row.caveats if value == "sgr" else ())
-    text = _tile_number(row, value)
-    return "\n".join([f"{text} *" if row.draw_note else text, *caveats])
+    return "\n".join([tile_number(row, value), *caveats])
 
 
-def _tile_number(row: SurfaceRow, value: str) -> str:
+def tile_number(row: SurfaceRow, value: str) -> str:
+    """Returns the number of a tile with its marks, or one word for its absence."""
     estimate = getattr(row, value).estimate
+    star = " *" * bool(row.draw_note)
     if estimate is None:
-        words = {Status.HARD_LABELS_HURT: "hurt", Status.NO_FLOOR: "no floor"}
-        return words.get(status(row), "?")
-    return f"{estimate:.2f}" if is_share(value) else percent(estimate, sign=True)
+        words = {
+            Status.HARD_LABELS_HURT: "hurt",
+            Status.NO_FLOOR: "no floor",
+            Status.MISSING: "missing",
+        }
+        word = words.get(status(row), "?")
+        return word if row.verdict is None else word + star
+    if not is_share(value):
+        return percent(estimate, sign=True) + star
+    is_imprecise = shown_status(row, value) is Status.IMPRECISE
+    return f"{estimate:.2f}{f' {IMPRECISE_MARK}' * is_imprecise}{star}"
 
 
 def draw_key(rows: Iterable[SurfaceRow]) -> str:
-    """Returns the meaning of the star on a tile; empty if no point has a single seed."""
-    return f"* {ONE_SEED}" if any(row.draw_note for row in rows) else ""
+    """Returns the meanings of the marks on tiles, as far as these points have them."""
+    shown = list(rows)
+    keys = [f"* {ONE_SEED}"] * any(row.draw_note for row in shown)
+    keys += [f"{IMPRECISE_MARK} {IMPRECISE}"] * any(
+        status(row) is Status.IMPRECISE for row in shown
+    )
+    return "; ".join(keys)
 
 
 def ink_on(colour: Sequence[float]) -> str:
@@ -93,12 +113,12 @@ def ink_on(colour: Sequence[float]) -> str:
     return "#000000" if luminance > 0.18 else "#ffffff"
 
 
-def hover_text(row: SurfaceRow) -> str:
-    """Returns everything known about a point, as HTML lines for a hover label."""
+def hover_lines(row: SurfaceRow) -> list[str]:
+    """Returns everything known about a point, as the lines of a hover label."""
     point = row.point
     gap = "?" if point.difficulty_gap is None else f"{point.difficulty_gap:+.2f}"
     lines = [
-        f"<b>{point.model}, {point.recipe.method}</b>",
+        f"{point.model}, {point.recipe.method}",
         f"{point.source} -> {point.test_level.name} (difficulty gap {gap})",
         f"SGR {number(row.sgr.estimate)} {span(row.sgr.low, row.sgr.high)}".rstrip(),
         f"verdict: {row.verdict or 'no estimate'}",
@@ -108,15 +128,19 @@ def hover_text(row: SurfaceRow) -> str:
     if row.gap.estimate is not None:
         ends = f"[{percent(row.gap.low, sign=True)}, {percent(row.gap.high, sign=True)}]"
         lines.append(f"hard - zero-shot {percent(row.gap.estimate, sign=True)} points {ends}")
+    if row.ssrm_gain.estimate is not None:
+        ends = points_span(row.ssrm_gain.low, row.ssrm_gain.high)
+        gain = percent(row.ssrm_gain.estimate, sign=True)
+        lines.append(f"self-trained - start {gain} points {ends}".rstrip())
     if row.num_items is not None:
         seeds = "" if row.num_seeds is None or row.draw_note else f", {row.num_seeds} seeds"
         lines.append(f"{row.num_items} items{seeds}")
     if row.draw_note:
-        lines.append(f"<b>{row.draw_note}</b>")
+        lines.append(row.draw_note)
     lines.append(f"cost: {duration(row.cell_seconds)} in {row.num_cells} cells")
     lines += [
         f"{arm.replace('_', '-')}: {percent(share)} % of answers not readable"
         for arm, share in row.unreadable.items()
     ]
     lines += [note for note in (*row.caveats, row.verdict_note, row.reason) if note]
-    return "<br>".join([*lines, *wrap(recipe_text(point.recipe), width=60)])
+    return [*lines, recipe_text(point.recipe)]

@@ -14,7 +14,7 @@ from study.analysis.surface_rows import FLOOR_AT_CHANCE, SurfaceRow
 from study.analysis.trends import trend_rows
 from study.formatting import text_of
 from study.reporting.sentences import sentence
-from study.reporting.surface_views.tiles import Status, hover_text, status, tile_text
+from study.reporting.surface_views.tiles import Status, hover_lines, status, tile_text
 from study.reporting.tables import cell_table, point_table
 from study.reporting.terminal import surface_parts
 from study.tracking.wandb_logs import summarize
@@ -65,7 +65,7 @@ def test_answers_that_cannot_be_read_take_the_sgr_from_the_points_of_their_floor
         assert row.unreadable == {"zero_shot": 0.2}
         assert status(row) is Status.NO_FLOOR and tile_text(row, "sgr") == "no floor"
         assert "20.0 % of zero-shot answers could not be read" in row.verdict_note
-        assert "zero-shot: 20.0 % of answers not readable" in hover_text(row)
+        assert "zero-shot: 20.0 % of answers not readable" in "\n".join(hover_lines(row))
     labels = {row.recipe_text: "any" for row in after.rows}
     assert "zero-shot is no floor (20.0 % of" in sentence(rows[0], labels, 0.95)
     assert "floor not readable" in text_of(surface_parts(after))
@@ -101,13 +101,13 @@ def test_a_floor_at_chance_is_a_caveat_in_every_place_that_shows_the_sgr(tmp_pat
         assert row.verdict == "resolved" and row.caveats == (FLOOR_AT_CHANCE,)
         assert tile_text(row, "sgr") == f"{row.sgr.estimate:.2f}\nfloor at chance"
         assert "floor" not in tile_text(row, "gap")
-        assert FLOOR_AT_CHANCE in hover_text(row)
+        assert FLOOR_AT_CHANCE in "\n".join(hover_lines(row))
         assert FLOOR_AT_CHANCE in sentence(row, labels, 0.95)
     told = text_of(surface_parts(surface))
     assert FLOOR_AT_CHANCE in told.splitlines() and "]; floor at chance" in told
     table = point_table(surface, labels)
-    place = [column["name"] for column in table["columns"]].index("caveats")
-    assert FLOOR_AT_CHANCE in {row[place] for row in table["rows"]}
+    place = [column.name for column in table.columns].index("caveats")
+    assert FLOOR_AT_CHANCE in {row[place] for row in table.rows}
     assert FLOOR_AT_CHANCE in surface_table(surface.rows)["caveats"].to_pylist()
     flagged = sum(FLOOR_AT_CHANCE in row.caveats for row in surface.rows)
     note = summarize(study.plan, surface)["note"]
@@ -117,9 +117,9 @@ def test_a_floor_at_chance_is_a_caveat_in_every_place_that_shows_the_sgr(tmp_pat
 def test_every_generating_cell_has_its_share_in_the_report(tmp_path: Path) -> None:
     study = fake_study(tmp_path)
     table = cell_table(study.plan, with_zero_shot(study, right=0.3, unreadable=0.1))
-    place = [column["name"] for column in table["columns"]].index("unreadable %")
+    place = [column.name for column in table.columns].index("unreadable %")
     generating = {cell.id for cell in study.cells("zero-shot", MODEL, "any")}
-    for row in table["rows"]:
+    for row in table.rows:
         assert row[place] == (0.1 if row[0] in generating else None)
 
 

@@ -171,7 +171,16 @@ def test_a_crossing_is_told_with_what_its_interval_excludes(
         method="lora",
         test_level=HARD,
         axis="label_cost",
-        panel=CurvePanel(row="", column="", x_title="", curves=(), crossing=crossing),
+        panel=CurvePanel(
+            row="",
+            column="",
+            x_title="",
+            curves=(),
+            model="",
+            method="",
+            task="",
+            crossing=crossing,
+        ),
         easy="easy",
         hard="hard",
     )

@@ -173,7 +173,7 @@ def test_two_tasks_are_not_averaged(tmp_path: Path) -> None:
         assert line.means["accuracy"] == pytest.approx(sum(means.values()) / 3)
     assert lines[0].means != lines[1].means
     table = audit_table(section.lines)
-    assert table["columns"][0]["name"] == "task"
+    assert table.columns[0].name == "task"
     found = detector_rows(study.plan, surface, audit)
     assert {(row.task, row.measure, row.num_seeds) for row in found} == {
         ("toy", "steps", 3),

@@ -14,7 +14,7 @@ from study.formatting import text_of
 from study.reporting.sentences import sentence
 from study.reporting.surface_views.drawing import draw_view
 from study.reporting.surface_views.plotly import panel_figure
-from study.reporting.surface_views.tiles import hover_text, tile_text
+from study.reporting.surface_views.tiles import hover_lines, tile_text
 from study.reporting.surface_views.views import make_view
 from study.reporting.tables import point_table
 from study.reporting.terminal import surface_parts
@@ -36,9 +36,9 @@ def _places(study: FakeStudy, surface: Surface) -> dict[str, list[str]]:
     view = make_view(rows)
     return {
         "terminal": text_of(surface_parts(surface)).splitlines()[1 : len(rows) + 1],
-        "table": [json.dumps(row) for row in point_table(surface, labels)["rows"]],
+        "table": [json.dumps(row) for row in point_table(surface, labels).rows],
         "sentence": [sentence(row, labels, surface.level) for row in rows],
-        "hover": [hover_text(row) for row in rows],
+        "hover": ["; ".join(hover_lines(row)) for row in rows],
         "surface.parquet and W&B": [
             str(n) for n in surface_table(rows)["verdict_note"].to_pylist()
         ],

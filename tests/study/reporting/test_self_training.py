@@ -194,6 +194,7 @@ def test_a_view_over_thresholds_has_one_line_a_source(surface: Surface) -> None:
     assert panel.y_labels == ("easy_ssrm round 1 -> hard  (+2)", "easy_ssrm round 2 -> hard  (+2)")
     titles = [view.title for view in choose_views(surface.rows, ViewChoice())]
     assert titles == [
+        "SGR over test level and labels used",
         "SGR over model size and difficulty gap",
         "SGR over confidence threshold and difficulty gap",
         "SGR over self-training round and difficulty gap",

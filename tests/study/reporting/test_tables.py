@@ -21,15 +21,15 @@ def test_the_pages_percentages_are_those_of_terminal_and_sentences(tmp_path: Pat
     study = FakeStudy(storage=storage, space=fake_space(), items_per_level=149).write().finish()
     surface = compute_surface(study.storage, study.plan)
     table = point_table(surface, recipe_labels(row.point.recipe for row in surface.rows))
-    names = [column["name"] for column in table["columns"]]
-    for row, values in zip(surface.rows, table["rows"], strict=True):
+    names = [column.name for column in table.columns]
+    for row, values in zip(surface.rows, table.rows, strict=True):
         shown = dict(zip(names, values, strict=True))
         assert percent(shown["zero-shot %"]) == percent(row.zero_shot)
         assert percent(shown["source %"]) == percent(row.easy)
         assert percent(shown["hard %"]) == percent(row.hard)
     cell_page = cell_table(study.plan, surface)
-    cells = cell_page["rows"]
-    peak = [column["name"] for column in cell_page["columns"]].index("peak GiB")
+    cells = cell_page.rows
+    peak = [column.name for column in cell_page.columns].index("peak GiB")
     assert {row[peak] for row in cells} == {1.5}
     records = surface.scores.records
     assert all(percent(records[row[0]].accuracy) == percent(row[6]) for row in cells)

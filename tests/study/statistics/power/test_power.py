@@ -64,7 +64,7 @@ def test_smallest_gap_is_resolved_as_often_as_it_says() -> None:
         estimate_sgr(z, e, h).verdict
         for z, e, h in zip(drawn.zero_shot, drawn.easy, drawn.hard, strict=True)
     ]
-    assert verdicts.count("resolved") / 300 == pytest.approx(0.8, abs=0.1)
+    assert sum(v.startswith("resolved") for v in verdicts) / 300 == pytest.approx(0.8, abs=0.1)
 
 
 def test_pilot_finds_the_components_of_the_model() -> None:
