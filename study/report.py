@@ -66,6 +66,12 @@ def main(
             help="show one category of an axis only, such as method=lora (may be repeated)",
         ),
     ] = None,
+    figures: Annotated[
+        bool,
+        typer.Option(
+            "--figures", help="also draw the figures for papers: PDF, SVG and PNG in report/"
+        ),
+    ] = False,
     legacy_bootstrap: Annotated[
         bool,
         typer.Option(
@@ -120,7 +126,7 @@ def main(
     Exit status: 0 done, 1 the report is written but the output could not be, 2 bad input (nothing
     was written).
     """
-    report_options = (x, y, fix, legacy_bootstrap, against, wandb, wandb_report)
+    report_options = (x, y, fix, figures, legacy_bootstrap, against, wandb, wandb_report)
     if table is not None:
         with checking_input():
             if any((run, all_points, other, *report_options)):
@@ -143,7 +149,7 @@ def main(
         comparison = compare(plan, surface, against) if against else None
         choice = ViewChoice(x=x, y=y, value=value, fixed=_fixed_categories(fix or ()))
         content = gather(storage, plan, surface, choice=choice, legacy=legacy, against=comparison)
-        path = write_report(storage, plan, surface, content)
+        path = write_report(storage, plan, surface, content, has_figures=figures or wandb)
         if wandb:
             replay(storage, plan, surface)
     files = [f"Report:  {path}", f"Surface: {storage.path(layout.surface(space))}"]

@@ -125,7 +125,7 @@ def run_study(
         )
         surface = compute_surface(storage, plan)
         content = gather(storage, plan, surface)
-        report = write_report(storage, plan, surface, content)
+        report = write_report(storage, plan, surface, content, has_figures=tracker.logs_figures)
         tracker.log_surface(surface)
     files = [
         f"Report:  {report}",

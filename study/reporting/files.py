@@ -18,6 +18,7 @@ from study.analysis.surface import Surface, write_surface
 from study.analysis.surface_rows import recipe_text
 from study.artifacts.plan import Plan
 from study.reporting.content import Content, gather
+from study.reporting.figures.report_figures import draw_figures
 from study.reporting.page import render_page
 from study.reporting.sentences import source_of
 from study.reporting.surface_views.downloads import surface_downloads
@@ -139,9 +140,14 @@ def _win_rate_columns(row: WinRate) -> dict[str, str | float | int | None]:
 
 
 def write_report(
-    storage: Storage, plan: Plan, surface: Surface, content: Content | None = None
+    storage: Storage,
+    plan: Plan,
+    surface: Surface,
+    content: Content | None = None,
+    *,
+    has_figures: bool = False,
 ) -> str:
-    """Writes the page, its figures, its tables and surface.parquet; returns the path of the page.
+    """Writes the page, its tables and surface.parquet; returns the path of the page.
 
     All files appear together: if one cannot be written, the previous report stays unchanged.
 
@@ -150,15 +156,18 @@ def write_report(
         plan: The study.
         surface: Its surface.
         content: Content of the report; None: gathered here.
+        has_figures: Whether to draw the figures for papers too, which takes longer than the rest.
     """
     content = content or gather(storage, plan, surface)
     name = plan.space.name
     page = layout.report(name, "index.html")
+    drawings = draw_figures(plan, surface, content) if has_figures else ()
     with written_together(storage, last=page) as staged:
         write_surface(staged, plan, surface)
-        for drawing in content.drawings:
+        for drawing in drawings:
             staged.write_bytes(layout.report(name, f"{drawing.name}.png"), drawing.png)
             staged.write_bytes(layout.report(name, f"{drawing.name}.svg"), drawing.svg)
+            staged.write_bytes(layout.report(name, f"{drawing.name}.pdf"), drawing.pdf)
         write_tables(staged, name, content)
         for file, table in surface_downloads(surface.rows).items():
             staged.write_bytes(layout.report(name, file), table)

@@ -46,7 +46,7 @@ def render_page(plan: Plan, surface: Surface, content: Content) -> str:
 def _kind_of(block: object) -> str:
     """Returns which part of the template shows a block."""
     names = {Chart: "chart", PageTable: "table", Bullets: "bullets", Heading: "heading"}
-    return names.get(type(block), "text")  # type: ignore[call-overload, no-any-return]
+    return names.get(type(block), "text")
 
 
 def _page_data(surface: Surface, sections: Sequence[Section]) -> dict[str, Any]:

@@ -8,18 +8,13 @@ from dataclasses import dataclass
 import pyarrow as pa
 
 from study.analysis.names import recipe_labels
-from study.analysis.self_training.audit import AuditRow, audit_rows
+from study.analysis.self_training.audit import AuditedRound, AuditRow, audit_rows
 from study.analysis.self_training.detectors import DetectorRow, detector_rows, warning_lines
 from study.analysis.self_training.rounds import read_rounds
 from study.analysis.self_training.tables import reliability_table, selective_table
-from study.analysis.surface import ArmReader, Surface
-from study.analysis.surface_rows import Interval, SurfaceRow, recipe_text
+from study.analysis.surface import Surface
+from study.analysis.surface_rows import SurfaceRow
 from study.artifacts.plan import Plan
-from study.reporting.figures.audit import draw_confidence, draw_reliability, draw_selective
-from study.reporting.figures.drawing import Drawing
-from study.reporting.figures.gains import draw_gains
-from study.reporting.figures.thresholds import draw_thresholds
-from study.reporting.findings import gain_rows
 from study.statistics.across_points.multiplicity import false_discovery
 from trainables.storage.filesystem import Storage
 
@@ -76,7 +71,7 @@ class SelfTrainingSection:
     detectors: tuple[DetectorRow, ...]
     warnings: tuple[str, ...]
     """A line for each detector that warns and for each round that cannot be audited."""
-    drawings: tuple[Drawing, ...]
+    audited: tuple[AuditedRound, ...]
     reliability: pa.Table
     """Bins of every source, round and level."""
     selective: pa.Table
@@ -86,7 +81,7 @@ class SelfTrainingSection:
 def gather_self_training(
     storage: Storage, plan: Plan, surface: Surface
 ) -> SelfTrainingSection | None:
-    """Computes and draws the section; None for a study without self-training."""
+    """Computes the section; None for a study without self-training."""
     rows = [row for row in surface.rows if row.point.start is not None]
     if not rows:
         return None
@@ -96,13 +91,6 @@ def gather_self_training(
     detectors = detector_rows(plan, surface, rounds)
     faults = (f"not audited: {fault}" for fault in rounds.faults)
     lines = tuple(audit_lines(audit, labels))
-    drawings = [
-        *_draw_thresholds(plan, surface, labels, lines),
-        draw_gains(rows, labels, surface.level),
-        draw_selective(rounds.audited, labels),
-        draw_confidence(rounds.audited, labels),
-        draw_reliability(rounds.audited, labels),
-    ]
     rows.sort(key=lambda row: row.role == "control")
     return SelfTrainingSection(
         rows=tuple(rows),
@@ -111,31 +99,10 @@ def gather_self_training(
         lines=lines,
         detectors=detectors,
         warnings=(*warning_lines(detectors, labels), *faults),
-        drawings=tuple(drawing for drawing in drawings if drawing is not None),
+        audited=tuple(rounds.audited),
         reliability=reliability_table(rounds.audited),
         selective=selective_table(rounds.audited),
     )
-
-
-def _draw_thresholds(
-    plan: Plan, surface: Surface, labels: Mapping[str, str], lines: Sequence[AuditLine]
-) -> Sequence[Drawing]:
-    reader = ArmReader(surface.items, surface.scores)
-
-    def selected(row: SurfaceRow) -> tuple[float, float] | None:
-        line = selected_line(row, labels[recipe_text(row.point.recipe)], lines)
-        if line is None:
-            return None
-        number, right = line.means["num_selected"], line.means["selected_accuracy"]
-        return None if number is None or right is None else (number, right)
-
-    def start_of(row: SurfaceRow) -> Interval:
-        start = row.point.start
-        if start is None:
-            return Interval()
-        return Interval.of(reader.accuracy(start, row.point.place, surface.level))
-
-    return draw_thresholds(gain_rows(plan, surface), selected, start_of)
 
 
 def audit_lines(rows: Iterable[AuditRow], labels: Mapping[str, str]) -> Iterable[AuditLine]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 COLOURS = ("#000000", "#0072B2", "#D55E00", "#009E73", "#AA3377", "#8C6D1F", "#56B4E9")
 """The palette of Okabe and Ito, without colours too pale for lines on white."""
@@ -35,6 +36,25 @@ DASHES = (("-", (1, 0)), ("--", (6, 3)), ("-.", (6, 2, 1, 2)), (":", (2, 2)))
 
 MUTED = "#777777"
 """Reference lines; visible on white and on dark paper."""
+
+
+INK = "#0072B2"
+"""Estimates of a single kind."""
+
+FIGURE_STYLE: dict[Any, Any] = {
+    "font.family": "sans-serif",
+    "font.size": 9,
+    "axes.titlesize": 9,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "hatch.linewidth": 0.6,
+    # Fonts are part of every file: outlines in SVG, TrueType in PDF, as journals ask.
+    "svg.fonttype": "path",
+    "pdf.fonttype": 42,
+    # Makes the bytes of a figure reproducible.
+    "svg.hashsalt": "scarce-labels",
+}
+"""Settings of matplotlib for every figure."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -282,10 +282,10 @@ def _count(members: Sequence[ContrastResult], alpha: float) -> str:
 def _notes(surface: Surface, content: Content) -> Iterator[str]:
     """Yields what must accompany the numbers, in a few lines."""
     marks = dict.fromkeys(brief(caveat) for row in surface.rows for caveat in row.caveats)
-    if marks:
-        yield f"*: {', '.join(marks)}"
+    notes = [f"*: {', '.join(marks)}"] if marks else []
     if any(status(row) is Status.IMPRECISE for row in surface.rows):
-        yield f"{IMPRECISE_MARK}: {IMPRECISE} (interval wider than {MAX_INTERVAL:g})"
+        notes.append(f"{IMPRECISE_MARK}: {IMPRECISE} (interval wider than {MAX_INTERVAL:g})")
+    yield from wrap("; ".join(notes), MAX_WIDTH)
     yield from (line for text in draws(surface.rows) for line in wrap(text, MAX_WIDTH))
     missing = surface.counts.planned - surface.counts.finished
     if missing:

@@ -32,6 +32,9 @@ CLOSE_TIMEOUT_S = 60.0
 class Tracker:
     """Mirror of a running study, used as a context manager; this base class mirrors nothing."""
 
+    logs_figures: bool = False
+    """Whether it logs the figures of the report, which must be drawn then."""
+
     def start_blocks(self, blocks: Sequence[Block]) -> None:
         """Opens a run for each block that is about to start."""
 
@@ -71,6 +74,8 @@ def open_tracker(storage: Storage, plan: Plan, *, is_active: bool = True) -> Tra
 
 class WandbTracker(Tracker):
     """Mirrors a study in W&B: a run a block, and one for the aggregation."""
+
+    logs_figures = True
 
     def __init__(self, storage: Storage, plan: Plan) -> None:
         self._storage = storage

@@ -178,7 +178,7 @@ def contents(folder: Path) -> dict[str, bytes]:
 def test_a_full_disk_leaves_the_older_report_as_it_is(
     study: FakeStudy, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert report.main([folder_of(study)]) == OK
+    assert report.main([folder_of(study), "--figures"]) == OK
     before = contents(Path(study.storage.base))
     file_of(study, layout.record(study.plan.cells[0].id)).unlink()
     before.pop(layout.record(study.plan.cells[0].id))
@@ -193,12 +193,12 @@ def test_a_full_disk_leaves_the_older_report_as_it_is(
         with monkeypatch.context() as patch:
             patch.setattr(Storage, "_put", put)
             capsys.readouterr()
-            assert report.main([folder_of(study)]) == BAD_INPUT
+            assert report.main([folder_of(study), "--figures"]) == BAD_INPUT
         (line,) = capsys.readouterr().err.splitlines()
         assert line.startswith("error: [Errno 28] No space left on device: ")
         assert folder_of(study) in line and full_for in line
         assert contents(Path(study.storage.base)) == before, "nothing new, nothing half-written"
-    assert report.main([folder_of(study)]) == OK
+    assert report.main([folder_of(study), "--figures"]) == OK
     after = contents(Path(study.storage.base))
     assert after.keys() == before.keys()
     assert after["fake/report/index.html"] != before["fake/report/index.html"]

@@ -289,11 +289,11 @@ class TestCommand:
         self, tmp_path: Path, capsys: pytest.CaptureFixture[str]
     ) -> None:
         fake_study(tmp_path, seeds=2)
-        assert report.main([str(tmp_path / "fake"), "--legacy-bootstrap"]) == 0
+        assert report.main([str(tmp_path / "fake"), "--legacy-bootstrap", "--figures"]) == 0
         folder = tmp_path / "fake" / "report"
         names = {path.name for path in folder.iterdir()}
         for figure in ("surface", "accuracy", "calibration", "loss"):
-            assert {f"{figure}.png", f"{figure}.svg"} <= names
+            assert {f"{figure}.png", f"{figure}.svg", f"{figure}.pdf"} <= names
             assert (folder / f"{figure}.png").read_bytes().startswith(b"\x89PNG")
         page = (folder / "index.html").read_text()
         table = pq.read_table(tmp_path / "fake" / "surface.parquet").to_pylist()

@@ -75,7 +75,7 @@ def test_surface_has_a_row_for_every_point(finished: tuple[SmallStudy, Path]) ->
         for level in ("hard", "steps 4")
     }
     for row in rows:
-        assert (row["sgr"] is None) == (not row["verdict"].startswith("resolved"))
+        assert (row["sgr"] is None) == (not str(row["verdict"]).startswith("resolved"))
 
 
 def test_second_run_runs_no_cell_and_says_so(

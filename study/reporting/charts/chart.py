@@ -8,6 +8,7 @@ from typing import Any
 
 from study.analysis.surface_rows import Scalar
 from study.reporting.filters import Filters
+from study.reporting.style import MUTED
 
 Spec = Mapping[str, Any]
 """A part of a Vega-Lite spec."""
@@ -57,6 +58,6 @@ def reference(axis: str, *values: float, scale: Spec | None = None) -> Spec:
     """Returns a layer of dashed lines at some values of an axis, with the scale of the others."""
     return {
         "data": {"values": [{"at": value} for value in values]},
-        "mark": {"type": "rule", "strokeDash": [3, 3], "color": "#777777"},
+        "mark": {"type": "rule", "strokeDash": [3, 3], "color": MUTED},
         "encoding": {axis: {"field": "at", "type": "quantitative", "scale": scale or {}}},
     }

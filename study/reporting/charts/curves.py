@@ -11,7 +11,7 @@ from study.analysis.surface_rows import Scalar
 from study.formatting import percent
 from study.reporting.charts.chart import Chart, ChartRow, Spec, reference, tooltip
 from study.reporting.filters import Filters
-from study.reporting.style import looks_of
+from study.reporting.style import MUTED, looks_of
 
 MAX_TICKS = 6
 """Values of x up to which each is a tick."""
@@ -192,7 +192,7 @@ def _layers(
     if axes.has_diagonal:
         yield {
             "data": {"values": [{"a": 0, "b": 0}, {"a": 100, "b": 100}]},
-            "mark": {"type": "line", "strokeDash": [3, 3], "color": "#777777", "strokeWidth": 1},
+            "mark": {"type": "line", "strokeDash": [3, 3], "color": MUTED, "strokeWidth": 1},
             "encoding": {
                 "x": {"field": "a", "type": "quantitative"},
                 "y": {"field": "b", "type": "quantitative"},
@@ -201,12 +201,12 @@ def _layers(
     if has_crossings:
         yield {
             "transform": [{"filter": "isValid(datum.from)"}],
-            "mark": {"type": "rect", "color": "#777777", "opacity": 0.15},
+            "mark": {"type": "rect", "color": MUTED, "opacity": 0.15},
             "encoding": {"x": {"field": "from", "type": "quantitative"}, "x2": {"field": "to"}},
         }
         yield {
             "transform": [{"filter": "isValid(datum.at)"}],
-            "mark": {"type": "rule", "strokeDash": [2, 2], "color": "#777777"},
+            "mark": {"type": "rule", "strokeDash": [2, 2], "color": MUTED},
             "encoding": {
                 "x": {"field": "at", "type": "quantitative"},
                 "tooltip": tooltip(said="crossing"),

@@ -9,6 +9,7 @@ from typing import Literal
 from study.analysis.surface_rows import Scalar
 from study.reporting.charts.chart import Chart, ChartRow, Spec, reference, tooltip
 from study.reporting.filters import Filters
+from study.reporting.style import INK, MUTED
 
 Kind = Literal["estimate", "imprecise", "control", "pooled", "none"]
 """How a line is drawn; `none` has no number."""
@@ -16,11 +17,11 @@ Kind = Literal["estimate", "imprecise", "control", "pooled", "none"]
 LINES_PER_PAGE = 40
 
 _COLOURS: Mapping[Kind, str] = {
-    "estimate": "#0072B2",
-    "imprecise": "#777777",
-    "control": "#777777",
+    "estimate": INK,
+    "imprecise": MUTED,
+    "control": MUTED,
     "pooled": "#000000",
-    "none": "#777777",
+    "none": MUTED,
 }
 _SHAPES: Mapping[Kind, str] = {
     "estimate": "circle",
@@ -159,7 +160,7 @@ def _layers(
                 "x": {"value": 4},
                 "y": y,
                 "text": {"field": "said"},
-                "color": {"value": "#777777"},
+                "color": {"value": MUTED},
                 "tooltip": hover,
             },
         },

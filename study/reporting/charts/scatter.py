@@ -38,7 +38,7 @@ def trial_chart(
     colours, shapes = zip(*states.values(), strict=True)
     domain = list(states)
     legend = {"title": None, "orient": "bottom"}
-    ordered = sorted(marks, key=lambda m: (isinstance(m.value, str), m.value))  # type: ignore[arg-type, return-value]
+    ordered = sorted(marks, key=lambda m: (isinstance(m.value, str), m.value))
     return Chart(
         name=name,
         title=title,

@@ -151,6 +151,7 @@ def _layers(view: View, *, is_wide: bool) -> list[Spec]:
                 "lineBreak": "\n",
                 "lineHeight": 13,
                 "baseline": "middle",
+                "dy": {"expr": "indexof(datum.text, '\\n') < 0 ? 0 : -6.5"},
                 "tooltip": None,
             },
             "encoding": {

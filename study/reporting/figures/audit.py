@@ -20,14 +20,14 @@ from study.analysis.surface_rows import recipe_text
 from study.artifacts.condition_kinds import condition_kind, condition_label
 from study.reporting.figures.drawing import (
     MAX_PANELS,
-    STYLE,
     Drawing,
     add_legend,
     capped,
     finish,
     grid,
-    looks_of,
+    line_styles_of,
 )
+from study.reporting.style import FIGURE_STYLE, MUTED
 from study.statistics.calibration import NUM_BINS, calibrate, selective_accuracy
 
 _Floats = NDArray[np.float64]
@@ -60,9 +60,9 @@ def draw_confidence(rounds: Sequence[AuditedRound], labels: Mapping[str, str]) -
     shown = panels[:MAX_PANELS]
     if not shown:
         return None
-    looks = looks_of(SETS)
+    looks = line_styles_of(SETS)
     edges = np.linspace(0.0, 100.0, 2 * NUM_BINS + 1)
-    with mpl.rc_context(STYLE):
+    with mpl.rc_context(FIGURE_STYLE):
         figure, places = grid([panel.key for panel in shown])
         used: dict[str, None] = {}
         for place, panel in zip(places, shown, strict=True):
@@ -71,7 +71,7 @@ def draw_confidence(rounds: Sequence[AuditedRound], labels: Mapping[str, str]) -
                 place.stairs(100 * counts / counts.sum(), edges, **_line(looks[name]))
                 used[name] = None
             for threshold in _thresholds(panel.rounds):
-                place.axvline(100 * threshold, color="#777777", linewidth=0.8, dashes=(2, 2))
+                place.axvline(100 * threshold, color=MUTED, linewidth=0.8, dashes=(2, 2))
             place.set(xlim=(0, 100), xlabel="confidence %", ylabel="share of items %")
         # One scale for all panels: only the outer ones keep their labels.
         top = max(place.get_ylim()[1] for place in places)
@@ -93,12 +93,12 @@ def draw_reliability(rounds: Sequence[AuditedRound], labels: Mapping[str, str]) 
     shown = panels[:MAX_PANELS]
     if not shown:
         return None
-    looks = looks_of(SETS)
-    with mpl.rc_context(STYLE):
+    looks = line_styles_of(SETS)
+    with mpl.rc_context(FIGURE_STYLE):
         figure, places = grid([panel.key for panel in shown])
         used: dict[str, None] = {}
         for place, panel in zip(places, shown, strict=True):
-            place.plot([0, 100], [0, 100], color="#777777", linewidth=0.8, dashes=(2, 2))
+            place.plot([0, 100], [0, 100], color=MUTED, linewidth=0.8, dashes=(2, 2))
             for name, answers in _sets(panel).items():
                 bins = calibrate(_all_confidence(answers), _all_correct(answers)).bins
                 x, y = [100 * b.confidence for b in bins], [100 * b.accuracy for b in bins]
@@ -127,8 +127,8 @@ def draw_selective(rounds: Sequence[AuditedRound], labels: Mapping[str, str]) ->
     if not shown:
         return None
     curves = [_curves(panel.rounds) for panel in shown]
-    looks = looks_of(_curve_name(chain) for chains in curves for chain in chains)
-    with mpl.rc_context(STYLE):
+    looks = line_styles_of(_curve_name(chain) for chains in curves for chain in chains)
+    with mpl.rc_context(FIGURE_STYLE):
         figure, places = grid([panel.key for panel in shown])
         for place, panel, chains in zip(places, shown, curves, strict=True):
             for chain in chains:

@@ -1,4 +1,4 @@
-"""Matplotlib figures in PNG and SVG, for use without a browser and for printing the page.
+"""Matplotlib figures in PNG, SVG and PDF, for papers and for use without a browser.
 
 They need no colour: conditions differ in marker and dash, verdicts in hatching and text.
 """
@@ -15,12 +15,14 @@ import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.backends.backend_pdf import FigureCanvasPdf
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from study.analysis.accuracy_curves import Curve, CurvePanel
 from study.analysis.calibration import CalibrationRow
+from study.reporting.style import FIGURE_STYLE, MUTED, looks_of
 
 MAX_PANELS = 24
 """Panels per figure; more would be too small to read."""
@@ -45,23 +47,6 @@ MIN_WIDTH = 6.0
 LEGEND_LINE = 0.22
 """Height of a line in a legend, inches."""
 
-COLOURS = ("#000000", "#0072B2", "#D55E00", "#009E73", "#AA3377", "#8C6D1F", "#56B4E9")
-"""The palette of Okabe and Ito, without colours too pale for lines on white."""
-
-MARKERS = ("o", "s", "^", "D", "v", "P", "X")
-DASHES = ("-", "--", "-.", ":")
-
-STYLE: dict[Any, Any] = {
-    "font.family": "sans-serif",
-    "font.size": 9,
-    "axes.titlesize": 9,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "hatch.linewidth": 0.6,
-    # Makes the bytes of a figure reproducible.
-    "svg.hashsalt": "scarce-labels",
-}
-
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Drawing:
@@ -73,6 +58,8 @@ class Drawing:
     """Alternative text."""
     png: bytes
     svg: bytes
+    pdf: bytes
+    """With its fonts embedded."""
 
 
 def draw_curves(
@@ -95,9 +82,9 @@ def draw_curves(
         conditions: All conditions of the report, so that each has one look in all figures.
     """
     drawn = dict.fromkeys(curve.name for panel in panels for curve in panel.curves)
-    looks = {k: look for k, look in looks_of([*conditions, *drawn]).items() if k in drawn}
+    looks = {k: look for k, look in line_styles_of([*conditions, *drawn]).items() if k in drawn}
     limits = _limits(panels, is_share=is_share)
-    with mpl.rc_context(STYLE):
+    with mpl.rc_context(FIGURE_STYLE):
         figure, places = grid([(panel.row, panel.column) for panel in panels])
         for panel, place in zip(panels, places, strict=True):
             draw_panel(place, panel, looks, is_share=is_share)
@@ -135,19 +122,19 @@ def _draw_crossing(place: Axes, panel: CurvePanel) -> None:
         return
     low = crossing.start if crossing.low is None else crossing.low
     high = crossing.stop if crossing.high is None else crossing.high
-    place.axvspan(low, high, color="#777777", alpha=0.15, linewidth=0)
-    place.axvline(crossing.estimate, color="#555555", linewidth=1, linestyle=":")
+    place.axvspan(low, high, color=MUTED, alpha=0.15, linewidth=0)
+    place.axvline(crossing.estimate, color=MUTED, linewidth=1, linestyle=":")
 
 
 def draw_calibration(name: str, rows: Sequence[CalibrationRow]) -> Drawing:
     """Draws reliability diagrams: accuracy against confidence, one curve per condition."""
-    looks = looks_of(row.condition for row in rows)
+    looks = line_styles_of(row.condition for row in rows)
     keys = list(dict.fromkeys((row.method, row.model) for row in rows))
     shown = keys[:MAX_PANELS]
-    with mpl.rc_context(STYLE):
+    with mpl.rc_context(FIGURE_STYLE):
         figure, places = grid(shown)
         for key, place in zip(shown, places, strict=True):
-            place.plot([0, 100], [0, 100], color="#777777", linewidth=0.8, dashes=(2, 2))
+            place.plot([0, 100], [0, 100], color=MUTED, linewidth=0.8, dashes=(2, 2))
             for row in rows:
                 if (row.method, row.model) == key:
                     bins = row.calibration.bins
@@ -282,17 +269,17 @@ def panel_pairs(
     return figure, list(zip(models, uppers, lowers, strict=False))
 
 
-def looks_of(names: Iterable[str]) -> dict[str, dict[str, Any]]:
-    """Returns the colour, marker and dash of each name; up to 28 names differ in at least one."""
+def line_styles_of(names: Iterable[str]) -> dict[str, dict[str, Any]]:
+    """Returns the colour, marker and dash of each name as arguments of `Axes.plot`."""
     return {
         name: {
-            "color": COLOURS[i % len(COLOURS)],
-            "marker": MARKERS[i % len(MARKERS)],
-            "linestyle": DASHES[i % len(DASHES)],
+            "color": look.colour,
+            "marker": look.marker,
+            "linestyle": look.line,
             "markersize": 4,
             "linewidth": 1.3,
         }
-        for i, name in enumerate(dict.fromkeys(names))
+        for name, look in looks_of(names).items()
     }
 
 
@@ -320,7 +307,7 @@ def line_handles(looks: Mapping[str, Mapping[str, Any]]) -> list[Line2D]:
 
 
 def finish(figure: Figure, name: str, alt: str) -> Drawing:
-    """Lays a figure out and returns its copies in PNG and SVG."""
+    """Lays a figure out and returns its copies in PNG, SVG and PDF."""
     figure.set_dpi(DPI)
     # One layout and one drawing per format: `savefig` would repeat both.
     canvas: Any = FigureCanvasAgg(figure)
@@ -328,8 +315,10 @@ def finish(figure: Figure, name: str, alt: str) -> Drawing:
     engine: Any = figure.get_layout_engine()
     engine.execute(figure)
     figure.set_layout_engine("none")
-    png, svg = io.BytesIO(), io.BytesIO()
+    png, svg, pdf = io.BytesIO(), io.BytesIO(), io.BytesIO()
     canvas.print_png(png)
     canvas = FigureCanvasSVG(figure)
     canvas.print_svg(svg, metadata={"Date": None, "Title": name})
-    return Drawing(name=name, alt=alt, png=png.getvalue(), svg=svg.getvalue())
+    canvas = FigureCanvasPdf(figure)
+    canvas.print_pdf(pdf, metadata={"CreationDate": None, "Title": name})
+    return Drawing(name=name, alt=alt, png=png.getvalue(), svg=svg.getvalue(), pdf=pdf.getvalue())

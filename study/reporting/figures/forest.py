@@ -11,7 +11,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from study.analysis.pooled import PooledRow
-from study.reporting.figures.drawing import LETTER, MAX_PANELS, STYLE, Drawing, capped, finish
+from study.reporting.figures.drawing import LETTER, MAX_PANELS, Drawing, capped, finish
+from study.reporting.style import FIGURE_STYLE, INK, MUTED
 
 _COLUMNS = 2
 
@@ -31,7 +32,7 @@ def draw_forest(rows: Sequence[PooledRow], level: float) -> Drawing | None:
     num_rows = math.ceil(len(shown) / num_columns)
     names = [place for row in shown for place, _ in row.members]
     lines = max(len(row.members) for row in shown) + 1
-    with mpl.rc_context(STYLE):
+    with mpl.rc_context(FIGURE_STYLE):
         figure = Figure(
             figsize=(
                 num_columns * (3.4 + LETTER * max(map(len, names))),
@@ -55,16 +56,16 @@ def _draw_panel(place: Axes, row: PooledRow) -> None:
     for y, (_, member) in enumerate(row.members):
         share = member.sgr
         if share.estimate is None or share.low is None or share.high is None:
-            place.text(0.0, y, "gap not resolved", va="center", fontsize=7, color="#555555")
+            place.text(0.0, y, "gap not resolved", va="center", fontsize=7, color=MUTED)
             continue
-        place.hlines(y, share.low, share.high, linewidth=1.4, color="#0072B2")
-        place.plot([share.estimate], [y], "o", color="#0072B2")
+        place.hlines(y, share.low, share.high, linewidth=1.4, color=INK)
+        place.plot([share.estimate], [y], "o", color=INK)
     y, result = len(row.members), row.result
     if result.value is not None and result.low is not None and result.high is not None:
         ends = [result.low, result.value, result.high, result.value]
         place.fill(ends, [y, y - 0.3, y, y + 0.3], color="#000000")
-    place.axvline(0.0, color="#777777", linewidth=0.8, dashes=(2, 2))
-    place.axvline(1.0, color="#777777", linewidth=0.8, dashes=(2, 2))
+    place.axvline(0.0, color=MUTED, linewidth=0.8, dashes=(2, 2))
+    place.axvline(1.0, color=MUTED, linewidth=0.8, dashes=(2, 2))
     place.set_yticks(range(y + 1), [*(name for name, _ in row.members), "pooled"])
     place.set_ylim(y + 0.6, -0.6)
     place.set_title(f"over {row.axis}\n{row.where}", loc="left", fontsize=8)

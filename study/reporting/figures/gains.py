@@ -12,7 +12,8 @@ from matplotlib.figure import Figure
 
 from study.analysis.names import hidden_rounds, source_label
 from study.analysis.surface_rows import SurfaceRow, recipe_text
-from study.reporting.figures.drawing import LETTER, MAX_PANELS, STYLE, Drawing, finish
+from study.reporting.figures.drawing import LETTER, MAX_PANELS, Drawing, finish
+from study.reporting.style import FIGURE_STYLE, INK, MUTED
 
 
 def draw_gains(
@@ -43,7 +44,7 @@ def draw_gains(
     num_columns = min(len(shown), 3)
     num_rows = math.ceil(len(shown) / num_columns)
     label_width = LETTER * max(len(name) for name in sources)
-    with mpl.rc_context(STYLE):
+    with mpl.rc_context(FIGURE_STYLE):
         figure = Figure(
             figsize=(
                 label_width + 2.6 * num_columns + 0.5,
@@ -69,11 +70,11 @@ def draw_gains(
 def _draw_panel(
     place: Axes, rows: Sequence[SurfaceRow], sources: Sequence[str], hidden: frozenset[str]
 ) -> None:
-    place.axvline(0.0, color="#777777", linewidth=0.8, dashes=(2, 2))
+    place.axvline(0.0, color=MUTED, linewidth=0.8, dashes=(2, 2))
     for row in rows:
         gain = row.ssrm_gain
         y = sources.index(source_label(row.point, hidden))
-        colour = "#555555" if _is_control(row) else "#0072B2"
+        colour = MUTED if _is_control(row) else INK
         if gain.low is not None and gain.high is not None:
             place.hlines(y, 100 * gain.low, 100 * gain.high, linewidth=1.4, color=colour)
         fill = "white" if _is_control(row) else colour

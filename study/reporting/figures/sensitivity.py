@@ -16,7 +16,8 @@ from search_spaces.frozen import canonical_json
 from search_spaces.recipes import Recipe
 from search_spaces.tuning import Choice, FoundRecipe, History, LogUniform, Range, Trial
 from study.artifacts.plan import Plan
-from study.reporting.figures.drawing import COLOURS, STYLE, Drawing, finish
+from study.reporting.figures.drawing import Drawing, finish
+from study.reporting.style import COLOURS, FIGURE_STYLE
 from study.tuning.results import parameters_text, standard_error, winner
 from trainables.storage import layout
 from trainables.storage.filesystem import Storage
@@ -38,7 +39,6 @@ class TunedRecipe:
     """Hash of the search's history."""
     found: FoundRecipe | None
     """None if the file is not in the run folder."""
-    drawing: Drawing | None
 
 
 def tuned_recipes(storage: Storage, plan: Plan) -> tuple[TunedRecipe, ...]:
@@ -54,7 +54,10 @@ def tuned_recipes(storage: Storage, plan: Plan) -> tuple[TunedRecipe, ...]:
     if not wanted:
         return ()
     results = _searches(storage, plan.space.name, set(wanted))
-    return tuple(_tuned(search, recipe, results.get(search)) for search, recipe in wanted.items())
+    return tuple(
+        TunedRecipe(recipe=recipe, search=search, found=results.get(search))
+        for search, recipe in wanted.items()
+    )
 
 
 def search_text(tuned: TunedRecipe) -> str:
@@ -79,11 +82,10 @@ def search_text(tuned: TunedRecipe) -> str:
     )
 
 
-def _tuned(search: str, recipe: Recipe, found: FoundRecipe | None) -> TunedRecipe:
-    drawing = None if found is None else draw_sensitivity(found)
-    if drawing is not None:
-        drawing = replace(drawing, name=f"search-{search}")
-    return TunedRecipe(recipe=recipe, search=search, found=found, drawing=drawing)
+def draw_search(tuned: TunedRecipe) -> Drawing | None:
+    """Draws the trials of a search under its hash; None without a trial that has a value."""
+    drawing = None if tuned.found is None else draw_sensitivity(tuned.found)
+    return None if drawing is None else replace(drawing, name=f"search-{tuned.search}")
 
 
 def _searches(storage: Storage, space: str, wanted: Set[str]) -> dict[str, FoundRecipe]:
@@ -116,7 +118,7 @@ def draw_sensitivity(found: FoundRecipe) -> Drawing | None:
         return None
     shares = importances(history)
     parts = (found.model_name, history.task, history.measure, history.start.method)
-    with mpl.rc_context(STYLE):
+    with mpl.rc_context(FIGURE_STYLE):
         figure = Figure(figsize=(0.6 + 2.2 * len(history.ranges), 2.9))
         places: Any = figure.subplots(1, len(history.ranges), squeeze=False, sharey=True)
         for place, (name, range_) in zip(places[0], history.ranges.items(), strict=True):

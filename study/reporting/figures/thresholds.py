@@ -17,13 +17,13 @@ from study.analysis.names import recipe_labels, source_label
 from study.analysis.surface_rows import Interval, SurfaceRow, recipe_text
 from study.reporting.figures.drawing import (
     MAX_PICTURES,
-    STYLE,
     Drawing,
     add_titled_key,
     finish,
-    looks_of,
+    line_styles_of,
     panel_pairs,
 )
+from study.reporting.style import FIGURE_STYLE
 
 START = "start"
 HIDDEN = frozenset({"threshold", "ssrm_round"})
@@ -53,7 +53,7 @@ def draw_thresholds(
     drawings = []
     for i, (title, members) in enumerate(list(groups.items())[:MAX_PICTURES]):
         name = "thresholds" if i == 0 else f"thresholds-{i + 1}"
-        with mpl.rc_context(STYLE):
+        with mpl.rc_context(FIGURE_STYLE):
             drawings.append(_draw(name, title, members, selected, start_of))
     return tuple(drawings)
 
@@ -70,7 +70,7 @@ def _draw(
         source_label(row.point, HIDDEN)
         for row in sorted(rows, key=lambda row: row.role == "control")
     )
-    looks = looks_of([START, *sources])
+    looks = line_styles_of([START, *sources])
     y_titles = ("accuracy %", "right labels %")
     figure, pairs = panel_pairs(models, (2.3, 1.5), y_titles, margin=0.9, sharex=True)
     ticks = sorted({row.point.threshold or 0.0 for row in rows})

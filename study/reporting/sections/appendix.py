@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from operator import itemgetter
+
 from study.analysis.level_mix import LevelMix
 from study.analysis.published.comparison import comparison_row
 from study.analysis.surface import Surface
@@ -34,7 +36,7 @@ def paper_section(content: Content) -> Section | None:
             make_table(
                 "published",
                 "Published numbers and ours",
-                [text_column(name, lambda row, i=i: row[i]) for i, name in enumerate(names)],
+                [text_column(name, itemgetter(i)) for i, name in enumerate(names)],
                 [comparison_row(pair) for pair in found.compared],
             )
         )

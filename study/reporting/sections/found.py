@@ -59,7 +59,10 @@ def _contrast_chart(of: str, axis: str, members: Sequence[ContrastResult], alpha
     margins = {scale * -(c.contrast.margin or 0.0) for c in members}
     return interval_chart(
         f"contrasts-{of}",
-        [_contrast_line(result, scale) for result in members],
+        [
+            _contrast_line(result, label, scale)
+            for result, label in zip(members, _distinct_parts(members), strict=True)
+        ],
         title="Differences of accuracy" if of == "accuracy" else "Differences of SGR",
         quote=contrast_quote(members, alpha),
         reading=(
@@ -97,7 +100,14 @@ def _contrast_said(result: ContrastResult) -> str:
     )
 
 
-def _contrast_line(result: ContrastResult, scale: float) -> IntervalLine:
+def _distinct_parts(members: Sequence[ContrastResult]) -> list[str]:
+    """Returns each contrast's arms and test level without the parts that all have in common."""
+    parts = [result.where.split(", ") for result in members]
+    common = set.intersection(*map(set, parts)) if len(parts) > 1 else set()
+    return [", ".join(part for part in each if part not in common) for each in parts]
+
+
+def _contrast_line(result: ContrastResult, label: str, scale: float) -> IntervalLine:
     found = result.estimate
 
     def scaled(value: float | None) -> float | None:
@@ -105,13 +115,14 @@ def _contrast_line(result: ContrastResult, scale: float) -> IntervalLine:
 
     return IntervalLine(
         filters=_of_contrast(result),
-        label=result.where,
+        label=label,
         estimate=scaled(found.estimate),
         low=scaled(found.low),
         high=scaled(found.high),
         said=_contrast_said(result),
         more={
             "contrast": result.contrast.name,
+            "arms": result.where,
             "null": result.contrast.null,
             "p (Holm)": p_text(result.holm_p),
         },

@@ -14,7 +14,8 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch, Rectangle
 
 from study.analysis.surface_rows import SurfaceRow
-from study.reporting.figures.drawing import LETTER, MAX_PANELS, STYLE, Drawing, finish
+from study.reporting.figures.drawing import LETTER, MAX_PANELS, Drawing, finish
+from study.reporting.style import FIGURE_STYLE
 from study.reporting.surface_views.places import AXES
 from study.reporting.surface_views.scale import SHARE_COLOURS, SHARE_RANGE
 from study.reporting.surface_views.tiles import (
@@ -44,7 +45,7 @@ def draw_view(name: str, rows: Sequence[SurfaceRow], view: View) -> Drawing:
     width = max(0.8 + 0.95 * len(panel.x_labels) for panel in panels) + LETTER * letters
     num_columns = max(min(len(panels), 3, int(MAX_WIDTH / width)), 1)
     num_rows = math.ceil(len(panels) / num_columns)
-    with mpl.rc_context(STYLE):
+    with mpl.rc_context(FIGURE_STYLE):
         figure = Figure(figsize=(num_columns * width + 1.2, num_rows * height + 0.7))
         axes = figure.subplots(num_rows, num_columns, squeeze=False).ravel()
         norm = _norm(

@@ -22,14 +22,14 @@ from study.formatting import span
 from study.reporting.figures.drawing import (
     MAX_PICTURES,
     PICTURE_WIDTH,
-    STYLE,
     Drawing,
     add_titled_key,
     draw_panel,
     finish,
-    looks_of,
+    line_styles_of,
     panel_pairs,
 )
+from study.reporting.style import FIGURE_STYLE
 from study.reporting.surface_views.scale import SHARE_COLOURS, SHARE_RANGE
 from study.reporting.surface_views.tiles import LOOKS, draw_key, ink_on, status, tile_text
 
@@ -58,7 +58,7 @@ def draw_levels(rows: Sequence[SurfaceRow], panels: Sequence[CurvePanel]) -> tup
         curves = [p for p in panels if p.row == method and p.x_title == measure]
         name = "surface" if i == 0 else f"surface-{i + 1}"
         title = f"{method} on {task}"
-        with mpl.rc_context(STYLE):
+        with mpl.rc_context(FIGURE_STYLE):
             drawings.append(_draw(name, title, _shown(members), task, curves))
     return tuple(drawings)
 
@@ -80,7 +80,7 @@ def _draw(
     models = list(dict.fromkeys(row.point.model for row in rows))
     sources = list(dict.fromkeys(row.point.source for row in sorted(rows, key=_from_easy_to_hard)))
     tests = list(dict.fromkeys(row.point.test_level.name for row in rows))
-    looks = looks_of(curve.name for panel in panels for curve in panel.curves)
+    looks = line_styles_of(curve.name for panel in panels for curve in panel.curves)
     heights = (CURVES_HEIGHT, HEAD_HEIGHT + TILE_HEIGHT * len(sources))
     figure, pairs = panel_pairs(models, heights, ("accuracy %", "trained on"), margin=1.5)
     tile_width = pairs[0][2].get_position().width * PICTURE_WIDTH / len(tests)

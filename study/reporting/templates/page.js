@@ -242,7 +242,7 @@
     }
 
     function specOf(rows, isDark) {
-      const width = Math.max(place.clientWidth || 1100, 280), limit = Math.max(width * 0.42, 130);
+      const width = Math.max(place.clientWidth || 1100, 280), limit = width * (width < 520 ? 0.52 : 0.42);
       const panels = [...new Set(rows.map((row) => row.panel))];
       const spec = adapted(chart.spec, isDark, rows);
       const labels = rows.map((row) => row.label || (row.point !== undefined ? row.y : "") || "");

@@ -17,9 +17,7 @@ from study.analysis.surface import Surface, compute_surface
 from study.analysis.surface_rows import SurfaceRow
 from study.console import show
 from study.formatting import text_of
-from study.reporting import content as content_module
 from study.reporting.content import gather
-from study.reporting.figures.drawing import Drawing
 from study.reporting.findings import findings, main_rows
 from study.reporting.summary import result_parts
 from study.statistics.sgr import Difference
@@ -33,16 +31,6 @@ CONTRASTS = (
     contrast("easy", "hard"),
     contrast("easy", "all", of="sgr"),
 )
-
-
-@pytest.fixture(autouse=True)
-def _no_figures(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The summary shows none."""
-    drawing = Drawing(name="x", alt="", png=b"", svg=b"")
-    monkeypatch.setattr(content_module, "draw_view", lambda *_: drawing)
-    monkeypatch.setattr(content_module, "draw_levels", lambda *_: ())
-    for name in ("draw_curves", "draw_calibration"):
-        monkeypatch.setattr(content_module, name, lambda *_, **__: drawing)
 
 
 def study_of(folder: Path, **changes: object) -> FakeStudy:

@@ -129,7 +129,8 @@ def test_self_training_is_tracked_with_its_audit_and_its_gains(
 ) -> None:
     space = ssrm_space(ssrm(0.5), seeds=2)
     study = FakeStudy(storage=open_storage(str(tmp_path)), space=space).write().finish()
-    report.write_report(study.storage, study.plan, compute_surface(study.storage, study.plan))
+    surface = compute_surface(study.storage, study.plan)
+    report.write_report(study.storage, study.plan, surface, has_figures=True)
     track(study)
     (block,) = online.of("block")
     rows = [row for row in online.history[block] if row.get("ssrm_round") == 1]
@@ -188,7 +189,7 @@ def test_pooled_sgr_is_a_table_with_a_forest_plot(tmp_path: Path, online: Receiv
     space = small_space().model_copy(update={"models": models})
     study = FakeStudy(storage=open_storage(str(tmp_path)), space=space).write().finish()
     surface = compute_surface(study.storage, study.plan)
-    report.write_report(study.storage, study.plan, surface)
+    report.write_report(study.storage, study.plan, surface, has_figures=True)
     track(study)
     (aggregate,) = online.of("aggregate")
     summary = online.summaries[aggregate]
@@ -277,7 +278,7 @@ def test_a_study_in_a_bucket_has_its_offline_runs_copied_there(tmp_path: Path) -
     names = list(storage.list("fake/wandb"))
     assert len([name for name in names if name.startswith("offline-run-")]) == 2
     surface = compute_surface(storage, study.plan)
-    assert report.write_report(storage, study.plan, surface) == (
+    assert report.write_report(storage, study.plan, surface, has_figures=True) == (
         "s3://bucket/runs/fake/report/index.html"
     )
     assert storage.read_bytes("fake/report/surface.png").startswith(b"\x89PNG")

@@ -12,9 +12,10 @@ from search_spaces.tuning import FoundRecipe, History, Trial, ranges_of, with_pa
 from study.analysis.names import outcome
 from study.analysis.surface import compute_surface
 from study.analysis.tuned_recipes import recipe_pairs
-from study.reporting.figures.sensitivity import TunedRecipe, search_text, tuned_recipes
+from study.reporting.figures.sensitivity import TunedRecipe, draw_search, search_text, tuned_recipes
 from study.reporting.files import write_report
 from tests.support.fakes import EASY, FakeStudy, fake_space
+from tests.support.page_data import chart_rows, page_rows
 from trainables.storage.filesystem import open_storage
 
 START = QLoRA(n_train=8, epochs=2)
@@ -71,7 +72,9 @@ def test_the_search_of_a_recipe_is_found_in_the_run_folder(tmp_path: Path, space
         study.storage.write_bytes(f"{space}/tune/{name}.json", content.encode())
     (tuned,) = searches_of(study)
     assert tuned.found == found
-    assert tuned.drawing is not None and tuned.drawing.png.startswith(b"\x89PNG")
+    drawing = draw_search(tuned)
+    assert drawing is not None and drawing.png.startswith(b"\x89PNG")
+    assert drawing.name == f"search-{found.history.hash}"
     text = search_text(tuned)
     assert "Found for small on toy by steps: learning_rate=0.00031, rank=8," in text
     assert "Of 40 validation items of level easy 75.0 % were right (standard error 6.8;" in text
@@ -88,15 +91,17 @@ def test_the_report_shows_the_search_and_its_figure(tmp_path: Path) -> None:
     page = study.storage.read_bytes("fake/report/index.html").decode()
     assert '<section id="searches">' in page and '<a href="#searches">' in page
     assert "Labels that the search counted: 48" in page
-    assert "Recipe search of qlora for small on toy" in page  # the figure's caption
-    name = f"fake/report/search-{found.history.hash}.png"
-    assert study.storage.read_bytes(name).startswith(b"\x89PNG")
+    tried = [trial for trial in found.history.trials if trial.values]
+    shown = chart_rows(page, f"search-{found.history.hash}")
+    assert len(shown) == len(tried) * len(found.history.ranges)
+    assert sorted({row["y"] for row in shown}) == sorted({100 * t.values[-1] for t in tried})
+    assert len(page_rows(page, "trials-1")) == len(tried)
 
 
 def test_a_search_whose_file_is_not_at_hand_is_named(tmp_path: Path) -> None:
     found = found_recipe()
     (tuned,) = searches_of(study_with(tmp_path, found.recipe))
-    assert (tuned.found, tuned.drawing) == (None, None)
+    assert (tuned.found, draw_search(tuned)) == (None, None)
     assert f"The file of search {found.history.hash} is not in the run folder" in search_text(tuned)
 
 
@@ -127,14 +132,14 @@ def test_sgr_with_the_default_stands_beside_sgr_with_the_found_recipe(tmp_path: 
         assert "search" not in pair.changes
     write_report(study.storage, study.plan, surface)
     page = study.storage.read_bytes("fake/report/index.html").decode()
-    _, _, table = page.partition(
-        "<caption>SGR with the default and with the found recipe</caption>"
-    )
-    table, _, _ = table.partition("</table>")
-    assert table.count("learning_rate 0.0001 -&gt; 0.00031") == 4
-    for pair in pairs:
-        for row in (pair.default, pair.searched):
-            assert f"<td>{outcome(row)}</td>" in table
+    table = page_rows(page, "recipe-pairs")
+    assert len(table) == 4
+    assert all("learning_rate 0.0001 -> 0.00031" in row["default -> found"] for row in table)
+    for pair, row in zip(pairs, table, strict=True):
+        assert (row["SGR, default"], row["SGR, found"]) == (
+            outcome(pair.default),
+            outcome(pair.searched),
+        )
 
 
 def test_a_found_recipe_without_its_default_has_no_table(tmp_path: Path) -> None:
