@@ -32,6 +32,10 @@ from study.statistics.resampling.calibration_intervals import (
 
 SQUARED = "squared probability"
 
+MAX_ROWS = 500
+"""Arms and test levels that are computed, in the order of the surface: the intervals are resampled,
+which takes 10 ms each."""
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class CalibrationRow:
@@ -85,7 +89,9 @@ CALIBRATION_COLUMNS: tuple[Column, ...] = (
 
 
 def calibration_rows(surface: Surface) -> tuple[CalibrationRow, ...]:
-    """Returns the calibration of every finished arm: on all test items, then on each test level.
+    """Returns the calibration of finished arms: on all test items, then on each test level.
+
+    Of a study with more than `MAX_ROWS` arms and levels, those of the first points.
 
     Arms that generate their answers have no confidence, and no row.
     """
@@ -99,7 +105,7 @@ def calibration_rows(surface: Surface) -> tuple[CalibrationRow, ...]:
             method = labels[recipe_text(row.point.recipe)]
             for place in ((row.point.task, None, None), row.point.place):
                 key = (place, row.point.model, method, condition)
-                if key not in found:
+                if key not in found and len(found) < MAX_ROWS:
                     found[key] = _row(
                         surface, reader, row, place, (method, condition), (arm, start)
                     )

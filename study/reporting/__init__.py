@@ -1,5 +1,5 @@
 """Numbers to pages, tables and sentences; computes no statistic.
 
-`content` (gather), `page`, `files` (write_report), `summary`, `terminal`, `tables`, `findings`,
-`sentences`.
+`content` (gather), `page`, `files` (write_report), `paper_figures`, `style`, `summary`, `terminal`,
+`tables`, `findings`, `sentences`.
 """

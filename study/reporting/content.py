@@ -32,6 +32,9 @@ from study.reporting.self_training import SelfTrainingSection, gather_self_train
 from study.reporting.surface_views.views import View, make_view, varying_axes
 from trainables.storage.filesystem import Storage
 
+MAX_CURVE_PANELS = 240
+"""Panels of accuracy over difficulty; the table of points has all accuracies."""
+
 MAX_TILES = 30_000
 """Tiles of all views together; more would make the page slow."""
 
@@ -117,7 +120,7 @@ def gather(
         findings=findings(plan, surface),
         views=choose_views(surface.rows, choice),
         is_default_view=choice.is_default,
-        difficulty=difficulty_panels(surface),
+        difficulty=difficulty_panels(surface, max_panels=MAX_CURVE_PANELS),
         losses=loss_panels(storage, plan, surface),
         label_curves=label_curves(surface),
         calibration=calibration_rows(surface),

@@ -18,8 +18,8 @@ from study.analysis.surface import Surface, write_surface
 from study.analysis.surface_rows import recipe_text
 from study.artifacts.plan import Plan
 from study.reporting.content import Content, gather
-from study.reporting.figures.report_figures import draw_figures
 from study.reporting.page import render_page
+from study.reporting.paper_figures import draw_figures
 from study.reporting.sentences import source_of
 from study.reporting.surface_views.downloads import surface_downloads
 from trainables.storage import layout

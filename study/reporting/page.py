@@ -12,8 +12,8 @@ from study.analysis.surface_rows import Scalar
 from study.artifacts.plan import Plan
 from study.reporting.charts import vega
 from study.reporting.charts.chart import Chart
+from study.reporting.charts.filters import Filters
 from study.reporting.content import Content
-from study.reporting.filters import Filters
 from study.reporting.html import render, script_json
 from study.reporting.sections.page_sections import page_sections
 from study.reporting.sections.section import Bullets, Heading, Section

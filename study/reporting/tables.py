@@ -14,7 +14,7 @@ from study.analysis.surface_columns import COLUMNS, Column
 from study.analysis.surface_rows import Scalar, recipe_text
 from study.artifacts.plan import Plan
 from study.formatting import GIB
-from study.reporting.filters import Filters, method_of, of_point
+from study.reporting.charts.filters import Filters, method_of, of_point
 from study.reporting.self_training import ALL_LEVELS, AuditLine
 from trainables.cells.planned import PlannedCell
 

@@ -1,4 +1,4 @@
 """Charts of the page: Vega-Lite specs built from typed frames.
 
-`chart`, `curves`, `intervals`, `scatter`, `tiles`, `vega`.
+`chart`, `curves`, `filters`, `intervals`, `scatter`, `tiles`, `vega`.
 """

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from study.analysis.surface_rows import Scalar
-from study.reporting.filters import Filters
+from study.reporting.charts.filters import Filters
 from study.reporting.style import MUTED
 
 Spec = Mapping[str, Any]

@@ -10,7 +10,7 @@ from study.analysis.accuracy_curves import CurvePanel
 from study.analysis.surface_rows import Scalar
 from study.formatting import percent
 from study.reporting.charts.chart import Chart, ChartRow, Spec, reference, tooltip
-from study.reporting.filters import Filters
+from study.reporting.charts.filters import Filters
 from study.reporting.style import MUTED, looks_of
 
 MAX_TICKS = 6

@@ -8,7 +8,7 @@ from typing import Literal
 
 from study.analysis.surface_rows import Scalar
 from study.reporting.charts.chart import Chart, ChartRow, Spec, reference, tooltip
-from study.reporting.filters import Filters
+from study.reporting.charts.filters import Filters
 from study.reporting.style import INK, MUTED
 
 Kind = Literal["estimate", "imprecise", "control", "pooled", "none"]

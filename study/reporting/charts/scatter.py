@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from study.analysis.surface_rows import Scalar
 from study.reporting.charts.chart import Chart, ChartRow, tooltip
-from study.reporting.filters import Filters
+from study.reporting.charts.filters import Filters
 
 _STATES: Mapping[str, tuple[str, str]] = {
     "completed": ("#0072B2", "circle"),

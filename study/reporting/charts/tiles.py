@@ -8,7 +8,8 @@ from typing import Any
 from study.analysis.surface_rows import Scalar, SurfaceRow
 from study.formatting import points_span, span
 from study.reporting.charts.chart import Chart, ChartRow, Spec
-from study.reporting.filters import of_point
+from study.reporting.charts.filters import of_point
+from study.reporting.style import MUTED
 from study.reporting.surface_views.places import AXES
 from study.reporting.surface_views.scale import STOPS
 from study.reporting.surface_views.tiles import (
@@ -119,19 +120,25 @@ def _layers(view: View, *, is_wide: bool) -> list[Spec]:
     else:
         scale = {"scheme": "blueorange", "domainMid": 0, "reverse": True}
         white = "false"
+    tile = {
+        "type": "rect",
+        "stroke": MUTED,
+        "strokeWidth": 0.5,
+        "tooltip": {"content": "data"},
+    }
     return [
         {
-            "mark": {
-                "type": "rect",
-                "stroke": "#777777",
-                "strokeWidth": 0.5,
-                "tooltip": {"content": "data"},
-            },
+            "transform": [{"filter": "!isValid(datum.estimate)"}],
+            "mark": {**tile, "fill": MISSING_FILL},
+            "encoding": {"x": x, "y": y},
+        },
+        {
+            "transform": [{"filter": "isValid(datum.estimate)"}],
+            "mark": tile,
             "encoding": {
                 "x": x,
                 "y": y,
                 "fill": {
-                    "condition": {"test": "!isValid(datum.estimate)", "value": MISSING_FILL},
                     "field": "estimate",
                     "type": "quantitative",
                     "scale": scale,

@@ -1,4 +1,4 @@
-"""Matplotlib figures of a report.
+"""Matplotlib figures for papers.
 
-`drawing` (shared style), `audit`, `gains`, `losses`, `sensitivity`, `thresholds`.
+`drawing` (shared parts), `audit`, `gains`, `losses`, `sensitivity`, `thresholds`.
 """

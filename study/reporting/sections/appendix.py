@@ -9,8 +9,8 @@ from study.analysis.published.comparison import comparison_row
 from study.analysis.surface import Surface
 from study.artifacts.plan import Plan
 from study.formatting import DASH
+from study.reporting.charts.filters import Filters
 from study.reporting.content import Content
-from study.reporting.filters import Filters
 from study.reporting.sections.section import Block, Bullets, Section
 from study.reporting.tables import (
     PageColumn,

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from study.analysis.accuracy_curves import condition_order
-from study.analysis.calibration import CalibrationRow
+from study.analysis.calibration import MAX_ROWS, CalibrationRow
 from study.analysis.surface import Surface
 from study.formatting import percent
 from study.reporting.charts.curves import CurveAxes, CurveMark, curve_chart
+from study.reporting.charts.filters import Filters, method_of
 from study.reporting.charts.intervals import IntervalLine, interval_chart
 from study.reporting.content import Content
-from study.reporting.filters import Filters, method_of
 from study.reporting.sections.section import Block, Section
 from study.reporting.tables import calibration_page
 
@@ -31,6 +31,7 @@ def calibration_section(surface: Surface, content: Content) -> Section:
             "the truth, summed over the choices (0 to 2). Selective area: mean accuracy over all "
             f"coverages, most confident answers first. Intervals of {100 * surface.level:g} % "
             "over items and seeds.",
+            *([f"Computed for the first {MAX_ROWS} arms and levels."] * (len(rows) == MAX_ROWS)),
             *_charts(overall, list(condition_order(surface))),
             calibration_page(rows),
         ]

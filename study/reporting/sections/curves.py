@@ -11,8 +11,8 @@ from study.analysis.surface import Surface
 from study.formatting import percent
 from study.reporting.charts.chart import Chart, ChartRow
 from study.reporting.charts.curves import CurveAxes, curve_chart, panel_marks
-from study.reporting.content import Content
-from study.reporting.filters import Filters
+from study.reporting.charts.filters import Filters
+from study.reporting.content import MAX_CURVE_PANELS, Content
 from study.reporting.sections.section import Block, Section
 from study.reporting.sentences import crossing_text
 from study.reporting.tables import make_table, text_column
@@ -61,6 +61,7 @@ def _difficulty(panels: Sequence[CurvePanel], conditions: Sequence[str]) -> Iter
         reading=(
             "Accuracy of each condition by difficulty of the test items, a panel per model and "
             "method; bands are intervals."
+            + (f" At most {MAX_CURVE_PANELS} panels." if len(panels) == MAX_CURVE_PANELS else "")
         ),
         table="points",
         curves=conditions,

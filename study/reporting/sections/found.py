@@ -14,9 +14,9 @@ from study.analysis.trends import TrendRow
 from study.artifacts.plan import Plan
 from study.formatting import DASH, number, p_text, percent, points_span, span
 from study.reporting.charts.chart import Chart
+from study.reporting.charts.filters import Filters, method_of, of_point, shared
 from study.reporting.charts.intervals import IntervalLine, Kind, interval_chart
 from study.reporting.content import Content
-from study.reporting.filters import Filters, method_of, of_point, shared
 from study.reporting.findings import count, main_rows
 from study.reporting.legacy import LegacyRow, paper_text
 from study.reporting.sections.section import Block, Heading, Section

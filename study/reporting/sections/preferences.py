@@ -6,9 +6,9 @@ from study.analysis.preferences.policies import WinRate
 from study.analysis.preferences.reward_models import RewardRow
 from study.analysis.preferences.rewardbench import SUBSETS
 from study.formatting import DASH, number, percent
+from study.reporting.charts.filters import Filters, method_of
 from study.reporting.charts.intervals import IntervalLine, interval_chart
 from study.reporting.content import Content
-from study.reporting.filters import Filters, method_of
 from study.reporting.sections.section import Block, Bullets, Section
 from study.reporting.sentences import ceiling_text, labels_text, prior_text, source_of
 from study.reporting.tables import PageColumn, PageTable, make_table, text_column

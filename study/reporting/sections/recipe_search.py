@@ -8,10 +8,10 @@ from study.analysis.names import outcome
 from study.analysis.surface_rows import recipe_text
 from study.analysis.tuned_recipes import RecipePair
 from study.formatting import percent
+from study.reporting.charts.filters import Filters, of_point
 from study.reporting.charts.scatter import ScatterMark, trial_chart
 from study.reporting.content import Content
 from study.reporting.figures.sensitivity import TunedRecipe, search_text
-from study.reporting.filters import Filters, of_point
 from study.reporting.sections.section import Block, Heading, Section
 from study.reporting.tables import PageColumn, PageTable, make_table, text_column
 from study.tuning.results import winner

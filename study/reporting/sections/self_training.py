@@ -12,9 +12,9 @@ from study.analysis.surface_rows import SurfaceRow, recipe_text
 from study.formatting import number, percent
 from study.reporting.charts.chart import Chart
 from study.reporting.charts.curves import CurveAxes, CurveMark, curve_chart
+from study.reporting.charts.filters import Filters, method_of, of_point
 from study.reporting.charts.intervals import IntervalLine, interval_chart
 from study.reporting.content import Content
-from study.reporting.filters import Filters, method_of, of_point
 from study.reporting.findings import gain_span
 from study.reporting.sections.section import Block, Bullets, Heading, Section
 from study.reporting.self_training import ALL_LEVELS, AuditLine, SelfTrainingSection

@@ -3,6 +3,7 @@
   const DATA = JSON.parse(document.getElementById("data").textContent);
   const PAGE_ROWS = 25;
   const PRINT_ROWS = 400;
+  const SEARCHED_ROWS = 10; // tables with more have a search box
   const LETTER = 6.4; // average width of a letter of an axis label, pixels
 
   function element(tag, attributes, ...children) {
@@ -165,7 +166,7 @@
     filters.listeners.push(choose);
     place.append(
       element("div", { class: "tools" },
-        ...(table.length > PAGE_ROWS ? [element("label", {}, "search", search)] : []), back, next, status),
+        ...(table.length > SEARCHED_ROWS ? [element("label", {}, "search", search)] : []), back, next, status),
       element("div", { class: "scroll", tabindex: 0, role: "group", "aria-label": table.caption },
         element("table", {}, element("caption", {}, table.caption),
           element("thead", {}, element("tr", {}, ...heads)), body)));

@@ -17,7 +17,7 @@ from study.analysis.accuracy_curves import CurvePanel, condition_order
 from study.analysis.label_curves import LabelCurves, label_curves
 from study.analysis.surface import Surface, compute_surface
 from study.reporting.content import ViewChoice, choose_views, gather
-from study.reporting.figures.report_figures import draw_figures
+from study.reporting.paper_figures import draw_figures
 from study.reporting.sentences import crossing_lines, crossing_text
 from study.reporting.style import COLOURS
 from study.reporting.surface_views.views import make_view

@@ -19,8 +19,8 @@ from study.analysis.surface_rows import SurfaceRow
 from study.analysis.trends import trend_rows
 from study.formatting import text_of
 from study.reporting.content import ViewChoice, choose_views, gather
-from study.reporting.figures.report_figures import draw_figures
 from study.reporting.findings import findings
+from study.reporting.paper_figures import draw_figures
 from study.reporting.self_training import audit_lines, gather_self_training
 from study.reporting.sentences import gain_sentence
 from study.reporting.surface_views.views import make_view
