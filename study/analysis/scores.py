@@ -296,10 +296,13 @@ class _ScoreMatrixBuilder:
 def _brier(log_probs: pa.ListArray, gold: NDArray[np.int32]) -> NDArray[np.float64]:
     """[items] Brier scores; NaN without the log-probability of the right choice."""
     scores = np.full(len(gold), np.nan)
-    sizes = pc.fill_null(pc.list_value_length(log_probs), 0).to_numpy()
+    sizes = np.diff(log_probs.offsets.to_numpy())
+    if log_probs.null_count:
+        sizes = pc.fill_null(pc.list_value_length(log_probs), 0).to_numpy()
     known = sizes > gold
     if known.any():
-        values = log_probs.filter(pa.array(known)).flatten().to_numpy()
+        scored = log_probs if known.all() else log_probs.filter(pa.array(known))
+        values = scored.flatten().to_numpy()
         sizes = sizes[known]
         starts = np.cumsum(sizes) - sizes
         odds = np.exp(values - np.repeat(np.maximum.reduceat(values, starts), sizes))

@@ -50,13 +50,15 @@ def _kind_of(block: object) -> str:
 
 
 def _page_data(surface: Surface, sections: Sequence[Section]) -> dict[str, Any]:
+    hover = [hover_lines(row) for row in surface.rows]
     tables = [table for section in sections for table in section.tables]
     charts = [chart for section in sections for chart in section.charts]
     return {
         "filters": Filters._fields,
         "tables": {table.name: _table_data(table) for table in tables},
         "charts": {chart.name: _chart_data(chart) for chart in charts},
-        "hover": [hover_lines(row) for row in surface.rows],
+        "hover": [lines for *lines, _ in hover],
+        "recipes": _encoded([recipe for *_, recipe in hover]),
         "dark": DARK_COLOURS,
     }
 

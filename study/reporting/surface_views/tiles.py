@@ -114,7 +114,7 @@ def ink_on(colour: Sequence[float]) -> str:
 
 
 def hover_lines(row: SurfaceRow) -> list[str]:
-    """Returns everything known about a point, as the lines of a hover label."""
+    """Returns everything known about a point, as the lines of a hover label; its recipe is last."""
     point = row.point
     gap = "?" if point.difficulty_gap is None else f"{point.difficulty_gap:+.2f}"
     lines = [

@@ -18,6 +18,8 @@
 
   const decoded = (column) => (Array.isArray(column) ? column : column.at.map((i) => column.of[i]));
 
+  const RECIPES = decoded(DATA.recipes);
+
   // The filters: which values of model, method, task, level and verdict are shown in all sections.
   const filters = {
     names: DATA.filters,
@@ -177,7 +179,7 @@
   const tip = document.getElementById("tip");
 
   function showTip(value, x, y) {
-    const lines = value.point !== undefined ? DATA.hover[value.point]
+    const lines = value.point !== undefined ? [...DATA.hover[value.point], RECIPES[value.point]]
       : Object.entries(value).filter(([, text]) => text !== null && text !== undefined && text !== "" && text !== "null")
         .map(([name, text], i) => (i === 0 ? text : `${name}: ${text}`));
     tip.replaceChildren(...lines.map((line, i) => element(i === 0 ? "b" : "div", {}, String(line))));
