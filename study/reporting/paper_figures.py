@@ -48,11 +48,11 @@ def draw_figures(plan: Plan, surface: Surface, content: Content) -> tuple[Drawin
     drawings = [
         *_draw_surface(surface, content),
         draw_forest(content.pooled, surface.level),
-        *_draw_curves(surface, content),
+        *curve_figures(surface, content),
         *_draw_reliability(content.calibration),
     ]
     if content.self_training is not None:
-        drawings += _draw_self_training(plan, surface, content.self_training, content.labels)
+        drawings += self_training_figures(plan, surface, content.self_training, content.labels)
     drawings += [draw_search(tuned) for tuned in content.searches]
     return tuple(drawing for drawing in drawings if drawing is not None)
 
@@ -70,7 +70,7 @@ def _draw_surface(surface: Surface, content: Content) -> Iterator[Drawing]:
             yield draw_view(name, surface.rows, view)
 
 
-def _draw_curves(surface: Surface, content: Content) -> Iterator[Drawing]:
+def curve_figures(surface: Surface, content: Content) -> Iterator[Drawing]:
     """Yields accuracy over difficulty, labels and options of self-training, and losses."""
     conditions = list(condition_order(surface))
     if content.difficulty:
@@ -134,16 +134,18 @@ def _draw_factor_and_loss_curves(
     return tuple(drawings)
 
 
-def _draw_self_training(
+def self_training_figures(
     plan: Plan, surface: Surface, found: SelfTrainingSection, labels: Mapping[str, str]
-) -> list[Drawing | None]:
-    return [
+) -> list[Drawing]:
+    """Draws thresholds and gains, and the audit of the pseudo-labels."""
+    drawings = [
         *_draw_thresholds(plan, surface, found, labels),
         draw_gains(found.rows, labels, surface.level),
         draw_selective(found.audited, labels),
         draw_confidence(found.audited, labels),
         draw_reliability(found.audited, labels),
     ]
+    return [drawing for drawing in drawings if drawing is not None]
 
 
 def _draw_thresholds(

@@ -21,7 +21,7 @@ FLAGS = {
     "plan": {"--out", "--target-width", "--pilot", "--data-root", "--skip-bad-rows", *PRICING},
     "status": {"--json", *PRICING},
     "report": {
-        *("--x", "--y", "--value", "--fix", "--legacy-bootstrap", "--against"),
+        *("--x", "--y", "--value", "--fix", "--figures", "--legacy-bootstrap", "--against"),
         *("--wandb", "--wandb-report", "--from", "--table", "--compare"),
     },
     "data": {"--space", "--data-root", "--skip-bad-rows", "--out", "--n-train", "--json", "--html"},

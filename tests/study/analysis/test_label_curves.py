@@ -17,7 +17,7 @@ from study.analysis.accuracy_curves import CurvePanel, condition_order
 from study.analysis.label_curves import LabelCurves, label_curves
 from study.analysis.surface import Surface, compute_surface
 from study.reporting.content import ViewChoice, choose_views, gather
-from study.reporting.paper_figures import draw_figures
+from study.reporting.paper_figures import curve_figures
 from study.reporting.sentences import crossing_lines, crossing_text
 from study.reporting.style import COLOURS
 from study.reporting.surface_views.views import make_view
@@ -79,9 +79,7 @@ def test_noise_has_a_curve_a_level_and_a_crossing(
     assert view.panels[0].x_labels == ("0", "0.125", "0.25", "0.5", "1")
     assert any(v.x == "noise_rate" for v in choose_views(surface.rows, ViewChoice()))
     content = gather(study.storage, study.plan, surface)
-    assert "curves-noise-rate" in [
-        drawing.name for drawing in draw_figures(study.plan, surface, content)
-    ]
+    assert "curves-noise-rate" in [drawing.name for drawing in curve_figures(surface, content)]
     assert len(crossing_lines(content.label_curves)) == len(curves)
     summary = summarize(study.plan, surface)
     assert sum(key.startswith("crossing/") and key.endswith("/low") for key in summary) == 2
@@ -95,7 +93,7 @@ def test_levels_look_alike_in_all_figures_and_conditions_stand_in_the_spaces_ord
     order = ["zero-shot", "easy", "hard", *(condition.name for condition in conditions)]
     assert list(condition_order(surface)) == order
     content = gather(study.storage, study.plan, surface)
-    drawings = {d.name: d.svg.decode() for d in draw_figures(study.plan, surface, content)}
+    drawings = {d.name: d.svg.decode() for d in curve_figures(surface, content)}
     noise = drawings["curves-noise-rate"].lower()
     for colour in COLOURS[1:3]:  # of easy and hard labels in every figure
         assert f"stroke: {colour.lower()}" in noise
@@ -133,7 +131,7 @@ def test_labels_that_a_budget_buys_are_one_curve_a_level(
     for axis in ("num_labels", "label_cost"):
         assert _tiles(surface, axis) == list(range(len(surface.rows)))
     content = gather(study.storage, study.plan, surface)
-    drawings = {d.name: d.svg.decode() for d in draw_figures(study.plan, surface, content)}
+    drawings = {d.name: d.svg.decode() for d in curve_figures(surface, content)}
     for axis in ("num-labels", "label-cost"):
         # The measured places are the ticks, without powers of ten; a tick's text is a comment.
         assert "<!-- 16 -->" in drawings[f"curves-{axis}"]

@@ -13,14 +13,15 @@ from search_spaces.base_models import BaseModelRef
 from search_spaces.recipes import LoRA
 from study.analysis.accuracy_curves import difficulty_panels, factor_panels
 from study.analysis.contrasts import declared_contrasts
+from study.analysis.names import recipe_labels
 from study.analysis.surface import Surface, compute_surface
 from study.analysis.surface_columns import surface_table
 from study.analysis.surface_rows import SurfaceRow
 from study.analysis.trends import trend_rows
 from study.formatting import text_of
-from study.reporting.content import ViewChoice, choose_views, gather
+from study.reporting.content import ViewChoice, choose_views
 from study.reporting.findings import findings
-from study.reporting.paper_figures import draw_figures
+from study.reporting.paper_figures import self_training_figures
 from study.reporting.self_training import audit_lines, gather_self_training
 from study.reporting.sentences import gain_sentence
 from study.reporting.surface_views.views import make_view
@@ -246,10 +247,10 @@ def test_the_audit_lines_are_means_over_seeds(study: FakeStudy, surface: Surface
     assert (line.num_seeds, line.level) == (3, "hard")
     assert line.means["coverage"] == pytest.approx(np.mean(mine))
     assert len(set(mine)) > 1
-    content = gather(study.storage, study.plan, surface)
-    drawn = [drawing.name for drawing in draw_figures(study.plan, surface, content)]
+    labels = recipe_labels(row.point.recipe for row in surface.rows)
+    drawn = self_training_figures(study.plan, surface, section, labels)
     parts = ("thresholds", "ssrm-gain", "ssrm-selective", "ssrm-confidence", "ssrm-reliability")
-    assert [name for name in drawn if name in parts] == list(parts)
+    assert [drawing.name for drawing in drawn] == list(parts)
 
 
 def test_a_declared_gain_is_tested_for_every_threshold_together(tmp_path: Path) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import re
-from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,13 +12,16 @@ import pytest
 
 from search_spaces.base_models import BaseModelRef
 from search_spaces.recipes import InContext, LoRA
+from study.analysis.names import outcome, recipe_labels
 from study.analysis.surface import Surface, compute_surface
 from study.analysis.surface_rows import SurfaceRow
 from study.console import show
 from study.formatting import text_of
 from study.reporting.content import gather
 from study.reporting.findings import findings, main_rows
+from study.reporting.sentences import sentence
 from study.reporting.summary import result_parts
+from study.reporting.surface_views.tiles import tile_text
 from study.statistics.sgr import Difference
 from tests.support.fake_ssrm import ssrm, ssrm_space
 from tests.support.fakes import FakeStudy, contrast, fake_space
@@ -145,13 +147,35 @@ def test_sentences_claim_no_more_than_the_verdicts(tmp_path: Path) -> None:
 def test_the_range_has_two_points_with_their_intervals_and_no_mean(tmp_path: Path) -> None:
     study = study_of(tmp_path, **MICRO_LIKE)
     surface = compute_surface(study.storage, study.plan)
-    rows = [row for row in main_rows(study.plan, surface) if row.sgr.estimate is not None]
-    counts = Counter(row.verdict for row in rows)
+    rows = [row for row in main_rows(study.plan, surface) if row.verdict == "resolved"]
+    assert len(rows) >= 2
     _, share, _ = findings(study.plan, surface)
-    assert counts["resolved"] == len(rows) >= 2
     values = [row.sgr.estimate or 0.0 for row in rows]
     assert f"from {min(values):.2f} [" in share and f" to {max(values):.2f} [" in share
     assert re.findall(r"\d\.\d\d \[", share) == [f"{v:.2f} [" for v in (min(values), max(values))]
+
+
+def test_an_imprecise_point_keeps_its_number_and_is_in_no_headline(tmp_path: Path) -> None:
+    """Its interval is wider than 1: every place says so in the same words."""
+    study = study_of(tmp_path, **MICRO_LIKE)
+    surface = compute_surface(study.storage, study.plan)
+    main = main_rows(study.plan, surface)
+    first = next(row for row in main if row.verdict == "resolved")
+    wide = changed(first, verdict="resolved, imprecise", value=0.42, low=-0.2, high=1.1)
+    rows = tuple(wide if row is first else row for row in surface.rows)
+    surface = replace(surface, rows=rows)
+    resolved, share, _ = findings(study.plan, surface)
+    assert "at 1 it is resolved, imprecise" in resolved
+    assert "0.42" not in share
+    labels = recipe_labels(row.point.recipe for row in rows)
+    assert "recovers 42.0 % (95 % interval -20.0 to 110.0 %; resolved, imprecise)" in sentence(
+        wide, labels, 0.95
+    )
+    assert outcome(wide).startswith("0.42 [-0.20, 1.10]; resolved, imprecise")
+    assert tile_text(wide, "sgr").startswith("0.42 ~")
+    shown = text(study, surface)
+    assert "~ [-0.20, 1.10]" in shown.replace("*~", "~")
+    assert "~: resolved, imprecise (interval wider than 1)" in shown
 
 
 class TestSelfTraining:
