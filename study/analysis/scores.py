@@ -34,7 +34,10 @@ _LOCAL_READERS = 4
 _REMOTE_READERS = 32
 """Threads that read records: an object store has a high latency, so more requests in parallel."""
 
-_COLUMNS = ("item_id", "correct", "confidence", "log_probs", "readable")
+UNREAD = -2
+"""Predicted choice of a generated answer that names none."""
+
+_COLUMNS = ("item_id", "predicted", "correct", "confidence", "log_probs", "readable")
 
 Absence = Literal["not run", "failed", "record not valid"]
 
@@ -61,6 +64,8 @@ class TaskScores:
     """Cell id -> row of the matrices."""
     correct: NDArray[np.float32]
     """[cells, items]: 1 right, 0 wrong, between them for a tie (`records.choice_score`), UNSEEN."""
+    predicted: NDArray[np.int16]
+    """[cells, items] index of the predicted choice: UNSEEN, or UNREAD if there is none."""
     confidence: NDArray[np.float32]
     """[cells, items] softmax probability of the predicted choice; NaN if unseen."""
     brier: NDArray[np.float32]
@@ -92,6 +97,7 @@ class StudyScores:
 class _CellScores:
     record: Record
     item_ids: pa.Array
+    predicted: NDArray[np.int32]
     correct: NDArray[np.float64]
     confidence: NDArray[np.float64]
     log_probs: pa.ListArray
@@ -173,6 +179,7 @@ def _read_cell(storage: Storage, id_: str) -> _CellScores | MissingCell:
     return _CellScores(
         record=record,
         item_ids=table["item_id"].combine_chunks(),
+        predicted=pc.fill_null(table["predicted"], UNREAD).to_numpy(),
         correct=table["correct"].to_numpy(),
         confidence=table["confidence"].to_numpy(),
         log_probs=table["log_probs"].combine_chunks(),
@@ -232,6 +239,7 @@ class _ScoreMatrixBuilder:
         self._gold = items.table["gold"].to_numpy()
         shape = (num_cells, len(self._item_ids))
         self._correct = np.full(shape, UNSEEN, dtype=np.float32)
+        self._predicted = np.full(shape, UNSEEN, dtype=np.int16)
         self._confidence = np.full(shape, np.nan, dtype=np.float32)
         self._brier = np.full(shape, np.nan, dtype=np.float32)
         self._row: dict[str, int] = {}
@@ -246,6 +254,7 @@ class _ScoreMatrixBuilder:
             return MissingCell(kind="record not valid", reason=str(error))
         row = self._row[id_] = len(self._row)
         self._correct[row, positions] = scores.correct
+        self._predicted[row, positions] = scores.predicted
         self._confidence[row, positions] = scores.confidence
         self._brier[row, positions] = _brier(scores.log_probs, self._gold[positions])
         if scores.readable is not None:
@@ -259,6 +268,7 @@ class _ScoreMatrixBuilder:
         return TaskScores(
             row=self._row,
             correct=self._correct[:count],
+            predicted=self._predicted[:count],
             confidence=self._confidence[:count],
             brier=self._brier[:count],
             readable=self._readable,

@@ -191,6 +191,16 @@ def selective(space: str) -> str:
     return f"{space}/selective.parquet"
 
 
+def item_accuracy(space: str) -> str:
+    """Accuracy by item hardness and by topic: one row per arm and group of items."""
+    return f"{space}/item_accuracy.parquet"
+
+
+def influence(space: str) -> str:
+    """The most influential items of every point."""
+    return f"{space}/influence.parquet"
+
+
 def report(space: str, name: str) -> str:
     """A file of the report."""
     return f"{space}/report/{name}"

@@ -34,6 +34,7 @@ from tests.support.fake_ssrm import ssrm, ssrm_space
 from tests.support.fakes import FakeStudy, fake_space
 from tests.support.wandb_server import Received, wandb_server
 from trainables.cells.planned import Block
+from trainables.storage import layout
 from trainables.storage.filesystem import Storage, open_storage
 from trainables.storage.records import read_curve
 
@@ -209,11 +210,15 @@ def test_nothing_private_is_sent(
     program = tmp_path / "my-program.py"
     monkeypatch.setattr(sys, "argv", [str(program), "--my-option"])
     study = small_study(tmp_path)
+    question = "Which question of a licensed data set is this?"
+    for name in ("items.html", "items.jsonl", "items.parquet"):  # as `study.items` leaves them
+        study.storage.write_bytes(layout.report("fake", name), question.encode())
     track(study)
     sent = b"\n".join(online.bodies)
     assert b"small" in sent  # the search would find what is there
     # wandb's own artifact manifest names its staging folder; nothing else names a path.
     for private in (
+        question,
         SECRET[:40],
         f'"{os.uname().nodename}"',
         str(tmp_path / "fake"),
