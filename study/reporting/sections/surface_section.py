@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from markupsafe import Markup
+
 from study.analysis.surface import Surface
 from study.artifacts.plan import Plan
 from study.reporting.charts.chart import Chart
@@ -10,6 +12,7 @@ from study.reporting.content import Content
 from study.reporting.findings import findings
 from study.reporting.sections.section import Section
 from study.reporting.sentences import sentence
+from study.reporting.surface_views.downloads import DOWNLOADS
 from study.reporting.surface_views.views import View
 from study.reporting.tables import point_table
 
@@ -53,6 +56,14 @@ def points_section(surface: Surface, content: Content) -> Section:
             "Each point has a sentence to quote. Accuracies are in %, on the items of the test "
             "level; hard - source is a paired difference in points; q is its p-value adjusted for "
             "all points (false discovery rate), for exploration only.",
+            _downloads(),
             point_table(surface, content.labels, sentences),
         ],
     )
+
+
+def _downloads() -> Markup:
+    """Returns links to the files of the table, which are next to the page."""
+    link = Markup('<a href="{}" download>{}</a>')
+    links = Markup(", ").join(link.format(file, name) for name, file in DOWNLOADS.items())
+    return Markup("The same points as {}.").format(links)

@@ -32,13 +32,17 @@ _HEADER = (
 _ALIGNMENT = "llllrrrrll"
 
 
+DOWNLOADS = {"CSV": "surface.csv", "JSON": "surface.json", "LaTeX": "surface.tex"}
+"""Format -> file next to the page."""
+
+
 def surface_downloads(rows: Sequence[SurfaceRow]) -> Mapping[str, bytes]:
     """Returns file name -> content of the table of points in every format."""
     table = surface_table(rows)
     return {
-        "surface.csv": _csv(table),
-        "surface.json": _json(table),
-        "surface.tex": latex_table(rows).encode(),
+        DOWNLOADS["CSV"]: _csv(table),
+        DOWNLOADS["JSON"]: _json(table),
+        DOWNLOADS["LaTeX"]: latex_table(rows).encode(),
     }
 
 

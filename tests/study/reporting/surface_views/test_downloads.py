@@ -41,8 +41,10 @@ def test_csv_and_json_hold_the_frame(surface: Surface) -> None:
 def test_the_report_has_the_files(tmp_path: Path) -> None:
     study = fake_study(tmp_path)
     page = write_report(study.storage, study.plan, compute_surface(study.storage, study.plan))
+    text = Path(page).read_text()
     for name in surface_downloads(()):
         assert (Path(page).parent / name).read_bytes(), name
+        assert f'<a href="{name}" download>' in text
 
 
 def test_latex_has_every_point_and_escapes_names(surface: Surface, tmp_path: Path) -> None:
