@@ -39,7 +39,7 @@ def overview(comparison: RunComparison) -> Iterator[str]:
         if (number_of := sum(row.pairing == pairing for row in both))
     ]
     yield (
-        f"In both studies: accuracies {counts['accuracy']}, SGRs {counts['sgr']}"
+        f"Common to A and B: {counts['accuracy']} accuracies and {counts['sgr']} SGRs"
         f"{'; ' if kinds else ''}{', '.join(kinds)}."
     )
     if comparison.num_tests:
