@@ -11,6 +11,8 @@ from study.analysis.accuracy_curves import (
 )
 from study.analysis.calibration import CalibrationRow, calibration_rows
 from study.analysis.contrasts import ContrastResult, declared_contrasts
+from study.analysis.items.accuracy import GroupAccuracy, group_accuracies
+from study.analysis.items.influence import ItemInfluence, item_influences
 from study.analysis.label_curves import LabelCurves, label_curves
 from study.analysis.level_mix import LevelMix, level_mixes
 from study.analysis.names import LABEL_COUNTS, recipe_labels
@@ -70,6 +72,10 @@ class Content:
     label_curves: tuple[LabelCurves, ...]
     """Curves over noise, number and cost of labels."""
     calibration: tuple[CalibrationRow, ...]
+    item_accuracy: tuple[GroupAccuracy, ...]
+    """Accuracy by item hardness and by topic."""
+    influences: tuple[ItemInfluence, ...]
+    """Items with the largest influence on the SGR of each point."""
     contrasts: tuple[ContrastResult, ...]
     pooled: tuple[PooledRow, ...]
     """Pooled SGRs; empty if no axis has two places."""
@@ -124,6 +130,8 @@ def gather(
         losses=loss_panels(storage, plan, surface),
         label_curves=label_curves(surface),
         calibration=calibration_rows(surface),
+        item_accuracy=group_accuracies(plan, surface),
+        influences=item_influences(surface),
         contrasts=declared_contrasts(plan, surface),
         pooled=pooled_rows(surface),
         trends=trend_rows(surface),

@@ -9,6 +9,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from study.analysis.calibration import calibration_table
+from study.analysis.items.accuracy import group_table
+from study.analysis.items.influence import influence_table
 from study.analysis.preferences.policies import WinRate
 from study.analysis.preferences.reward_models import Ceiling, RewardRow
 from study.analysis.preferences.rewardbench import SUBSETS
@@ -62,6 +64,10 @@ def write_tables(storage: Storage, space: str, content: Content) -> None:
 def _tables(space: str, content: Content) -> Iterator[tuple[str, pa.Table]]:
     if content.calibration:
         yield layout.calibration(space), calibration_table(content.calibration)
+    if content.item_accuracy:
+        yield layout.item_accuracy(space), group_table(content.item_accuracy)
+    if content.influences:
+        yield layout.influence(space), influence_table(content.influences)
     if content.rewards:
         yield layout.reward_models(space), reward_table(content.rewards, content.ceilings)
     if content.alignment:

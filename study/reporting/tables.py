@@ -8,6 +8,8 @@ from typing import Any, Literal, NamedTuple, Protocol
 
 from study.analysis.calibration import CALIBRATION_COLUMNS, CalibrationRow
 from study.analysis.contrasts import explored
+from study.analysis.items.accuracy import GROUP_COLUMNS, GroupAccuracy
+from study.analysis.items.influence import INFLUENCE_COLUMNS, ItemInfluence
 from study.analysis.names import recipe_labels
 from study.analysis.surface import Surface
 from study.analysis.surface_columns import COLUMNS, Column
@@ -190,6 +192,51 @@ def _of_calibration(row: CalibrationRow) -> Filters:
     return Filters(
         model=row.model, method=method_of(row.method), task=row.task, level=row.test_level
     )
+
+
+def item_accuracy_page(rows: Sequence[GroupAccuracy]) -> PageTable:
+    """Returns accuracies by item hardness and topic, one arm and group of items per row."""
+    column = _declared("item_accuracy.parquet", GROUP_COLUMNS)
+    columns = (
+        column("task", "text", "task") if len({row.task for row in rows}) > 1 else None,
+        column("by", "text", "by"),
+        column("items of", "text", "group"),
+        column("model", "text", "model"),
+        column("method", "text", "method"),
+        column("trained on", "text", "condition"),
+        column("right %", "percent", "accuracy"),
+        column("low", "percent", "accuracy_low"),
+        column("high", "percent", "accuracy_high"),
+        column("items", "number", "num_items"),
+    )
+
+    def of(row: GroupAccuracy) -> Filters:
+        return Filters(model=row.model, method=method_of(row.method), task=row.task)
+
+    caption = "Accuracy by item hardness and topic"
+    return make_table("item-accuracy-rows", caption, columns, rows, of)
+
+
+def influence_page(rows: Sequence[ItemInfluence]) -> PageTable:
+    """Returns the most influential items, one point and item per row."""
+    column = _declared("influence.parquet", INFLUENCE_COLUMNS)
+    several = len({(row.row.point.task, row.row.point.measure) for row in rows}) > 1
+    columns = (
+        column("task", "text", "task") if several else None,
+        column("measure", "text", "measure") if several else None,
+        column("model", "text", "model"),
+        column("method", "text", "recipe", lambda row: row.row.point.recipe.method),
+        column("source", "text", "source"),
+        column("test level", "text", "test_level"),
+        column("item", "text", "item_id"),
+        column("change of SGR", "number", "change"),
+        column("SGR", "share", "sgr"),
+        column("zero-shot %", "percent", "zero_shot"),
+        column("source %", "percent", "easy"),
+        column("hard %", "percent", "hard"),
+    )
+    caption = "Items with the largest influence on SGR; shares of seeds right on the item"
+    return make_table("influence-rows", caption, columns, rows, lambda row: of_point(row.row))
 
 
 def _of_cell(planned: PlannedCell) -> Filters:

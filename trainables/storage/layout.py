@@ -12,8 +12,8 @@
 <out>/<space>/          plan.json, items.parquet, surface.parquet, audit.parquet,
                         detectors.parquet, reliability.parquet, selective.parquet,
                         rewards.parquet, alignment.parquet, calibration.parquet,
-                        comparison.parquet, tune_results.parquet, report/, ray/, wandb/,
-                        tune/
+                        comparison.parquet, item_accuracy.parquet, influence.parquet,
+                        tune_results.parquet, report/, ray/, wandb/, tune/
 """
 
 from __future__ import annotations

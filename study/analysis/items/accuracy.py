@@ -87,7 +87,7 @@ def group_accuracies(plan: Plan, surface: Surface) -> tuple[GroupAccuracy, ...]:
     return tuple(
         row
         for task, arms in _arms(plan, surface, reader).items()
-        for by, groups in _groups(surface, task).items()
+        for by, groups in _groups(plan, surface, task).items()
         for group in groups
         for names, arm in list(arms.items())[:MAX_ARMS]
         if (row := _accuracy(surface, reader, task, by, group, names, arm)) is not None
@@ -137,12 +137,14 @@ def _arms(
     return arms
 
 
-def _groups(surface: Surface, task: str) -> Mapping[str, list[_ItemGroup]]:
+def _groups(plan: Plan, surface: Surface, task: str) -> Mapping[str, list[_ItemGroup]]:
+    """Returns the groups by each measure, those of the axes first, and by topic."""
     table = surface.items.test[task].table
+    leading = {MEASURE + axis.measure for axis in plan.space.tasks if axis.task == task}
+    names = [name for name in table.column_names if name.startswith(MEASURE)]
     groups = {
         name.removeprefix(MEASURE): list(_bins(table[name].to_numpy().astype(np.float64)))
-        for name in table.column_names
-        if name.startswith(MEASURE)
+        for name in sorted(names, key=lambda name: name not in leading)
     }
     groups[TOPIC] = list(_topics(table["topic"].to_pylist()))
     return {

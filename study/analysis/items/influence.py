@@ -23,6 +23,9 @@ from study.statistics.arms import join_arms
 MAX_ITEMS = 5
 """Items of a point, those of the largest influence."""
 
+MAX_POINTS = 400
+"""Points of a study, the first that have an SGR."""
+
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class ItemInfluence:
@@ -59,7 +62,7 @@ INFLUENCE_COLUMNS: tuple[Column, ...] = (
 
 
 def item_influences(surface: Surface, *, max_items: int = MAX_ITEMS) -> tuple[ItemInfluence, ...]:
-    """Returns the most influential items of every point that has an SGR, the largest first.
+    """Returns the most influential items of the points that have an SGR, the largest first.
 
     Leaving item i out of N changes an arm's mean m to (N m - m_i) / (N - 1), with the item's mean
     over seeds m_i. That is exact if every seed scored every item.
@@ -69,16 +72,14 @@ def item_influences(surface: Surface, *, max_items: int = MAX_ITEMS) -> tuple[It
         max_items: Items per point.
     """
     reader = ArmReader(surface.items, surface.scores)
+    rows = [row for row in surface.rows if row.sgr.estimate is not None]
     return tuple(
-        influence
-        for row in surface.rows
-        if row.sgr.estimate is not None
-        for influence in _of_point(reader, row, max_items)
+        influence for row in rows[:MAX_POINTS] for influence in _of_point(reader, row, max_items)
     )
 
 
 def influence_table(rows: Sequence[ItemInfluence]) -> pa.Table:
-    """Returns influence.parquet: the most influential items of every point."""
+    """Returns influence.parquet: the most influential items of each point."""
     return declared_table(INFLUENCE_COLUMNS, rows)
 
 

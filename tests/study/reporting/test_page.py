@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import shutil
-import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -21,44 +18,16 @@ from study.reporting.content import gather
 from study.reporting.files import write_report
 from study.reporting.page import render_page
 from study.reporting.surface_views.views import make_view
+from tests.support.browser import open_browser, wait_for
 from tests.support.fakes import FakeStudy, fake_space
 from trainables.storage.filesystem import open_storage
 
 pytestmark = pytest.mark.browser
 
-CHROMIUM, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
-
-FLAGS = (
-    "--headless",
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-    "--window-size=1366,800",
-)
-
 
 @pytest.fixture(scope="module")
 def driver(tmp_path_factory: pytest.TempPathFactory) -> Iterator[object]:
-    if CHROMIUM is None or DRIVER is None:
-        missing = "Debian packages chromium and chromium-driver are not installed"
-        if os.environ.get("REQUIRE_BROWSER") == "1":
-            pytest.fail(missing)
-        pytest.skip(missing)
-    from selenium import webdriver
-
-    options = webdriver.ChromeOptions()
-    options.binary_location = CHROMIUM
-    for flag in (*FLAGS, f"--user-data-dir={tmp_path_factory.mktemp('profile')}"):
-        options.add_argument(flag)
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
-    service = webdriver.ChromeService(executable_path=DRIVER)
-    browser = webdriver.Chrome(options=options, service=service)
-    yield browser
-    browser.quit()
+    yield from open_browser(tmp_path_factory.mktemp("profile"))
 
 
 @pytest.fixture(scope="module")
@@ -85,16 +54,6 @@ def requested(driver: object) -> list[str]:
         for m in messages
         if m["method"] == "Network.requestWillBeSent"
     ]
-
-
-def wait_for(driver: object, script: str) -> object:
-    deadline = time.monotonic() + 60
-    while time.monotonic() < deadline:
-        found = driver.execute_script(script)
-        if found:
-            return found
-        time.sleep(0.1)
-    raise AssertionError(f"never true: {script}")
 
 
 DRAWN = "return document.querySelectorAll('#chart-surface svg .mark-rect.role-mark path').length"
