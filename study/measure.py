@@ -105,14 +105,14 @@ def make_measures(
     missing = missing_cells(storage, plan.cells, timings)
     budget = Budget(plan, missing, pricing, timings, max_cost)
     print(describe(planned, num_finished=len(plan.cells) - len(missing)), flush=True)
-    with open_tracker(storage, plan, is_active=bool(missing)) as tracker:
+    with open_tracker(storage, plan, missing) as tracker:
         write = partial(write_plan, storage, plan)
         run_cells(
             plan,
             planned.inputs,
             storage,
             missing,
-            tracker,
+            tracker.log_cell,
             address=address,
             write=write,
             budget=budget,

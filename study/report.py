@@ -99,7 +99,7 @@ def main(
     wandb: Annotated[
         bool,
         typer.Option(
-            "--wandb", help="log the records to W&B: one run per cell and one for the aggregation"
+            "--wandb", help="send W&B the runs, or parts of runs, that it lacks; from the records"
         ),
     ] = False,
     wandb_report: Annotated[

@@ -111,13 +111,13 @@ def run_study(
     budget = Budget(plan, missing, pricing, timings, max_cost)
     print(format_plan(plan, num_finished=len(plan.cells) - len(missing)))
     _print_invalidated(storage, plan)
-    with open_tracker(storage, plan, is_active=bool(missing)) as tracker:
+    with open_tracker(storage, plan, missing) as tracker:
         run_cells(
             plan,
             inputs,
             storage,
             missing,
-            tracker,
+            tracker.log_cell,
             address=address,
             write=lambda: _write_plan(storage, budget.plan(), inputs),
             budget=budget,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Annotated
 
 import typer
@@ -13,13 +14,14 @@ from search_spaces.base_models import BaseModelRef
 from search_spaces.recipes import num_labels
 from search_spaces.registry import find_space
 from search_spaces.space import Space
-from search_spaces.tuning import RANGES
+from search_spaces.tuning import RANGES, Trial
 from study import options
 from study.cli import check_dashboard, load_pricing
 from study.console import FAILED, OK, checking_input, command
 from study.reporting.figures.sensitivity import draw_sensitivity
 from study.running.executor import open_executor
 from study.running.preflight import check_local_memory, is_here
+from study.tracking.trial_runs import SearchTracker, open_search_tracker
 from study.tuning.budget import SearchBudget
 from study.tuning.job import SearchJob, resumed
 from study.tuning.results import parameters_text, standard_error, winner
@@ -167,16 +169,25 @@ def _run_jobs(
             job.write()
     if waiting:
         is_local = is_here(address)
-        with open_executor(address, storage, space.name, dashboard=dashboard) as executor:
+        with (
+            open_search_tracker(storage, space.name) as tracker,
+            open_executor(address, storage, space.name, dashboard=dashboard) as executor,
+        ):
             fits = _capacities(space, executor, budget)
             for group in budget.settings(fits) if is_local else ():
                 check_local_memory([group], address)
             for job in waiting:
                 print(f"\n{job.name}", flush=True)
                 job.start()
-                executor.run_search(job.search, job.num_trials, job.add, fits=fits[job.model.name])
+                on_trial = partial(_add_trial, job, tracker)
+                executor.run_search(job.search, job.num_trials, on_trial, fits=fits[job.model.name])
     print()
     return max([_conclude(job) for job in jobs], default=OK)
+
+
+def _add_trial(job: SearchJob, tracker: SearchTracker, trial: Trial, seconds: float) -> None:
+    job.add(trial, seconds)
+    tracker.log(job.found)
 
 
 def _capacities(space: Space, executor: Executor, budget: SearchBudget) -> dict[str, Capacity]:

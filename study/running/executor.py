@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
-from typing import Protocol
 
 from search_spaces.base_models import Footprint
 from search_spaces.space import Space
@@ -34,16 +33,6 @@ from trainables.storage import layout
 from trainables.storage.filesystem import Storage, map_parallel
 from trainables.storage.lock import token_of
 from trainables.storage.records import Record
-
-
-class CellObserver(Protocol):
-    """Follows a run, for example a W&B mirror."""
-
-    def start_blocks(self, blocks: Sequence[Block]) -> None:
-        """Receives the blocks before they start."""
-
-    def log_cell(self, planned: PlannedCell, record: Record) -> None:
-        """Receives each cell that finishes."""
 
 
 def missing_cells(
@@ -93,7 +82,7 @@ def run_cells(
     inputs: Inputs,
     storage: Storage,
     missing: Sequence[PlannedCell],
-    observer: CellObserver,
+    on_finished: Callable[[PlannedCell, Record], None],
     *,
     address: str | None,
     write: Callable[[], None],
@@ -107,7 +96,7 @@ def run_cells(
         inputs: The loaded tasks and resolved models of the plan.
         storage: The run folder.
         missing: The cells to run.
-        observer: Receives the blocks, and every cell that finishes.
+        on_finished: Receives every cell that finishes.
         address: As `open_executor` takes it.
         write: Writes the study's own files, once it is certain that the cells can run.
         budget: Limits the number of blocks, prices them, and must approve them.
@@ -145,9 +134,8 @@ def run_cells(
             budget.approve(blocks)
         write()
         clear_failures(storage, missing)
-        observer.start_blocks(blocks)
         with (
-            ProgressReporter(storage, units, on_finished=observer.log_cell),
+            ProgressReporter(storage, units, on_finished=on_finished),
             stop_signals.cells_stop_first(),
         ):
             errors = executor.run_blocks(blocks, run_context)

@@ -12,11 +12,14 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 
 from search_spaces.cell import Cell
+from study.analysis.contrasts import ContrastResult
 from study.analysis.label_curves import LabelCurves
 from study.analysis.pooled import PooledRow
 from study.analysis.preferences.rewardbench import SUBSETS
+from study.analysis.surface import Surface
 from study.analysis.surface_columns import SSRM_OPTIONS
 from study.analysis.surface_rows import Interval, Scalar, recipe_factors, recipe_text
 from study.analysis.trends import TrendRow
@@ -24,7 +27,7 @@ from study.formatting import GIB
 from trainables.cells.planned import PlannedCell
 from trainables.storage import layout
 from trainables.storage.filesystem import Storage
-from trainables.storage.records import Record
+from trainables.storage.records import Record, parquet_bytes
 
 REWARD_NUMBERS = (
     *("accuracy", "ceiling", "four_sections", "with_prior_sets"),
@@ -35,12 +38,16 @@ REWARD_NUMBERS = (
 MAX_RESULTS = 500
 """Rows of one table in the summary; the table has all."""
 
-SELECTION = ("num_pool", "num_selected", "threshold")
-"""Numbers of a round of self-training; the threshold is the one in force."""
+SELECTION = {
+    "num_pool": "num_pool",
+    "num_selected": "num_selected",
+    "threshold_in_force": "threshold",
+}
+"""Number of a round of self-training -> its name in the record."""
 
 
-def cell_factors(planned: PlannedCell) -> dict[str, Scalar]:
-    """Returns everything that a cell can be grouped by; W&B cannot group by tags."""
+def arm_factors(planned: PlannedCell) -> dict[str, Scalar]:
+    """Returns everything that the seeds of an arm have in common; W&B cannot group by tags."""
     cell = planned.cell
     level = planned.train_level
     return {
@@ -52,15 +59,27 @@ def cell_factors(planned: PlannedCell) -> dict[str, Scalar]:
         "method": cell.recipe.method,
         "condition": planned.condition,
         "variant": planned.variant,
+        "is_control": planned.is_control,
         "train_level": None if level is None else level.name,
-        "seed": cell.seed,
+        "label_kind": cell.labels.kind,
+        "label_rate": cell.labels.rate,
         **_round_factors(cell),
         "study_seed": cell.study_seed,
         "recipe": recipe_text(cell.recipe),
         **recipe_factors(cell.recipe),
-        "parent": cell.parent,
+        "search_labels": getattr(cell.recipe, "search_labels", None),
         "data_hash": cell.data_hash,
         "split_hash": cell.split_hash,
+    }
+
+
+def cell_factors(planned: PlannedCell) -> dict[str, Scalar]:
+    """Returns the factors of a cell: those of its arm, its seed and its ids."""
+    cell = planned.cell
+    return {
+        **arm_factors(planned),
+        "seed": cell.seed,
+        "parent": cell.parent,
         "cell_id": planned.id,
     }
 
@@ -72,9 +91,10 @@ def cell_results(record: Record) -> dict[str, Scalar]:
         "accuracy": record.accuracy,
         "unreadable": record.unreadable,
         "num_items": record.num_items,
+        "updates": record.updates,
         **{f"seconds_{name}": value for name, value in record.seconds.items()},
         "peak_gib": None if record.peak_memory is None else record.peak_memory / GIB,
-        **({name: selection.get(name) for name in SELECTION} if selection else {}),
+        **({name: selection.get(key) for name, key in SELECTION.items()} if selection else {}),
         "host": str(record.execution.get("host", "")),
         "notes": "; ".join(record.notes),
     }
@@ -88,9 +108,9 @@ def _round_factors(cell: Cell) -> dict[str, Scalar]:
     return {
         "targets": options.targets,
         "rule": options.rule,
-        "tau": options.threshold,
+        "threshold": options.threshold,
         **{column: getattr(options, name) for name, column in SSRM_OPTIONS.items()},
-        "ssrm_round": cell.round,
+        "round": cell.round,
     }
 
 
@@ -128,6 +148,45 @@ def pooled_row(row: PooledRow) -> dict[str, Scalar]:
     }
 
 
+def contrast_row(result: ContrastResult) -> dict[str, Scalar]:
+    """Returns one declared contrast with its interval, or the reason why there is none."""
+    estimate = result.estimate
+    return {
+        "contrast": result.contrast.name,
+        "where": result.where,
+        "estimate": estimate.estimate,
+        "low": estimate.low,
+        "high": estimate.high,
+        "p_value": estimate.p_value,
+        "p_holm": result.holm_p,
+        "reason": result.reason,
+    }
+
+
+def matrix_rows(surface: Surface) -> list[dict[str, Scalar]]:
+    """Returns SGR by source and test level: a row per source, a column per test level.
+
+    Sources are the training levels and other conditions; a point without an estimate is null.
+    """
+    levels = list(dict.fromkeys(row.point.test_level.name for row in surface.rows))
+    rows: dict[tuple[str, ...], dict[str, Scalar]] = {}
+    for row in surface.rows:
+        point = row.point
+        place = {
+            "model": point.model,
+            "task": point.task,
+            "measure": point.measure,
+            "recipe": row.recipe_text,
+            "method": point.recipe.method,
+            "trained on": point.source,
+        }
+        cells = rows.setdefault(
+            tuple(place.values()), {**place, **{f"test {name}": None for name in levels}}
+        )
+        cells[f"test {point.test_level.name}"] = row.sgr.estimate
+    return list(rows.values())
+
+
 def label_curve_rows(curves: LabelCurves) -> list[dict[str, Scalar]]:
     """Returns a row for each point of each curve; accuracies are fractions."""
     return [
@@ -156,7 +215,7 @@ def results_summary(tables: Mapping[str, pa.Table]) -> dict[str, Scalar]:
     """Returns the numbers of reward models, policies and failure detectors for a run's summary.
 
     Args:
-        tables: Those of `wandb_logs.TABLES` that the study has.
+        tables: Those of `surface_run.TABLES` that the study has.
     """
     summary: dict[str, Scalar] = {}
     for row in _rows(tables, "reward models"):
@@ -185,14 +244,26 @@ def _method(recipe: str) -> str:
 
 
 def zip_records(storage: Storage, cell_ids: Iterable[str]) -> bytes:
-    """Returns the records and scores of these cells as one zip file.
+    """Returns the records and scores of these cells as one zip file, without generated texts.
 
-    One file, because W&B limits the files of a run and a study can have 10,000 cells.
+    One file, because W&B limits the files of a run and a study can have 10,000 cells. A generated
+    answer may repeat its question, and no question goes to W&B: such scores are without their text
+    and so without the hash that their record names.
     """
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_STORED) as bundle:
         for id_ in cell_ids:
-            for key in (layout.record(id_), layout.scores(id_)):
-                # A fixed date: equal records make an equal bundle.
-                bundle.writestr(zipfile.ZipInfo(key), storage.read_bytes(key))
+            record, scores = layout.record(id_), layout.scores(id_)
+            # A fixed date: equal records make an equal bundle.
+            bundle.writestr(zipfile.ZipInfo(record), storage.read_bytes(record))
+            bundle.writestr(zipfile.ZipInfo(scores), _without_texts(storage.read_bytes(scores)))
     return buffer.getvalue()
+
+
+def _without_texts(scores: bytes) -> bytes:
+    table = pq.read_table(io.BytesIO(scores))
+    if table["text"].null_count == table.num_rows:
+        return scores
+    place = table.schema.get_field_index("text")
+    nulls = pa.nulls(table.num_rows, pa.string())
+    return parquet_bytes(table.set_column(place, table.schema.field(place), nulls))

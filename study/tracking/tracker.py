@@ -1,32 +1,26 @@
 """Mirrors a running study to Weights & Biases, which is never read back.
 
-A thread does all the work, so that neither the start of W&B's service nor a slow network delays a
-cell. Every failure in it is a warning and never fails the study. Without a key the runs are written
-offline below the run folder, for `wandb sync`.
+A thread of the driver reads the records and writes all runs, so that Ray, the in-process twin, a
+resumed study and a replay give the same runs, and workers need no W&B. Every failure is a warning
+and never fails the study. Without a key the runs are written offline below the run folder, for
+`wandb sync`.
 """
 
 from __future__ import annotations
 
-import queue
-import threading
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping
 from types import TracebackType
-from typing import Any
 
 from study.analysis.surface import Surface
 from study.artifacts.plan import Plan
-from study.tracking.rows import cell_factors, cell_results
-from study.tracking.wandb_logs import log_aggregation, replay_cells
+from study.tracking.cell_groups import MAX_RUNS, group_cells
+from study.tracking.cell_run import CellRun
+from study.tracking.mirror import CLOSE_TIMEOUT_S, Mirror
+from study.tracking.surface_run import log_surface_run
 from study.tracking.wandb_runs import WandbRuns, tracking_mode, warn
-from trainables.cells.planned import Block, PlannedCell
+from trainables.cells.planned import PlannedCell
 from trainables.storage.filesystem import Storage
-from trainables.storage.records import Record, read_curve
-
-MAX_CURVES = 200
-"""Loss curves of one run that are logged as metrics: W&B allows 10,000 metric names a project."""
-
-CLOSE_TIMEOUT_S = 60.0
-"""Longest wait for W&B at the end of a study."""
+from trainables.storage.records import InvalidRecordError, Record, read_record
 
 
 class Tracker:
@@ -35,14 +29,11 @@ class Tracker:
     logs_figures: bool = False
     """Whether it logs the figures of the report, which must be drawn then."""
 
-    def start_blocks(self, blocks: Sequence[Block]) -> None:
-        """Opens a run for each block that is about to start."""
-
     def log_cell(self, planned: PlannedCell, record: Record) -> None:
-        """Adds a finished cell to the run of its block."""
+        """Adds a finished cell to the run of its model, method and condition."""
 
     def log_surface(self, surface: Surface) -> None:
-        """Logs the aggregation run: the surface, its figures and the study's files."""
+        """Logs the run of the surface: its tables, its figures and the study's files."""
 
     def close(self) -> None:
         """Ends all runs; does not wait indefinitely."""
@@ -59,147 +50,107 @@ class Tracker:
         self.close()
 
 
-def open_tracker(storage: Storage, plan: Plan, *, is_active: bool = True) -> Tracker:
+def open_tracker(storage: Storage, plan: Plan, missing: Collection[PlannedCell]) -> Tracker:
     """Returns the tracker of a study.
 
     Args:
         storage: The run folder; offline runs are written below it.
         plan: The study.
-        is_active: False if no cell is going to run; the tracker then logs nothing.
+        missing: The cells that are going to run. Finished cells that W&B was not sent are logged
+            too. If no cell is going to run, nothing is logged.
     """
-    if not is_active or tracking_mode() == "disabled":
+    if not missing or tracking_mode() == "disabled":
         return Tracker()
-    return WandbTracker(storage, plan)
+    tracker = WandbTracker(storage, plan)
+    waiting = {planned.id for planned in missing}
+    tracker.catch_up([planned for planned in plan.cells if planned.id not in waiting])
+    return tracker
 
 
 class WandbTracker(Tracker):
-    """Mirrors a study in W&B: a run a block, and one for the aggregation."""
+    """Mirrors a study in W&B: a run for each group of cells, and one for the surface."""
 
     logs_figures = True
 
     def __init__(self, storage: Storage, plan: Plan) -> None:
         self._storage = storage
         self._plan = plan
-        self._runs = WandbRuns(storage, plan)
-        self._block_of: dict[str, int] = {}
-        self._blocks: dict[int, _BlockRun] = {}
-        self._has_news = False
-        self._tasks: queue.Queue[Callable[[], None] | None] = queue.Queue()
-        self._thread = threading.Thread(target=self._work, name="wandb", daemon=True)
-        self._thread.start()
+        self._runs = WandbRuns(storage, plan.space.name)
+        self._cell_runs: dict[str, CellRun] = {}
+        self._mirror = Mirror(self._runs)
+        self._mirror.put(self._group)
 
-    def start_blocks(self, blocks: Sequence[Block]) -> None:
-        """Opens a run for each block; a cell's row goes to the run of its block."""
-        for block in blocks:
-            self._block_of |= {planned.id: block.index for planned in block.cells}
-        self._tasks.put(lambda: self._open_blocks(blocks))
+    def catch_up(self, cells: Collection[PlannedCell]) -> None:
+        """Adds the finished ones of these cells, unless W&B was sent them before."""
+        self._mirror.put(lambda: self._catch_up(cells))
 
     def log_cell(self, planned: PlannedCell, record: Record) -> None:
-        """Adds a row to the run of the cell's block."""
-        self._has_news = True
-        self._tasks.put(lambda: self._log_cell(planned, record))
+        """Adds the cell to the run of its group."""
+        self._mirror.put(lambda: self._log_cell(planned, record))
 
     def log_surface(self, surface: Surface) -> None:
-        """Logs the aggregation run, unless no cell was logged."""
-        if self._has_news:
-            self._tasks.put(lambda: log_aggregation(self._runs, self._storage, self._plan, surface))
+        """Logs the run of the surface, unless W&B has the same one."""
+        self._mirror.put(lambda: log_surface_run(self._runs, self._storage, self._plan, surface))
 
-    def close(self) -> None:
-        """Ends the runs; waits at most a minute."""
-        if not self._thread.is_alive():
-            return
-        self._tasks.put(self._finish)
-        self._tasks.put(None)
-        self._thread.join(CLOSE_TIMEOUT_S)
-        if self._thread.is_alive():
-            warn(f"not finished after {CLOSE_TIMEOUT_S:.0f} s; continuing without it")
+    def replay(self, surface: Surface) -> None:
+        """Logs everything of a study that W&B lacks, from its records alone."""
+        self._mirror.put(lambda: self._replay(surface.scores.records))
+        self.log_surface(surface)
 
-    def _work(self) -> None:
-        while (task := self._tasks.get()) is not None:
-            try:
-                task()
-            except Exception as error:
-                # Whatever failed, the study continues and warns once.
-                warn(f"off for the rest of this run: {type(error).__name__}: {error}")
-                break
-        try:
-            self._runs.close()
-        except Exception as error:
-            warn(f"the offline runs could not be copied: {type(error).__name__}: {error}")
+    def close(self, timeout_s: float | None = CLOSE_TIMEOUT_S) -> None:
+        """Ends the runs; waits a minute at most, unless told otherwise."""
+        self._mirror.put(self._finish)
+        self._mirror.close(timeout_s)
 
-    def _open_blocks(self, blocks: Iterable[Block]) -> None:
-        for block in blocks:
-            run = self._runs.open(
-                f"block {block.index}",
-                job_type="block",
-                config={
-                    "space": self._plan.space.name,
-                    "block": block.index,
-                    "num_cells": sum(1 for _ in block.cells),
-                    "methods": sorted({planned.cell.recipe.method for planned in block.cells}),
-                },
+    def _group(self) -> None:
+        groups = group_cells(self._plan)
+        for group in groups:
+            run = CellRun(self._runs, self._storage, group)
+            self._cell_runs |= dict.fromkeys((cell.id for cell in group.cells), run)
+        if any(group.keys for group in groups):
+            warn(
+                f"one run per model, method and condition would make more than {MAX_RUNS} runs, so "
+                f"there is one per model and method: {len(groups)} runs"
             )
-            self._blocks[block.index] = _BlockRun(self._runs.module(), run)
+
+    def _catch_up(self, cells: Collection[PlannedCell]) -> None:
+        for planned in cells:
+            if not self._cell_runs[planned.id].has(planned):
+                try:
+                    record = read_record(self._storage, planned.id)
+                except (FileNotFoundError, InvalidRecordError):
+                    continue
+                self._log_cell(planned, record)
 
     def _log_cell(self, planned: PlannedCell, record: Record) -> None:
-        block = self._blocks.get(self._block_of.get(planned.id, -1))
-        if block is not None:
-            row = {**cell_factors(planned), **cell_results(record)}
-            block.add(row, planned, read_curve(self._storage, planned.id))
+        run = self._cell_runs[planned.id]
+        run.log(planned, record)
+        if run.is_complete:
+            run.finish()
+
+    def _replay(self, records: Mapping[str, Record]) -> None:
+        for run in dict.fromkeys(self._cell_runs.values()):
+            finished = [planned for planned in run.group.cells if planned.id in records]
+            if finished and self._runs.is_online:
+                run.open()  # W&B tells how much of it arrived
+            for planned in finished:
+                run.log(planned, records[planned.id])
+            run.finish()
+        print(f"W&B: {len(records)} cells in runs of the group {self._plan.space.name}", flush=True)
 
     def _finish(self) -> None:
-        for block in self._blocks.values():
-            block.finish()
-
-
-class _BlockRun:
-    """The live run of one block."""
-
-    def __init__(self, wandb: Any, run: Any) -> None:
-        self._wandb = wandb
-        self._run = run
-        self._rows: list[dict[str, Any]] = []
-        self._num_curves = 0
-        run.define_metric("loss/*", step_metric="optimizer_step")
-
-    def add(
-        self,
-        row: Mapping[str, Any],
-        planned: PlannedCell,
-        curve: Iterable[Mapping[str, float]],
-    ) -> None:
-        """Logs one finished cell: a history row with all its factors, and its loss curve."""
-        self._rows.append(dict(row))
-        self._run.log({"num_finished": len(self._rows), **row})
-        steps = list(curve)
-        if not steps or self._num_curves >= MAX_CURVES:
-            return
-        self._num_curves += 1
-        for index, step in enumerate(steps):
-            name = f"loss/{planned.label}"
-            self._run.log({"optimizer_step": step.get("step", index), name: step.get("loss")})
-
-    def finish(self) -> None:
-        """Adds all rows as one table and ends the run."""
-        if self._rows:
-            names = list(dict.fromkeys(name for row in self._rows for name in row))
-            data = [[row.get(name) for name in names] for row in self._rows]
-            self._run.log({"cells": self._wandb.Table(columns=names, data=data)})
-        self._run.finish()
+        for run in dict.fromkeys(self._cell_runs.values()):
+            run.finish()
 
 
 def replay(storage: Storage, plan: Plan, surface: Surface) -> None:
-    """Logs a study to W&B from its records alone: a run a cell, and the aggregation.
+    """Logs a study to W&B from its records alone; runs that W&B has are completed.
 
     Every failure is a warning: the records are complete without W&B.
     """
     if tracking_mode() == "disabled":
         warn("disabled by WANDB_MODE, so the study was not logged")
         return
-    runs = WandbRuns(storage, plan)
-    try:
-        replay_cells(runs, storage, plan, surface)
-        log_aggregation(runs, storage, plan, surface)
-        runs.close()
-    except Exception as error:
-        warn(f"the replay ended early: {type(error).__name__}: {error}")
+    tracker = WandbTracker(storage, plan)
+    tracker.replay(surface)
+    tracker.close(timeout_s=None)

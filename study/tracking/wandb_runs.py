@@ -17,7 +17,6 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlparse
 
-from study.artifacts.plan import Plan
 from trainables.storage import layout
 from trainables.storage.filesystem import Storage
 
@@ -52,45 +51,51 @@ def _has_key() -> bool:
 class WandbRuns:
     """Opens W&B runs of one study, online or offline."""
 
-    def __init__(self, storage: Storage, plan: Plan) -> None:
+    def __init__(self, storage: Storage, space: str) -> None:
+        self.space = space
         self._storage = storage
-        self._plan = plan
-        self._space = plan.space.name
+        self._is_unreachable = False
         self._temporary: tempfile.TemporaryDirectory[str] | None = None
         if storage.is_local:
-            self._folder = Path(storage.path(layout.wandb(self._space))).parent
+            self._folder = Path(storage.path(layout.wandb(self.space))).parent
         else:
             self._temporary = tempfile.TemporaryDirectory(prefix="wandb-")
             self._folder = Path(self._temporary.name)
 
-    def open(
-        self,
-        name: str,
-        *,
-        job_type: str,
-        config: Mapping[str, Any],
-        run_id: str | None = None,
-    ) -> Any:
-        """Returns a new run in the study's group."""
+    @property
+    def is_online(self) -> bool:
+        """Whether the last run was opened on the server, or the next one is going to be."""
+        return tracking_mode() == "online" and not self._is_unreachable
+
+    def open(self, name: str, *, job_type: str, config: Mapping[str, Any], run_id: str) -> Any:
+        """Returns the study's run with this id, continued if W&B has it.
+
+        A server that does not answer is asked once: this run and all later ones are offline.
+        """
         wandb = self.module()
         self._folder.mkdir(parents=True, exist_ok=True)
         arguments: dict[str, Any] = {
             "project": os.environ.get("WANDB_PROJECT", PROJECT),
-            "group": self._space,
+            "group": self.space,
             "job_type": job_type,
             "name": name,
             "config": dict(config),
             "dir": self._folder,
             "id": run_id,
-            "resume": None if run_id is None else "allow",
+            "resume": "allow",
             "reinit": "create_new",
             "settings": _settings(wandb),
         }
-        mode = tracking_mode()
+        if self._is_unreachable:
+            return wandb.init(mode="offline", **arguments)
         try:
-            return wandb.init(mode=mode, **arguments)
+            return wandb.init(mode=tracking_mode(), **arguments)
         except wandb.errors.CommError as error:
-            warn(f"the server did not answer ({type(error).__name__}); this run is offline")
+            self._is_unreachable = True
+            warn(
+                f"the server did not answer ({type(error).__name__}); runs are written below "
+                f"{self._folder / 'wandb'}, for `wandb sync`"
+            )
             return wandb.init(mode="offline", **arguments)
 
     def module(self) -> Any:
@@ -111,7 +116,7 @@ class WandbRuns:
         root = self._folder / "wandb"
         for path in sorted(root.rglob("*")):
             if path.is_file() and not path.is_symlink():
-                key = f"{layout.wandb(self._space)}/{path.relative_to(root).as_posix()}"
+                key = f"{layout.wandb(self.space)}/{path.relative_to(root).as_posix()}"
                 self._storage.write_bytes(key, path.read_bytes())
         self._temporary.cleanup()
 

@@ -110,6 +110,8 @@ def _graphql(request: dict[str, Any], received: Received, host: str) -> dict[str
         case "Viewer":
             viewer = {"id": "u", "entity": "me", "username": "me", "email": "", "flags": "{}"}
             return {"viewer": {**viewer, "admin": False, "worker groups": {"edges": []}}}
+        case "RunResumeStatus":
+            return {"model": _resume_status(given, received)}
         case "UpsertBucket":
             return {"upsertBucket": _bucket(given, received)}
         case "CreateRunFiles":
@@ -133,9 +135,35 @@ def _graphql(request: dict[str, Any], received: Received, host: str) -> dict[str
     return {}
 
 
+def _resume_status(given: dict[str, Any], received: Received) -> dict[str, Any]:
+    """What a client that resumes a run asks for; no bucket: the run is new."""
+    name = given["name"]
+    entity = {"name": "me"}
+    if name not in received.runs:
+        return {"name": given["project"], "entity": entity, "bucket": None}
+    rows = received.history.get(name, [])
+    bucket = {
+        "name": name,
+        "displayName": received.runs[name].get("displayName"),
+        "summaryMetrics": json.dumps(received.summaries.get(name, {})),
+        "logLineCount": 0,
+        "historyLineCount": len(rows),
+        "eventsLineCount": 0,
+        "historyTail": json.dumps([json.dumps(row) for row in rows[-1:]]),
+        "eventsTail": "[]",
+        "config": received.runs[name].get("config") or "{}",
+        "tags": [],
+        "notes": "",
+        "wandbConfig": json.dumps({"t": {"1": 1}}),
+    }
+    return {"name": given["project"], "entity": entity, "bucket": bucket}
+
+
 def _bucket(given: dict[str, Any], received: Received) -> dict[str, Any]:
     name = given["name"]
-    received.runs.setdefault(name, given)
+    # The config is sent once more whenever it changes.
+    known = received.runs.setdefault(name, {})
+    known |= {key: value for key, value in given.items() if value is not None}
     project = {"id": "p", "name": given["project"], "entity": {"id": "e", "name": "me"}}
     bucket = {
         "id": "b",

@@ -56,6 +56,12 @@ class PlannedCell(FrozenModel):
     @property
     def label(self) -> str:
         """How messages name the cell."""
+        seed = self.cell.seed
+        return self.arm_label if seed is None else f"{self.arm_label} seed {seed}"
+
+    @property
+    def arm_label(self) -> str:
+        """The label without the seed."""
         method = self.cell.recipe.method
         parts = [self.cell.task, self.model_name, method]
         if self.condition != method:
@@ -66,8 +72,6 @@ class PlannedCell(FrozenModel):
             tau = self.cell.self_training.threshold
             parts += [] if tau is None else [f"tau {tau:g}"]
             parts.append(f"round {self.cell.round}")
-        if self.cell.seed is not None:
-            parts.append(f"seed {self.cell.seed}")
         return " ".join(parts)
 
 

@@ -235,3 +235,8 @@ def ray(space: str) -> str:
 def wandb(space: str) -> str:
     """Folder of the W&B runs; offline ones wait here for `wandb sync`."""
     return f"{space}/wandb"
+
+
+def wandb_ledger(space: str, run_id: str) -> str:
+    """What a W&B run has been sent."""
+    return f"{wandb(space)}/logged/{run_id}.json"

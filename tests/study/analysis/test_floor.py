@@ -17,7 +17,7 @@ from study.reporting.sentences import sentence
 from study.reporting.surface_views.tiles import Status, hover_lines, status, tile_text
 from study.reporting.tables import cell_table, point_table
 from study.reporting.terminal import surface_parts
-from study.tracking.wandb_logs import summarize
+from study.tracking.surface_run import summarize
 from tests.support.fakes import FakeStudy, contrast, fake_space, fake_study
 from trainables.storage.records import generated_table, write_record
 

@@ -22,7 +22,7 @@ from study.reporting.sentences import crossing_lines, crossing_text
 from study.reporting.style import COLOURS
 from study.reporting.surface_views.views import make_view
 from study.statistics.across_points.crossing import Crossing
-from study.tracking.wandb_logs import summarize
+from study.tracking.surface_run import summarize
 from tests.support.fakes import EASY, HARD, FakeStudy, fake_space
 from trainables.storage.filesystem import open_storage
 

@@ -18,7 +18,7 @@ from study.reporting.surface_views.tiles import hover_lines, tile_text
 from study.reporting.surface_views.views import make_view
 from study.reporting.tables import point_table
 from study.reporting.terminal import surface_parts
-from study.tracking.wandb_logs import summarize
+from study.tracking.surface_run import summarize
 from tests.support.fakes import FakeStudy, fake_study
 
 NOTE = "one seed: this draw only"

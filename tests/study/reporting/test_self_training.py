@@ -303,10 +303,10 @@ def test_a_cells_row_tells_what_its_round_selected(study: FakeStudy) -> None:
     planned = next(c for c in study.cells("easy_ssrm") if c.cell.round == 2)
     record = read_record(study.storage, planned.id)
     row = {**cell_factors(planned), **cell_results(record)}
-    assert (row["tau"], row["ssrm_round"], row["targets"]) == (0.5, 2, "pseudo")
+    assert (row["threshold"], row["round"], row["targets"]) == (0.5, 2, "pseudo")
     pool = pool_rows(planned, study.tasks["toy"])
     assert row["num_pool"] == len(pool)
     assert row["num_selected"] == sum(max(r["probabilities"]) > 0.5 for r in pool)
-    assert row["threshold"] == 0.5
+    assert row["threshold_in_force"] == 0.5
     plain = study.cells("easy")[0]
     assert "num_pool" not in cell_results(read_record(study.storage, plain.id))

@@ -6,7 +6,6 @@ import json
 import os
 import sys
 import zipfile
-from collections.abc import Iterator
 from io import BytesIO
 from pathlib import Path
 
@@ -17,112 +16,193 @@ from fsspec.implementations.memory import MemoryFileSystem
 from pyarrow.fs import FSSpecHandler, PyFileSystem
 
 from search_spaces.base_models import BaseModelRef
-from search_spaces.recipes import LoRA
-from search_spaces.space import Space
 from search_spaces.studies.published.noise import wrong
 from study import report
 from study.analysis.label_curves import label_curves
 from study.analysis.pooled import pooled_rows
 from study.analysis.surface import compute_surface, write_surface
 from study.analysis.trends import trend_rows
+from study.tracking import cell_groups, wandb_runs
 from study.tracking import tracker as tracking
-from study.tracking import wandb_runs
-from study.tracking.rows import label_curve_rows, pooled_row, trend_row, zip_records
+from study.tracking.cell_run import CellRun
+from study.tracking.rows import label_curve_rows, matrix_rows, pooled_row, trend_row, zip_records
+from study.tracking.surface_run import log_surface_run
 from study.tracking.tracker import WandbTracker, open_tracker, replay
 from study.tracking.wandb_runs import tracking_mode
 from tests.support.fake_ssrm import ssrm, ssrm_space
-from tests.support.fakes import FakeStudy, fake_space
-from tests.support.wandb_server import Received, wandb_server
-from trainables.cells.planned import Block
+from tests.support.fakes import FakeStudy
+from tests.support.tracked_study import SECRET, small_space, small_study, track
+from tests.support.wandb_server import Received
 from trainables.storage import layout
 from trainables.storage.filesystem import Storage, open_storage
-from trainables.storage.records import read_curve
-
-SECRET = "s3cret" * 7
-ENVIRONMENT = ("WANDB_MODE", "WANDB_DISABLED", "WANDB_API_KEY", "WANDB_BASE_URL", "NETRC")
+from trainables.storage.records import read_curve, read_record
 
 
-@pytest.fixture(autouse=True)
-def no_wandb_settings(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
-    """No key of the machine is found, and nothing is kept outside the test's folder."""
-    for name in ENVIRONMENT:
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.setenv("NETRC", str(tmp_path / "no-netrc"))
-    monkeypatch.setenv("WANDB__SERVICE_WAIT", "600")  # for a busy machine, as in `online`
-    for name in ("DATA", "CACHE", "CONFIG"):
-        monkeypatch.setenv(f"WANDB_{name}_DIR", str(tmp_path / "wandb-files"))
-    _forget_settings()
-    yield
-    _forget_settings()
-
-
-def _forget_settings() -> None:
-    """Ends wandb's service: it reads the environment once, maybe in a test of another file."""
-    if "wandb" in sys.modules:
-        sys.modules["wandb"].teardown()
-
-
-def small_study(path: Path) -> FakeStudy:
-    """One model, one method, two seeds: 7 cells."""
-    return FakeStudy(storage=open_storage(str(path)), space=small_space()).write().finish()
-
-
-def small_space() -> Space:
-    return fake_space(models=(BaseModelRef(name="small"),), methods=(LoRA(n_train=8),), seeds=2)
-
-
-def track(study: FakeStudy) -> None:
-    """Does what the sweep does as cells finish."""
+def track_surface(study: FakeStudy) -> None:
+    """Does what the sweep does at its end."""
     surface = compute_surface(study.storage, study.plan)
     write_surface(study.storage, study.plan, surface)
-    block = Block(
-        index=0,
-        units=tuple((cell,) for cell in study.plan.cells),
-        workers=1,
-        cpus_per_worker=1,
-        gpus_per_worker=0,
-    )
-    with open_tracker(study.storage, study.plan) as tracker:
-        tracker.start_blocks([block])
-        for cell in study.plan.cells:
-            tracker.log_cell(cell, surface.scores.records[cell.id])
-        tracker.log_surface(surface)
+    runs = wandb_runs.WandbRuns(study.storage, study.plan.space.name)
+    log_surface_run(runs, study.storage, study.plan, surface)
 
 
-@pytest.fixture
-def online(monkeypatch: pytest.MonkeyPatch) -> Iterator[Received]:
-    """A stand-in for the server, with a key for it."""
-    with wandb_server() as (address, received):
-        monkeypatch.setenv("WANDB_BASE_URL", address)
-        monkeypatch.setenv("WANDB_API_KEY", SECRET[:40])
-        monkeypatch.setenv("MY_CLOUD_PASSWORD", SECRET)
-        monkeypatch.setattr(wandb_runs, "INIT_TIMEOUT_S", 600.0)  # for a busy machine
-        monkeypatch.setattr(wandb_runs, "FINISH_TIMEOUT_S", 600.0)
-        yield received
+def cells_in(received: Received) -> list[object]:
+    """Returns the ids of the cells that were logged, each as often as it was."""
+    rows = (row for rows in received.history.values() for row in rows)
+    return sorted(row["cell_id"] for row in rows if "cell_id" in row)
 
 
-def test_a_block_is_a_run_with_a_row_a_cell_and_the_surface_another(
+def the_run(received: Received, name: str) -> str:
+    """Returns the id of the run with this name."""
+    (id_,) = (key for key, run in received.runs.items() if run["displayName"] == name)
+    return id_
+
+
+def test_a_run_is_an_arm_with_a_row_and_a_curve_per_seed(tmp_path: Path, online: Received) -> None:
+    study = small_study(tmp_path)
+    track(study)
+    assert {run["groupName"] for run in online.runs.values()} == {"fake"}
+    assert {run["displayName"] for run in online.of("cells").values()} == {
+        "toy small zero-shot",
+        *(f"toy small lora {condition}" for condition in ("easy", "hard", "all")),
+    }
+    easy = the_run(online, "toy small lora easy")
+    rows = [row for row in online.history[easy] if "cell_id" in row]
+    assert [row["cell_id"] for row in rows] == [cell.id for cell in study.cells("easy")]
+    measured = [(row["seed"], row["seconds_total"], row["peak_gib"]) for row in rows]
+    assert measured == [(0, 2, 1.5), (1, 2, 1.5)]
+    losses = [row for row in online.history[easy] if "loss" in row]
+    assert [(row["seed"], row["optimizer_step"], row["loss"]) for row in losses] == [
+        (seed, step, pytest.approx(2 / (step + 1))) for seed in (0, 1) for step in range(5)
+    ]
+    records = compute_surface(study.storage, study.plan).scores.records
+    accuracy = [records[cell.id].accuracy for cell in study.cells("easy")]
+    summary = online.summaries[easy]
+    assert summary["accuracy"] == pytest.approx(sum(accuracy) / 2)
+    assert summary["cells"]["nrows"] == 2
+    assert "losses_table" in summary
+
+
+def test_a_config_has_every_factor_of_its_cells(tmp_path: Path, online: Received) -> None:
+    space = ssrm_space(ssrm(0.5), seeds=2)
+    study = FakeStudy(storage=open_storage(str(tmp_path)), space=space).write().finish()
+    track(study)
+    by_name = {run["displayName"]: online.config(id_) for id_, run in online.of("cells").items()}
+    for planned in study.plan.cells:
+        config = by_name[planned.arm_label]
+        recipe = planned.cell.recipe.model_dump(mode="json")
+        level = planned.train_level
+        wanted = {
+            **{key: value for key, value in recipe.items() if value is not None},
+            "model": "small",
+            "parameters": 100_000,
+            "task": "toy",
+            "measure": planned.measure,
+            "condition": planned.condition,
+            "train_level": None if level is None else level.name,
+            "seeds": [] if planned.cell.seed is None else [0, 1],
+        }
+        if planned.cell.self_training is not None:
+            wanted |= {"threshold": 0.5, "round": 1}
+        assert wanted.items() <= config.items()
+
+
+def test_a_resumed_study_continues_its_runs_and_repeats_nothing(
+    tmp_path: Path, online: Received, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Cells that finished while W&B was off are logged by the next sweep."""
+    study = FakeStudy(storage=open_storage(str(tmp_path)), space=small_space()).write()
+    ids = sorted(cell.id for cell in study.plan.cells)
+    first = [cell for cell in study.plan.cells if cell.cell.seed == 0]
+    track(study.finish(first[:2]), first[:2])
+    run = the_run(online, first[0].arm_label)
+    before = len(online.history[run])
+    with monkeypatch.context() as patch:
+        patch.setenv("WANDB_MODE", "disabled")
+        track(study.finish(first[2:]), first[2:])
+    rest = [cell for cell in study.plan.cells if cell not in first]
+    track(study.finish(rest), rest)
+    assert cells_in(online) == ids
+    assert len(online.history[run]) > before, "the run was continued"
+    after = {id_: list(rows) for id_, rows in online.history.items()}
+    track(study, rest)
+    assert online.history == after
+    assert (len(online.of("cells")), len(online.of("surface"))) == (4, 1)
+    losses = [row for rows in online.history.values() for row in rows if "loss" in row]
+    assert len(losses) == 6 * 5
+
+
+def test_rows_that_the_server_lost_are_sent_again(tmp_path: Path, online: Received) -> None:
+    """A process or a machine that died took rows with it that were not uploaded yet."""
+    study = FakeStudy(storage=open_storage(str(tmp_path)), space=small_space()).write()
+    first, last = study.cells("easy")
+    study.finish([first, last])
+    runs = wandb_runs.WandbRuns(study.storage, "fake")
+    (group,) = (group for group in cell_groups.group_cells(study.plan) if first in group.cells)
+    for number, cell in enumerate((first, last)):
+        live = CellRun(runs, study.storage, group)
+        live.log(cell, read_record(study.storage, cell.id))
+        live.finish()
+        rows = online.history[group.run_id]
+        if not number:
+            del rows[3:]  # the rest of the curve, the results and the table
+            online.summaries[group.run_id] = {"_step": 2}
+    assert [row["cell_id"] for row in rows if "cell_id" in row] == [first.id, last.id]
+    assert [row["seed"] for row in rows if "loss" in row] == [0] * 5 + [1] * 5
+
+
+def test_too_many_runs_are_grouped_by_model_and_method(
+    tmp_path: Path,
+    online: Received,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr(cell_groups, "MAX_RUNS", 3)
+    study = small_study(tmp_path)
+    track(study)
+    assert {run["displayName"] for run in online.of("cells").values()} == {
+        "small zero-shot",
+        "small lora",
+    }
+    lora = the_run(online, "small lora")
+    assert online.config(lora)["condition"] == ["hard", "easy", "all"]
+    rows = [row for row in online.history[lora] if "cell_id" in row]
+    assert {(row["condition"], row["seed"]) for row in rows} == {
+        (condition, seed) for condition in ("easy", "hard", "all") for seed in (0, 1)
+    }
+    assert all("condition" in row for row in online.history[lora] if "loss" in row)
+    assert "one per model and method: 2 runs" in capsys.readouterr().err
+
+
+def test_the_surface_is_a_run_with_tables_charts_and_the_records(
     tmp_path: Path, online: Received
 ) -> None:
     study = small_study(tmp_path)
-    track(study)
-    (block,) = online.of("block")
-    (aggregate,) = online.of("aggregate")
-    assert {run["groupName"] for run in online.runs.values()} == {"fake"}
-    rows = [row for row in online.history[block] if "cell_id" in row]
-    assert [row["cell_id"] for row in rows] == [cell.id for cell in study.plan.cells]
-    assert rows[1]["rank"] == 16
-    assert [row["condition"] for row in rows] == [c.condition for c in study.plan.cells]
-    assert rows[1]["seconds_total"] == 2.0 and rows[1]["peak_gib"] == 1.5
-    losses = [row for row in online.history[block] if "optimizer_step" in row]
-    assert len(losses) == 6 * 5  # six trained cells, five steps each
-    assert "surface" in online.summaries[aggregate]
-    assert any(name.startswith("surface/") for name in online.summaries[aggregate])
-    assert online.summaries[aggregate]["cells_finished"] == 7
-    assert any("contrast/easy - hard, " in name for name in online.summaries[aggregate])
+    track_surface(study)
+    (surface,) = online.of("surface")
+    summary = online.summaries[surface]
+    charts = {"forest_table", "contrasts plot_table"}
+    assert charts | {"surface", "matrix", "contrasts"} <= set(summary)
+    assert summary["cells_finished"] == 7
+    assert any("contrast/easy - hard, " in name for name in summary)
     (artifact,) = [a for a in online.artifacts if a["artifactCollectionName"] == "study-fake"]
     meanings = json.loads(artifact["metadata"])["columns"]
     assert meanings["zero_shot"] == "accuracy of the untrained model (fraction)"
+    assert "records.zip" in {Path(address).name for address in online.uploads}
+
+
+def test_the_matrix_has_a_row_per_source_and_a_column_per_test_level(tmp_path: Path) -> None:
+    study = small_study(tmp_path)
+    surface = compute_surface(study.storage, study.plan)
+    rows = matrix_rows(surface)
+    assert [row["trained on"] for row in rows] == ["easy", "all"]
+    for row in rows:
+        points = {
+            f"test {r.point.test_level.name}": r.sgr.estimate
+            for r in surface.rows
+            if r.point.source == row["trained on"]
+        }
+        assert {name: row[name] for name in ("test hard", "test steps 4")} == points
 
 
 def test_self_training_is_tracked_with_its_audit_and_its_gains(
@@ -133,11 +213,11 @@ def test_self_training_is_tracked_with_its_audit_and_its_gains(
     surface = compute_surface(study.storage, study.plan)
     report.write_report(study.storage, study.plan, surface, has_figures=True)
     track(study)
-    (block,) = online.of("block")
-    rows = [row for row in online.history[block] if row.get("ssrm_round") == 1]
-    assert [(row["tau"], row["num_pool"]) for row in rows] == [(0.5, 60)] * 2
-    (aggregate,) = online.of("aggregate")
-    summary = online.summaries[aggregate]
+    run = the_run(online, "toy small lora easy_ssrm tau 0.5 round 1")
+    rows = [row for row in online.history[run] if "cell_id" in row]
+    assert [(row["seed"], row["num_pool"]) for row in rows] == [(0, 60), (1, 60)]
+    (surface_run,) = online.of("surface")
+    summary = online.summaries[surface_run]
     assert "self-training audit" in summary
     assert "figures/ssrm-gain" in summary
     assert "gain/small lora easy_ssrm tau 0.5 round 1 hard/low" in summary
@@ -156,9 +236,9 @@ def test_tables_of_the_report_are_tracked_and_kept_with_the_study(
     rows = {"rewards": {"subset": None, "accuracy": None}, "alignment": {"win_rate": None}}
     for name, row in rows.items():
         pq.write_table(pa.Table.from_pylist([row]), tmp_path / "fake" / f"{name}.parquet")
-    track(study)
-    (aggregate,) = online.of("aggregate")
-    assert {"reward models", "policies"} <= set(online.summaries[aggregate])
+    track_surface(study)
+    (surface_run,) = online.of("surface")
+    assert {"reward models", "policies"} <= set(online.summaries[surface_run])
     kept = {Path(address).name for address in online.uploads}
     assert {"rewards.parquet", "alignment.parquet"} <= kept
 
@@ -168,9 +248,9 @@ def test_trends_and_label_curves_are_tables(tmp_path: Path, online: Received) ->
     axis = small_space().tasks[0].model_copy(update={"conditions": wrong((0.25, 0.5))})
     space = small_space().model_copy(update={"tasks": (axis,)})
     study = FakeStudy(storage=open_storage(str(tmp_path)), space=space).write().finish()
-    track(study)
-    (aggregate,) = online.of("aggregate")
-    assert {"trends", "label curves"} <= set(online.summaries[aggregate])
+    track_surface(study)
+    (surface_run,) = online.of("surface")
+    assert {"trends", "label curves"} <= set(online.summaries[surface_run])
     surface = compute_surface(study.storage, study.plan)
     places = [row for curves in label_curves(surface) for row in label_curve_rows(curves)]
     assert {(row["labels"], row["x"]) for row in places} == {
@@ -191,9 +271,9 @@ def test_pooled_sgr_is_a_table_with_a_forest_plot(tmp_path: Path, online: Receiv
     study = FakeStudy(storage=open_storage(str(tmp_path)), space=space).write().finish()
     surface = compute_surface(study.storage, study.plan)
     report.write_report(study.storage, study.plan, surface, has_figures=True)
-    track(study)
-    (aggregate,) = online.of("aggregate")
-    summary = online.summaries[aggregate]
+    track_surface(study)
+    (surface_run,) = online.of("surface")
+    summary = online.summaries[surface_run]
     assert {"pooled SGR", "figures/forest", "calibration"} <= set(summary)
     over_models = [row for row in pooled_rows(surface) if row.axis == "models"]
     (pooled,) = [row for row in over_models if ", easy -> hard" in row.where]
@@ -228,24 +308,19 @@ def test_nothing_private_is_sent(
         assert private.encode() not in sent
 
 
-def test_a_replay_makes_a_run_a_cell_with_every_factor_in_its_config(
-    tmp_path: Path, online: Received
-) -> None:
+def test_a_replay_completes_the_runs_of_the_study(tmp_path: Path, online: Received) -> None:
     study = small_study(tmp_path)
     surface = compute_surface(study.storage, study.plan)
     write_surface(study.storage, study.plan, surface)
     replay(study.storage, study.plan, surface)
-    for cell in study.plan.cells:
-        name = f"fake-{cell.id}"
-        recipe = cell.cell.recipe.model_dump(mode="json")
-        held = {key: value for key, value in recipe.items() if value is not None}
-        wanted = {"model": "small", "task": "toy", "condition": cell.condition, **held}
-        if cell.cell.seed is not None:
-            wanted["seed"] = cell.cell.seed
-        assert wanted.items() <= online.config(name).items()
-        assert online.runs[name]["jobType"] == cell.condition
-        assert online.summaries[name]["accuracy"] == surface.scores.records[cell.id].accuracy
-    assert len(online.of("aggregate")) == 1
+    assert cells_in(online) == sorted(cell.id for cell in study.plan.cells)
+    after = {id_: list(rows) for id_, rows in online.history.items()}
+    forgotten = the_run(online, "toy small lora easy")
+    del online.history[forgotten], online.runs[forgotten]  # deleted, or another project
+    replay(study.storage, study.plan, surface)
+    assert {id_: len(rows) for id_, rows in online.history.items()} == {
+        id_: len(rows) for id_, rows in after.items()
+    }, "what W&B has is not repeated, and what it lacks is logged under the same id"
 
 
 def test_without_a_key_the_runs_are_offline_below_the_run_folder(
@@ -255,7 +330,7 @@ def test_without_a_key_the_runs_are_offline_below_the_run_folder(
     assert tracking_mode() == "offline"
     track(study)
     runs = [path.name for path in (tmp_path / "fake" / "wandb").glob("offline-run-*")]
-    assert len(runs) == 2
+    assert len(runs) == 5
     assert "W&B" not in capfd.readouterr().err
 
 
@@ -281,7 +356,7 @@ def test_a_study_in_a_bucket_has_its_offline_runs_copied_there(tmp_path: Path) -
     study = FakeStudy(storage=storage, space=small_space()).write().finish()
     track(study)
     names = list(storage.list("fake/wandb"))
-    assert len([name for name in names if name.startswith("offline-run-")]) == 2
+    assert len([name for name in names if name.startswith("offline-run-")]) == 5
     surface = compute_surface(storage, study.plan)
     assert report.write_report(storage, study.plan, surface, has_figures=True) == (
         "s3://bucket/runs/fake/report/index.html"
@@ -292,9 +367,7 @@ def test_a_study_in_a_bucket_has_its_offline_runs_copied_there(tmp_path: Path) -
 def test_nothing_new_means_nothing_logged(tmp_path: Path) -> None:
     study = small_study(tmp_path)
     surface = compute_surface(study.storage, study.plan)
-    inactive = open_tracker(study.storage, study.plan, is_active=False)
-    assert not isinstance(inactive, WandbTracker)
-    with open_tracker(study.storage, study.plan) as tracker:
+    with open_tracker(study.storage, study.plan, ()) as tracker:
         tracker.log_surface(surface)
     assert not (tmp_path / "fake" / "wandb").exists()
 
@@ -306,7 +379,7 @@ def test_tracking_can_be_switched_off(
     for name, value in context.items():
         monkeypatch.setenv(name, value)
     study = small_study(tmp_path)
-    assert not isinstance(open_tracker(study.storage, study.plan), WandbTracker)
+    assert not isinstance(open_tracker(study.storage, study.plan, study.plan.cells), WandbTracker)
     track(study)
     assert not (tmp_path / "fake" / "wandb").exists()
 
@@ -331,7 +404,7 @@ def test_a_service_that_hangs_does_not_hold_up_the_end(
 
     never = threading.Event()
     monkeypatch.setattr(wandb_runs.WandbRuns, "open", lambda *_, **__: never.wait())
-    monkeypatch.setattr(tracking, "CLOSE_TIMEOUT_S", 0.2)
+    monkeypatch.setattr(tracking.WandbTracker.close, "__defaults__", (0.2,))
     track(small_study(tmp_path))
     never.set()
     assert "not finished after" in capsys.readouterr().err

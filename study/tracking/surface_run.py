@@ -1,32 +1,36 @@
-"""Logs finished studies to W&B: the aggregation run, and the replay of every cell."""
+"""The W&B run of a study's surface: tables, forest plots, figures, and the artifact of records."""
 
 from __future__ import annotations
 
+import hashlib
 import io
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from search_spaces.frozen import digest
 from study.analysis.calibration import CALIBRATION_COLUMNS
 from study.analysis.contrasts import declared_contrasts
 from study.analysis.label_curves import label_curves
+from study.analysis.names import brief, point_label, recipe_labels
 from study.analysis.pooled import pooled_rows
 from study.analysis.surface import Surface
 from study.analysis.surface_columns import COLUMNS
-from study.analysis.surface_rows import FLOOR_AT_CHANCE, Interval, Scalar
+from study.analysis.surface_rows import FLOOR_AT_CHANCE, Interval, Scalar, SurfaceRow
 from study.analysis.trends import trend_rows
 from study.artifacts.plan import Plan
-from study.reporting.content import ViewChoice, choose_views
 from study.reporting.sentences import crossing_text
-from study.reporting.surface_views.plotly import panel_figure
 from study.statistics.across_points.crossing import Crossing
+from study.statistics.across_points.pooled_sgr import PooledSgr
 from study.statistics.recovery import ONE_SEED
+from study.tracking.cell_groups import RUN_ID_LENGTH
+from study.tracking.ledger import RunLedger
 from study.tracking.rows import (
-    cell_factors,
-    cell_results,
+    contrast_row,
     label_curve_rows,
+    matrix_rows,
     pooled_row,
     results_summary,
     trend_row,
@@ -35,10 +39,12 @@ from study.tracking.rows import (
 from study.tracking.wandb_runs import WandbRuns
 from trainables.storage import layout
 from trainables.storage.filesystem import Storage
-from trainables.storage.records import read_curve
 
-MAX_FIGURES = 12
-"""Interactive figures of one run; all points are in the table."""
+MAX_INTERVALS = 40
+"""Intervals of one forest plot; the tables have all."""
+
+INTERVAL_CHARTS = {"forest": "SGR", "contrasts plot": "first - second"}
+"""Chart of intervals -> the title of its x axis."""
 
 MAX_GAINS = 100
 """Gains of self-training in the summary; the table of the surface has all."""
@@ -59,93 +65,139 @@ TABLES: Mapping[str, Callable[[str], str]] = {
 """Table in W&B -> its file in the run folder, which a study without such results lacks."""
 
 
-def log_aggregation(runs: WandbRuns, storage: Storage, plan: Plan, surface: Surface) -> None:
-    """Logs the study's tables, figures, contrasts and files; its tables have been written.
+def log_surface_run(runs: WandbRuns, storage: Storage, plan: Plan, surface: Surface) -> None:
+    """Logs the study's tables, charts, figures and files, unless W&B has the same ones.
 
-    The files are an artifact: plan, items, records and tables.
+    The report has been written. The files are an artifact: plan, items, records and tables.
     """
-    wandb = runs.module()
     space = plan.space.name
-    run = runs.open(
-        "aggregate",
-        job_type="aggregate",
-        config={"space": space, "level": surface.level, "num_points": len(surface.rows)},
-    )
     keys = {name: key(space) for name, key in TABLES.items() if storage.exists(key(space))}
     contents = {name: storage.read_bytes(key) for name, key in keys.items()}
-    tables = {name: pq.read_table(io.BytesIO(content)) for name, content in contents.items()}
-    tables |= {
-        name: pa.Table.from_pylist(rows) for name, rows in _row_tables(surface).items() if rows
-    }
-    run.log({name: _wandb_table(wandb, table) for name, table in tables.items()})
-    run.log(_figures(wandb, storage, plan, surface))
+    entry = digest([hashlib.sha256(content).hexdigest() for content in contents.values()])
+    run_id = digest([space, "surface"], length=RUN_ID_LENGTH)
+    ledger = RunLedger(storage, space, run_id)
+    if entry in ledger and not runs.is_online:
+        return
+    config = {"space": space, "level": surface.level, "num_points": len(surface.rows)}
+    run = runs.open("surface", job_type="surface", config=config, run_id=run_id)
+    num_rows = ledger.num_rows
+    if runs.is_online:
+        num_rows = run.starting_step
+        ledger.drop_lost(num_rows)
+    if entry not in ledger:
+        ledger.add(entry, num_rows + 1)
+        files = {keys[name].rpartition("/")[2]: content for name, content in contents.items()}
+        tables = {name: pq.read_table(io.BytesIO(content)) for name, content in contents.items()}
+        _log(runs.module(), run, tables, storage, plan, surface)
+        run.log_artifact(_artifact(runs.module(), files, storage, plan, surface))
+    run.finish()
+
+
+def _log(
+    wandb: Any,
+    run: Any,
+    tables: Mapping[str, pa.Table],
+    storage: Storage,
+    plan: Plan,
+    surface: Surface,
+) -> None:
+    rows = _row_tables(plan, surface)
+    tables = {**tables, **{name: pa.Table.from_pylist(table) for name, table in rows.items()}}
+    run.log(
+        {
+            **{name: _wandb_table(wandb, table) for name, table in tables.items()},
+            **_interval_charts(wandb, plan, surface),
+            **_figures(wandb, storage, plan),
+        }
+    )
     run.summary.update(summarize(plan, surface))
     run.summary.update(results_summary(tables))
+
+
+def _artifact(
+    wandb: Any, tables: Mapping[str, bytes], storage: Storage, plan: Plan, surface: Surface
+) -> Any:
+    space = plan.space.name
     files = {
         "plan.json": storage.read_bytes(layout.plan(space)),
         "items.parquet": storage.read_bytes(layout.items(space)),
         "records.zip": zip_records(storage, sorted(surface.scores.records)),
-        **{keys[name].rpartition("/")[2]: content for name, content in contents.items()},
+        **tables,
     }
     meanings = {column.name: column.help for column in (*COLUMNS, *CALIBRATION_COLUMNS)}
     artifact = wandb.Artifact(f"study-{space}", type="study", metadata={"columns": meanings})
     for name, content in files.items():
         with artifact.new_file(name, mode="wb") as stream:
             stream.write(content)
-    run.log_artifact(artifact)
-    run.finish()
+    return artifact
 
 
-def replay_cells(runs: WandbRuns, storage: Storage, plan: Plan, surface: Surface) -> None:
-    """Logs every finished cell as a run: its factors as the config, its results, its loss curve.
-
-    The ids of study and cell make up the run's id, so a second replay updates the runs instead of
-    adding new ones.
-    """
-    finished = [cell for cell in plan.cells if cell.id in surface.scores.records]
-    for number, planned in enumerate(finished, start=1):
-        run = runs.open(
-            planned.label,
-            job_type=planned.condition,
-            config=cell_factors(planned),
-            run_id=f"{plan.space.name}-{planned.id}",
-        )
-        run.define_metric("loss", step_metric="optimizer_step")
-        for index, step in enumerate(read_curve(storage, planned.id)):
-            run.log({"optimizer_step": step.get("step", index), "loss": step.get("loss")})
-        run.summary.update(cell_results(surface.scores.records[planned.id]))
-        run.finish()
-        if number % 20 == 0 or number == len(finished):
-            print(f"W&B: {number} of {len(finished)} cells")
+def _interval_charts(wandb: Any, plan: Plan, surface: Surface) -> dict[str, Any]:
+    """Forest plots: a horizontal line per interval, from its lower to its upper end."""
+    labels = recipe_labels(row.point.recipe for row in surface.rows)
+    points = [(_point_name(row, labels), row.sgr) for row in surface.rows]
+    pooled = [
+        (f"pooled over {row.axis}: {row.where}", _pooled(row.result))
+        for row in pooled_rows(surface)
+    ]
+    contrasts = [
+        (f"{result.contrast.name}, {result.where}", result.estimate)
+        for result in declared_contrasts(plan, surface)
+    ]
+    intervals = {"forest": [*pooled, *points], "contrasts plot": contrasts}
+    return {
+        name: chart
+        for name, rows in intervals.items()
+        if (chart := _interval_chart(wandb, rows, INTERVAL_CHARTS[name])) is not None
+    }
 
 
-def _figures(wandb: Any, storage: Storage, plan: Plan, surface: Surface) -> dict[str, Any]:
-    """The page's interactive surfaces, and the report's figures as PNG where it was written."""
-    from plotly.graph_objects import Figure  # slow to import, and needed for W&B only
+def _point_name(row: SurfaceRow, labels: Mapping[str, str]) -> str:
+    """Returns a point's label with everything that must accompany its SGR."""
+    notes = (*map(brief, row.caveats), row.draw_note)
+    return "; ".join(filter(None, (point_label(row, labels), *notes)))
 
-    figures: dict[str, Any] = {}
-    for number, view in enumerate(choose_views(surface.rows, ViewChoice())):
-        folder = f"surface over {view.x}" if number else "surface"
-        for panel in view.panels[: MAX_FIGURES - len(figures)]:
-            figure = panel_figure(surface.rows, view, panel)
-            figures[f"{folder}/{panel.label or 'all'}"] = wandb.Plotly(Figure(figure))
-    folder = layout.report(plan.space.name, "")
-    for name in storage.list(folder.rstrip("/")):
+
+def _pooled(result: PooledSgr) -> Interval:
+    return Interval(estimate=result.value, low=result.low, high=result.high)
+
+
+def _interval_chart(wandb: Any, rows: Sequence[tuple[str, Interval]], title: str) -> Any:
+    known = [(name, row) for name, row in rows if row.low is not None and row.high is not None]
+    data = [
+        [value, -number, name]
+        for number, (name, row) in enumerate(known[:MAX_INTERVALS], start=1)
+        for value in (row.low, row.estimate, row.high)
+    ]
+    if not data:
+        return None
+    table = wandb.Table(columns=[title, "place", "name"], data=data)
+    return wandb.plot.line(table, x=title, y="place", stroke="name", title=f"{title}, intervals")
+
+
+def _figures(wandb: Any, storage: Storage, plan: Plan) -> dict[str, Any]:
+    """The report's figures as images."""
+    folder = layout.report(plan.space.name, "").rstrip("/")
+    figures = {}
+    for name in sorted(storage.list(folder)):
         if name.endswith(".png"):
             content = storage.read_bytes(layout.report(plan.space.name, name))
             figures[f"figures/{name.removesuffix('.png')}"] = _image(wandb, content)
     return figures
 
 
-def _row_tables(surface: Surface) -> dict[str, list[dict[str, Scalar]]]:
-    """Tables without a file in the run folder."""
-    return {
+def _row_tables(plan: Plan, surface: Surface) -> dict[str, list[dict[str, Scalar]]]:
+    """Tables without a file in the run folder; a table without rows is left out."""
+    tables = {
+        "matrix": matrix_rows(surface),
+        "contrasts": [contrast_row(result) for result in declared_contrasts(plan, surface)],
         "trends": [trend_row(row) for row in trend_rows(surface)],
         "pooled SGR": [pooled_row(row) for row in pooled_rows(surface)],
         "label curves": [
             row for curves in label_curves(surface) for row in label_curve_rows(curves)
         ],
     }
+    return {name: rows for name, rows in tables.items() if rows}
 
 
 def _wandb_table(wandb: Any, table: pa.Table) -> Any:
@@ -164,7 +216,7 @@ def _image(wandb: Any, content: bytes) -> Any:
 
 
 def summarize(plan: Plan, surface: Surface) -> dict[str, Any]:
-    """Returns the summary of the aggregation run: counts, gains and declared contrasts."""
+    """Returns the summary of the surface run: counts, gains and declared contrasts."""
     counts = surface.counts
     summary: dict[str, Any] = {
         "num_resolved": sum(row.verdict == "resolved" for row in surface.rows),
