@@ -34,7 +34,10 @@ class Mirror:
         self._tasks.put(None)
         self._thread.join(timeout_s)
         if self._thread.is_alive():
-            warn(f"not finished after {timeout_s:.0f} s; continuing without it")
+            warn(
+                f"not finished after {timeout_s:.0f} s; continuing without it. `python -m "
+                "study.report RUN --wandb` sends the rest"
+            )
 
     def _work(self) -> None:
         while (task := self._tasks.get()) is not None:

@@ -24,6 +24,7 @@ from study.analysis.surface_columns import SSRM_OPTIONS
 from study.analysis.surface_rows import Interval, Scalar, recipe_factors, recipe_text
 from study.analysis.trends import TrendRow
 from study.formatting import GIB
+from study.tracking.wandb_runs import statistics_disabled
 from trainables.cells.planned import PlannedCell
 from trainables.storage import layout
 from trainables.storage.filesystem import Storage
@@ -94,6 +95,8 @@ def cell_results(record: Record) -> dict[str, Scalar]:
         "updates": record.updates,
         **{f"seconds_{name}": value for name, value in record.seconds.items()},
         "peak_gib": None if record.peak_memory is None else record.peak_memory / GIB,
+        "tokens": record.tokens,
+        **({} if statistics_disabled() else {"gpu_utilisation": record.gpu_utilisation}),
         **({name: selection.get(key) for name, key in SELECTION.items()} if selection else {}),
         "host": str(record.execution.get("host", "")),
         "notes": "; ".join(record.notes),

@@ -37,6 +37,11 @@ def tracking_mode() -> str:
     return mode or ("online" if _has_key() else "offline")
 
 
+def statistics_disabled() -> bool:
+    """Returns whether W&B's own switch for system statistics is off; workers do not read it."""
+    return os.environ.get("WANDB_X_DISABLE_STATS", "").lower() in ("1", "true")
+
+
 def _has_key() -> bool:
     """Returns whether W&B would find a key; the key is neither stored nor passed on."""
     if os.environ.get("WANDB_API_KEY") or os.environ.get("WANDB_IDENTITY_TOKEN_FILE"):

@@ -16,6 +16,7 @@ from trainables.cells.peak_memory import start_measuring
 from trainables.cells.planned import PlannedCell, RunContext, Unit
 from trainables.cells.record import execution_facts, files_of, scores_of
 from trainables.cells.run import run_cell
+from trainables.cells.usage import measure_usage
 from trainables.distributed.select import choose_engine, load_for_engine
 from trainables.distributed.worker_group import WorkerGroup
 from trainables.inference.hidden_state_files import StateFiles
@@ -84,7 +85,8 @@ class CellRunner:
                 execution=self._execution(planned, share, execution),
             )
         )
-        result = (self.run_context.run_cell or run_cell)(inputs, base)
+        with measure_usage(base) as usage:
+            result = (self.run_context.run_cell or run_cell)(inputs, base)
         ended, peak_bytes = time.perf_counter(), peak_memory()
         notes = (*base.notes, *result.notes)
         if self.gpus:
@@ -102,6 +104,8 @@ class CellRunner:
                 scores,
                 seconds={"load": loaded - started, "run": ended - loaded, "total": ended - started},
                 peak_memory=peak_bytes,
+                tokens=usage.tokens,
+                gpu_utilisation=usage.gpu_utilisation,
                 execution={**execution, **result.execution},
                 curve=curve,
                 notes=notes,

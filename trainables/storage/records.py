@@ -89,6 +89,11 @@ class Record(FrozenModel):
     """Bytes, measured while the cell ran, loading of its base included: of the GPU, or of the
     worker's process on a CPU (`trainables.cells.peak_memory`). Of the first worker of a group. None
     in old records."""
+    tokens: int | None = Field(default=None, ge=0)
+    """Tokens that went through the base model, padding included (`trainables.cells.usage`), in the
+    first worker of a group. None in old records."""
+    gpu_utilisation: float | None = Field(default=None, ge=0.0, le=1.0)
+    """Mean share of the time that a kernel ran on the GPU. None on a CPU and in old records."""
     execution: dict[str, Any]
     """Reproducibility class, kind of host, threads, device, package versions."""
     notes: tuple[str, ...] = ()
@@ -178,6 +183,8 @@ def write_record(
     seconds: Mapping[str, float],
     execution: Mapping[str, Any],
     peak_memory: int | None = None,
+    tokens: int | None = None,
+    gpu_utilisation: float | None = None,
     curve: Sequence[Mapping[str, float]] = (),
     notes: Sequence[str] = (),
     selection: Mapping[str, Any] | None = None,
@@ -195,6 +202,8 @@ def write_record(
         updates=int(max((row["step"] for row in curve), default=0)),
         seconds=dict(seconds),
         peak_memory=peak_memory,
+        tokens=tokens,
+        gpu_utilisation=gpu_utilisation,
         execution=dict(execution),
         notes=tuple(notes),
         selection=None if selection is None else dict(selection),

@@ -6,6 +6,7 @@ import json
 import os
 import sys
 import zipfile
+from collections.abc import Iterator
 from io import BytesIO
 from pathlib import Path
 
@@ -35,7 +36,7 @@ from tests.support.tracked_study import SECRET, small_space, small_study, track
 from tests.support.wandb_server import Received
 from trainables.storage import layout
 from trainables.storage.filesystem import Storage, open_storage
-from trainables.storage.records import read_curve, read_record
+from trainables.storage.records import generated_table, read_curve, read_record, write_record
 
 
 def track_surface(study: FakeStudy) -> None:
@@ -50,6 +51,18 @@ def cells_in(received: Received) -> list[object]:
     """Returns the ids of the cells that were logged, each as often as it was."""
     rows = (row for rows in received.history.values() for row in rows)
     return sorted(row["cell_id"] for row in rows if "cell_id" in row)
+
+
+def unpacked(body: bytes) -> Iterator[bytes]:
+    """Yields the readable content of a request: the files in a zip, the values in a table."""
+    if body.startswith(b"PK"):
+        with zipfile.ZipFile(BytesIO(body)) as bundle:
+            for name in bundle.namelist():
+                yield from unpacked(bundle.read(name))
+    elif body.startswith(b"PAR1"):
+        yield str(pq.read_table(BytesIO(body)).to_pylist()).encode()
+    else:
+        yield body
 
 
 def the_run(received: Received, name: str) -> str:
@@ -293,9 +306,27 @@ def test_nothing_private_is_sent(
     question = "Which question of a licensed data set is this?"
     for name in ("items.html", "items.jsonl", "items.parquet"):  # as `study.items` leaves them
         study.storage.write_bytes(layout.report("fake", name), question.encode())
+    (cell,) = study.cells("zero-shot", method="any")
+    test = study.tasks["toy"].by_id(study.tasks["toy"].split.test)
+    write_record(
+        study.storage,
+        cell.cell,
+        generated_table(
+            [item.id for item in test],
+            [item.answer for item in test],
+            [True] * len(test),
+            [f"You ask: {item.question}" for item in test],
+            [True] * len(test),
+        ),
+        seconds={"total": 1.0},
+        execution={},
+    )
     track(study)
-    sent = b"\n".join(online.bodies)
-    assert b"small" in sent  # the search would find what is there
+    sent = b"\n".join(part for body in online.bodies for part in unpacked(body))
+    for public in ("small", cell.id, test[0].id):
+        assert public.encode() in sent  # the search would find what is there
+    assert b"You ask" not in sent
+    assert not any(item.question.encode() in sent for item in test)
     # wandb's own artifact manifest names its staging folder; nothing else names a path.
     for private in (
         question,
