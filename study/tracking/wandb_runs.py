@@ -38,7 +38,7 @@ def tracking_mode() -> str:
 
 
 def statistics_disabled() -> bool:
-    """Returns whether W&B's own switch for system statistics is off; workers do not read it."""
+    """Returns whether `WANDB_X_DISABLE_STATS` is set, W&B's switch for system statistics."""
     return os.environ.get("WANDB_X_DISABLE_STATS", "").lower() in ("1", "true")
 
 

@@ -28,7 +28,7 @@ from study.reporting.surface_views.plotly import panel_figure
 from study.reporting.surface_views.tiles import Status, hover_lines, ink_on, status
 from study.reporting.surface_views.views import make_view, varying_axes
 from study.reporting.terminal import surface_parts
-from study.tracking.wandb_report import save_wandb_report
+from study.tracking.wandb_report import build_report, save_wandb_report
 from tests.support.fakes import FakeStudy, contrast, fake_space, fake_study
 from tests.support.page_data import page_rows
 from trainables.storage.filesystem import open_storage
@@ -348,7 +348,19 @@ class TestWandbReport:
         pytest.importorskip("wandb_workspaces")
         monkeypatch.setenv("WANDB_MODE", "offline")
         told = save_wandb_report(study.plan, surface)
-        assert told.startswith("built with 8 blocks, but not saved without a W&B key")
+        assert told.startswith("built with 10 blocks, but not saved without a W&B key")
+
+    def test_it_shows_the_runs_of_every_job_type(self, study: FakeStudy, surface: Surface) -> None:
+        wr = pytest.importorskip("wandb_workspaces.reports.v2")
+        report = build_report(wr, study.plan, surface)
+        grids = [block for block in report.blocks if isinstance(block, wr.PanelGrid)]
+        filters = [runset.filters for grid in grids for runset in grid.runsets]
+        assert [text.rpartition(" ")[2] for text in filters] == ["'surface'", "'cells'", "'tuning'"]
+        assert all("Group = 'fake'" in text for text in filters)
+        tables = {panel.table_name for panel in grids[0].panels if hasattr(panel, "table_name")}
+        assert tables == {"matrix", "contrasts", "surface"}
+        kinds = [type(panel).__name__ for panel in grids[2].panels]
+        assert kinds[:2] == ["ParameterImportancePlot", "ParallelCoordinatesPlot"]
 
     def test_without_the_package_it_says_so(
         self, study: FakeStudy, surface: Surface, monkeypatch: pytest.MonkeyPatch

@@ -26,7 +26,14 @@ from study.analysis.trends import trend_rows
 from study.tracking import cell_groups, wandb_runs
 from study.tracking import tracker as tracking
 from study.tracking.cell_run import CellRun
-from study.tracking.rows import label_curve_rows, matrix_rows, pooled_row, trend_row, zip_records
+from study.tracking.rows import (
+    cell_results,
+    label_curve_rows,
+    matrix_rows,
+    pooled_row,
+    trend_row,
+    zip_records,
+)
 from study.tracking.surface_run import log_surface_run
 from study.tracking.tracker import WandbTracker, open_tracker, replay
 from study.tracking.wandb_runs import tracking_mode
@@ -450,6 +457,18 @@ def test_an_unreachable_server_leaves_an_offline_run(
     track(small_study(tmp_path))
     assert list((tmp_path / "fake" / "wandb").glob("offline-run-*"))
     assert SECRET[:40] not in capsys.readouterr().err
+
+
+def test_the_utilisation_of_gpus_can_be_left_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    study = small_study(tmp_path)
+    record = read_record(study.storage, study.plan.cells[0].id)
+    record = record.model_copy(update={"tokens": 1000, "gpu_utilisation": 0.5})
+    results = cell_results(record)
+    assert (results["tokens"], results["gpu_utilisation"]) == (1000, 0.5)
+    monkeypatch.setenv("WANDB_X_DISABLE_STATS", "true")
+    assert cell_results(record) == {k: v for k, v in results.items() if k != "gpu_utilisation"}
 
 
 def test_a_key_is_found_in_netrc(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
