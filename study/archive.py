@@ -144,6 +144,8 @@ def restore_study(archive: Storage, plan: Plan, storage: Storage) -> int:
             seconds=record.seconds,
             execution=record.execution,
             peak_memory=record.peak_memory,
+            tokens=record.tokens,
+            gpu_utilisation=record.gpu_utilisation,
             curve=curve,
             notes=tuple(dict.fromkeys((*record.notes, NOTE))),
             selection=record.selection,

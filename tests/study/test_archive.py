@@ -106,10 +106,12 @@ def test_restored_records_give_the_same_results_with_rounded_scores(finished: Fi
             "accuracy",
             "cell",
             "execution",
+            "gpu_utilisation",
             "num_items",
             "peak_memory",
             "seconds",
             "selection",
+            "tokens",
             "updates",
         }
         assert after.model_dump(include=same) == before.model_dump(include=same)
