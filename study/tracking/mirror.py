@@ -5,11 +5,25 @@ from __future__ import annotations
 import queue
 import threading
 from collections.abc import Callable
+from typing import Self
 
 from study.tracking.wandb_runs import WandbRuns, warn
 
 CLOSE_TIMEOUT_S = 60.0
 """Longest wait for W&B at the end of a study."""
+
+
+class Closing:
+    """A context manager that closes itself at the end."""
+
+    def close(self) -> None:
+        """Ends the mirror; does not wait indefinitely."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
 
 
 class Mirror:

@@ -9,13 +9,12 @@ and never fails the study. Without a key the runs are written offline below the 
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from types import TracebackType
 
 from study.analysis.surface import Surface
 from study.artifacts.plan import Plan
 from study.tracking.cell_groups import MAX_RUNS, group_cells
 from study.tracking.cell_run import CellRun
-from study.tracking.mirror import CLOSE_TIMEOUT_S, Mirror
+from study.tracking.mirror import CLOSE_TIMEOUT_S, Closing, Mirror
 from study.tracking.surface_run import log_surface_run
 from study.tracking.wandb_runs import WandbRuns, tracking_mode, warn
 from trainables.cells.planned import PlannedCell
@@ -23,7 +22,7 @@ from trainables.storage.filesystem import Storage
 from trainables.storage.records import InvalidRecordError, Record, read_record
 
 
-class Tracker:
+class Tracker(Closing):
     """Mirror of a running study, used as a context manager; this base class mirrors nothing."""
 
     logs_figures: bool = False
@@ -34,20 +33,6 @@ class Tracker:
 
     def log_surface(self, surface: Surface) -> None:
         """Logs the run of the surface: its tables, its figures and the study's files."""
-
-    def close(self) -> None:
-        """Ends all runs; does not wait indefinitely."""
-
-    def __enter__(self) -> Tracker:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
 
 
 def open_tracker(storage: Storage, plan: Plan, missing: Collection[PlannedCell]) -> Tracker:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from types import TracebackType
 from typing import Any
 
 from search_spaces.frozen import digest
@@ -10,7 +9,7 @@ from search_spaces.tuning import FoundRecipe, with_parameters
 from study.analysis.surface_rows import Scalar, recipe_factors
 from study.tracking.cell_groups import RUN_ID_LENGTH
 from study.tracking.ledger import RunLedger
-from study.tracking.mirror import CLOSE_TIMEOUT_S, Mirror
+from study.tracking.mirror import CLOSE_TIMEOUT_S, Closing, Mirror
 from study.tracking.wandb_runs import WandbRuns, tracking_mode
 from trainables.storage.filesystem import Storage
 
@@ -18,25 +17,11 @@ METRIC = "validation_accuracy"
 """A trial's accuracy on the easy validation items after each epoch, a fraction."""
 
 
-class SearchTracker:
+class SearchTracker(Closing):
     """Mirror of recipe searches, used as a context manager; this base class mirrors nothing."""
 
     def log(self, found: FoundRecipe) -> None:
         """Logs the trials of a search that W&B was not sent."""
-
-    def close(self) -> None:
-        """Ends the mirror; waits a minute at most."""
-
-    def __enter__(self) -> SearchTracker:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
 
 
 def open_search_tracker(storage: Storage, space: str) -> SearchTracker:
