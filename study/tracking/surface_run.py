@@ -135,7 +135,7 @@ def _artifact(
 def _interval_charts(wandb: Any, plan: Plan, surface: Surface) -> dict[str, Any]:
     """Forest plots: a horizontal line per interval, from its lower to its upper end."""
     labels = recipe_labels(row.point.recipe for row in surface.rows)
-    points = [(_point_name(row, labels), row.sgr) for row in surface.rows]
+    points = [(point_name(row, labels), row.sgr) for row in surface.rows]
     pooled = [
         (f"pooled over {row.axis}: {row.where}", _pooled(row.result))
         for row in pooled_rows(surface)
@@ -152,7 +152,7 @@ def _interval_charts(wandb: Any, plan: Plan, surface: Surface) -> dict[str, Any]
     }
 
 
-def _point_name(row: SurfaceRow, labels: Mapping[str, str]) -> str:
+def point_name(row: SurfaceRow, labels: Mapping[str, str]) -> str:
     """Returns a point's label with everything that must accompany its SGR."""
     notes = (*map(brief, row.caveats), row.draw_note)
     return "; ".join(filter(None, (point_label(row, labels), *notes)))

@@ -24,7 +24,6 @@ from study.analysis.trends import trend_rows
 from study.formatting import text_of
 from study.reporting.legacy import legacy_rows
 from study.reporting.sentences import sentence
-from study.reporting.surface_views.plotly import panel_figure
 from study.reporting.surface_views.tiles import Status, hover_lines, ink_on, status
 from study.reporting.surface_views.views import make_view, varying_axes
 from study.reporting.terminal import surface_parts
@@ -130,25 +129,6 @@ class TestSentences:
 
 
 class TestFigures:
-    def test_tiles_carry_the_numbers_of_the_surface(self, surface: Surface) -> None:
-        view = make_view(surface.rows)
-        for panel in view.panels:
-            for trace in panel_figure(surface.rows, view, panel)["data"]:
-                for row_number, hover in zip(trace["customdata"], trace["hovertext"], strict=True):
-                    row = surface.rows[row_number]
-                    assert f"SGR {row.sgr.estimate:.2f}" in hover
-                    assert f"{row.num_items} items, {row.num_seeds} seeds" in hover
-
-    def test_what_is_not_resolved_is_hatched(self, tmp_path: Path) -> None:
-        half = FakeStudy(storage=open_storage(str(tmp_path))).write()
-        half.finish(cell for cell in half.plan.cells if cell.model_name == "small")
-        rows = compute_surface(half.storage, half.plan).rows
-        view = make_view(rows)
-        traces = panel_figure(rows, view, view.panels[0])["data"]
-        shapes = {trace["name"]: trace["marker"]["pattern"]["shape"] for trace in traces}
-        assert shapes == {"resolved": "", "no estimate": "."}
-        assert "missing" in traces[1]["text"]
-
     def test_text_has_contrast_on_every_tile(self) -> None:
         def contrast(ink: str, colour: tuple[float, float, float]) -> float:
             linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in colour]

@@ -1,4 +1,4 @@
 """The surface: a picture per method, views over any two axes, its table as files.
 
-`levels`, `views`, `tiles`, `scale`, `places`, `drawing`, `plotly`, `downloads`.
+`levels`, `views`, `tiles`, `scale`, `places`, `drawing`, `downloads`.
 """

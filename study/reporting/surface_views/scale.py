@@ -20,6 +20,6 @@ STOPS = (
 _LOW, _HIGH = SHARE_RANGE
 
 SHARE_STOPS = tuple(((value - _LOW) / (_HIGH - _LOW), colour) for value, colour in STOPS)
-"""Place on the scale in [0, 1] -> colour, for Plotly and matplotlib."""
+"""Place on the scale in [0, 1] -> colour, for the page and matplotlib."""
 
 SHARE_COLOURS: Colormap = LinearSegmentedColormap.from_list("shares", list(SHARE_STOPS), N=400)

@@ -31,7 +31,7 @@ LOOKS: Mapping[Status, tuple[str, str]] = {
     Status.NO_FLOOR: ("\\", "#dfe5f3"),
     Status.MISSING: (".", "#ffffff"),
 }
-"""Pattern (of Plotly and matplotlib) and fill of points without a number."""
+"""Pattern (of matplotlib) and fill of points without a number."""
 
 IMPRECISE_MARK = "~"
 """Marks the number of a point that is resolved, but imprecisely."""

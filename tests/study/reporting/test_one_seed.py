@@ -13,12 +13,11 @@ from study.analysis.surface_columns import surface_table
 from study.formatting import text_of
 from study.reporting.sentences import sentence
 from study.reporting.surface_views.drawing import draw_view
-from study.reporting.surface_views.plotly import panel_figure
 from study.reporting.surface_views.tiles import hover_lines, tile_text
 from study.reporting.surface_views.views import make_view
 from study.reporting.tables import point_table
 from study.reporting.terminal import surface_parts
-from study.tracking.surface_run import summarize
+from study.tracking.surface_run import point_name, summarize
 from tests.support.fakes import FakeStudy, fake_study
 
 NOTE = "one seed: this draw only"
@@ -33,7 +32,6 @@ def _places(study: FakeStudy, surface: Surface) -> dict[str, list[str]]:
     """Returns what each place says, a text a point."""
     rows = surface.rows
     labels = recipe_labels(row.point.recipe for row in rows)
-    view = make_view(rows)
     return {
         "terminal": text_of(surface_parts(surface)).splitlines()[1 : len(rows) + 1],
         "table": [json.dumps(row) for row in point_table(surface, labels).rows],
@@ -42,9 +40,7 @@ def _places(study: FakeStudy, surface: Surface) -> dict[str, list[str]]:
         "surface.parquet and W&B": [
             str(n) for n in surface_table(rows)["verdict_note"].to_pylist()
         ],
-        "figure of W&B": [
-            panel_figure(rows, view, panel)["layout"]["title"]["text"] for panel in view.panels
-        ],
+        "forest plot of W&B": [point_name(row, labels) for row in rows],
         "summary of W&B": [str(summarize(study.plan, surface).get("note"))],
     }
 
