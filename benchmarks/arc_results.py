@@ -174,7 +174,10 @@ def _labelled(part: Part) -> list[SurfaceRow]:
 
 def _findings(parts: Sequence[Part]) -> Iterator[str]:
     for part in parts:
-        yield f"* `{part.name}`: {_brief(' '.join(findings(part.plan, part.surface)))}"
+        if any(row.estimate is not None for row in part.surface.rows):
+            yield f"* `{part.name}`: {_brief(' '.join(findings(part.plan, part.surface)))}"
+        else:
+            yield f"* `{part.name}`: no point has all of its cells yet, so there is no result."
 
 
 def _surface(parts: Sequence[Part]) -> Iterator[str]:
@@ -351,7 +354,6 @@ def _mean(values: Sequence[float | None], shown: str) -> str:
 
 
 def _runs(parts: Sequence[Part]) -> Iterator[str]:
-    here = {part.name for part in parts}
     rows = []
     for part in parts:
         records = part.surface.scores.records
@@ -372,9 +374,9 @@ def _runs(parts: Sequence[Part]) -> Iterator[str]:
     header = ("space", "cells finished", "core time planned", "of those finished", "taken")
     yield from _table(header, rows)
     yield (
-        f"\nPlanned at {_per_second(CPU_FLOP_PER_SECOND)}, the guess before cells are timed. "
-        "Cells that several spaces share count in each. Spaces without records: "
-        f"{', '.join(f'`{name}`' for name in spaces() if name not in here) or 'none'}."
+        "\nTaken: wall-clock time of one thread on a machine of 2 cores that other work shared, so "
+        f"an upper bound. Planned at {_per_second(CPU_FLOP_PER_SECOND)}, the guess before cells "
+        "are timed. Cells that several spaces share count in each."
     )
     yield from _budget(parts)
     hosts = Counter(
@@ -420,7 +422,9 @@ def _unresolved(parts: Sequence[Part]) -> Iterator[str]:
     for part in parts:
         open_ = [row for row in _labelled(part) if status(row) is not Status.RESOLVED]
         if not open_:
-            yield f"* `{part.name}`: every finished point is resolved."
+            is_empty = not _labelled(part)
+            state = "no point is finished" if is_empty else "every finished point is resolved"
+            yield f"* `{part.name}`: {state}."
             continue
         plan = part.plan.model_copy(update={"points": tuple(row.point for row in open_)})
         power = estimate_power(plan, target_width=TARGET_WIDTH, pilot=part.surface)
