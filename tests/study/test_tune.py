@@ -27,6 +27,7 @@ from study.tuning.searches import easy_items, make_searches
 from tests.support.tuning_study import TuningStudy, questions
 from trainables.cluster import in_process
 from trainables.data.task import Split, SplitTask
+from trainables.inference.hidden_states import StateCache
 from trainables.storage.filesystem import open_storage
 from trainables.tuning.trial import Search
 
@@ -119,11 +120,11 @@ def test_an_interrupted_search_goes_on_as_if_it_had_not_been(
     run = in_process._run_trial
     left = [0, 0]
 
-    def stops(search: Search, base: object) -> object:
+    def stops(search: Search, base: object, states: StateCache) -> object:
         if len(left) == 0:
             raise KeyboardInterrupt
         left.pop()
-        return run(search, base)  # type: ignore[arg-type]
+        return run(search, base, states)  # type: ignore[arg-type]
 
     monkeypatch.setattr(in_process, "_run_trial", stops)
     arguments = study.arguments("parts", "full-fine-tuning", 5, *HERE)
