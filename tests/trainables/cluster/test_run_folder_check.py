@@ -105,7 +105,7 @@ def test_a_growing_cluster_takes_no_folder_of_this_machine_alone(
 def test_the_sweep_refuses_it_before_anything_is_written(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(ray_executor, "connect", lambda address: nullcontext())
+    monkeypatch.setattr(ray_executor, "connect", lambda address, *, dashboard: nullcontext())
     monkeypatch.setattr(ray_executor, "_living_nodes", list)
     monkeypatch.setattr(ray_executor, "growth", lambda nodes: GROWING)
     on_file_system("ext4", tmp_path, monkeypatch)
