@@ -62,10 +62,10 @@ def test_probes_share_a_pass_across_axes_of_different_sizes() -> None:
     plan = make_plan(probes_space(4, "open"))[0]
     probes = tuple(cell for cell in plan.cells if cell.cell.recipe.method == "linear probe")
     sizes = [1.0 + (cell.cell.self_training is None) * (cell.cell.seed or 0) for cell in probes]
-    cells = [
+    cells = tuple(
         cell.model_copy(update={"flop": size}) for cell, size in zip(probes, sizes, strict=True)
-    ]
+    )
     shared = [
-        cell.flop / size for cell, size in zip(share_passes(cells, [probes]), sizes, strict=True)
+        cell.flop / size for cell, size in zip(share_passes(cells, [cells]), sizes, strict=True)
     ]
     assert shared == pytest.approx([1.0 / (PROBE_SHARE * len(probes))] * len(probes))
