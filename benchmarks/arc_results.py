@@ -10,13 +10,14 @@ import re
 import sys
 import tempfile
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 
+from benchmarks.arc_figures import Panels, Point, draw_panels
 from search_spaces.levels import Level
 from search_spaces.registry import named_spaces
 from study.analysis.contrasts import declared_contrasts
@@ -80,10 +81,14 @@ class Part:
         shown = f" k={row.point.num_labels}" if recipe.method == "in-context" else ""
         return f"{recipe.method}{shown}{', listed prompt' if recipe.prompt else ''}"
 
-    def accuracy(self, arm: PlannedArm, row: SurfaceRow, level: Level) -> str:
+    def interval(self, arm: PlannedArm, row: SurfaceRow, level: Level) -> Interval | None:
         """An arm's accuracy on a level with its interval."""
         place = (row.point.task, row.point.measure, level)
-        found = self.reader.accuracy(arm, place, self.surface.level)
+        return self.reader.accuracy(arm, place, self.surface.level)
+
+    def accuracy(self, arm: PlannedArm, row: SurfaceRow, level: Level) -> str:
+        """The same as text."""
+        found = self.interval(arm, row, level)
         if found is None:
             return "-"
         return f"{percent(found.estimate)} {_points(found.low, found.high)}"
@@ -100,6 +105,7 @@ def main() -> int:
                 f"no records in {archive.root}: archive a space of {STUDY} first", file=sys.stderr
             )
             return 2
+        _draw(parts)
         page = RESULTS / "arc.md"
         page.write_text("\n".join(_page(parts)))
     print(f"{page}: {', '.join(part.name for part in parts)}")
@@ -172,6 +178,84 @@ def _labelled(part: Part) -> list[SurfaceRow]:
     ]
 
 
+def _draw(parts: Sequence[Part]) -> None:
+    folder = RESULTS / STUDY
+    curves = dict(_curve_panels(parts))
+    grades = {title: of for title, of in _grade_panels(parts).items() if len(of) > 1}
+    thresholds = _threshold_panels(parts)
+    accuracy = "accuracy, %"
+    if grades:
+        draw_panels(folder / "grades.svg", grades, x="school grade", y=accuracy)
+    if curves:
+        draw_panels(folder / "curve.svg", curves, x="labels", y=accuracy, log_x=True)
+    if thresholds:
+        draw_panels(
+            folder / "ssrm.svg", thresholds, x="threshold", y="gain over start, points", zero=True
+        )
+
+
+def _picture(name: str, text: str) -> Iterator[str]:
+    if (RESULTS / STUDY / name).exists():
+        yield f"![{text}]({STUDY}/{name})\n"
+
+
+def _percents(x: float, mean: float, low: float | None, high: float | None) -> Point:
+    return (
+        x,
+        100 * mean,
+        None if low is None else 100 * low,
+        None if high is None else 100 * high,
+    )
+
+
+def _grade_panels(parts: Sequence[Part]) -> Panels:
+    panels: dict[str, dict[str, list[Point]]] = {}
+    for (model, method, name), (part, row, arm) in sorted(_grade_arms(parts).items()):
+        found = [(level, part.interval(arm, row, level)) for level in GRADES]
+        panels.setdefault(f"{model}, {method}", {})[name] = [
+            _percents(level.low, value.estimate, value.low, value.high)
+            for level, value in found
+            if value is not None
+        ]
+    return panels
+
+
+def _curve_panels(parts: Sequence[Part]) -> Iterator[tuple[str, Mapping[str, Sequence[Point]]]]:
+    for part in parts:
+        for curves in label_curves(part.surface):
+            series = {
+                curve.name: [_percents(p.x, p.mean, p.low, p.high) for p in curve.points]
+                for curve in curves.panel.curves
+                if curves.axis == "num_labels" and len(curve.points) > 1
+            }
+            if series:
+                method = _brief(curves.method)
+                yield f"{curves.model}, {method},\ntested on {curves.test_level.name}", series
+
+
+def _threshold_panels(parts: Sequence[Part]) -> Panels:
+    panels: dict[str, dict[str, list[Point]]] = {}
+    for part in parts:
+        for row in _rounds_on_hard(part):
+            options = row.point.self_training
+            if options is not None and options.threshold is not None:
+                gain = row.ssrm_gain
+                panel = panels.setdefault(f"{row.point.model}, {part.method(row)}", {})
+                panel.setdefault(options.targets, []).append(
+                    _percents(options.threshold, gain.estimate, gain.low, gain.high)
+                )
+    return panels
+
+
+def _rounds_on_hard(part: Part) -> list[SurfaceRow]:
+    """The finished rounds of self-training, tested on hard questions."""
+    return [
+        row
+        for row in part.surface.rows
+        if row.gain_over_start is not None and row.point.test_level.name == "hard"
+    ]
+
+
 def _findings(parts: Sequence[Part]) -> Iterator[str]:
     for part in parts:
         if any(row.estimate is not None for row in part.surface.rows):
@@ -232,28 +316,38 @@ def _where(text: str) -> Sequence[str]:
 
 
 def _by_grade(parts: Sequence[Part]) -> Iterator[str]:
-    arms: dict[tuple[str, ...], Sequence[str]] = {}
+    yield from _picture("grades.svg", "Accuracy by school grade and source of labels")
+    header = ("model", "method", "labels", *(level.name for level in GRADES))
+    yield from _table(
+        header,
+        (
+            (*key, *(part.accuracy(arm, row, grade) for grade in GRADES))
+            for key, (part, row, arm) in sorted(_grade_arms(parts).items())
+        ),
+    )
+
+
+def _grade_arms(
+    parts: Sequence[Part],
+) -> dict[tuple[str, str, str], tuple[Part, SurfaceRow, PlannedArm]]:
+    """Returns each finished arm by grade: model, method and source of labels."""
+    arms: dict[tuple[str, str, str], tuple[Part, SurfaceRow, PlannedArm]] = {}
     for part in parts:
         for row in part.surface.rows:
             point = row.point
             if point.measure != "grade" or point.self_training is not None:
                 continue
             named = {"zero-shot": point.zero_shot, point.condition: point.easy}
-            named |= (
-                {}
-                if point.hard is None or point.hard_level is None
-                else {point.hard_level.name: point.hard}
-            )
+            if point.hard is not None and point.hard_level is not None:
+                named[point.hard_level.name] = point.hard
             for name, arm in named.items():
                 if part.reader.is_finished(arm) and not name[0].isdigit():
-                    key = (point.model, part.method(row), name)
-                    if key not in arms:
-                        arms[key] = [part.accuracy(arm, row, grade) for grade in GRADES]
-    header = ("model", "method", "labels", *(level.name for level in GRADES))
-    yield from _table(header, ((*key, *values) for key, values in sorted(arms.items())))
+                    arms.setdefault((point.model, part.method(row), name), (part, row, arm))
+    return arms
 
 
 def _curve(parts: Sequence[Part]) -> Iterator[str]:
+    yield from _picture("curve.svg", "Accuracy by number of labels")
     for part in parts:
         for curves in label_curves(part.surface):
             if curves.axis != "num_labels":
@@ -298,6 +392,7 @@ def _pooled(parts: Sequence[Part]) -> Iterator[str]:
 
 
 def _self_training(parts: Sequence[Part]) -> Iterator[str]:
+    yield from _picture("ssrm.svg", "Gain of self-training over its start by threshold")
     yield "`start` is easy labels alone; gains are paired by seed.\n"
     header = (
         "model",
@@ -313,12 +408,7 @@ def _self_training(parts: Sequence[Part]) -> Iterator[str]:
     )
     yield from _table(
         header,
-        (
-            _gain(part, row)
-            for part in parts
-            for row in part.surface.rows
-            if row.gain_over_start is not None and row.point.test_level.name == "hard"
-        ),
+        (_gain(part, row) for part in parts for row in _rounds_on_hard(part)),
     )
 
 
