@@ -32,13 +32,14 @@ def draw_panels(
     """
     columns = min(len(panels), COLUMNS)
     rows = -(-len(panels) // columns)
+    names = sorted({name for series in panels.values() for name in series})
     with mpl.rc_context({"svg.hashsalt": path.stem, "font.size": 9}):
         figure = Figure(figsize=(3.4 * columns + 0.6, 2.9 * rows), layout="constrained")
         axes = figure.subplots(rows, columns, sharey=True, squeeze=False).ravel()
         at_all = [p[0] for series in panels.values() for of in series.values() for p in of]
         width = 0.015 * (max(at_all) - min(at_all))
         for axis, (title, series) in zip(axes, panels.items(), strict=False):
-            for place, (name, points) in enumerate(series.items()):
+            for place, (name, points) in enumerate(sorted(series.items())):
                 # A small shift keeps the intervals of series at one position apart.
                 shift = place - (len(series) - 1) / 2
                 at = [p[0] * 1.05**shift if log_x else p[0] + width * shift for p in points]
@@ -47,7 +48,8 @@ def draw_panels(
                     [0.0 if p[2] is None else p[1] - p[2] for p in points],
                     [0.0 if p[3] is None else p[3] - p[1] for p in points],
                 ]
-                axis.errorbar(at, means, ends, marker="o", markersize=3, capsize=2, label=name)
+                style = {"color": f"C{names.index(name)}", "marker": "o", "markersize": 3}
+                axis.errorbar(at, means, ends, capsize=2, label=name, **style)
             axis.set(title=title, xlabel=x)
             axis.grid(alpha=0.3)
             if log_x:

@@ -73,8 +73,8 @@ CONTEXT_BYTES = GIB
 """CUDA context and library workspaces; measured: 0.4 to 0.9 GiB."""
 
 USABLE_SHARE = 0.97
-"""Assumption: share of a GPU's memory that tensors can fill. The driver keeps 0.5 GiB of a card of 80,
-and the allocator loses some to fragmentation."""
+"""Assumption: share of a GPU's memory that tensors can fill. The driver keeps 0.5 GiB of a card of
+80, and the allocator loses some to fragmentation."""
 
 WIDTH_PER_LAYER = 128
 """Hidden size over number of layers, assumed if a model's shape is unknown (Llama-7B: 4096 / 32),
