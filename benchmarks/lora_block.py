@@ -1,6 +1,6 @@
 """A block of LoRA cells, timed against the plain way: peft and the `Trainer` of transformers.
 
-Run: `python -m benchmarks.lora_block [--cells 20] [--size l] [--trained 20] [--processes 2]`.
+Run: `python -m benchmarks.lora_block [--cells 20] [--size l] [--plain 20] [--processes 2]`.
 
 Plain: every cell in one process puts peft's adapter on the model and lets a `Trainer` run epochs of
 random batches, each choice a text of its own, padded to the batch's longest; its loss is the
