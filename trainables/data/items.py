@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 HASH_LENGTH = 16
-"""Hex digits of the hash of a choice."""
+"""Hex digits of a text's hash."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -59,12 +59,14 @@ def data_hash(items: Iterable[Item]) -> str:
     return hashlib.sha256(json.dumps(rows, ensure_ascii=True).encode()).hexdigest()
 
 
-def text_hash(text: str) -> str:
-    """Returns the first digits of the SHA-256 of a choice, which stands for it in a run folder.
+def text_hash(*texts: str) -> str:
+    """Returns the first digits of the SHA-256 of some texts, such as a question and its choices.
 
-    Letter case counts, because choices may differ only in case; white space at the ends does not.
+    It is the id of an item whose data set has none, and stands for a choice in a run folder. Letter
+    case counts, because choices may differ only in case; white space at the ends does not.
     """
-    return hashlib.sha256(text.strip().encode()).hexdigest()[:HASH_LENGTH]
+    joined = "\x1f".join(text.strip() for text in texts)
+    return hashlib.sha256(joined.encode()).hexdigest()[:HASH_LENGTH]
 
 
 def duplicate_key(item: Asked) -> tuple[str, frozenset[str]]:

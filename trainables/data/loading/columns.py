@@ -9,11 +9,10 @@ from functools import cache, partial
 from typing import Any
 
 from search_spaces.data_source import AnswerKind, Columns, Ordered
-from trainables.data.items import Item
+from trainables.data.items import Item, text_hash
 from trainables.data.loading.files import BadRows, Row
 from trainables.data.loading.task_spec import (
     check_choices,
-    content_id,
     is_finite,
     is_whole,
     json_field,
@@ -151,7 +150,7 @@ def _item(row: Row, *, columns: Columns, is_typed: bool) -> Item:
         choices = [by_text[text] for text in draw_ids(by_text, len(by_text), "choices", question)]
     texts = tuple(choice.text for choice in choices)
     return Item(
-        id=content_id(question, *texts) if columns.id is None else _id(row, columns.id),
+        id=text_hash(question, *texts) if columns.id is None else _id(row, columns.id),
         question=question,
         choices=texts,
         answer=_answer(values, columns, choices),

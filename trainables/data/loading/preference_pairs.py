@@ -10,14 +10,13 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from search_spaces.levels import Level
-from trainables.data.items import Item
+from trainables.data.items import Item, text_hash
 from trainables.data.loading.files import Row, read_parts
 from trainables.data.loading.hub import HubSource, hub_rows
 from trainables.data.loading.task_spec import (
     Loaded,
     Request,
     TaskSpec,
-    content_id,
     usable,
     without_repeats,
 )
@@ -50,7 +49,7 @@ def pair_item(pair: Pair, where: str) -> Item:
     if chosen == rejected:
         raise DataError(f"{where}: chosen and rejected are the same text; remove the row")
     first, second = sorted((chosen, rejected))
-    id_ = pair.id or content_id(prompt, first, second)
+    id_ = pair.id or text_hash(prompt, first, second)
     if seed_of("position", id_) & 1:
         first, second = second, first
     return Item(
@@ -60,7 +59,7 @@ def pair_item(pair: Pair, where: str) -> Item:
         answer=0 if first == chosen else 1,
         hardness=pair.hardness,
         # Pairs of one prompt stay on one side of the split.
-        group=content_id(" ".join(prompt.casefold().split())),
+        group=text_hash(" ".join(prompt.casefold().split())),
         topic=pair.topic,
     )
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -129,14 +128,6 @@ def check_choices(choices: tuple[str, ...], answer: int, where: str) -> None:
         )
     if not 0 <= answer < len(choices):
         raise DataError(f"{where}: answer {answer} is none of the {len(choices)} choices")
-
-
-def content_id(*parts: str) -> str:
-    """Returns an id made from the content, for data without ids.
-
-    Row order, file layout and the gold answer do not change it.
-    """
-    return hashlib.sha256("\x1f".join(part.strip() for part in parts).encode()).hexdigest()[:16]
 
 
 def usable(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from trainables.data.items import Item
+from trainables.data.items import Item, text_hash
 from trainables.data.level_cuts import fixed_cut
 from trainables.data.loading.files import Row, read_parts
 from trainables.data.loading.hub import HubSource, hub_rows
@@ -10,7 +10,6 @@ from trainables.data.loading.task_spec import (
     Loaded,
     Request,
     TaskSpec,
-    content_id,
     text_field,
     usable,
     without_repeats,
@@ -60,7 +59,7 @@ def parse_row(row: Row) -> Item:
     if not reasoning.strip():
         raise DataError(f"{row.where}: no solution before '####'; mend or remove the row")
     return Item(
-        id=content_id(question),
+        id=text_hash(question),
         question=question,
         choices=(answer.strip(),),
         answer=0,

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from trainables.data.items import Item
+from trainables.data.items import Item, text_hash
 from trainables.data.level_cuts import fixed_cut
 from trainables.data.loading.files import BadRows, Row, find_parts, read_parts
 from trainables.data.loading.hub import HubSource, hub_rows
@@ -15,7 +15,6 @@ from trainables.data.loading.task_spec import (
     Request,
     TaskSpec,
     check_choices,
-    content_id,
     json_field,
     leaving_out_repeated_choices,
     text_field,
@@ -95,7 +94,7 @@ def parse_row(row: Row) -> Item | None:
     check_choices(choices, answer, row.where)
     school = "college" if subject.startswith("college") else "high_school"
     return Item(
-        id=f"{subject}-{content_id(question, *choices)}",
+        id=f"{subject}-{text_hash(question, *choices)}",
         question=question,
         choices=choices,
         answer=answer,
