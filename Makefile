@@ -10,7 +10,7 @@ INSTALL := $(BIN)/pip install --quiet --no-compile --constraint constraints.txt
 # a quarter of the files; one that is imported is compiled then. Files of other Pythons fail and do not matter.
 COMPILE := $(BIN)/python -m compileall -qq -j 0 -x '/tests/|/transformers/models/' $(VENV)/lib search_spaces study trainables
 
-.PHONY: sweep test tests-on-ray tests-without-ray checks mutants clean
+.PHONY: sweep test tests-on-ray tests-without-ray checks docs mutants clean
 
 sweep: $(READY)
 	$(BIN)/python -m study.sweep
@@ -38,6 +38,11 @@ checks: $(TESTS_READY)
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
+# The documentation as a site that needs no network: site/index.html. A broken link or anchor, or a
+# page that the navigation lacks, fails.
+docs: $(TESTS_READY)
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+
 # Outside CI: plants faults in the core and counts those that no test notices (docs/mutants.md).
 mutants: $(TESTS_READY)
 	$(INSTALL) --editable '.[mutants]'
@@ -57,4 +62,4 @@ $(TESTS_READY): $(READY)
 	@touch $@
 
 clean:
-	rm -rf $(VENV) runs
+	rm -rf $(VENV) runs site
