@@ -43,7 +43,7 @@ checks: $(TESTS_READY)
 docs: $(TESTS_READY)
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 
-# Outside CI: plants faults in the core and counts those that no test notices (docs/mutants.md).
+# Outside CI: plants faults in the core and counts those that no test notices (docs/design/mutants.md).
 mutants: $(TESTS_READY)
 	$(INSTALL) --editable '.[mutants]'
 	$(BIN)/python -m benchmarks.mutants

@@ -3,7 +3,7 @@
 `python -m benchmarks.lab_targets --out DIR` trains on the questions of task `micro`, with another
 study seed, and tests on the hard questions of `micro_preferences`. Pretraining excludes the
 problems of both tasks. Prints the default study's points and the positive control of self-training
-with their intervals (docs/lab.md).
+with their intervals (docs/design/lab.md).
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from trainables.data.tasks import registry
 from trainables.data.tasks.questions.micro import TASK, load_micro
 
 STUDY_SEED = 2
-"""All designs were tried with 0; 1 confirmed an earlier set of weights (docs/lab.md)."""
+"""All designs were tried with 0; 1 confirmed an earlier set of weights (docs/design/lab.md)."""
 
 
 def fresh_items() -> tuple[Item, ...]:

@@ -10,7 +10,7 @@ module. A mutant runs again where its module changed, a survivor also where a te
 Not planted: faults in annotations, decorators, docstrings, the marks `*` and `/` of parameters and
 `zip(..., strict=True)`, which change no number. A module with more mutants than `sample` is
 represented by those whose hashes come first, so a sample is the same on every machine.
-`docs/mutants.md` explains the survivors.
+`docs/design/mutants.md` explains the survivors.
 """
 
 from __future__ import annotations

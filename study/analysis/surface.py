@@ -113,7 +113,7 @@ def load_surface(run: str) -> pd.DataFrame:
     Returns:
         One row a point, with the columns of surface.parquet in nullable types: strings, Int64 and
         Float64. A missing value is `pd.NA`; `reason` gives the reason. `frame.attrs["columns"]`
-        has the `unit` and the `meaning` of each column, as docs/surface-columns.md does.
+        has the `unit` and the `meaning` of each column, as docs/reference/surface-columns.md does.
 
     Raises:
         ValueError: If the folder is not a study's, or its plan or items are missing, damaged or of

@@ -3,7 +3,7 @@
 On a GPU, weights, gradients and optimizer state have to fit, but only an eighth of a batch: a
 single worker (`trainables.cells.run`) and a worker group (`trainables.cells.worker`) halve batches
 that do not. On a CPU the whole batch has to fit: the system ends a process that runs out of memory.
-docs/performance.md compares the estimates with measured peaks.
+docs/reference/performance.md compares the estimates with measured peaks.
 """
 
 from __future__ import annotations

@@ -14,7 +14,7 @@ from trainables.errors import ClusterError, InsufficientMemoryError
 
 LOCAL_RAY_BYTES = 1e9 + HEAD_BYTES_PER_BLOCK
 """Memory of a local Ray with one block, without its workers: Ray's services and the driver (0.5 GB,
-docs/scale.md), and what a running block takes on its head."""
+docs/reference/scale.md), and what a running block takes on its head."""
 
 
 def check_local_memory(groups: Sequence[Sequence[Setting]], address: str | None) -> None:

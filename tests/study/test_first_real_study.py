@@ -1,4 +1,4 @@
-"""docs/first-real-study.md: its study can be planned, and its numbers are the plan's."""
+"""docs/tutorials/real-models.md: its study can be planned, and its numbers are the plan's."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from study.planning.preview.offline_estimate import estimate_plan
 from study.planning.preview.summary import format_estimate
 from trainables.errors import InsufficientMemoryError
 
-PAGE = (Path(__file__).parents[2] / "docs" / "first-real-study.md").read_text()
+PAGE = (Path(__file__).parents[2] / "docs" / "tutorials" / "real-models.md").read_text()
 BLOCKS = re.findall(r"```(\w*)\n(.*?)```", PAGE, re.DOTALL)
 STUDY, GROWN = (text for language, text in BLOCKS if language == "python")
 A_G5 = PricingOptions(prices=read_prices(), source="study/cost/prices.toml", instance="g5.xlarge")

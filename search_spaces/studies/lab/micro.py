@@ -15,8 +15,7 @@ LEVELS = (EASY, MEDIUM, HARD)
 SINGLE_STEPS = tuple(Level(name=f"steps {n}", low=n, high=n) for n in (3, 4, 5, 6))
 
 LAB_LORA = LoRA(learning_rate=2e-3, batch_size=16)
-"""The recipe of the lab's studies of questions; docs/lab.md has the learning rates that were tried.
-"""
+"""The recipe of the lab's studies of questions; docs/design/lab.md has the learning rates tried."""
 
 
 def micro() -> Space:
@@ -60,7 +59,7 @@ def methods_micro() -> Space:
     """The two methods that the lab's models are too small for: they run, and learn next to nothing.
 
     Eight examples in the prompt help no more than wrong ones, and a probe stays near chance
-    (docs/lab.md). So the default study leaves them out.
+    (docs/design/lab.md). So the default study leaves them out.
     """
     return Space(
         name="methods_micro",

@@ -42,7 +42,7 @@ SIZES: dict[str, Size] = {
     "l": Size(hidden=160, layers=8, heads=4, ffn=432),
 }
 """Each has four times the parameters of the one before and is deeper; all are trained alike. Depth
-decides how long a chain a model can follow (docs/lab.md)."""
+decides how long a chain a model can follow (docs/design/lab.md)."""
 
 SEED = 20240117
 NUM_STEPS = 2000
