@@ -20,10 +20,10 @@ import pyarrow.parquet as pq
 import typer
 
 from search_spaces.cell import cell_id, decode_cell
-from study import options
 from study.artifacts.plan import Plan, read_plan, write_plan
 from study.artifacts.study_folder import open_run
-from study.console import OK, checking_input, command
+from study.cli import options
+from study.cli.command import OK, checking_input, command
 from trainables.cells.completion import checked_record
 from trainables.storage import layout
 from trainables.storage.filesystem import Storage, open_storage
@@ -47,7 +47,12 @@ EXACT = "correct"
 NOTE = "restored from an archive: log-probabilities and confidences are rounded to 32 bits"
 
 
-@command()
+@command(
+    examples={
+        "runs/micro --to archive": "Write the study's records to a few files in archive/micro.",
+        "runs/micro --from archive": "Restore them, for a sweep to continue from.",
+    },
+)
 def main(
     run: options.Run,
     to: Annotated[

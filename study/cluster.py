@@ -15,15 +15,20 @@ from typing import Annotated, Any
 import typer
 import yaml
 
-from study import options
+from study.cli import options
+from study.cli.command import BAD_INPUT, OK, checking_input, command
 from study.cluster_lint.findings import Finding, part_at
 from study.cluster_lint.kuberay_rules import is_kuberay, lint_kuberay
 from study.cluster_lint.rules import lint_ray_up
-from study.console import BAD_INPUT, OK, checking_input, command
 from study.cost.prices import PriceTable, read_prices
 
 
-@command()
+@command(
+    examples={
+        "cluster.yaml": "Check a cluster file.",
+        "cluster.yaml --max-hourly-cost 40": "Also reject it above $40 per hour.",
+    },
+)
 def main(
     file: Annotated[Path, typer.Argument(metavar="FILE", help="such as cluster.yaml")],
     max_hourly_cost: Annotated[

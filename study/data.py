@@ -13,8 +13,9 @@ import typer
 from search_spaces.data_source import DataSource
 from search_spaces.registry import find_space
 from search_spaces.space import Space
-from study import options
-from study.console import OK, checking_input, command, show
+from study.cli import options
+from study.cli.command import OK, checking_input, command
+from study.cli.console import show
 from study.planning.hardness.files import hardness_means
 from study.reporting.task.card import card_html, card_parts
 from study.reporting.task.describe import describe_data
@@ -28,9 +29,22 @@ TASK_LIST = "\n\n".join(
 )
 
 
-@command(epilog=f"Tasks (DIR: the data root):\n\n{TASK_LIST}")
+def _task_names(incomplete: str) -> list[str]:
+    return [name for name in TASKS if name.startswith(incomplete)]
+
+
+@command(
+    notes=f"Tasks (DIR: the data root):\n\n{TASK_LIST}",
+    examples={
+        "micro": "Describe the questions of the embedded lab.",
+        "jsonl:sums --data-root data": "Describe your own questions in data/jsonl/sums.jsonl.",
+    },
+)
 def main(
-    task: Annotated[str, typer.Argument(metavar="TASK", help="name of a task (below)")],
+    task: Annotated[
+        str,
+        typer.Argument(metavar="TASK", help="name of a task (below)", autocompletion=_task_names),
+    ],
     data_root: options.DataRoot = None,
     skip_bad_rows: options.SkipBadRows = False,
     out: Annotated[

@@ -22,8 +22,9 @@ from typing import Annotated
 
 import typer
 
-from study import options
-from study.console import OK, command, show
+from study.cli import options
+from study.cli.command import OK, command
+from study.cli.console import show
 from trainables.cluster.machine_checks import Check, machine_checks, run_check
 from trainables.storage.addresses import is_local
 
@@ -42,7 +43,12 @@ CLOCK_WARNING_S, CLOCK_PROBLEM_S = 10.0, 300.0
 """S3 refuses requests whose time is 15 minutes off; a third of it leaves time to set the clock."""
 
 
-@command()
+@command(
+    examples={
+        "": "Check this machine, and runs/ as the run folder.",
+        "--out s3://bucket/runs --deep": "Check a bucket, Ray and one training step of DeepSpeed.",
+    },
+)
 def main(
     out: options.Out = "runs/",
     data_root: options.DataRoot = None,

@@ -14,10 +14,10 @@ from typing import Annotated
 import typer
 
 from search_spaces.recipes import trains_small_state
-from study import options
 from study.artifacts.plan import ModelFacts, Plan, read_plan
 from study.artifacts.study_folder import open_run
-from study.console import OK, checking_input, command
+from study.cli import options
+from study.cli.command import OK, checking_input, command
 from study.formatting import percent
 from trainables.cells.completion import checked_record, lacks_state
 from trainables.cells.planned import PlannedCell
@@ -29,7 +29,12 @@ from trainables.storage.records import InvalidRecordError, Record, read_file, st
 CARD = "README.md"
 
 
-@command()
+@command(
+    examples={
+        "runs/own --cell 0123456789abcdef --to adapter": "Copy a cell's adapter or probe.",
+        "s3://bucket/runs/own --cell 0123456789abcdef --to probe": "Copy it from a bucket.",
+    },
+)
 def main(
     run: options.Run,
     cell: Annotated[

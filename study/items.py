@@ -12,13 +12,13 @@ from typing import Annotated
 
 import typer
 
-from study import options
 from study.analysis.items.results import item_results
 from study.analysis.scores import collect_scores
 from study.artifacts.items import read_items
 from study.artifacts.plan import read_plan
 from study.artifacts.study_folder import open_run
-from study.console import OK, checking_input, command
+from study.cli import options
+from study.cli.command import OK, checking_input, command
 from study.reporting.items.browser import items_page
 from study.reporting.items.export import check_export, export_items
 from study.reporting.items.inspect_logs import check_inspect, write_inspect_logs
@@ -26,7 +26,12 @@ from study.reporting.items.texts import TaskTexts, load_texts
 from trainables.storage import layout
 
 
-@command()
+@command(
+    examples={
+        "runs/micro": "Write the item browser of the default study.",
+        "runs/arc --data-root data --export items.jsonl": "Also write a row per item and arm.",
+    },
+)
 def main(
     run: options.Run,
     data_root: options.DataRoot = None,

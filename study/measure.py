@@ -17,10 +17,11 @@ from scipy.stats import spearmanr
 from search_spaces.hardness import SCORES, ModelHardness
 from search_spaces.registry import find_space
 from search_spaces.space import Space
-from study import options
 from study.artifacts.plan import write_plan
-from study.cli import load_pricing
-from study.console import FAILED, OK, checking_input, command, show
+from study.cli import options
+from study.cli.command import FAILED, OK, checking_input, command
+from study.cli.console import show
+from study.cli.pricing import load_pricing
 from study.cost.budget import Budget, price_plan
 from study.cost.flops import CPU_FLOP_PER_SECOND
 from study.cost.jobs import PricingOptions, Timings, check_budget, check_memory
@@ -44,7 +45,13 @@ from trainables.storage.filesystem import Storage, check_writable, open_storage
 from trainables.storage.lock import held
 
 
-@command(keeps="Finished cells")
+@command(
+    keeps="Finished cells",
+    examples={
+        "mdl": "Measure how hard the lab's models find each question, for the study mdl.",
+        "hase2024_mdl --dry-run": "Print the cost of the measures of a published study.",
+    },
+)
 def main(
     space_name: options.SpaceName,
     out: options.Out = "runs/",

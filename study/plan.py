@@ -8,12 +8,13 @@ from typing import Annotated
 import typer
 
 from search_spaces.registry import find_space
-from study import options
 from study.analysis.power_analysis import estimate_power, power_parts
 from study.analysis.surface import Surface, compute_surface
 from study.artifacts.plan import Plan
-from study.cli import load_pricing
-from study.console import OK, checking_input, command, show
+from study.cli import options
+from study.cli.command import OK, checking_input, command
+from study.cli.console import show
+from study.cli.pricing import load_pricing
 from study.cost.budget import price_plan
 from study.planning.planner import make_plan
 from study.planning.preview.invalidated import describe_invalidated_cells
@@ -24,7 +25,12 @@ from trainables.storage import layout
 from trainables.storage.filesystem import open_storage
 
 
-@command()
+@command(
+    examples={
+        "micro": "Show the cells of the default study and what each point could resolve.",
+        "arc --target-width 0.3": "Show the seeds or items that intervals of width 0.3 would need.",
+    },
+)
 def main(
     space_name: options.SpaceName,
     out: options.Out = "runs/",

@@ -14,7 +14,6 @@ from typing import Annotated
 
 import typer
 
-from study import options
 from study.analysis.means_tables import COLUMNS, read_means_table
 from study.analysis.published.comparison import compare
 from study.analysis.published.papers import PAPERS
@@ -23,7 +22,9 @@ from study.analysis.run_comparison.differences import compare_runs
 from study.analysis.surface import Surface, compute_surface
 from study.artifacts.plan import Plan, read_plan
 from study.artifacts.study_folder import open_run
-from study.console import OK, checking_input, command, show
+from study.cli import options
+from study.cli.command import OK, checking_input, command
+from study.cli.console import show
 from study.reporting.content import ViewChoice, gather
 from study.reporting.files import write_report
 from study.reporting.legacy import legacy_rows
@@ -39,7 +40,12 @@ from trainables.storage import layout
 from trainables.storage.filesystem import Storage
 
 
-@command()
+@command(
+    examples={
+        "runs/micro": "Rebuild the report of the default study and print its result.",
+        "runs/micro --compare s3://bucket/runs/micro": "Compare two runs, paired by item.",
+    },
+)
 def main(
     run: Annotated[
         str | None,

@@ -12,10 +12,11 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from study import options
 from study.artifacts.plan import Plan, read_plan
 from study.artifacts.study_folder import open_run
-from study.console import FAILED, OK, checking_input, command, show
+from study.cli import options
+from study.cli.command import FAILED, OK, checking_input, command
+from study.cli.console import show
 from study.cost.budget import Spending, cost_to_date
 from study.cost.prices import read_prices
 from study.formatting import Table, aligned, clock, gib
@@ -26,7 +27,12 @@ SHOWN = 10
 """Number of running cells and of failure reasons that the text lists; --json lists all."""
 
 
-@command()
+@command(
+    examples={
+        "runs/micro": "Show the progress of the default study.",
+        "s3://bucket/runs/arc --json": "Print the progress of a study in a bucket as JSON.",
+    },
+)
 def main(
     run: options.Run,
     json_: options.Json = False,

@@ -7,11 +7,12 @@ from pathlib import Path
 
 from search_spaces.registry import find_space
 from search_spaces.space import Space
-from study import options
 from study.artifacts.items import write_items
 from study.artifacts.plan import Plan, write_plan
-from study.cli import check_dashboard, load_pricing
-from study.console import FAILED, OK, checking_input, command, show
+from study.cli import options
+from study.cli.command import FAILED, OK, checking_input, command
+from study.cli.console import show
+from study.cli.pricing import check_dashboard, load_pricing
 from study.cost.budget import Budget, price_plan
 from study.cost.jobs import PricingOptions, Timings, check_budget, check_memory
 from study.planning.planner import Inputs, make_plan
@@ -27,7 +28,13 @@ from trainables.storage.filesystem import Storage, check_writable, open_storage
 from trainables.storage.lock import held
 
 
-@command(keeps="Finished cells")
+@command(
+    keeps="Finished cells",
+    examples={
+        "--dry-run": "Print the plan of the default study and its price, and stop.",
+        "arc --out s3://bucket/runs --max-cost 50": "Run a study that costs at most $50.",
+    },
+)
 def main(
     space_name: options.SpaceName = "micro",
     out: options.Out = "runs/",

@@ -15,9 +15,9 @@ from search_spaces.recipes import num_labels
 from search_spaces.registry import find_space
 from search_spaces.space import Space
 from search_spaces.tuning import RANGES, Trial
-from study import options
-from study.cli import check_dashboard, load_pricing
-from study.console import FAILED, OK, checking_input, command
+from study.cli import options
+from study.cli.command import FAILED, OK, checking_input, command
+from study.cli.pricing import check_dashboard, load_pricing
 from study.reporting.figures.sensitivity import draw_sensitivity
 from study.running.executor import open_executor
 from study.running.preflight import check_local_memory, is_here
@@ -46,7 +46,13 @@ def method_name(text: str) -> str:
     return METHODS[text]
 
 
-@command(keeps="Completed trials")
+@command(
+    keeps="Completed trials",
+    examples={
+        "micro --method lora": "Search LoRA's recipe for each model of the default study.",
+        "arc --method linear-probe --trials 40": "Try 40 recipes of the linear probe.",
+    },
+)
 def main(
     space_name: options.SpaceName,
     method: Annotated[

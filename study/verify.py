@@ -19,7 +19,6 @@ import typer
 
 from search_spaces.base_models import BaseModelRef
 from search_spaces.recipes import Quantization
-from study import options
 from study.analysis.published.model_accuracies import (
     Accuracy,
     CheckedAccuracy,
@@ -27,7 +26,9 @@ from study.analysis.published.model_accuracies import (
     measure,
     published_accuracies,
 )
-from study.console import FAILED, OK, checking_input, command, show
+from study.cli import options
+from study.cli.command import FAILED, OK, checking_input, command
+from study.cli.console import show
 from study.formatting import Table, clock, percent
 from study.running.status_line import LINE_INTERVAL_S, StatusLine
 from trainables.data.items import Item
@@ -43,7 +44,12 @@ Questions = Mapping[str, Sequence[Item]]
 """Test set -> its questions."""
 
 
-@command()
+@command(
+    examples={
+        "google/gemma-3-270m": "Score all questions with a model of the Hub.",
+        "SmolLM2-135M --path models/smollm2 --items 200": "Score 200 questions of each set.",
+    },
+)
 def main(
     model: Annotated[
         str,

@@ -9,6 +9,7 @@ import pytest
 
 NEVER_IMPORTED = {
     "import study.doctor": "ray torch numpy pydantic pyarrow",
+    "import study.scarce; study.scarce.main(['--help'])": "ray torch numpy pydantic pyarrow yaml",
     "import study.status": "ray torch transformers matplotlib",
     "import study.report, study.analysis.surface, study.tracking.tracker": (
         "ray torch transformers optuna wandb"

@@ -15,7 +15,7 @@ import pytest
 
 from study import data, measure, plan, sweep, tune
 from study.artifacts.study_folder import open_run
-from study.console import BAD_INPUT, OK
+from study.cli.command import BAD_INPUT, OK
 from study.sweep import main
 from trainables.errors import StorageError
 from trainables.storage.addresses import fault_of

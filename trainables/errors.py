@@ -1,4 +1,4 @@
-"""Errors that end a command, by cause. `study.console` maps them to exit statuses.
+"""Errors that end a command, by cause. `study.cli.command` maps them to exit statuses.
 
 `BadInputError` and its subclasses end a command with status 2 before any work starts; the message
 names the value and the remedy. `LockLostError`, like an `OSError` of the run folder, ends it with

@@ -16,7 +16,7 @@ from study.analysis.surface import compute_surface
 from study.archive import NOTE
 from study.archive import main as archive
 from study.artifacts.plan import Plan, read_plan
-from study.console import OK
+from study.cli.command import OK
 from study.running.executor import missing_cells
 from study.sweep import main as sweep
 from tests.support.small_study import SmallStudy

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from study import measure, plan, tune
-from study.console import BAD_INPUT
+from study.cli.command import BAD_INPUT
 from study.sweep import main
 from trainables.storage import layout
 

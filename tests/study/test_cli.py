@@ -10,7 +10,7 @@ from types import ModuleType
 import pytest
 
 from study import measure, sweep, tune
-from study.console import BAD_INPUT, FAILED, OK, command
+from study.cli.command import BAD_INPUT, FAILED, OK, command
 from tests.support.tuning_study import TuningStudy
 from trainables.errors import ClusterError, CostError, LockLostError, RunFolderInUseError
 from trainables.storage.filesystem import Storage
@@ -124,7 +124,7 @@ def test_a_run_folder_that_fails_before_anything_starts_is_bad_input(
 def test_each_way_to_end_has_its_status(
     error: BaseException, status: int, said: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    @command(keeps="Trials")
+    @command(keeps="Trials", examples={})
     def main(out: str = "s3://b-1/r") -> int:
         """Fails."""
         raise error
@@ -135,7 +135,7 @@ def test_each_way_to_end_has_its_status(
 
 
 def test_an_error_of_the_program_is_not_hidden() -> None:
-    @command(keeps="Trials")
+    @command(keeps="Trials", examples={})
     def main(out: str = "runs") -> int:
         """Fails."""
         raise KeyError("a mistake")

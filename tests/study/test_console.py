@@ -16,7 +16,8 @@ from pathlib import Path
 import pytest
 
 from study import data, status, sweep
-from study.console import BAD_INPUT, FAILED, OK, Stream, command, show, streams
+from study.cli.command import BAD_INPUT, FAILED, OK, command
+from study.cli.console import Stream, show, streams
 from study.formatting import Table
 from tests.support.small_study import TINY_SPACE, SmallStudy
 
@@ -204,7 +205,7 @@ def test_a_table_fits_the_terminal_and_its_data_cannot_style_it(
 def test_lost_output_fails_a_command_whose_result_it_is(
     keeps: str | None, ends_with: int, own: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    @command(keeps=keeps)
+    @command(keeps=keeps, examples={})
     def main(out: str = "runs") -> int:
         """Prints."""
         print("found")

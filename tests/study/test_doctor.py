@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from study import doctor
-from study.console import OK
+from study.cli.command import OK
 from study.doctor import PROBLEM, main
 from trainables.cluster import machine_checks
 from trainables.cluster.machine_checks import Check, run_check

@@ -15,7 +15,7 @@ from peft import PeftModel
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from study.artifacts.plan import Plan, read_plan
-from study.console import BAD_INPUT, OK
+from study.cli.command import BAD_INPUT, OK
 from study.export import main as export
 from study.planning.planner import make_plan
 from study.sweep import main as sweep

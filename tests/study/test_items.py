@@ -13,7 +13,7 @@ from search_spaces.base_models import BaseModelRef
 from search_spaces.recipes import LoRA
 from study import items
 from study.analysis.surface import compute_surface
-from study.console import BAD_INPUT, OK
+from study.cli.command import BAD_INPUT, OK
 from study.reporting.items import texts
 from tests.support.counting_storage import counting_storage
 from tests.support.fakes import FakeStudy, fake_study

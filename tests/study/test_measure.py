@@ -26,8 +26,8 @@ from search_spaces.levels import Level
 from search_spaces.recipes import FullFineTuning, LinearProbe, LoRA, Reasoning
 from search_spaces.space import Space, TaskAxis
 from search_spaces.studies.published.mdl import mdl
-from study.cli import load_pricing
-from study.console import BAD_INPUT, FAILED, OK
+from study.cli.command import BAD_INPUT, FAILED, OK
+from study.cli.pricing import load_pricing
 from study.data import main as data_main
 from study.planning.hardness.files import read_hardness, write_hardness
 from study.planning.hardness.values import HardnessValues, NotMeasuredError, hardness_values

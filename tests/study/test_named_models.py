@@ -12,7 +12,7 @@ from search_spaces.recipes import InContext, LoRA
 from search_spaces.registry import find_space
 from search_spaces.space import Space
 from study.artifacts.plan import Plan
-from study.console import OK
+from study.cli.command import OK
 from study.planning.planner import make_plan
 from study.planning.preview.offline_estimate import estimate_plan
 from study.report import main as report

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from study.console import BAD_INPUT, OK
+from study.cli.command import BAD_INPUT, OK
 
 PRICING = ("--prices", "--instance")
 RUNNING = ("--out", "--data-root", "--skip-bad-rows", "--address", "--max-cost", *PRICING)

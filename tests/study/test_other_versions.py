@@ -14,7 +14,7 @@ import pytest
 
 from study import report, status
 from study.artifacts.plan import program_version
-from study.console import BAD_INPUT, OK
+from study.cli.command import BAD_INPUT, OK
 from study.cost import prices
 from study.cost.prices import read_prices
 from study.sweep import main as sweep

@@ -12,7 +12,7 @@ import pytest
 
 from search_spaces.registry import find_space
 from study import data, plan, report
-from study.console import BAD_INPUT, OK
+from study.cli.command import BAD_INPUT, OK
 from study.planning.planner import make_plan
 from study.sweep import main as sweep
 from tests.support.own_tables import mmlu, write_hub_copy

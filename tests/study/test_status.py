@@ -18,7 +18,7 @@ import pytest
 from study.artifacts.costs import BaseCost, StudyCost
 from study.artifacts.plan import read_plan, write_plan
 from study.artifacts.study_folder import open_run
-from study.console import BAD_INPUT, FAILED, OK
+from study.cli.command import BAD_INPUT, FAILED, OK
 from study.running.blocks import plan_units
 from study.running.run_state import RunState, read_run_state
 from study.status import main

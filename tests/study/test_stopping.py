@@ -18,7 +18,7 @@ import pytest
 
 from search_spaces.registry import find_space
 from study import status
-from study.console import OK
+from study.cli.command import OK
 from study.planning.planner import make_plan
 from study.sweep import main
 from tests.support.fault_study import FaultStudy

@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from search_spaces.registry import find_space
-from study.console import BAD_INPUT, FAILED, OK
+from study.cli.command import BAD_INPUT, FAILED, OK
 from study.planning.planner import make_plan
 from study.sweep import main
 from tests.support.small_study import SmallStudy, scores_of

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from study.console import OK
+from study.cli.command import OK
 from study.sweep import main
 from tests.support.small_study import SmallStudy, output_of, scores_of, wait_until
 from trainables.storage import layout

@@ -15,7 +15,7 @@ from search_spaces.registry import find_space
 from search_spaces.tuning import FoundRecipe, ranges_of, tuned, with_parameters
 from study.analysis.surface_columns import surface_table
 from study.analysis.surface_rows import SurfaceRow
-from study.console import BAD_INPUT, FAILED, OK
+from study.cli.command import BAD_INPUT, FAILED, OK
 from study.cost.flops import CHARS_PER_TOKEN
 from study.planning.axes import load_tasks
 from study.planning.planner import make_plan

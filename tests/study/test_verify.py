@@ -17,7 +17,7 @@ from study.analysis.published.model_accuracies import (
     measure,
     published_accuracies,
 )
-from study.console import BAD_INPUT, FAILED, OK
+from study.cli.command import BAD_INPUT, FAILED, OK
 from study.verify import main
 from tests.support.tiny_models import make_items, make_model, make_tokenizer, naive_scores
 from tests.support.tiny_models import save_folder as save_model

@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
+from study.cli.command import BAD_INPUT
 from study.cluster import check_documents, main, read_documents
-from study.console import BAD_INPUT
 from study.cost.prices import read_prices
 from tests.study.cluster_lint.cluster_files import AWS, GCP, KUBERAY, changed
 

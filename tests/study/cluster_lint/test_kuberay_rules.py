@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from study.cli.command import BAD_INPUT, OK
 from study.cluster import main
-from study.console import BAD_INPUT, OK
 from tests.study.cluster_lint.cluster_files import AWS, KUBERAY, changed, problems
 
 HEAD_POD = "      template:\n        spec:\n          serviceAccountName"

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from study.cli.command import BAD_INPUT, OK
 from study.cluster import main, read_documents
 from study.cluster_lint.price_ceiling import hourly_ceiling
-from study.console import BAD_INPUT, OK
 from study.cost.prices import read_prices
 from tests.study.cluster_lint.cluster_files import AWS, changed
 

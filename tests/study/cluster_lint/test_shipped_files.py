@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 import yaml
 
+from study.cli.command import OK
 from study.cluster import main
 from study.cluster_lint.node_types import head_and_workers
-from study.console import OK
 from study.cost.prices import read_prices
 from tests.study.cluster_lint.cluster_files import AWS, GCP, KUBERAY, ROOT
 

@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 import yaml
 
-from study.cli import load_pricing
+from study.cli.command import BAD_INPUT, OK
+from study.cli.pricing import load_pricing
 from study.cluster_lint import this_cluster
 from study.cluster_lint.this_cluster import is_on_cluster, machine_types
-from study.console import BAD_INPUT, OK
 from study.measure import main as measure_main
 from study.sweep import main
 from study.tune import main as tune_main

@@ -15,7 +15,7 @@ from search_spaces.recipes import InContext, LoRA
 from study.analysis.names import outcome, recipe_labels
 from study.analysis.surface import Surface, compute_surface
 from study.analysis.surface_rows import SurfaceRow
-from study.console import show
+from study.cli.console import show
 from study.formatting import text_of
 from study.reporting.content import gather
 from study.reporting.findings import findings, main_rows

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from study.console import BAD_INPUT, FAILED, OK
+from study.cli.command import BAD_INPUT, FAILED, OK
 from study.export import main as export
 from study.running import progress
 from study.sweep import main

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from study.console import FAILED, OK
+from study.cli.command import FAILED, OK
 from study.sweep import main
 from tests.support.fault_study import FaultStudy
 from tests.support.lock_race import outcomes_of_race

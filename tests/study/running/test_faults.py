@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from study.console import BAD_INPUT, FAILED, OK
+from study.cli.command import BAD_INPUT, FAILED, OK
 from study.sweep import main
 from tests.support.fault_study import FaultStudy
 from tests.support.small_study import output_of, scores_of, wait_until

@@ -12,7 +12,7 @@ import torch
 
 from search_spaces.base_models import BaseModelRef, Footprint
 from search_spaces.recipes import InContext, ZeroShot
-from study.console import BAD_INPUT, OK
+from study.cli.command import BAD_INPUT, OK
 from study.cost.fitting import Setting, settings_of
 from study.cost.jobs import PricedJob
 from study.cost.memory import ModelShape

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from study import sweep
-from study.console import BAD_INPUT
+from study.cli.command import BAD_INPUT
 from tests.support.fakes import FakeStudy, fake_space
 from tests.support.small_study import SmallStudy
 from trainables.cells.planned import Block, RunContext

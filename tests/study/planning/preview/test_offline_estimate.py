@@ -21,7 +21,7 @@ from search_spaces.studies.published.noise import noise_micro
 from search_spaces.supervision import Condition, Labels, SelfTraining
 from study.artifacts.costs import BaseCost
 from study.artifacts.plan import Plan
-from study.cli import load_pricing
+from study.cli.pricing import load_pricing
 from study.cost.budget import price_plan
 from study.cost.flops import CHARS_PER_TOKEN
 from study.planning.planner import make_plan

@@ -13,7 +13,7 @@ from search_spaces.levels import Level
 from search_spaces.recipes import LoRA
 from search_spaces.space import TaskAxis
 from study import report
-from study.console import BAD_INPUT, OK
+from study.cli.command import BAD_INPUT, OK
 from tests.support.fakes import EASY, HARD, FakeStudy, fake_space, fake_study
 from trainables.storage.filesystem import open_storage
 

@@ -10,7 +10,7 @@ import pytest
 
 from search_spaces.registry import find_space
 from study import data, measure, plan, sweep, tune
-from study.console import BAD_INPUT, OK
+from study.cli.command import BAD_INPUT, OK
 from study.planning.planner import make_plan
 from tests.support.small_study import SmallStudy
 from trainables.data.tasks.registry import load_task

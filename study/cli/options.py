@@ -25,9 +25,19 @@ def dollars(text: str) -> float:
     return value
 
 
+def _space_names(incomplete: str) -> list[str]:
+    from search_spaces.registry import named_spaces
+
+    return [name for name in named_spaces() if name.startswith(incomplete)]
+
+
 SpaceName = Annotated[
     str,
-    typer.Argument(metavar="SPACE", help="name of a shipped study, or path/to/file.py:function"),
+    typer.Argument(
+        metavar="SPACE",
+        help="name of a shipped study, or path/to/file.py:function",
+        autocompletion=_space_names,
+    ),
 ]
 
 Run = Annotated[

@@ -1,0 +1,1 @@
+"""What the commands share: `command` parses, `console` prints, `options`, `pricing`."""
