@@ -1,4 +1,4 @@
-"""Writes the models' card: `python -m benchmarks.lab_card`.
+"""Writes the models' card and passed checks: `python -m benchmarks.lab_card`.
 
 Measures the shipped weights zero-shot and with eight examples by a plain scorer of its own, one
 row per choice, so that the card does not rest on the product's scorer.
@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import torch
@@ -22,11 +22,15 @@ from transformers import (
     PreTrainedTokenizerBase,
 )
 
+from search_spaces.base_models import BaseModelRef
 from trainables.data.items import Item
-from trainables.data.lab.base_models import MICRO_MODELS
+from trainables.data.lab.base_models import MICRO_MODELS, MODELS, PASSED_CHECKS
 from trainables.data.lab.pretrain import CURVE_FILE, NUM_STEPS, SIZES, TOKENS_PER_STEP
 from trainables.data.lab.world import MAX_STEPS, NamedRandom
 from trainables.data.tasks.questions.micro import load_micro
+from trainables.models.check import check_model
+from trainables.models.passed_checks import key_of
+from trainables.models.resolve import resolve_model
 
 NUM_TEST = 200
 """Items for each number of steps that are measured: the last ones by id."""
@@ -140,11 +144,21 @@ def write_card(measured: Mapping[str, Mapping[str, list[float]]], target: Path) 
     target.write_text(filled.replace("{accuracies}", "\n".join(accuracies)))
 
 
+def write_passed_checks() -> None:
+    """Checks every shipped model and writes the outcomes, which plans then rely on."""
+    outcomes = {}
+    for name in MICRO_MODELS:
+        source = resolve_model(BaseModelRef(name=name))
+        outcomes[key_of(source.content)] = asdict(check_model(source))
+    PASSED_CHECKS.write_text(json.dumps(outcomes, indent=2) + "\n")
+
+
 def main() -> None:
-    """Measures every shipped model and writes the card beside them."""
+    """Checks and measures every shipped model, and writes the outcomes next to them."""
     torch.set_num_threads(1)
+    write_passed_checks()
     measured = {name: measure(folder) for name, folder in MICRO_MODELS.items()}
-    write_card(measured, next(iter(MICRO_MODELS.values())).parent / "README.md")
+    write_card(measured, MODELS / "README.md")
 
 
 if __name__ == "__main__":

@@ -44,3 +44,11 @@ def _no_ray_beside_other_tests(request: pytest.FixtureRequest) -> Iterator[None]
         if not any(item.get_closest_marker("ray") for item in request.session.items):
             patch.setenv("RAY_TMPDIR", "/dev/null/only tests with the mark `ray` start Ray")
         yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    # Models that passed their checks in an earlier run of the tests are checked again.
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
+        yield

@@ -24,6 +24,7 @@ NEVER_IMPORTED = {
     "import trainables.cluster.spot_watcher": "ray torch numpy pydantic",
     "import trainables.models.resolve": "torch",
     "import trainables.data.lab.base_models": "torch",
+    "from study.sweep import main; main(['micro', '--dry-run'])": "ray torch transformers",
 }
 """Program -> packages."""
 

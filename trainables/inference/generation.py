@@ -23,7 +23,7 @@ from trainables.inference.packed_forward import encode_shared
 from trainables.inference.scoring import max_positions, structural_fault
 from trainables.inference.tokenization import common_length
 from trainables.models.oom import is_out_of_memory
-from trainables.models.text_start import text_start
+from trainables.models.text_start import find_text_start
 
 TAIL = 8
 """Tokens of the prompt that are decoded with the new ones, because some tokenizers drop a leading
@@ -160,7 +160,7 @@ def tokenize_prompts(
     backend = tokenizer.backend_tokenizer
     backend.no_truncation()
     backend.no_padding()
-    first = list(text_start(tokenizer) if start is None else start)
+    first = list(find_text_start(tokenizer).tokens if start is None else start)
     texts = [prefix + prompt for prompt in prompts]
     rows = [
         first + encoding.ids for encoding in backend.encode_batch(texts, add_special_tokens=False)

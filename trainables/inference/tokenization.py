@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 from tokenizers import Encoding
 from transformers import PreTrainedTokenizerFast as Tokenizer
 
-from trainables.models.text_start import text_start
+from trainables.models.text_start import find_text_start
 
 CUT = re.compile(r".*[A-Za-z0-9](?= \S)", re.DOTALL)
 """Up to the last place where one space follows a letter or digit: where a text may be cut."""
@@ -77,7 +77,7 @@ def tokenize_items(
     """
     _check_choices(prompts, choices)
     prefix = prefix or ""
-    first = list(text_start(tokenizer) if start is None else start)
+    first = list(find_text_start(tokenizer).tokens if start is None else start)
     cutter = _find_cutter(tokenizer, prompts, choices, prefix, first)
     head, items = _tokenize(cutter, prompts, choices, prefix, first)
     return _share(head, items, keep=bool(prefix))

@@ -20,10 +20,9 @@ from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_N
 from transformers.models.auto.tokenization_auto import get_tokenizer_config
 from transformers.utils import logging
 
-from search_spaces.base_models import BosRule
 from trainables.models.finite_weights import check_finite_weights
 from trainables.models.source import ADAPTER_CONFIG, ModelSource
-from trainables.models.text_start import text_start
+from trainables.models.text_start import TextStart, find_text_start
 
 NUM_NAMED = 3
 """Tensors of each kind that a message lists."""
@@ -39,7 +38,7 @@ ONE_CHECKPOINT = (
 )
 
 
-def check_model(source: ModelSource) -> None:
+def check_model(source: ModelSource) -> TextStart:
     """Checks config, tokenizer and weights, and that every weight is a finite number.
 
     The tensors of a model that is quantized on disk are compared with its config when it is loaded:
@@ -48,15 +47,19 @@ def check_model(source: ModelSource) -> None:
     Args:
         source: A model whose files are in a folder on this machine.
 
+    Returns:
+        The start of the model's texts.
+
     Raises:
         ValueError: If one of them does not load, a token has no row in the embeddings, or a tensor
             is missing, unexpected, of another shape or not finite.
     """
-    config = build_config(source)
-    _check_vocabulary(source, config, build_tokenizer(source))
+    config, tokenizer = build_config(source), build_tokenizer(source)
+    _check_vocabulary(source, config, tokenizer)
     if getattr(config, "quantization_config", None) is None:
         check_weights(source)
     check_finite_weights(source.name, Path(source.source))
+    return _start_of(source, tokenizer)
 
 
 def build_config(source: ModelSource) -> PreTrainedConfig:
@@ -116,22 +119,18 @@ def build_tokenizer(source: ModelSource) -> Tokenizer:
     return tokenizer
 
 
-def find_starts(
-    source: ModelSource, bos: BosRule | None
-) -> tuple[tuple[int, ...], tuple[int, ...]]:
-    """Returns the tokens that texts start with, and the BOS alone, if there is one.
+def start_of_texts(source: ModelSource) -> TextStart:
+    """Returns the special tokens that the model's tokenizer puts in front of a text.
 
     Raises:
-        ValueError: If the tokenizer cannot encode a text, or lacks a BOS that is asked for.
+        ValueError: If the tokenizer cannot be built or cannot encode a text.
     """
-    tokenizer = build_tokenizer(source)
+    return _start_of(source, build_tokenizer(source))
+
+
+def _start_of(source: ModelSource, tokenizer: Tokenizer) -> TextStart:
     with _refusing(source, "tokenizer.json", COPY_AGAIN):
-        text_start(tokenizer)  # some of its faults show when a text is encoded
-    bos_id = tokenizer.bos_token_id
-    try:
-        return text_start(tokenizer, bos), () if bos_id is None else (int(bos_id),)
-    except ValueError as error:
-        raise ValueError(f"model {source.name!r}: {error}") from error
+        return find_text_start(tokenizer)  # some of its faults show when a text is encoded
 
 
 def check_weights(source: ModelSource) -> None:

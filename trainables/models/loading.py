@@ -23,7 +23,7 @@ from search_spaces.base_models import BosRule
 from trainables.data.prompts.formats import Prompt
 from trainables.models.check import build_config, build_tokenizer, refuse_misfits
 from trainables.models.source import ModelSource
-from trainables.models.text_start import text_start
+from trainables.models.text_start import find_text_start
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
@@ -49,7 +49,7 @@ class Base:
 
     def start_of(self, prompt: Prompt) -> tuple[int, ...]:
         """Returns the tokens in front of a prompt's text; none where the text has its own."""
-        return text_start(self.tokenizer, self.bos) if prompt.adds_special_tokens else ()
+        return find_text_start(self.tokenizer).under(self.bos) if prompt.adds_special_tokens else ()
 
 
 def load_base(

@@ -1,8 +1,8 @@
 """Resolves the name of a base model to its location, the hash of its content, and its size.
 
 Sizes come from config.json and the headers of the safetensors files. Models whose files are on this
-machine are also checked (`trainables.models.check`), which imports torch; a plan that fails earlier
-does not need it. Models are loaded in `trainables.models.loading`.
+machine are also checked (`trainables.models.check`) unless they have passed before
+(`trainables.models.passed_checks`). Models are loaded in `trainables.models.loading`.
 """
 
 from __future__ import annotations
@@ -22,8 +22,10 @@ from huggingface_hub.errors import HfHubHTTPError, HFValidationError
 
 from search_spaces.base_models import BaseModelRef, BosRule
 from trainables.errors import UnavailableError
+from trainables.models import passed_checks
 from trainables.models.gguf import GGUF_SUFFIX, refuse_gguf
 from trainables.models.source import ADAPTER_CONFIG, DType, ModelSource
+from trainables.models.text_start import TextStart
 from trainables.models.weight_files import (
     WEIGHTS_INDEX,
     loaded_headers,
@@ -96,6 +98,7 @@ STORED_AS: Mapping[DType, str] = {"float32": "F32", "bfloat16": "BF16", "float16
 CORRECT_CONFIG = "correct it, or copy config.json from the model again"
 
 CONTENT_PATTERNS = (
+    ADAPTER_CONFIG,
     "config.json",
     "generation_config.json",
     "*.safetensors",
@@ -162,8 +165,7 @@ def _resolve_folder(ref: BaseModelRef, folder: Path) -> ModelSource:
         content=f"files:{_hash_files(folder)}",
         **facts,
     )
-    _check_files(source, folder)
-    return _with_start(source, ref.bos, folder)
+    return _with_start(source, ref.bos, _check_files(source, folder))
 
 
 def _inspect(ref: BaseModelRef, folder: Path) -> dict[str, Any]:
@@ -236,14 +238,21 @@ def _dtype(ref: BaseModelRef, config: Mapping[str, Any], stored: Mapping[str, in
 
 
 @functools.cache
-def _check_files(source: ModelSource, folder: Path) -> None:
-    """Checks that the files in a folder fit each other; cached, as the source names its content."""
-    from trainables.models.check import check_model  # with torch
+def _check_files(source: ModelSource, folder: Path) -> TextStart:
+    """Checks that the files in a folder fit each other; returns the start of the model's texts.
 
-    check_model(replace(source, source=str(folder), revision=None))
+    Files that have passed, here or at an earlier command, are not checked again.
+    """
+    start = passed_checks.find(source.content)
+    if start is None:
+        from trainables.models.check import check_model  # with torch
+
+        start = check_model(replace(source, source=str(folder), revision=None))
+        passed_checks.add(source.content, start)
+    return start
 
 
-def _with_start(source: ModelSource, bos: BosRule | None, folder: Path) -> ModelSource:
+def _with_start(source: ModelSource, bos: BosRule | None, found: TextStart) -> ModelSource:
     """Returns the source with the start of its texts in its identity.
 
     The identity does not change for texts that start with the tokenizer's BOS, or without any token
@@ -252,23 +261,18 @@ def _with_start(source: ModelSource, bos: BosRule | None, folder: Path) -> Model
     Args:
         source: The model.
         bos: As in the space.
-        folder: Holds the tokenizer's files.
+        found: The start that the tokenizer adds.
 
     Raises:
         ValueError: If a BOS is asked for and there is none.
     """
-    start, usual = _find_starts(replace(source, source=str(folder), revision=None), bos)
+    try:
+        start = found.under(bos)
+    except ValueError as error:
+        raise ValueError(f"model {source.name!r}: {error}") from error
+    usual = () if found.bos is None else (found.bos,)
     marked = "" if start == usual else f";start={','.join(map(str, start)) or 'none'}"
     return replace(source, content=source.content + marked, bos=bos)
-
-
-@functools.cache
-def _find_starts(
-    source: ModelSource, bos: BosRule | None
-) -> tuple[tuple[int, ...], tuple[int, ...]]:
-    from trainables.models.check import find_starts  # with torch
-
-    return find_starts(source, bos)
 
 
 def _read_config(name: str, path: Path) -> Mapping[str, Any]:
@@ -332,8 +336,7 @@ def _resolve_hub(ref: BaseModelRef) -> ModelSource:
         folder = Path(cached).parent if isinstance(cached, str) else None
         if folder is not None and _is_whole(ref.name, folder):
             source = _hub_source(ref.name, ref.revision, _inspect(ref, folder))
-            _check_files(source, folder)
-            return _with_start(source, ref.bos, folder)
+            return _with_start(source, ref.bos, _check_files(source, folder))
     try:
         info = HfApi().model_info(ref.name, revision=ref.revision, timeout=HUB_TIMEOUT_S)
         folder = Path(
@@ -372,10 +375,11 @@ def _resolve_hub(ref: BaseModelRef) -> ModelSource:
         "stored_dtype": _as_dtype(_most_common(stored)),
     }
     source = _hub_source(ref.name, str(info.sha), facts)
-    from trainables.models.check import build_config  # with torch
+    from trainables.models.check import build_config, start_of_texts  # with torch
 
-    build_config(replace(source, source=str(folder), revision=None))
-    return _with_start(source, ref.bos, folder)
+    local = replace(source, source=str(folder), revision=None)
+    build_config(local)
+    return _with_start(source, ref.bos, start_of_texts(local))
 
 
 def _is_whole(name: str, folder: Path) -> bool:

@@ -17,7 +17,7 @@ from trainables.inference.tokenization import tokenize_items
 from trainables.models.chat import with_chat_template
 from trainables.models.loading import load_base
 from trainables.models.resolve import resolve_model
-from trainables.models.text_start import text_start
+from trainables.models.text_start import find_text_start
 
 TEXT = "Question: ab cd?"
 
@@ -39,7 +39,7 @@ def test_a_text_starts_as_the_tokenizer_starts_it_or_as_asked(
 ) -> None:
     tokenizer = make_tokenizer(kind, adds_bos=adds_bos)
     plain = tokenizer(TEXT, add_special_tokens=False).input_ids
-    assert text_start(tokenizer, bos) == expected
+    assert find_text_start(tokenizer).under(bos) == expected
     if bos is None:
         assert tokenizer(TEXT).input_ids == [*expected, *plain]
         assert tokenize_prompts(tokenizer, [TEXT]).rows == ([*expected, *plain],)
@@ -57,13 +57,13 @@ def surrounded() -> PreTrainedTokenizerFast:
 
 
 def test_what_the_tokenizer_puts_behind_a_text_is_no_start() -> None:
-    assert text_start(surrounded()) == (1, 0)
-    assert text_start(surrounded(), "never") == (1, 0)  # none of them is called its BOS
+    assert find_text_start(surrounded()).tokens == (1, 0)
+    assert find_text_start(surrounded()).under("never") == (1, 0)  # none of them is called its BOS
 
 
 def test_a_bos_that_the_tokenizer_lacks_cannot_be_asked_for() -> None:
     with pytest.raises(ValueError, match='bos="always" needs a tokenizer with a bos_token'):
-        text_start(make_tokenizer("bytes", bos=False), "always")
+        find_text_start(make_tokenizer("bytes", bos=False)).under("always")
 
 
 def save(folder: Path, *, bos: bool = True, adds_bos: bool) -> str:
