@@ -38,6 +38,10 @@ EXAMPLES = {
 }
 
 COMMANDS: Mapping[str, Mapping[str, str]] = {
+    "Find": {
+        "spaces": "List the shipped studies: cells, GPU-hours, models, question.",
+        "models": "List the known base models: size, and what is known of each.",
+    },
     "Prepare": {
         "doctor": "Check whether this machine is ready for a study.",
         "data": "Describe a task's data: levels, pools, overlap of draws.",

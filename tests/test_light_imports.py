@@ -10,6 +10,12 @@ import pytest
 NEVER_IMPORTED = {
     "import study.doctor": "ray torch numpy pydantic pyarrow",
     "import study.scarce; study.scarce.main(['--help'])": "ray torch numpy pydantic pyarrow yaml",
+    # One study stands for all: `describe` is what `study.spaces` calls for each.
+    "from search_spaces.registry import named_spaces; from study.cli.pricing import load_pricing;"
+    "from study import models, spaces; models.main([]);"
+    "spaces.describe('gap', named_spaces()['gap'], load_pricing(None, None))": (
+        "ray torch transformers datasets wandb matplotlib optuna"
+    ),
     "import study.status": "ray torch transformers matplotlib",
     "import study.report, study.analysis.surface, study.tracking.tracker": (
         "ray torch transformers optuna wandb"

@@ -116,7 +116,7 @@ def test_the_version_is_that_of_the_package(capsys: pytest.CaptureFixture[str]) 
 @pytest.mark.parametrize(
     ("words", "completed"),
     [
-        ("scarce s", "sweep status"),
+        ("scarce s", "spaces sweep status"),
         ("scarce sweep --da", "--data-root --dashboard"),
         ("scarce plan ssrm_a", "ssrm_align ssrm_arc ssrm_arc_micro"),
         ("scarce data micro", "micro micro_preferences"),

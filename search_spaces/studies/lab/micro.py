@@ -19,7 +19,10 @@ LAB_LORA = LoRA(learning_rate=2e-3, batch_size=16)
 
 
 def micro() -> Space:
-    """Three sizes of the lab's base models and three levels of labels, with LoRA."""
+    """How much of hard labels' gain do easy labels give? The default study.
+
+    Three sizes of the lab's base models and three levels of labels, with LoRA.
+    """
     small, medium, large = (f"micro-{size}" for size in "sml")
     easy = Arm(condition="easy")
     small_hard, medium_hard, large_hard = (
@@ -56,7 +59,7 @@ def micro() -> Space:
 
 
 def methods_micro() -> Space:
-    """The two methods that the lab's models are too small for: they run, and learn next to nothing.
+    """Do examples in context and a probe work on the lab? They run, and learn next to nothing.
 
     Eight examples in the prompt help no more than wrong ones, and a probe stays near chance
     (docs/design/lab.md). So the default study leaves them out.

@@ -14,7 +14,9 @@ MAX_UNLABELLED = 160
 
 
 def ssrm_micro() -> Space:
-    """Easy labels and unlabelled hard questions of the lab, three thresholds, five seeds.
+    """Can self-training on unlabelled hard questions replace their labels, at any threshold?
+
+    On the lab: easy labels, three thresholds, five seeds.
 
     Its positive control is `oracle_selected - start`: gold labels of the selected items help. If
     they did not, a null result of pseudo-labels would mean nothing.

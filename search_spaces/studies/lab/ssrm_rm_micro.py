@@ -180,7 +180,7 @@ def bradley_terry(
 
 
 def ssrm_rm_micro() -> Space:
-    """The lab: both kinds of reward model, three labelled fractions with and without SSRM."""
+    """How many preference labels does self-training save? Two kinds of reward model on the lab."""
     return Space(
         name="ssrm_rm_micro",
         models=(BaseModelRef(name="micro-s"),),
@@ -192,7 +192,7 @@ def ssrm_rm_micro() -> Space:
 
 
 def ssrm_verdict_micro() -> Space:
-    """The lab's largest base as a judge with verdicts `start` or `end`, by both losses."""
+    """The same for a judge that answers `start` or `end`, trained by two losses."""
     return Space(
         name="ssrm_verdict_micro",
         models=(BaseModelRef(name="micro-l"),),

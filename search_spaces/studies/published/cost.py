@@ -80,7 +80,9 @@ def _axis(task: str, measure: str, cut: tuple[Level, ...]) -> TaskAxis:
 
 
 def cost() -> Space:
-    """A linear probe on three tasks, budgets of 20 to 320 easy labels; the ceiling is 160 hard.
+    """Which labels should a fixed budget buy, easy or hard? A linear probe on three tasks.
+
+    Budgets are 20 to 320 easy labels; the ceiling is 160 hard ones.
 
     The split is the paper's, because a frozen split that keeps pools for 320 labels of a level
     would leave too few test items. Ten seeds, as in the released code for ARC and MMLU (the text of
@@ -105,7 +107,7 @@ def cost() -> Space:
 
 
 def cost_micro() -> Space:
-    """The same question on the embedded lab, for one machine, with adapters.
+    """Which labels should a fixed budget buy? On the lab, with adapters.
 
     Every budget gets the 30 updates of 160 labels, so that it buys labels and no training.
     """

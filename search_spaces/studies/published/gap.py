@@ -25,7 +25,7 @@ THIRD_GRADE = Arm(condition="3rd grade")
 
 
 def gap() -> Space:
-    """Labels of every school on college questions (arXiv:2401.06751, Figures 9 and 18).
+    """Which school's labels reach college questions? Figures 9 and 18 of arXiv:2401.06751.
 
     The paper labels 3rd grade, 8th grade, high school and college; this space adds the levels in
     between. 3rd grade has 194 questions, of which 160 are drawn, so its seeds overlap: the plan

@@ -138,7 +138,9 @@ def axis(task: str, measure: str, cut: tuple[Level, ...], *controls: Condition) 
 
 
 def hase2024() -> Space:
-    """Six models, four tasks by six of the seven measures, all methods, five seeds.
+    """Do easy labels replace hard ones? The whole grid of arXiv:2401.06751.
+
+    Six models, four tasks by six of the seven measures, five seeds.
 
     The measures are school grade or level, rated difficulty, Bloom's skill, words of the question,
     characters of the answer, and steps; the seventh, MDL, is in space `hase2024_mdl`.

@@ -53,7 +53,7 @@ def easy_to_hard(model: str | None = None) -> tuple[Contrast, ...]:
 
 
 def mdl() -> Space:
-    """Adapters trained on items that the lab's bases find easy, tested on harder ones."""
+    """Do labels of what the lab's models find easy help with what they find hard?"""
     return Space(
         name="mdl",
         models=tuple(BaseModelRef(name=f"micro-{size}") for size in "sm"),
@@ -76,7 +76,9 @@ def mdl() -> Space:
 
 
 def hase2024_mdl() -> Space:
-    """The paper's levels by MDL (Figure 19): without training on three tasks, and with it on ARC.
+    """The same for the models of arXiv:2401.06751, Figure 19, on three tasks.
+
+    The levels are cut by MDL: without training on three tasks, and with it on ARC.
 
     The paper draws from 1,000 reserved items. Here any item may be drawn, and no model scores an
     item that it was trained on, or a copy of it. As in the paper, GSM8k is left out, because it has

@@ -63,7 +63,7 @@ def contrasts(conditions: tuple[Condition, ...]) -> tuple[Contrast, ...]:
 
 
 def noise() -> Space:
-    """A linear probe on MMLU, high school against college, at the paper's noise rates."""
+    """How wrong may hard labels be before easy ones are better? A linear probe on MMLU."""
     return Space(
         name="noise",
         models=(BaseModelRef(name=LLAMA_70B, dtype="bfloat16"),),
@@ -86,7 +86,7 @@ def noise() -> Space:
 
 
 def noise_micro() -> Space:
-    """The same question on the embedded lab, for one machine.
+    """How wrong may hard labels be before easy ones are better? On the lab.
 
     It trains adapters, because a probe of such a small base learns almost nothing.
     """

@@ -26,7 +26,9 @@ VOLUME = 16_384
 
 
 def ssrm_rm() -> Space:
-    """Trained on UltraFeedback, tested on it, RewardBench, PandaLM, LLMBar and HH-RLHF, for GPUs.
+    """How many labels of UltraFeedback does self-training save a reward model? Five test sets.
+
+    The test sets are its own, RewardBench, PandaLM, LLMBar and HH-RLHF.
 
     Full supervision has VOLUME pairs. Hyper-parameters follow the released code if an adapter has
     them (one epoch, with linear instead of cosine decay); rank and learning rate are the

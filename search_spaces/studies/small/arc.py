@@ -18,7 +18,7 @@ EASY = Arm(condition="easy")
 
 
 def arc() -> Space:
-    """ARC by grade bands, from 3rd-to-5th-grade labels to 8th-grade questions.
+    """Do 3rd-to-5th-grade labels reach 8th-grade questions of ARC? A smoke test on the lab.
 
     The embedded lab's model only serves to test the data pipeline; it knows no science. For real
     results, copy this space and name a real model.

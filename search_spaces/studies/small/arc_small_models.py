@@ -67,52 +67,52 @@ ON_LABELS = (
 
 
 def arc_smollm2_probe() -> Space:
-    """SmolLM2, probe: by grade with learning curve and self-training, and by rated difficulty."""
+    """ARC on SmolLM2-135M: linear probe by grade and difficulty, learning curve, self-training."""
     return _probe("arc_smollm2_probe", "smollm2-135m", SMOLLM2_PROBE, SMOLLM2_BY_DIFFICULTY)
 
 
 def arc_gemma3_probe() -> Space:
-    """Gemma 3, probe: by grade with learning curve and self-training, and by rated difficulty."""
+    """ARC on Gemma-3-270M: linear probe by grade and difficulty, learning curve, self-training."""
     return _probe("arc_gemma3_probe", "gemma3-270m", LinearProbe(), LinearProbe())
 
 
 def arc_smollm2_listed() -> Space:
-    """SmolLM2, probe behind the prompt that lists the choices."""
+    """ARC on SmolLM2-135M: linear probe with a prompt that lists the choices."""
     return _listed("arc_smollm2_listed", "smollm2-135m", SMOLLM2_LISTED)
 
 
 def arc_gemma3_listed() -> Space:
-    """Gemma 3, probe behind the prompt that lists the choices."""
+    """ARC on Gemma-3-270M: linear probe with a prompt that lists the choices."""
     return _listed("arc_gemma3_listed", "gemma3-270m", LinearProbe(prompt="default"))
 
 
 def arc_smollm2_in_context() -> Space:
-    """SmolLM2, 4, 8 and 16 examples in context."""
+    """ARC on SmolLM2-135M: 4, 8 and 16 examples in context."""
     return _in_context("arc_smollm2_in_context", "smollm2-135m")
 
 
 def arc_gemma3_in_context() -> Space:
-    """Gemma 3, 4, 8 and 16 examples in context."""
+    """ARC on Gemma-3-270M: 4, 8 and 16 examples in context."""
     return _in_context("arc_gemma3_in_context", "gemma3-270m")
 
 
 def arc_smollm2_ssrm() -> Space:
-    """SmolLM2, self-training with eight examples in context."""
+    """ARC on SmolLM2-135M: self-training with eight examples in context."""
     return _self_training("arc_smollm2_ssrm", "smollm2-135m")
 
 
 def arc_gemma3_ssrm() -> Space:
-    """Gemma 3, self-training with eight examples in context."""
+    """ARC on Gemma-3-270M: self-training with eight examples in context."""
     return _self_training("arc_gemma3_ssrm", "gemma3-270m")
 
 
 def arc_smollm2_lora() -> Space:
-    """SmolLM2, LoRA."""
+    """ARC on SmolLM2-135M: LoRA."""
     return _lora("arc_smollm2_lora", "smollm2-135m", LoRA())
 
 
 def arc_gemma3_lora() -> Space:
-    """Gemma 3, LoRA."""
+    """ARC on Gemma-3-270M: LoRA."""
     return _lora("arc_gemma3_lora", "gemma3-270m", LoRA())
 
 

@@ -30,7 +30,10 @@ MODELS = tuple(
 
 
 def ssrm_arc() -> Space:
-    """ARC by grade, unlabelled 8th-grade questions at three thresholds, controls, five seeds."""
+    """Can self-training on unlabelled 8th-grade questions of ARC replace their labels?
+
+    By school grade, at three thresholds, with controls and five seeds.
+    """
     return Space(
         name="ssrm_arc",
         models=MODELS,
@@ -51,7 +54,7 @@ def ssrm_arc() -> Space:
 
 
 def ssrm_arc_micro() -> Space:
-    """The same on the embedded lab's smallest base, as a smoke test of the data pipeline.
+    """A part of `ssrm_arc` with the lab's smallest model: a smoke test.
 
     Its numbers have no meaning, because the base knows no science.
     """

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import csv
 import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib import resources
@@ -98,8 +99,7 @@ def published_accuracies(model: str, path: Path | None = None) -> tuple[Publishe
         ValueError: If the table cannot be used or has no number of this model.
         OSError: If it cannot be read.
     """
-    table = resources.files(__package__) / FILE if path is None else path
-    rows = _parsed(table.read_text(encoding="utf-8"), str(path or FILE))
+    rows = _read(path)
     found = tuple(row for row in rows if last_part(row.model) == last_part(model))
     if not found:
         known = ", ".join(dict.fromkeys(row.model for row in rows))
@@ -108,6 +108,11 @@ def published_accuracies(model: str, path: Path | None = None) -> tuple[Publishe
             "one of them (and its folder with --path), or give a table with --published"
         )
     return found
+
+
+def published_models() -> Mapping[str, int]:
+    """Returns how many published accuracies the shipped table has of each model, by its name."""
+    return Counter(row.model for row in _read(None))
 
 
 def measure(correct: Sequence[Sequence[float]]) -> Accuracy:
@@ -144,6 +149,11 @@ def _standard_error(scores: Sequence[float]) -> float:
 
 
 _ROW = TypeAdapter(PublishedAccuracy)
+
+
+def _read(path: Path | None) -> list[PublishedAccuracy]:
+    table = resources.files(__package__) / FILE if path is None else path
+    return _parsed(table.read_text(encoding="utf-8"), str(path or FILE))
 
 
 def _parsed(text: str, where: str) -> list[PublishedAccuracy]:

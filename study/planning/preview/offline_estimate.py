@@ -106,8 +106,7 @@ def estimate_plan(
                 prepared += [prepare_axis(alone, axis, tasks[name]) for axis in alone.tasks]
                 checked.add(name)
                 continue
-        size, stub = _published_size(name), _stub_task(name, axes)
-        prepared += [prepare_axis(alone, axis, stub, size) for axis in axes]
+        prepared += _stub_axes(alone)
     stubs = {model.name: _stub_model(model) for model in space.models if not _is_here(model)}
     here = tuple(model for model in space.models if model.name not in stubs)
     resolved = {model.name: resolve_model(model) for model in here}
@@ -119,6 +118,19 @@ def estimate_plan(
         checked_models=frozenset(resolved),
         is_sized=all(axis.size != UNKNOWN_SIZE for axis in prepared),
     )
+
+
+def outline_plan(space: Space) -> Plan:
+    """Returns the plan of a space as if none of its data and models were here; reads no file."""
+    models = {model.name: _stub_model(model) for model in space.models}
+    return plan_space(space, _stub_axes(space), models, _find_prompt)
+
+
+def _stub_axes(space: Space) -> list[PreparedAxis]:
+    return [
+        prepare_axis(space, axis, _stub_task(axis), _published_size(axis.task))
+        for axis in space.tasks
+    ]
 
 
 def _published_size(task: str) -> TaskSize:
@@ -133,15 +145,15 @@ def _published_size(task: str) -> TaskSize:
     )
 
 
-def _stub_task(name: str, axes: Iterable[TaskAxis]) -> StubTask:
+def _stub_task(axis: TaskAxis) -> StubTask:
     data = TaskData(
-        name=name,
+        name=axis.task,
         items=(),
-        measures={axis.measure: {} for axis in axes},
+        measures={axis.measure: {}},
         data_hash="unknown",
         source="not loaded",
         licence="unknown",
-        free_form=find_task(name).free_form,
+        free_form=find_task(axis.task).free_form,
     )
     return StubTask(data=data, split=Split(test=(), pool=(), split_hash="unknown"))
 
