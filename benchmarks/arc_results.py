@@ -518,7 +518,7 @@ def _unresolved(parts: Sequence[Part]) -> Iterator[str]:
             continue
         plan = part.plan.model_copy(update={"points": tuple(row.point for row in open_)})
         power = estimate_power(plan, target_width=TARGET_WIDTH, pilot=part.surface)
-        yield f"\n`{part.name}` ({len(open_)} points without a resolved gap):\n\n```"
+        yield f"\n`{part.name}` ({len(open_)} points without a resolved gap):\n\n```text"
         yield text_of(power_parts(power, target_width=TARGET_WIDTH))
         yield "```"
 

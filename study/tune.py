@@ -18,7 +18,6 @@ from search_spaces.tuning import RANGES, Trial
 from study.cli import options
 from study.cli.command import FAILED, OK, checking_input, command
 from study.cli.pricing import check_dashboard, load_pricing
-from study.reporting.figures.sensitivity import draw_sensitivity
 from study.running.executor import open_executor
 from study.running.preflight import check_local_memory, is_here
 from study.tracking.trial_runs import SearchTracker, open_search_tracker
@@ -30,7 +29,7 @@ from trainables.cluster.capacity import Capacity
 from trainables.cluster.executor import Executor
 from trainables.storage.filesystem import Storage, check_writable, open_storage
 from trainables.storage.lock import held
-from trainables.tuning.trial import Search
+from trainables.tuning.search import Search
 
 METHODS = {name.replace(" ", "-"): name for name in RANGES}
 
@@ -139,6 +138,9 @@ def _make_jobs(
     Raises:
         ValueError: If the input is bad.
     """
+    # Imported here: the help needs no plotting.
+    from study.reporting.figures.sensitivity import draw_sensitivity
+
     jobs: list[SearchJob] = []
     for model, search in searches:
         if space.footprint_of(model).engine != "plain":

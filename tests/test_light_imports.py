@@ -20,6 +20,7 @@ NEVER_IMPORTED = {
     "import study.report, study.analysis.surface, study.tracking.tracker": (
         "ray torch transformers optuna wandb"
     ),
+    "import study.tune": "ray torch transformers matplotlib optuna wandb",
     "import study.data; study.data.main(['micro', '--json'])": (
         "ray torch datasets transformers wandb"
     ),

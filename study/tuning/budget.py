@@ -29,7 +29,7 @@ from study.cost.memory import Lengths
 from study.cost.pricer import Pricer, shapes_of
 from study.cost.text import describe_cost
 from trainables.cluster.capacity import Capacity
-from trainables.tuning.trial import EasyItems, Search
+from trainables.tuning.search import EasyItems, Search
 
 
 def largest_recipe(search: Search) -> TrainedRecipe:

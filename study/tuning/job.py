@@ -13,7 +13,7 @@ from study.formatting import duration
 from study.tuning.results import describe_trial
 from study.tuning.searches import file_of, found_recipe, read_earlier
 from trainables.storage.filesystem import Storage
-from trainables.tuning.trial import Search
+from trainables.tuning.search import Search
 
 
 class Picture(Protocol):

@@ -22,7 +22,7 @@ from trainables.models.resolve import resolve_model
 from trainables.models.source import ModelSource
 from trainables.storage import layout
 from trainables.storage.filesystem import Storage
-from trainables.tuning.trial import EasyItems, Search
+from trainables.tuning.search import EasyItems, Search
 
 MIN_VALIDATION = 20
 """With fewer items, a single answer is worth over 5 points, and a search would fit noise."""

@@ -22,7 +22,7 @@ from study.planning.preview.summary import format_estimate
 from trainables.errors import InsufficientMemoryError
 
 PAGE = (Path(__file__).parents[2] / "docs" / "tutorials" / "real-models.md").read_text()
-BLOCKS = re.findall(r"```(\w*)\n(.*?)```", PAGE, re.DOTALL)
+BLOCKS = re.findall(r"```(\w*)[^\n]*\n(.*?)```", PAGE, re.DOTALL)
 STUDY, GROWN = (text for language, text in BLOCKS if language == "python")
 A_G5 = PricingOptions(prices=read_prices(), source="study/cost/prices.toml", instance="g5.xlarge")
 

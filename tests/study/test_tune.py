@@ -29,7 +29,7 @@ from trainables.cluster import in_process
 from trainables.data.task import Split, SplitTask
 from trainables.inference.hidden_states import StateCache
 from trainables.storage.filesystem import open_storage
-from trainables.tuning.trial import Search
+from trainables.tuning.search import Search
 
 HERE = ("--address", "in-process", "--validation", "24")
 

@@ -10,7 +10,7 @@ from trainables.cells.planned import Block, RunContext
 from trainables.cluster.capacity import Capacity
 
 if TYPE_CHECKING:  # a driver must not pay for importing torch
-    from trainables.tuning.trial import OnTrial, Search
+    from trainables.tuning.search import OnTrial, Search
 
 
 class Executor(Protocol):

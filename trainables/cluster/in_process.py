@@ -21,7 +21,8 @@ from trainables.cluster.capacity import Capacity
 from trainables.inference.hidden_states import StateCache
 from trainables.models.loading import Base
 from trainables.tuning.optuna_sampler import ask, should_prune
-from trainables.tuning.trial import OnTrial, Search, load_search_base, run_trial
+from trainables.tuning.search import OnTrial, Search
+from trainables.tuning.trial import load_search_base, run_trial
 
 
 class InProcessExecutor:

@@ -40,7 +40,7 @@ from trainables.storage import layout
 from trainables.storage.filesystem import Storage
 
 if TYPE_CHECKING:  # the driver must not pay for importing torch
-    from trainables.tuning.trial import OnTrial, Search
+    from trainables.tuning.search import OnTrial, Search
 
 SETTINGS: Mapping[str, str] = {
     # Ray polls a worker group for its end at this interval; the default of 2 s is idle time.

@@ -25,7 +25,8 @@ from trainables.tuning.optuna_sampler import (
     encoded,
     first_parameters,
 )
-from trainables.tuning.trial import OnTrial, Search, load_search_base, run_trial
+from trainables.tuning.search import OnTrial, Search
+from trainables.tuning.trial import load_search_base, run_trial
 
 RETRIES = 2
 """Of a trial whose node or process was lost; it starts again from its first epoch."""

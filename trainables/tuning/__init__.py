@@ -1,4 +1,4 @@
 """One recipe-search trial on easy labels, and what to try next.
 
-`trial`, `optuna_sampler`.
+`search`, `trial`, `optuna_sampler`.
 """

@@ -6,15 +6,13 @@ search.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
 from search_spaces.cell import Cell, step_version
 from search_spaces.recipes import TrainedRecipe, WeightTraining, num_labels
-from search_spaces.tuning import History, Trial
-from trainables.data.items import Item, data_hash
+from trainables.data.items import Item
 from trainables.data.seeding import ids_hash
 from trainables.inference.hidden_states import StateCache
 from trainables.methods.base.choice_orders import answer_in_orders
@@ -22,40 +20,8 @@ from trainables.methods.base.interface import Answers, CellContext, Example, Fit
 from trainables.methods.dispatch import fit
 from trainables.models.chat import find_any_prompt
 from trainables.models.loading import Base, load_base
-from trainables.models.source import ModelSource
 from trainables.storage.records import choice_score
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class EasyItems:
-    """All items that a search sees: two disjoint sets of one level, in draw order."""
-
-    labelled: tuple[Item, ...]
-    validation: tuple[Item, ...]
-
-    @property
-    def hash(self) -> str:
-        """Of ids, questions, choices and gold."""
-        return data_hash((*self.labelled, *self.validation))
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Search:
-    """Everything that the trials of a search need."""
-
-    history: History
-    """The search, with the trials of earlier runs."""
-    items: EasyItems
-    source: ModelSource
-    notes: tuple[str, ...] = ()
-    """Rows of the task that were left out or changed."""
-
-
-OnTrial = Callable[[Trial, float], None]
-"""Receives a trial that has ended, and its seconds."""
-
-Report = Callable[[float], None]
-"""Receives the validation accuracy after each epoch, in [0, 1]; it may raise to stop the trial."""
+from trainables.tuning.search import Report, Search
 
 
 def run_trial(

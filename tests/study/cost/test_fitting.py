@@ -167,7 +167,7 @@ MEASURED = {
     "SmolLM2-135M": (134_515_008, 30, 576, 49_152, {ZeroShot(): 1250, LoRA(): 3294}),
     "Gemma-3-270M": (268_098_176, 18, 640, 262_144, {ZeroShot(): 2230, LoRA(): 4367}),
 }
-"""Weights, layers, hidden size, vocabulary, and peaks in MiB on ARC (docs/reference/performance.md)."""
+"""Weights, layers, hidden size, vocabulary; peaks in MiB on ARC (docs/reference/performance.md)."""
 
 
 @pytest.mark.parametrize("name", MEASURED)

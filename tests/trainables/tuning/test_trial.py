@@ -17,7 +17,8 @@ from trainables.cells.run import run_cell
 from trainables.data.prompts.formats import get_prompt
 from trainables.models.loading import load_base
 from trainables.models.resolve import resolve_model
-from trainables.tuning.trial import EasyItems, Search, accuracy, run_trial
+from trainables.tuning.search import EasyItems, Search
+from trainables.tuning.trial import accuracy, run_trial
 
 
 def test_a_trial_averages_over_the_orders_of_its_recipe(tmp_path: Path) -> None:
