@@ -31,6 +31,7 @@ from study.reporting.legacy import legacy_rows
 from study.reporting.means_tables import means_parts
 from study.reporting.run_comparison.files import write_comparison
 from study.reporting.run_comparison.terminal import comparison_parts
+from study.reporting.style import FORMATS
 from study.reporting.summary import result_parts
 from study.reporting.surface_views.places import AXES
 from study.reporting.surface_views.views import VALUES
@@ -155,7 +156,8 @@ def main(
         comparison = compare(plan, surface, against) if against else None
         choice = ViewChoice(x=x, y=y, value=value, fixed=_fixed_categories(fix or ()))
         content = gather(storage, plan, surface, choice=choice, legacy=legacy, against=comparison)
-        path = write_report(storage, plan, surface, content, has_figures=figures or wandb)
+        formats = FORMATS if figures else ("png",) if wandb else ()
+        path = write_report(storage, plan, surface, content, figure_formats=formats)
         if wandb:
             replay(storage, plan, surface)
     files = [f"Report:  {path}", f"Surface: {storage.path(layout.surface(space))}"]

@@ -132,7 +132,8 @@ def run_study(
         )
         surface = compute_surface(storage, plan)
         content = gather(storage, plan, surface)
-        report = write_report(storage, plan, surface, content, has_figures=tracker.logs_figures)
+        formats = tracker.figure_formats
+        report = write_report(storage, plan, surface, content, figure_formats=formats)
         tracker.log_surface(surface)
     files = [
         f"Report:  {report}",

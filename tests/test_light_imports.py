@@ -18,7 +18,7 @@ NEVER_IMPORTED = {
     ),
     "import study.status": "ray torch transformers matplotlib",
     "import study.report, study.analysis.surface, study.tracking.tracker": (
-        "ray torch transformers optuna wandb"
+        "ray torch transformers matplotlib optuna wandb"
     ),
     "import study.tune": "ray torch transformers matplotlib optuna wandb",
     "import study.data; study.data.main(['micro', '--json'])": (

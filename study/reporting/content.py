@@ -23,10 +23,9 @@ from study.analysis.published.comparison import Comparison
 from study.analysis.surface import Surface
 from study.analysis.surface_rows import SurfaceRow, recipe_text
 from study.analysis.trends import TrendRow, trend_rows
-from study.analysis.tuned_recipes import RecipePair, recipe_pairs
+from study.analysis.tuned_recipes import RecipePair, TunedRecipe, recipe_pairs, tuned_recipes
 from study.artifacts.plan import Plan
 from study.reporting.figures.losses import loss_panels
-from study.reporting.figures.sensitivity import TunedRecipe, tuned_recipes
 from study.reporting.findings import findings
 from study.reporting.legacy import LegacyRow
 from study.reporting.provenance import provenance

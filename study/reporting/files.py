@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -21,11 +22,14 @@ from study.analysis.surface_rows import recipe_text
 from study.artifacts.plan import Plan
 from study.reporting.content import Content, gather
 from study.reporting.page import render_page
-from study.reporting.paper_figures import draw_figures
 from study.reporting.sentences import source_of
+from study.reporting.style import Format
 from study.reporting.surface_views.downloads import surface_downloads
 from trainables.storage import layout
 from trainables.storage.filesystem import Storage, written_together
+
+if TYPE_CHECKING:
+    from study.reporting.figures.drawing import Drawing
 
 REWARD_SCHEMA = pa.schema(
     {
@@ -151,7 +155,7 @@ def write_report(
     surface: Surface,
     content: Content | None = None,
     *,
-    has_figures: bool = False,
+    figure_formats: Collection[Format] = (),
 ) -> str:
     """Writes the page, its tables and surface.parquet; returns the path of the page.
 
@@ -162,20 +166,26 @@ def write_report(
         plan: The study.
         surface: Its surface.
         content: Content of the report; None: gathered here.
-        has_figures: Whether to draw the figures for papers too, which takes longer than the rest.
+        figure_formats: Formats in which the figures for papers are drawn too.
     """
     content = content or gather(storage, plan, surface)
     name = plan.space.name
     page = layout.report(name, "index.html")
-    drawings = draw_figures(plan, surface, content) if has_figures else ()
+    drawings = _draw_figures(plan, surface, content) if figure_formats else ()
     with written_together(storage, last=page) as staged:
         write_surface(staged, plan, surface)
         for drawing in drawings:
-            staged.write_bytes(layout.report(name, f"{drawing.name}.png"), drawing.png)
-            staged.write_bytes(layout.report(name, f"{drawing.name}.svg"), drawing.svg)
-            staged.write_bytes(layout.report(name, f"{drawing.name}.pdf"), drawing.pdf)
+            for ending in figure_formats:
+                key = layout.report(name, f"{drawing.name}.{ending}")
+                staged.write_bytes(key, getattr(drawing, ending))
         write_tables(staged, name, content)
         for file, table in surface_downloads(surface.rows).items():
             staged.write_bytes(layout.report(name, file), table)
         staged.write_bytes(page, render_page(plan, surface, content).encode())
     return storage.path(page)
+
+
+def _draw_figures(plan: Plan, surface: Surface, content: Content) -> Sequence[Drawing]:
+    from study.reporting.paper_figures import draw_figures  # imports Matplotlib
+
+    return draw_figures(plan, surface, content)

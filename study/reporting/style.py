@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal, get_args
 
 COLOURS = ("#000000", "#0072B2", "#D55E00", "#009E73", "#AA3377", "#8C6D1F", "#56B4E9")
 """The palette of Okabe and Ito, without colours too pale for lines on white."""
@@ -40,6 +40,11 @@ MUTED = "#777777"
 
 INK = "#0072B2"
 """Estimates of a single kind."""
+
+Format = Literal["png", "svg", "pdf"]
+"""Of a figure for papers."""
+
+FORMATS: tuple[Format, ...] = get_args(Format)
 
 FIGURE_STYLE: dict[Any, Any] = {
     "font.family": "sans-serif",

@@ -12,6 +12,7 @@ from collections.abc import Collection, Mapping
 
 from study.analysis.surface import Surface
 from study.artifacts.plan import Plan
+from study.reporting.style import Format
 from study.tracking.cell_groups import MAX_RUNS, group_cells
 from study.tracking.cell_run import CellRun
 from study.tracking.mirror import CLOSE_TIMEOUT_S, Closing, Mirror
@@ -25,8 +26,8 @@ from trainables.storage.records import InvalidRecordError, Record, read_record
 class Tracker(Closing):
     """Mirror of a running study, used as a context manager; this base class mirrors nothing."""
 
-    logs_figures: bool = False
-    """Whether it logs the figures of the report, which must be drawn then."""
+    figure_formats: tuple[Format, ...] = ()
+    """Formats in which it logs the report's figures, which must be drawn in them."""
 
     def log_cell(self, planned: PlannedCell, record: Record) -> None:
         """Adds a finished cell to the run of its model, method and condition."""
@@ -55,7 +56,7 @@ def open_tracker(storage: Storage, plan: Plan, missing: Collection[PlannedCell])
 class WandbTracker(Tracker):
     """Mirrors a study in W&B: a run for each group of cells, and one for the surface."""
 
-    logs_figures = True
+    figure_formats = ("png",)
 
     def __init__(self, storage: Storage, plan: Plan) -> None:
         self._storage = storage

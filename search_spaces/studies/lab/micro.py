@@ -37,7 +37,7 @@ def micro() -> Space:
                 measure="steps",
                 train_levels=LEVELS,
                 test_levels=(*LEVELS, *SINGLE_STEPS),
-                test_items=256,
+                test_items=192,
                 train_on_all=False,
             ),
         ),

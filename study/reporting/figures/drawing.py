@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import io
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import matplotlib as mpl
@@ -48,18 +49,38 @@ LEGEND_LINE = 0.22
 """Height of a line in a legend, inches."""
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@dataclass(frozen=True, kw_only=True)
 class Drawing:
-    """A finished figure."""
+    """A laid-out figure, drawn in a format when it is asked for: PDF takes longest."""
 
     name: str
     """File name without its ending."""
     alt: str
     """Alternative text."""
-    png: bytes
-    svg: bytes
-    pdf: bytes
-    """With its fonts embedded."""
+    figure: Figure
+
+    @cached_property
+    def png(self) -> bytes:
+        """The figure as PNG."""
+        return self._drawn(FigureCanvasAgg(self.figure).print_png)
+
+    @cached_property
+    def svg(self) -> bytes:
+        """The figure as SVG, with its fonts as outlines."""
+        canvas: Any = FigureCanvasSVG(self.figure)
+        return self._drawn(canvas.print_svg, metadata={"Date": None, "Title": self.name})
+
+    @cached_property
+    def pdf(self) -> bytes:
+        """The figure as PDF, with its fonts embedded."""
+        canvas: Any = FigureCanvasPdf(self.figure)
+        return self._drawn(canvas.print_pdf, metadata={"CreationDate": None, "Title": self.name})
+
+    def _drawn(self, draw: Callable[..., object], **options: object) -> bytes:
+        file = io.BytesIO()
+        with mpl.rc_context(FIGURE_STYLE):
+            draw(file, **options)
+        return file.getvalue()
 
 
 def draw_curves(
@@ -307,18 +328,12 @@ def line_handles(looks: Mapping[str, Mapping[str, Any]]) -> list[Line2D]:
 
 
 def finish(figure: Figure, name: str, alt: str) -> Drawing:
-    """Lays a figure out and returns its copies in PNG, SVG and PDF."""
+    """Lays a figure out."""
     figure.set_dpi(DPI)
-    # One layout and one drawing per format: `savefig` would repeat both.
-    canvas: Any = FigureCanvasAgg(figure)
+    # One layout for all formats: `savefig` would repeat it.
+    FigureCanvasAgg(figure)
     figure.set_layout_engine("constrained")
     engine: Any = figure.get_layout_engine()
     engine.execute(figure)
     figure.set_layout_engine("none")
-    png, svg, pdf = io.BytesIO(), io.BytesIO(), io.BytesIO()
-    canvas.print_png(png)
-    canvas = FigureCanvasSVG(figure)
-    canvas.print_svg(svg, metadata={"Date": None, "Title": name})
-    canvas = FigureCanvasPdf(figure)
-    canvas.print_pdf(pdf, metadata={"CreationDate": None, "Title": name})
-    return Drawing(name=name, alt=alt, png=png.getvalue(), svg=svg.getvalue(), pdf=pdf.getvalue())
+    return Drawing(name=name, alt=alt, figure=figure)

@@ -2,25 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Set
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import matplotlib as mpl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
-from pydantic import ValidationError
 
 from search_spaces.frozen import canonical_json
-from search_spaces.recipes import Recipe
 from search_spaces.tuning import Choice, FoundRecipe, History, LogUniform, Range, Trial
-from study.artifacts.plan import Plan
+from study.analysis.tuned_recipes import TunedRecipe
 from study.reporting.figures.drawing import Drawing, finish
 from study.reporting.style import COLOURS, FIGURE_STYLE
-from study.tuning.results import parameters_text, standard_error, winner
-from trainables.storage import layout
-from trainables.storage.filesystem import Storage
+from study.tuning.results import winner
 from trainables.tuning.optuna_sampler import importances
 
 LOOKS: dict[str, dict[str, Any]] = {
@@ -30,84 +25,10 @@ LOOKS: dict[str, dict[str, Any]] = {
 }
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class TunedRecipe:
-    """A recipe of the study that a search found."""
-
-    recipe: Recipe
-    search: str
-    """Hash of the search's history."""
-    found: FoundRecipe | None
-    """None if the file is not in the run folder."""
-
-
-def tuned_recipes(storage: Storage, plan: Plan) -> tuple[TunedRecipe, ...]:
-    """Returns each search that found a recipe of the plan, with its trials if its file exists.
-
-    The file of a search may be in the folder of any space in the run folder.
-    """
-    wanted = {
-        search: planned.cell.recipe
-        for planned in plan.cells
-        if (search := getattr(planned.cell.recipe, "search", None)) is not None
-    }
-    if not wanted:
-        return ()
-    results = _searches(storage, plan.space.name, set(wanted))
-    return tuple(
-        TunedRecipe(recipe=recipe, search=search, found=results.get(search))
-        for search, recipe in wanted.items()
-    )
-
-
-def search_text(tuned: TunedRecipe) -> str:
-    """Returns the result and the cost of a search in a few sentences."""
-    found = tuned.found
-    best = None if found is None else winner(found.history)
-    if found is None or best is None or best.value is None:
-        return (
-            f"The file of search {tuned.search} is not in the run folder, so no trials are shown."
-        )
-    history = found.history
-    error = standard_error(best.value, history.num_validation)
-    num_failed = sum(trial.state == "failed" for trial in history.trials)
-    return (
-        f"Found for {found.model_name} on {history.task} by {history.measure}: "
-        f"{parameters_text(best.parameters)}. Of {history.num_validation} validation items of "
-        f"level {history.level.name} {100 * best.value:.1f} % were right (standard error "
-        f"{100 * error:.1f}; the best of {len(history.trials)} trials is an optimistic estimate). "
-        f"Stopped early: {history.num_pruned}, failed: {num_failed}. Labels that the "
-        f"search counted: {found.num_labels} ({history.num_labelled} to train on, "
-        f"{history.num_validation} to validate with); they are paid for once."
-    )
-
-
 def draw_search(tuned: TunedRecipe) -> Drawing | None:
     """Draws the trials of a search under its hash; None without a trial that has a value."""
     drawing = None if tuned.found is None else draw_sensitivity(tuned.found)
     return None if drawing is None else replace(drawing, name=f"search-{tuned.search}")
-
-
-def _searches(storage: Storage, space: str, wanted: Set[str]) -> dict[str, FoundRecipe]:
-    """Reads the wanted searches of the run folder, starting with this space."""
-    others = [name for name in storage.list_root() if name not in {space, *layout.FOLDERS}]
-    keys = (
-        f"{layout.tune(name)}/{file}"
-        for name in (space, *others)
-        for file in storage.list(layout.tune(name))
-        if file.endswith(".json")
-    )
-    known: dict[str, FoundRecipe] = {}
-    for key in keys:
-        try:
-            result = FoundRecipe.model_validate_json(storage.read_bytes(key))
-        except ValidationError:
-            continue  # edited, so its hash is not a wanted one
-        if result.history.hash in wanted:
-            known.setdefault(result.history.hash, result)
-        if wanted <= known.keys():
-            break
-    return known
 
 
 def draw_sensitivity(found: FoundRecipe) -> Drawing | None:

@@ -6,15 +6,14 @@ from collections.abc import Iterator
 
 from study.analysis.names import outcome
 from study.analysis.surface_rows import recipe_text
-from study.analysis.tuned_recipes import RecipePair
+from study.analysis.tuned_recipes import RecipePair, TunedRecipe
 from study.formatting import percent
 from study.reporting.charts.filters import Filters, of_point
 from study.reporting.charts.scatter import ScatterMark, trial_chart
 from study.reporting.content import Content
-from study.reporting.figures.sensitivity import TunedRecipe, search_text
 from study.reporting.sections.section import Block, Heading, Section
 from study.reporting.tables import PageColumn, PageTable, make_table, text_column
-from study.tuning.results import winner
+from study.tuning.results import parameters_text, standard_error, winner
 from trainables.tuning.optuna_sampler import importances
 
 
@@ -38,6 +37,28 @@ def recipe_search_section(content: Content) -> Section | None:
             _pair_table(content.recipe_pairs),
         ]
     return Section(name="searches", title="Recipe search", label="Recipe search", blocks=blocks)
+
+
+def search_text(tuned: TunedRecipe) -> str:
+    """Returns the result and the cost of a search in a few sentences."""
+    found = tuned.found
+    best = None if found is None else winner(found.history)
+    if found is None or best is None or best.value is None:
+        return (
+            f"The file of search {tuned.search} is not in the run folder, so no trials are shown."
+        )
+    history = found.history
+    error = standard_error(best.value, history.num_validation)
+    num_failed = sum(trial.state == "failed" for trial in history.trials)
+    return (
+        f"Found for {found.model_name} on {history.task} by {history.measure}: "
+        f"{parameters_text(best.parameters)}. Of {history.num_validation} validation items of "
+        f"level {history.level.name} {100 * best.value:.1f} % were right (standard error "
+        f"{100 * error:.1f}; the best of {len(history.trials)} trials is an optimistic estimate). "
+        f"Stopped early: {history.num_pruned}, failed: {num_failed}. Labels that the "
+        f"search counted: {found.num_labels} ({history.num_labelled} to train on, "
+        f"{history.num_validation} to validate with); they are paid for once."
+    )
 
 
 def _search(number: int, tuned: TunedRecipe) -> Iterator[Block]:

@@ -17,7 +17,7 @@ from study.analysis.surface_rows import SurfaceRow
 from study.reporting.figures.drawing import LETTER, MAX_PANELS, Drawing, finish
 from study.reporting.style import FIGURE_STYLE
 from study.reporting.surface_views.places import AXES
-from study.reporting.surface_views.scale import SHARE_COLOURS, SHARE_RANGE
+from study.reporting.surface_views.scale import SHARE_RANGE, share_colours
 from study.reporting.surface_views.tiles import (
     LOOKS,
     MAX_LABELLED_TILES,
@@ -128,7 +128,7 @@ def _tick(view: View) -> Callable[[float, float], str]:
 
 
 def _scale(view: View) -> Colormap:
-    return SHARE_COLOURS if is_share(view.value) else mpl.colormaps["PuOr"]
+    return share_colours() if is_share(view.value) else mpl.colormaps["PuOr"]
 
 
 def _norm(values: Iterable[float | None], view: View) -> Normalize:

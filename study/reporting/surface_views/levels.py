@@ -30,7 +30,7 @@ from study.reporting.figures.drawing import (
     panel_pairs,
 )
 from study.reporting.style import FIGURE_STYLE
-from study.reporting.surface_views.scale import SHARE_COLOURS, SHARE_RANGE
+from study.reporting.surface_views.scale import SHARE_RANGE, share_colours
 from study.reporting.surface_views.tiles import LOOKS, draw_key, ink_on, status, tile_text
 
 CURVES_HEIGHT, TILE_HEIGHT, HEAD_HEIGHT = 1.9, 0.42, 0.75
@@ -107,7 +107,7 @@ def _draw(
 def _add_scale(figure: Figure, places: Sequence[Axes], rows: Sequence[SurfaceRow]) -> None:
     """Adds the colour bar of SGR, and the patterns of points without a number."""
     figure.colorbar(
-        ScalarMappable(Normalize(*SHARE_RANGE), SHARE_COLOURS),
+        ScalarMappable(Normalize(*SHARE_RANGE), share_colours()),
         ax=places,
         label="SGR",
         location="bottom",
@@ -142,7 +142,7 @@ def _draw_tiles(
         ink, text = "#111111", tile_text(row, "sgr")
         box: dict[str, Any] | None = {"facecolor": fill, "edgecolor": "none", "pad": 1.0}
         if row.sgr.estimate is not None:
-            colour = SHARE_COLOURS(norm(row.sgr.estimate))
+            colour = share_colours()(norm(row.sgr.estimate))
             look, ink, box = {"facecolor": colour}, ink_on(colour), None
             text = _number_text(row, text.partition("\n")[0], tile_width)
         place.add_patch(

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
-from matplotlib.colors import Colormap, LinearSegmentedColormap
+import functools
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:  # the page needs no matplotlib
+    from matplotlib.colors import Colormap
 
 SHARE_RANGE = (-0.5, 1.5)
 """Shares at the ends of the scale; those beyond have the colour of the end."""
@@ -20,6 +24,12 @@ STOPS = (
 _LOW, _HIGH = SHARE_RANGE
 
 SHARE_STOPS = tuple(((value - _LOW) / (_HIGH - _LOW), colour) for value, colour in STOPS)
-"""Place on the scale in [0, 1] -> colour, for the page and matplotlib."""
+"""Place on the scale in [0, 1] -> colour."""
 
-SHARE_COLOURS: Colormap = LinearSegmentedColormap.from_list("shares", list(SHARE_STOPS), N=400)
+
+@functools.cache
+def share_colours() -> Colormap:
+    """Returns the colours as matplotlib has them."""
+    from matplotlib.colors import LinearSegmentedColormap
+
+    return LinearSegmentedColormap.from_list("shares", list(SHARE_STOPS), N=400)

@@ -24,7 +24,7 @@ from study.reporting.figures.thresholds import draw_thresholds
 from study.reporting.findings import gain_rows
 from study.reporting.surface_views import levels
 from study.reporting.surface_views.levels import draw_levels
-from study.reporting.surface_views.scale import SHARE_COLOURS, SHARE_RANGE
+from study.reporting.surface_views.scale import SHARE_RANGE, share_colours
 from tests.support.fake_ssrm import ssrm, ssrm_space
 from tests.support.fakes import FakeStudy, fake_space
 from trainables.storage.filesystem import open_storage
@@ -112,7 +112,7 @@ def test_shares_below_0_and_above_1_have_colours_of_their_own() -> None:
     low, high = SHARE_RANGE
 
     def colour(share: float) -> tuple[float, ...]:
-        return tuple(SHARE_COLOURS((share - low) / (high - low))[:3])
+        return tuple(share_colours()((share - low) / (high - low))[:3])
 
     for share in (-0.4, -0.01):
         red, _, blue = colour(share)

@@ -231,7 +231,7 @@ def test_self_training_is_tracked_with_its_audit_and_its_gains(
     space = ssrm_space(ssrm(0.5), seeds=2)
     study = FakeStudy(storage=open_storage(str(tmp_path)), space=space).write().finish()
     surface = compute_surface(study.storage, study.plan)
-    report.write_report(study.storage, study.plan, surface, has_figures=True)
+    report.write_report(study.storage, study.plan, surface, figure_formats=("png",))
     track(study)
     run = the_run(online, "toy small lora easy_ssrm tau 0.5 round 1")
     rows = [row for row in online.history[run] if "cell_id" in row]
@@ -290,7 +290,7 @@ def test_pooled_sgr_is_a_table_with_a_forest_plot(tmp_path: Path, online: Receiv
     space = small_space().model_copy(update={"models": models})
     study = FakeStudy(storage=open_storage(str(tmp_path)), space=space).write().finish()
     surface = compute_surface(study.storage, study.plan)
-    report.write_report(study.storage, study.plan, surface, has_figures=True)
+    report.write_report(study.storage, study.plan, surface, figure_formats=("png",))
     track_surface(study)
     (surface_run,) = online.of("surface")
     summary = online.summaries[surface_run]
@@ -396,7 +396,7 @@ def test_a_study_in_a_bucket_has_its_offline_runs_copied_there(tmp_path: Path) -
     names = list(storage.list("fake/wandb"))
     assert len([name for name in names if name.startswith("offline-run-")]) == 5
     surface = compute_surface(storage, study.plan)
-    assert report.write_report(storage, study.plan, surface, has_figures=True) == (
+    assert report.write_report(storage, study.plan, surface, figure_formats=("png",)) == (
         "s3://bucket/runs/fake/report/index.html"
     )
     assert storage.read_bytes("fake/report/surface.png").startswith(b"\x89PNG")

@@ -11,9 +11,10 @@ from search_spaces.recipes import InContext, QLoRA
 from search_spaces.tuning import FoundRecipe, History, Trial, ranges_of, with_parameters
 from study.analysis.names import outcome
 from study.analysis.surface import compute_surface
-from study.analysis.tuned_recipes import recipe_pairs
-from study.reporting.figures.sensitivity import TunedRecipe, draw_search, search_text, tuned_recipes
+from study.analysis.tuned_recipes import TunedRecipe, recipe_pairs, tuned_recipes
+from study.reporting.figures.sensitivity import draw_search
 from study.reporting.files import write_report
+from study.reporting.sections.recipe_search import search_text
 from tests.support.fakes import EASY, FakeStudy, fake_space
 from tests.support.page_data import chart_rows, page_rows
 from trainables.storage.filesystem import open_storage
