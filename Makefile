@@ -49,7 +49,7 @@ mutants: $(TESTS_READY)
 	$(BIN)/python -m benchmarks.mutants
 
 $(READY): pyproject.toml constraints.txt
-	@$(PYTHON) -c 'import sys; sys.exit(None if sys.version_info >= (3, 11) else "Python 3.11 or newer is needed, this is " + sys.version.split()[0] + ": set PYTHON=/path/to/python3.11")'
+	@$(PYTHON) -c 'import sys; sys.exit(None if (3, 11) <= sys.version_info < (3, 14) else "Python 3.11 to 3.13 is needed, this is " + sys.version.split()[0] + ": set PYTHON=/path/to/python3.11")'
 	@echo 'Installing into $(VENV), which takes a few minutes'
 	@$(PYTHON) -m venv $(VENV)
 	@$(INSTALL) torch --editable .

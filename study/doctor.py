@@ -23,7 +23,7 @@ from typing import Annotated
 import typer
 
 from study.cli import options
-from study.cli.command import OK, command
+from study.cli.command import DISTRIBUTION, OK, command
 from study.cli.console import show
 from trainables.cluster.machine_checks import Check, machine_checks, run_check
 from trainables.storage.addresses import is_local
@@ -33,7 +33,6 @@ PROBLEM = 1
 STYLES = {"ok": "", "warning": "yellow", "problem": "red"}
 """How each status looks on a terminal."""
 
-PROJECT = "scarce-labels"
 CONSTRAINTS = Path(__file__).parents[1] / "constraints.txt"
 
 FREE_PROBLEM_GB, FREE_WARNING_GB = 1.0, 20.0
@@ -99,9 +98,9 @@ def _checks(
 
 def check_packages(constraints: Path = CONSTRAINTS) -> Check:
     """Compares the installed versions of the project's requirements with the pinned ones."""
-    if not constraints.is_file():
-        return Check("warning", f"there is no {constraints} to compare with", "use a checkout")
-    pinned, missing, different = pinned_versions(constraints.read_text("utf-8")), [], []
+    has_pins = constraints.is_file()
+    pinned = pinned_versions(constraints.read_text("utf-8")) if has_pins else {}
+    missing, different = [], []
     for name in required_packages():
         try:
             installed = version(name).partition("+")[0]  # 2.13.0+cpu is 2.13.0
@@ -110,19 +109,26 @@ def check_packages(constraints: Path = CONSTRAINTS) -> Check:
             continue
         if installed != pinned.get(name, installed):
             different.append(f"{name} {installed} (pinned {pinned[name]})")
-    advice = "`pip install --constraint constraints.txt --editable .`"
+    advice = (
+        "`pip install --constraint constraints.txt --editable .`"
+        if has_pins
+        else f"install {DISTRIBUTION} again, with the packages that it requires"
+    )
     if missing:
         return Check("problem", f"not installed: {', '.join(missing)}", advice)
     if different:
         text = f"{', '.join(different)}: other versions may give other numbers"
         return Check("warning", text, advice)
     python = ".".join(map(str, sys.version_info[:3]))
-    return Check("ok", f"Python {python}, {len(required_packages())} packages as pinned")
+    text = f"Python {python}, {len(required_packages())} packages"
+    if not has_pins:
+        return Check("ok", f"{text}; only the sources have the tested versions to compare with")
+    return Check("ok", f"{text} as pinned")
 
 
 def required_packages() -> list[str]:
     """Returns the names of the project's requirements, without those of its extras."""
-    lines = [line for line in requires(PROJECT) or [] if "extra ==" not in line]
+    lines = [line for line in requires(DISTRIBUTION) or [] if "extra ==" not in line]
     return sorted(_normalized(re.split(r"[\s\[<>=!~;(]", line)[0]) for line in lines)
 
 

@@ -75,8 +75,7 @@ def main(
         typer.Option(
             "--published",
             metavar="FILE",
-            help="table in the format of study/analysis/published/model_accuracies.csv (default: "
-            "that file)",
+            help="table in the format of the shipped model_accuracies.csv (default: that file)",
         ),
     ] = None,
     json_: options.Json = False,

@@ -105,7 +105,7 @@ Prices = Annotated[
     typer.Option(
         "--prices",
         metavar="FILE",
-        help="price table in the format of study/cost/prices.toml (default: that file)",
+        help="price table in the format of the shipped prices.toml (default: that file)",
     ),
 ]
 

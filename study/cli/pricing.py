@@ -65,8 +65,8 @@ def _check_machines_are_known(
     if unpriced:
         raise CostError(
             f"--max-cost cannot be enforced: this cluster may start {', '.join(unpriced)}, which "
-            "the price table lacks. Add the price to a copy of study/cost/prices.toml and pass it "
-            "with --prices, or name another type with --instance"
+            "the price table lacks. Add the price to a copy of {SHIPPED} and pass it with "
+            "--prices, or name another type with --instance"
         )
 
 

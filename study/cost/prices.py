@@ -1,6 +1,6 @@
 """Prices of cloud instances: a dated table that users can replace, and sums over it.
 
-The table is a file (`study/cost/prices.toml`) because prices change daily. Pure: no cloud is
+The table is a file (`prices.toml` of this package) because prices change daily. Pure: no cloud is
 queried.
 """
 
@@ -10,7 +10,6 @@ import datetime
 import tomllib
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
-from importlib.resources import files
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -22,6 +21,9 @@ from study.formatting import GIB
 from trainables.cluster.machine_memory import Machine
 
 SECONDS_PER_HOUR = 3600.0
+
+SHIPPED = Path(__file__).with_name("prices.toml")
+"""The shipped table."""
 
 _Dollars = Annotated[float, Field(gt=0)]
 
@@ -132,8 +134,8 @@ class PriceTable(FrozenModel):
         if name not in self.instances:
             raise ValueError(
                 f"no price of instance type {name!r}: the table has "
-                f"{', '.join(sorted(self.instances))}. Add it to a copy of study/cost/prices.toml "
-                "and give that with --prices."
+                f"{', '.join(sorted(self.instances))}. Add it to a copy of {SHIPPED} and give that "
+                "with --prices."
             )
         return self.instances[name]
 
@@ -214,9 +216,9 @@ def read_prices(path: Path | None = None) -> PriceTable:
     Raises:
         ValueError: If the file cannot be read or breaks a rule; names both.
     """
-    name = str(path) if path is not None else "study/cost/prices.toml"
+    name = str(path or SHIPPED)
     try:
-        text = path.read_text("utf-8") if path is not None else _shipped()
+        text = (path or SHIPPED).read_text("utf-8")
         content: dict[str, Any] = tomllib.loads(text)
         return PriceTable.model_validate(content)
     except (OSError, UnicodeDecodeError) as error:
@@ -225,7 +227,3 @@ def read_prices(path: Path | None = None) -> PriceTable:
         raise ValueError(f"{name} is not a price table: {explain(error)}") from error
     except (ValueError, RecursionError) as error:  # digits or brackets beyond Python's limits, too
         raise ValueError(f"the price table {name} is not TOML: {error}") from error
-
-
-def _shipped() -> str:
-    return files("study.cost").joinpath("prices.toml").read_text("utf-8")

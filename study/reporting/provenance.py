@@ -35,11 +35,18 @@ def provenance(plan: Plan, surface: Surface) -> list[tuple[str, str]]:
 
 def commit() -> str | None:
     """Returns the commit of the report's code, marked `-dirty` if files were changed."""
-    folder = Path(__file__).parent
+    # An installed package may lie in the checkout of another project.
+    if not _git("ls-files", "--", Path(__file__).name):
+        return None
+    return _git("describe", "--always", "--dirty", "--abbrev=40", "--exclude=*")
+
+
+def _git(*arguments: str) -> str | None:
+    """Returns what git prints about the folder of this code; None if it fails or prints nothing."""
     try:
         result = subprocess.run(
-            ["git", "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"],
-            cwd=folder,
+            ["git", *arguments],
+            cwd=Path(__file__).parent,
             capture_output=True,
             text=True,
             timeout=5,

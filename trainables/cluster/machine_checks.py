@@ -108,7 +108,7 @@ def check_nf4() -> Check:
     text = f"4-bit layers on {device} have a relative error of {100 * error:.0f} %"
     if error < NF4_TOLERANCE and states.grad is not None and bool(states.grad.isfinite().all()):
         return Check("ok", text)
-    advice = "install the bitsandbytes of constraints.txt, or use quantization none"
+    advice = "install a newer bitsandbytes, or use quantization none"
     return Check("problem", text, advice)
 
 
