@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
@@ -12,6 +12,7 @@ from search_spaces.space import Space
 from study.artifacts.plan import Plan
 from study.cost.budget import Budget
 from study.cost.fitting import Setting, settings_of
+from study.cost.flops import CPU_FLOP_PER_SECOND
 from study.cost.jobs import Timings, jobs_of
 from study.cost.pricer import shapes_of
 from study.planning.planner import Inputs
@@ -135,11 +136,18 @@ def run_cells(
         write()
         clear_failures(storage, missing)
         with (
-            ProgressReporter(storage, units, on_finished=on_finished),
+            ProgressReporter(
+                storage, units, on_finished=on_finished, assumed_speed=_assumed_speed(blocks)
+            ),
             stop_signals.cells_stop_first(),
         ):
             errors = executor.run_blocks(blocks, run_context)
     record_block_failure(storage, missing, errors)
+
+
+def _assumed_speed(blocks: Iterable[Block]) -> float | None:
+    """Returns FLOP/s of a worker on CPUs; None with GPUs, whose speeds differ by a factor of 10."""
+    return None if any(block.gpus_per_worker for block in blocks) else CPU_FLOP_PER_SECOND
 
 
 def _settings(plan: Plan, block: Block) -> tuple[Setting, ...]:

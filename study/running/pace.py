@@ -57,9 +57,11 @@ class Pace:
 
     Args:
         units: All units of the run, to know which probes reuse hidden states.
+        assumed_speed: FLOP/s of a worker, for a guess until a cell has finished; None: no guess.
     """
 
-    def __init__(self, units: Iterable[Unit]) -> None:
+    def __init__(self, units: Iterable[Unit], *, assumed_speed: float | None = None) -> None:
+        self._assumed_speed = assumed_speed
         self._kinds: dict[str, Kind] = {}
         for unit in units:
             has_states = False
@@ -86,6 +88,11 @@ class Pace:
         self._flop[kind] = self._flop.get(kind, 0.0) + cell.flop
         self._fit = None
 
+    @property
+    def is_guess(self) -> bool:
+        """Whether no cell that has FLOP has finished."""
+        return not self._seconds
+
     def untimed(self, cells: Iterable[PlannedCell]) -> int:
         """Returns how many kinds of these cells have no finished cell."""
         return len({self._kinds[cell.id] for cell in cells} - self._seconds.keys())
@@ -108,17 +115,19 @@ class Pace:
     def expected(
         self, cell: PlannedCell, lower_bounds: Mapping[Kind, float] = NO_BOUNDS
     ) -> float | None:
-        """Returns the expected seconds of a cell; None until one that has FLOP has finished."""
-        if not self._seconds:
-            return None
+        """Returns the expected seconds of a cell; None before the first without assumed speed."""
         kind = self._kinds[cell.id]
+        least = cell.flop * lower_bounds.get(kind, 0.0)
+        if self.is_guess:
+            speed = self._assumed_speed
+            return None if speed is None else max(cell.flop / speed, least)
         if kind in self._seconds:
             return cell.flop * self._seconds[kind] / self._flop[kind]
         if self._fit is None:
             self._fit = _Fit(
                 {k: (self._flop[k] / n, self._seconds[k] / n) for k, n in self._cells.items()}
             )
-        return max(self._fit.seconds(kind, cell.flop), cell.flop * lower_bounds.get(kind, 0.0))
+        return max(self._fit.seconds(kind, cell.flop), least)
 
     def loading(self, cell: PlannedCell) -> float:
         """Returns the expected seconds to load a cell's base model; 0 if a worker has loaded it."""
@@ -202,7 +211,7 @@ class Remaining:
 
 
 def remaining(units: Iterable[Unit], running: Mapping[str, float], pace: Pace) -> Remaining | None:
-    """Returns the expected seconds of units; None if no cell has finished yet.
+    """Returns the expected seconds of units; None as in `Pace.expected`.
 
     Args:
         units: Cells that have not ended, in the order of the queue.

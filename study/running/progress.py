@@ -41,6 +41,7 @@ class ProgressReporter:
         storage: The run folder.
         units: The cells that will run, in the order of the queue.
         on_finished: Receives each finished cell.
+        assumed_speed: As in `Pace`.
         stream: Standard output by default.
         now: Seconds of a clock that never goes back.
     """
@@ -51,6 +52,7 @@ class ProgressReporter:
         units: Sequence[Unit],
         *,
         on_finished: Callable[[PlannedCell, Record], None],
+        assumed_speed: float | None = None,
         stream: TextIO | None = None,
         now: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -60,7 +62,7 @@ class ProgressReporter:
         self._failed: set[str] = set()
         self._running: dict[str, float] = {}
         self._at_once: deque[int] = deque(maxlen=AT_ONCE_POLLS)
-        self._pace = Pace(units)
+        self._pace = Pace(units, assumed_speed=assumed_speed)
         self._has_started = False
         self._on_finished = on_finished
         self._line = StatusLine(stream or sys.stdout)
@@ -151,6 +153,8 @@ class ProgressReporter:
         if left is None:
             return "ETA unknown until a cell has finished"
         eta = clock(left.time(max(self._at_once)))
+        if self._pace.is_guess:
+            return f"ETA about {eta} (a guess, no cell timed)"
         untimed = self._pace.untimed(cell for unit in units for cell in unit)
         if not untimed:
             return f"ETA {eta}"

@@ -192,3 +192,17 @@ def test_a_cell_that_outlasts_its_prediction_raises_it_for_its_kind() -> None:
     pace.add(known, record(1.0))
     left = remaining(units[1:], {others[0].id: 100.0}, pace)
     assert left is not None and left.total == pytest.approx(50.0 + 2 * 150.0)
+
+
+def test_the_assumed_speed_gives_a_guess_until_a_cell_has_finished() -> None:
+    cells = [cell(str(i), "m", LoRA(), flop) for i, flop in enumerate([1e9, 1e9, 2e9])]
+    units = [(each,) for each in cells]
+    pace = Pace(units, assumed_speed=1e8)
+    left = remaining(units, {}, pace)
+    assert pace.is_guess and left is not None and left.queued == pytest.approx([10, 10, 20])
+    late = remaining(units, {cells[0].id: 20.0}, pace)  # longer than guessed, so all others are
+    assert late is not None and late.in_progress == pytest.approx([10.0])
+    assert late.queued == pytest.approx([30.0, 60.0])
+    pace.add(cells[0], record(5.0))
+    assert not pace.is_guess and pace.expected(cells[2]) == pytest.approx(10.0)
+    assert remaining(units, {}, Pace(units)) is None

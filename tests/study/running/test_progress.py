@@ -25,7 +25,9 @@ class Terminal(io.StringIO):
 class Follower:
     """A reporter on a study whose cells take 20 s each, one after the other."""
 
-    def __init__(self, folder: Path, stream: io.StringIO) -> None:
+    def __init__(
+        self, folder: Path, stream: io.StringIO, *, assumed_speed: float | None = None
+    ) -> None:
         self.study = FakeStudy(storage=open_storage(str(folder)), space=fake_space(seeds=2)).write()
         self.stream, self.seconds = stream, 0.0
         units = plan_units(self.study.plan)
@@ -34,6 +36,7 @@ class Follower:
             self.study.storage,
             units,
             on_finished=lambda cell, record: None,
+            assumed_speed=assumed_speed,
             stream=stream,
             now=lambda: self.seconds,
         )
@@ -96,6 +99,14 @@ def test_the_line_says_what_is_known(tmp_path: Path) -> None:
         follower.end(cell)
     follower.claim(follower.cells[-1])
     assert re.fullmatch(rf"0:05  {total - 2}/{total} cells, 1 running, 1 failed, ETA 0:0\d", line())
+
+
+def test_on_cpus_the_first_eta_is_a_guess(tmp_path: Path) -> None:
+    follower = Follower(tmp_path, Terminal(), assumed_speed=1e8)
+    follower.claim(follower.cells[0])
+    follower.wait(1)
+    assert "1 running, ETA about" in follower.stream.getvalue()
+    assert "(a guess, no cell timed)" in follower.stream.getvalue()
 
 
 def test_the_line_of_a_narrow_terminal_does_not_wrap(
