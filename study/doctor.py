@@ -26,6 +26,7 @@ from study.cli import options
 from study.cli.command import DISTRIBUTION, OK, command
 from study.cli.console import show
 from trainables.cluster.machine_checks import Check, machine_checks, run_check
+from trainables.invocation import command_line
 from trainables.storage.addresses import is_local
 
 PROBLEM = 1
@@ -161,7 +162,7 @@ def check_storage(out: str) -> Check:
         "problem" if seconds_off >= CLOCK_PROBLEM_S else "warning",
         f"{text}, but its clock differs from this machine's by {seconds_off:.0f} s",
         "set the clock (`timedatectl set-ntp true`): buckets refuse requests with a wrong time, "
-        "and `study.status` would show wrong durations",
+        f"and `{command_line('status')}` would show wrong durations",
     )
 
 
@@ -221,7 +222,9 @@ def check_data(data_root: Path) -> Check:
     copies = sorted(names & {path.name for path in data_root.iterdir()})
     if not copies:
         text = f"{data_root} has no folder named after a task ({', '.join(sorted(names))})"
-        return Check("warning", text, "`python -m study.data --help` lists the files of each task")
+        return Check(
+            "warning", text, f"`{command_line('data --help')}` lists the files of each task"
+        )
     return Check("ok", f"local copies of {', '.join(copies)}")
 
 

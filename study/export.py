@@ -21,6 +21,7 @@ from study.cli.command import OK, checking_input, command
 from study.formatting import percent
 from trainables.cells.completion import checked_record, lacks_state
 from trainables.cells.planned import PlannedCell
+from trainables.invocation import command_line
 from trainables.models.source import ADAPTER_CONFIG
 from trainables.storage import layout
 from trainables.storage.filesystem import Storage
@@ -100,7 +101,7 @@ def _find_record(storage: Storage, planned: PlannedCell) -> Record:
     if record is None or lacks_state(planned, record):
         missing = "has not finished" if record is None else "has a record without its state"
         raise ValueError(
-            f"cell {planned.id} ({planned.label}) {missing}: run `python -m study.sweep` first"
+            f"cell {planned.id} ({planned.label}) {missing}: run `{command_line('sweep')}` first"
         )
     return record
 

@@ -23,6 +23,7 @@ from study.reporting.items.browser import items_page
 from study.reporting.items.export import check_export, export_items
 from study.reporting.items.inspect_logs import check_inspect, write_inspect_logs
 from study.reporting.items.texts import TaskTexts, load_texts
+from trainables.invocation import command_line
 from trainables.storage import layout
 
 
@@ -83,7 +84,7 @@ def main(
         if not scores.records:
             raise ValueError(
                 f"{run} has no record of any of the {len(plan.cells)} cells of {space}: run "
-                "`python -m study.sweep` first"
+                f"`{command_line('sweep')}` first"
             )
         results = item_results(plan, items, scores)
         texts = load_texts(plan, data_root)

@@ -37,6 +37,7 @@ from study.reporting.surface_views.places import AXES
 from study.reporting.surface_views.views import VALUES
 from study.tracking.tracker import replay
 from study.tracking.wandb_report import save_wandb_report
+from trainables.invocation import command_line
 from trainables.storage import layout
 from trainables.storage.filesystem import Storage
 
@@ -179,7 +180,7 @@ def _read(run: str) -> tuple[Storage, Plan, Surface]:
     if not surface.scores.records:
         raise ValueError(
             f"{run} has no record of any of the {len(plan.cells)} cells of {space}: run "
-            "`python -m study.sweep` first"
+            f"`{command_line('sweep')}` first"
         )
     return storage, plan, surface
 

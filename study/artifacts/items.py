@@ -25,6 +25,7 @@ from search_spaces.space import TaskAxis
 from study.artifacts.plan import Plan
 from trainables.data.draws import TestDraw, axis_test_draw
 from trainables.data.items import text_hash
+from trainables.invocation import command_line
 from trainables.storage import layout
 from trainables.storage.filesystem import Storage
 
@@ -45,8 +46,6 @@ _TEST_DRAWS = b"test_draws"
 
 _HASHES_TYPE = TypeAdapter(dict[str, tuple[str, str]])
 _DRAWS_TYPE = TypeAdapter(list[TestDraw])
-
-_AGAIN = "Run `python -m study.sweep` again: it rewrites the file and keeps all records"
 
 _FIXED = pa.schema(
     [
@@ -169,6 +168,10 @@ def write_items(storage: Storage, plan: Plan, tasks: Mapping[str, SplitTask]) ->
     storage.write_bytes(layout.items(plan.space.name), buffer.getvalue())
 
 
+def _again() -> str:
+    return f"Run `{command_line('sweep')}` again: it rewrites the file and keeps all records"
+
+
 def read_items(storage: Storage, space: str) -> ItemsTable:
     """Returns the items of a study.
 
@@ -181,16 +184,16 @@ def read_items(storage: Storage, space: str) -> ItemsTable:
         hashes = _HASHES_TYPE.validate_json(table.schema.metadata[_HASHES])
         draws = _DRAWS_TYPE.validate_json(table.schema.metadata[_TEST_DRAWS])
     except FileNotFoundError as error:
-        raise ValueError(f"{path} does not exist: run `python -m study.sweep` first") from error
+        raise ValueError(f"{path} does not exist: run `{command_line('sweep')}` first") from error
     except (pa.ArrowException, KeyError, TypeError, ValidationError) as error:
         raise ValueError(
             f"{path} is damaged or of another version of this program: it is no items table with "
-            f"the hashes of its tasks. {_AGAIN}"
+            f"the hashes of its tasks. {_again()}"
         ) from error
     if faults := [field.name for field in _FIXED if not _has(table, field)]:
         raise ValueError(
             f"{path} is of another version of this program: columns are missing or have another "
-            f"type: {', '.join(faults)}. {_AGAIN}"
+            f"type: {', '.join(faults)}. {_again()}"
         )
     return ItemsTable(
         test=_split_items(table, hashes, "test", draws),

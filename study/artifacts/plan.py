@@ -15,6 +15,7 @@ from study.artifacts.costs import StudyCost
 from study.artifacts.points import Point
 from study.artifacts.policies import PolicyComparison
 from trainables.cells.planned import PlannedCell
+from trainables.invocation import command_line
 from trainables.models.source import ModelSource
 from trainables.storage import layout
 from trainables.storage.filesystem import Storage
@@ -142,15 +143,16 @@ def read_plan(storage: Storage, space: str) -> Plan:
         inside = [
             name for name in storage.list(space) if storage.exists(layout.plan(f"{space}/{name}"))
         ]
-        advice = "run `python -m study.sweep` first"
+        advice = f"run `{command_line('sweep')}` first"
         if inside:
             advice = f"studies of this run folder are {', '.join(inside)}: name one of them"
         raise ValueError(f"{path} does not exist: {advice}") from error
     except ValidationError as error:
         raise ValueError(
             f"{path} was written by {_version_in(content)} of this program, or is damaged, and "
-            f"this is version {program_version()}: {explain(error)}. Run `python -m "
-            "study.sweep` again with this version: it rewrites the plan and keeps all valid records"
+            f"this is version {program_version()}: {explain(error)}. Run "
+            f"`{command_line('sweep')}` again with this version: it rewrites the plan and keeps "
+            "all valid records"
         ) from error
 
 

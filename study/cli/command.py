@@ -17,6 +17,7 @@ from typer.main import get_command
 from study.cli.console import StyledStream, show, streams
 from trainables import stop_signals
 from trainables.errors import BadInputError, LockLostError
+from trainables.invocation import command_line
 
 OK, FAILED, BAD_INPUT = 0, 1, 2
 """Exit statuses: done; a cell failed or the output was lost; bad input, and no work started."""
@@ -57,7 +58,7 @@ class Command:
 
     def __call__(self, arguments: Sequence[str] | None = None) -> int:
         """Runs a command line, by default that of the process; returns the exit status."""
-        program = f"python -m {self.function.__globals__['__spec__'].name}"
+        program = command_line(self.function.__globals__["__spec__"].name.removeprefix("study."))
         return run(partial(self.parser, program), arguments, program)
 
     def parser(self, program: str) -> TyperCommand:

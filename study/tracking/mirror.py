@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import Self
 
 from study.tracking.wandb_runs import WandbRuns, warn
+from trainables.invocation import command_line
 
 CLOSE_TIMEOUT_S = 60.0
 """Longest wait for W&B at the end of a study."""
@@ -49,8 +50,8 @@ class Mirror:
         self._thread.join(timeout_s)
         if self._thread.is_alive():
             warn(
-                f"not finished after {timeout_s:.0f} s; continuing without it. `python -m "
-                "study.report RUN --wandb` sends the rest"
+                f"not finished after {timeout_s:.0f} s; continuing without it. "
+                f"`{command_line('report RUN --wandb')}` sends the rest"
             )
 
     def _work(self) -> None:

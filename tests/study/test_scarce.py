@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+import sys
 from importlib import import_module
 from importlib.metadata import version
 from pathlib import Path
@@ -106,6 +107,22 @@ def test_a_command_ends_as_it_does_alone(
         together = scarce.main(arguments), capsys.readouterr()
         alone = command_of(arguments[0])(arguments[1:]), capsys.readouterr()
         assert together == alone
+
+
+@pytest.mark.parametrize(
+    ("program", "named"),
+    [("/bin/scarce", "scarce sweep"), ("study/report.py", "python -m study.sweep")],
+)
+def test_a_message_names_commands_as_the_user_does(
+    program: str,
+    named: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr(sys, "argv", [program, "report", str(tmp_path / "none")])
+    assert scarce.main() == BAD_INPUT
+    assert capsys.readouterr().err.endswith(f"does not exist: run `{named}` first\n")
 
 
 def test_the_version_is_that_of_the_package(capsys: pytest.CaptureFixture[str]) -> None:

@@ -20,6 +20,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from trainables.errors import LockLostError, RunFolderInUseError
+from trainables.invocation import command_line
 from trainables.storage import heartbeat, layout
 from trainables.storage.filesystem import Storage, removing_empty_folders
 from trainables.storage.heartbeat import SweepLock, read_lock
@@ -78,7 +79,8 @@ def _held(storage: Storage) -> Iterator[None]:
         raise LockLostError(
             f"another sweep has taken over {storage.root}: this one could not renew its lock for "
             f"{heartbeat.STALE_S:.0f} s, or {storage.path(layout.LOCK)} was deleted. This sweep "
-            "has stopped; finished cells are kept. See the other one with `python -m study.status`."
+            "has stopped; finished cells are kept. See the other one with "
+            f"`{command_line('status')}`."
         )
 
 

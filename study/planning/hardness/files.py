@@ -22,6 +22,7 @@ from search_spaces.space import Space
 from study.planning.hardness.values import HardnessSource, HardnessValues, values_hash
 from trainables.data.task import TaskData
 from trainables.errors import UnavailableError
+from trainables.invocation import command_line
 from trainables.storage import layout
 from trainables.storage.filesystem import Storage
 from trainables.storage.records import parquet_bytes
@@ -129,19 +130,19 @@ def read_hardness(storage: Storage, task: str, name: str) -> tuple[HardnessFacts
     except ValidationError as error:
         raise ValueError(
             f"{path} is damaged or of another version of this program: {explain(error)}; "
-            "run `python -m study.measure` again"
+            f"run `{command_line('measure')}` again"
         ) from error
     except pa.ArrowException as error:
         raise ValueError(
             f"{storage.path(layout.measure_values(task, name))}: {error}; run "
-            "`python -m study.measure` again"
+            f"`{command_line('measure')}` again"
         ) from error
     ids = table.pop("id", [])
     values = {measure: dict(zip(ids, column, strict=True)) for measure, column in table.items()}
     if values_hash(values) != facts.values_hash:
         raise ValueError(
             f"{storage.path(layout.measure_values(task, name))} does not match the hash in its "
-            "JSON file; run `python -m study.measure` again"
+            f"JSON file; run `{command_line('measure')}` again"
         )
     return facts, values
 
@@ -221,7 +222,7 @@ def with_hardness(space: Space, task: TaskData, storage: Storage | None) -> Task
 def _checked(
     space: Space, hardness: ModelHardness, task: TaskData, storage: Storage | None
 ) -> tuple[HardnessFacts, Measures]:
-    command = "`python -m study.measure`, with the same SPACE, --out and --data-root, makes it"
+    command = f"`{command_line('measure')}`, with the same SPACE, --out and --data-root, makes it"
     if storage is None:
         raise UnavailableError(f"{task.name} by {hardness.name}: no run folder; {command}")
     path = storage.path(layout.measure_facts(task.name, hardness.name))

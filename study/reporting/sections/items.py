@@ -23,7 +23,7 @@ def items_section(surface: Surface, content: Content) -> Section | None:
         return None
     blocks: list[Block] = [
         "Zero-shot, and the easiest and the hardest training level of each method, on groups of "
-        "test items. python -m study.items RUN writes items.html, which has the questions and all "
+        "test items. scarce items RUN writes items.html, which has the questions and all "
         "arms; items.html#item=ID opens an item.",
         *_charts(rows, list(condition_order(surface))),
         item_accuracy_page(rows),
