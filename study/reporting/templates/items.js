@@ -2,7 +2,7 @@
 // Every text from data is set as textContent, never parsed as HTML.
 const $ = (id) => document.getElementById(id);
 const STEPS = 200, NO_SHARE = 255, NO_ANSWER = 0xffff, NO_CHOICE = 0xfffe;
-const ROW = 30, ARM = 26, SPARE_ROWS = 8, BINS = 20, MAX_ARMS = 80;
+const ROW = 30, ARM = 26, SPARE_ROWS = 4, BINS = 20, MAX_ARMS = 80;
 const FIELDS = ["task", "q", "show", "level", "topic", "model", "method", "condition", "measure", "min", "max", "sort", "item"];
 const LEGEND = "Bar: seeds right. Dot: seeds differ. Number: accuracy on the items shown.";
 const LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ";
@@ -15,7 +15,8 @@ const make = (name, properties = {}, ...children) => {
 const collator = new Intl.Collator("en", { numeric: true });
 const percent = (share) => `${Math.round(100 * share)}`;
 const letter = (index) => LETTERS[index] || `${index + 1}`;
-const plural = (count, noun) => `${count.toLocaleString("en")} ${noun}${count === 1 ? "" : "s"}`;
+const whole = new Intl.NumberFormat("en");
+const plural = (count, noun) => `${whole.format(count)} ${noun}${count === 1 ? "" : "s"}`;
 
 // ---- Data ----
 
@@ -39,7 +40,8 @@ function prepared(task) {
   const order = [...arms].sort((a, b) => models.indexOf(a.model) - models.indexOf(b.model));
   const lower = task.ids.map((id, i) =>
     (task.questions ? [id, task.questions[i], ...task.choices[i]] : [id]).join("\n").toLowerCase());
-  return { ...task, size, arms: order, lower, place: new Map(task.ids.map((id, i) => [id, i])) };
+  const longest = task.ids.reduce((most, id) => Math.max(most, id.length), 0);
+  return { ...task, size, arms: order, lower, longest, ranks: new Map(), place: new Map(task.ids.map((id, i) => [id, i])) };
 }
 
 const tasks = new Map(JSON.parse($("data").textContent).map((task) => [task.name, prepared(task)]));
@@ -146,12 +148,11 @@ function matches() {
 
 // Fewer columns where the list is narrow: the detail of an item has all values.
 function columns() {
-  const width = $("list").clientWidth, isNarrow = width < 600, isWide = width > 1000;
+  const isNarrow = sight.width < 600, isWide = sight.width > 1000;
   const measure = view.measure, leveled = measure in task.levels ? measure : Object.keys(task.levels)[0];
-  const longest = task.ids.reduce((most, id) => Math.max(most, id.length), 0);
   const share = (name) => (i) => (Number.isNaN(stats[name][i]) ? "" : percent(stats[name][i]));
   const all = [
-    !isNarrow && { key: "id", width: Math.min(20, Math.max(6, longest)) * 7.4 + 14, type: "id", of: (i) => task.ids[i] },
+    !isNarrow && { key: "id", width: Math.min(20, Math.max(6, task.longest)) * 7.4 + 14, type: "id", of: (i) => task.ids[i] },
     { key: task.questions ? "question" : "item", width: isNarrow ? 150 : 180, isFlexible: true, type: "text", of: (i) => (task.questions || task.ids)[i] },
     isWide && leveled && { key: "level", width: 84, type: "text", of: (i) => task.levels[leveled][i][0] ?? "", by: (i) => task.measures[leveled][i] },
     !isNarrow && measure && { key: "measure", label: measure, width: 84, type: "number", of: (i) => task.measures[measure][i] ?? "" },
@@ -172,15 +173,32 @@ function ordered(found) {
   const column = columns().find((one) => one.key === key);
   const arm = task.arms.find((one) => key === `arm ${one.name}`);
   if (!column && !arm) return found;
-  const by = arm ? (i) => (arm.right[i] === NO_SHARE ? NaN : arm.right[i]) : column.by || column.of;
-  const values = new Map(found.map((item) => [item, by(item)]));
-  const isMissing = (value) => value === null || value === "" || Number.isNaN(value);
-  const compare = (a, b) => (typeof a === "string" ? collator.compare(a, b) : a - b);
+  const by = arm ? (i) => (arm.right[i] === NO_SHARE ? NaN : arm.right[i]) : column.by || ranked(column);
+  const values = new Float64Array(task.size).fill(NaN);
+  for (const item of found) values[item] = by(item) ?? NaN;
+  const sign = isReversed ? -1 : 1;
   return found.sort((a, b) => {
-    const [first, second] = [values.get(a), values.get(b)];
-    if (isMissing(first) || isMissing(second)) return isMissing(first) - isMissing(second) || a - b;
-    return (isReversed ? compare(second, first) : compare(first, second)) || a - b;
+    const [first, second] = [values[a], values[b]];
+    if (Number.isNaN(first) || Number.isNaN(second)) return Number.isNaN(first) - Number.isNaN(second) || a - b;
+    return sign * (first - second) || a - b;
   });
+}
+
+// Returns the value to sort by: a number, or the rank of a text, which is compared once a task.
+function ranked(column) {
+  if (column.type === "number") return (i) => (column.of(i) === "" ? NaN : column.of(i));
+  if (!task.ranks.has(column.key)) {
+    const ranks = new Float64Array(task.size).fill(NaN);
+    const known = task.ids.map((_, i) => i).filter((i) => column.of(i) !== "");
+    known.sort((a, b) => collator.compare(column.of(a), column.of(b)));
+    known.forEach((item, n) => {
+      const isSame = n > 0 && collator.compare(column.of(known[n - 1]), column.of(item)) === 0;
+      ranks[item] = isSame ? ranks[known[n - 1]] : n;
+    });
+    task.ranks.set(column.key, ranks);
+  }
+  const ranks = task.ranks.get(column.key);
+  return (i) => ranks[i];
 }
 
 // ---- The list ----
@@ -241,14 +259,46 @@ function armHead(arm, place, text) {
 
 function newRow() {
   const cells = table.map((column) => make("span", { className: column.type === "id" ? "id" : column.type === "number" ? "number" : "" }));
-  const bars = arms.map((arm, place) => {
-    return make("span", { className: isFirst(place) ? "arm first" : "arm" }, make("b", {}, make("i")));
-  });
-  const row = make("div", { className: "row" }, ...cells, ...bars);
+  const bars = make("canvas", { width: arms.length * ARM * devicePixelRatio, height: ROW * devicePixelRatio });
+  bars.style.cssText = `grid-column: span ${arms.length}; width: ${arms.length * ARM}px`;
+  bars.setAttribute("aria-colspan", arms.length);
+  const row = make("div", { className: "row" }, ...cells, ...(arms.length ? [bars] : []));
   row.setAttribute("role", "row");
   for (const node of row.children) node.setAttribute("role", "gridcell");
   $("rows").append(row);
   return { row, cells, bars, position: -1, version: -1 };
+}
+
+// One drawing a row: thousands of elements, one a bar, would take most of the time of a filter.
+function drawBars(canvas, item) {
+  const pen = canvas.getContext("2d");
+  pen.setTransform(devicePixelRatio, 0, 0, devicePixelRatio, 0, 0);
+  pen.clearRect(0, 0, arms.length * ARM, ROW);
+  const box = (colour, left, top, width, height) => { pen.fillStyle = colour; pen.fillRect(left, top, width, height); };
+  let numRight = 0, numKnown = 0;
+  arms.forEach((arm, place) => {
+    const left = place * ARM, width = ARM - 7, height = ROW - 8;
+    if (isFirst(place)) box(colours.muted, left, 0, 1, ROW);
+    if (arm.right[item] === NO_SHARE) {
+      pen.strokeStyle = colours.line;
+      pen.setLineDash([3, 2]);
+      pen.strokeRect(left + 4.5, 4.5, width - 1, height - 1);
+      return;
+    }
+    numKnown++;
+    numRight += isRight(arm, item);
+    box(colours.empty, left + 4, 4, width, height);
+    const filled = (arm.right[item] / STEPS) * height;
+    box(colours.right, left + 4, 4 + height - filled, width, filled);
+    if (!isSplit(arm, item)) return;
+    for (const [colour, radius] of [[colours.paper, 3.5], [colours.dot, 2.5]]) {
+      pen.fillStyle = colour;
+      pen.beginPath();
+      pen.arc(left + ARM - 6.5, 7.5, radius, 0, 7);
+      pen.fill();
+    }
+  });
+  canvas.setAttribute("aria-label", `${numRight} of ${plural(numKnown, "arm")} right`);
 }
 
 function fill(entry, position) {
@@ -263,19 +313,19 @@ function fill(entry, position) {
   entry.row.setAttribute("aria-rowindex", position + 2);
   entry.row.id = `row-${position}`;
   table.forEach((column, place) => { entry.cells[place].textContent = column.of(item); });
-  arms.forEach((arm, place) => {
-    const isKnown = arm.right[item] !== NO_SHARE;
-    const bar = entry.bars[place];
-    bar.classList.toggle("unknown", !isKnown);
-    bar.classList.toggle("split", isKnown && isSplit(arm, item));
-    bar.firstChild.firstChild.style.height = isKnown ? `${arm.right[item] / 2}%` : "0";
-  });
+  if (arms.length) drawBars(entry.bars, item);
 }
 
-function drawRows() {
+// Read before anything is drawn: after a change, the browser must lay the page out to answer.
+let sight = { width: 0, height: 0, top: 0 };
+const look = () => {
   const list = $("list");
-  const above = Math.max(0, Math.floor(list.scrollTop / ROW) - SPARE_ROWS);
-  const count = Math.ceil(list.clientHeight / ROW) + 2 * SPARE_ROWS;
+  sight = { width: list.clientWidth, height: list.clientHeight, top: list.scrollTop };
+};
+
+function drawRows() {
+  const above = Math.max(0, Math.floor(sight.top / ROW) - SPARE_ROWS);
+  const count = Math.ceil(sight.height / ROW) + 2 * SPARE_ROWS;
   while (pool.length < count) pool.push(newRow());
   const last = Math.min(shown.length, above + count);
   const used = new Set();
@@ -302,16 +352,22 @@ function answerText(arm, item) {
   return task.sizes[item] > 1 ? `predicts ${letter(arm.predicted[item])}` : "the right answer";
 }
 
+const scrolled = () => { look(); drawRows(); };
+
 // Draws the list for the present width.
-function layout() {
+function layout() { look(); arrange(); }
+
+function arrange() {
   const before = $("list").style.getPropertyValue("--columns");
   version++;
+  const style = getComputedStyle(document.documentElement);
+  colours = Object.fromEntries(["right", "empty", "dot", "paper", "line", "muted"].map((name) => [name, style.getPropertyValue(`--${name}`)]));
   drawHead();
   const isSame = before === $("list").style.getPropertyValue("--columns") && kinds === (kinds = arms.map((arm) => arm.name).join("\n"));
   if (!isSame) pool.splice(0).forEach((entry) => entry.row.remove());
   drawRows();
 }
-let kinds = "";
+let kinds = "", colours = {};
 
 // ---- One item ----
 
@@ -485,6 +541,7 @@ function write() {
 }
 
 function draw() {
+  look();
   if (task !== tasks.get(view.task)) {
     task = tasks.get(view.task);
     drawControls();
@@ -498,9 +555,9 @@ function draw() {
   $("none").hidden = shown.length > 0;
   drawHistogram();
   drawDetail();
-  layout();
+  arrange();
   const more = hidden ? `; ${plural(hidden, "arm")} more: choose a model or a condition` : "";
-  $("count").textContent = `${shown.length.toLocaleString("en")} of ${plural(task.size, "item")}, ${plural(arms.length, "arm")}${more}`;
+  $("count").textContent = `${whole.format(shown.length)} of ${plural(task.size, "item")}, ${plural(arms.length, "arm")}${more}`;
   document.body.dataset.version = version;
 }
 
@@ -518,7 +575,7 @@ function open(position) {
   view.item = task.ids[shown[kept]];
   write();
   reveal(kept);
-  drawRows();
+  scrolled();
   drawDetail();
   $("list").setAttribute("aria-activedescendant", `row-${kept}`);
 }
@@ -589,15 +646,16 @@ $("rows").addEventListener("click", (event) => {
   const row = event.target.closest(".row");
   if (row) open(+row.getAttribute("aria-rowindex") - 2);
 });
-$("rows").addEventListener("mouseover", (event) => {
-  const cell = event.target.closest(".arm, .row > span");
+$("rows").addEventListener("mousemove", (event) => {
+  const cell = event.target.closest(".row > *");
   if (!cell) return;
   const item = shown[+cell.parentNode.getAttribute("aria-rowindex") - 2];
-  const place = [...cell.parentNode.children].indexOf(cell) - table.length;
-  cell.title = place < 0 ? cell.textContent : describe(arms[place], item);
+  const arm = cell.tagName === "CANVAS" ? arms[Math.floor(event.offsetX / ARM)] : undefined;
+  cell.title = arm ? describe(arm, item) : cell.textContent;
 });
-$("list").addEventListener("scroll", () => requestAnimationFrame(drawRows), { passive: true });
+$("list").addEventListener("scroll", () => requestAnimationFrame(scrolled), { passive: true });
 addEventListener("resize", () => requestAnimationFrame(layout));
+matchMedia("(prefers-color-scheme: dark)").addEventListener("change", layout);
 addEventListener("hashchange", () => { view = read(); draw(); if (current() >= 0) reveal(current()); });
 $("reset").onclick = reset;
 $("copy-ids").onclick = (event) => copy(shown.map((item) => task.ids[item]).join("\n"), event.target);
@@ -611,4 +669,4 @@ $("filters-button").onclick = () => {
 
 view = read();
 draw();
-if (current() >= 0) { reveal(current()); drawRows(); }
+if (current() >= 0) { reveal(current()); scrolled(); }

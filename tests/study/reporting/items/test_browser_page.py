@@ -196,6 +196,45 @@ def test_one_item_shows_every_arm(driver: object, page: Path, results: TaskResul
         assert any(c.startswith(start) and c.endswith(split) for c in cells), (start, sure, cells)
 
 
+PIXELS = """
+const canvas = document.querySelector(".row.chosen canvas"), pen = canvas.getContext("2d");
+const data = (x, y, width, height) => [...pen.getImageData(x, y, width, height).data];
+const probe = document.createElement("canvas").getContext("2d");
+const rgb = (colour) => { probe.fillStyle = colour; probe.fillRect(0, 0, 1, 1);
+  return `${[...probe.getImageData(0, 0, 1, 1).data].slice(0, 3)}`; };
+return arms.map((arm, n) => {
+  const column = data(n * ARM + 10, 0, 1, ROW), dot = data(n * ARM + ARM - 7, 7, 1, 1);
+  let filled = 0;
+  const isRight = (y) => `${column.slice(4 * y, 4 * y + 3)}` === rgb(colours.right);
+  for (let y = 0; y < ROW; y++) filled += isRight(y);
+  return [arm.name, filled, `${dot.slice(0, 3)}` === rgb(colours.dot)];
+});
+"""
+
+
+def test_a_bar_is_the_share_of_right_seeds_and_a_dot_their_disagreement(
+    driver: object, page: Path, results: TaskResults
+) -> None:
+    open_at(driver, page, item="toy-3-0007")
+    column = results.items.ids.to_pylist().index("toy-3-0007")
+    drawn = driver.execute_script(PIXELS)
+    names = driver.execute_script("return task.arms.map((arm) => arm.name)")
+    assert [name for name, _, _ in drawn] == names and len(drawn) == len(results.arms)
+    of_arm = {}
+    for place, each in enumerate(results.arms):
+        method = "" if each.condition == "zero-shot" else f" {each.method}"
+        source = "zero-shot" if each.condition == "zero-shot" else each.condition
+        is_split = bool(results.agreement[place, column] < 1)
+        of_arm[f"{each.model}{method} {source}"] = (results.right[place, column], is_split)
+    assert len({share for share, _ in of_arm.values()}) > 1
+    for name, filled, has_dot in drawn:
+        share, is_split = of_arm[name]
+        assert abs(filled - 22 * share) <= 1 and has_dot == is_split, (name, filled, share)
+    row = "return document.querySelector('.row.chosen canvas').getAttribute('aria-label')"
+    num_right = sum(share > 0.5 for share, _ in of_arm.values())
+    assert driver.execute_script(row) == f"{num_right} of {len(of_arm)} arms right"
+
+
 def test_ten_thousand_items_draw_the_rows_in_sight_only(
     driver: object, study: FakeStudy, results: TaskResults, tmp_path: Path
 ) -> None:
