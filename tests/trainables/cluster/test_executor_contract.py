@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 import signal
+import struct
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
@@ -65,6 +67,77 @@ def kept_rows(executor: Executor, own_folder: Path, key: str) -> list[dict[str, 
     return rows
 
 
+@pytest.fixture
+def views(monkeypatch: pytest.MonkeyPatch) -> list[TuneViews]:
+    """What Tune itself shows of each run on Ray, read before the executor deletes its files."""
+    from ray import tune
+
+    taken, fit = list[TuneViews](), tune.Tuner.fit
+
+    def fit_and_look(tuner: tune.Tuner) -> tune.ResultGrid:
+        grid = fit(tuner)
+        taken.append(TuneViews.of(grid))
+        return grid
+
+    monkeypatch.setattr(tune.Tuner, "fit", fit_and_look)
+    return taken
+
+
+@dataclass(frozen=True, kw_only=True)
+class TuneViews:
+    """The views of a run."""
+
+    last: list[dict[str, object]]
+    """`ResultGrid.get_dataframe()`: the last row of each trial."""
+    rows: list[dict[str, object]]
+    """Every row that Tune's table had, of all trials."""
+    scalars: dict[str, list[float]]
+    """TensorBoard: name of a curve -> its values, of all trials."""
+
+    @classmethod
+    def of(cls, grid: Any) -> TuneViews:
+        rows, scalars = list[dict[str, object]](), dict[str, list[float]]()
+        for result in grid:
+            rows += result.metrics_dataframe.to_dict("records")
+            for file in Path(result.path).glob("events.out.tfevents.*"):
+                for name, value in _scalars(file):
+                    scalars.setdefault(name, []).append(value)
+        return cls(last=grid.get_dataframe().to_dict("records"), rows=rows, scalars=scalars)
+
+
+def _scalars(file: Path) -> Iterator[tuple[str, float]]:
+    """Yields the curves of a TensorBoard file; a record is length, checksum, event, checksum."""
+    from tensorboardX.proto.event_pb2 import Event
+
+    content = file.read_bytes()
+    while content:
+        (length,) = struct.unpack("<Q", content[:8])
+        event = Event.FromString(content[12 : 12 + length])
+        content = content[16 + length :]
+        yield from ((each.tag, each.simple_value) for each in event.summary.value)
+
+
+FACTORS = {
+    *("model", "parameters", "task", "measure", "method", "condition", "train_level", "gap"),
+    *("seed", "threshold", "accuracy", "seconds"),
+}
+"""What a row of any run tells of its cell or its trial."""
+
+
+def check_views(views: Sequence[TuneViews], kept: Sequence[Mapping[str, object]]) -> None:
+    """Checks that Tune's views show the rows that the run folder keeps."""
+    for view in views:
+        assert view.last and all(set(row) >= FACTORS for row in (*view.last, *view.rows))
+    accuracies = sorted(
+        value for view in views for row in view.rows if (value := row["accuracy"]) == value
+    )
+    assert accuracies == sorted(v for row in kept if (v := row["accuracy"]) is not None)
+    drawn = sorted(v for view in views for v in view.scalars["ray/tune/accuracy"] if v == v)
+    assert drawn == pytest.approx(accuracies, abs=1e-6), "TensorBoard has 32 bits"
+    last = {row["accuracy"] for view in views for row in view.last if row["accuracy"] is not None}
+    assert last <= {*accuracies, *(value for value in last if value != value)}
+
+
 @pytest.fixture(scope="module")
 def study(tmp_path_factory: pytest.TempPathFactory) -> TuningStudy:
     return TuningStudy(folder=tmp_path_factory.mktemp("study"))
@@ -99,7 +172,11 @@ def test_a_footprint_fits(executor: Executor) -> None:
 
 
 def test_every_cell_ends_with_a_record_or_a_failure(
-    executor: Executor, own_folder: Path, planned: tuple[Plan, Inputs], tmp_path: Path
+    executor: Executor,
+    own_folder: Path,
+    planned: tuple[Plan, Inputs],
+    views: list[TuneViews],
+    tmp_path: Path,
 ) -> None:
     plan, inputs = planned
     cells = some_cells(plan, 4)
@@ -125,6 +202,8 @@ def test_every_cell_ends_with_a_record_or_a_failure(
             cell.id: None if cell.id == unable else read_record(storage, cell.id).accuracy
             for cell in cells
         }
+        check_views(views, rows)
+        assert {row["cell"] for view in views for row in view.rows} >= {cell.id for cell in cells}
 
 
 def test_a_signal_ends_the_run_after_the_current_cell(
@@ -156,7 +235,7 @@ def test_a_signal_ends_the_run_after_the_current_cell(
 
 
 def test_a_search_continues_and_its_trials_have_the_values_of_their_recipes(
-    executor: Executor, own_folder: Path, study: TuningStudy
+    executor: Executor, own_folder: Path, study: TuningStudy, views: list[TuneViews]
 ) -> None:
     ((_, search),) = make_searches(
         find_space(study.space),
@@ -194,6 +273,7 @@ def test_a_search_continues_and_its_trials_have_the_values_of_their_recipes(
         assert Counter(row["accuracy"] for row in rows) == values, "a row for each epoch"
         rates = {trial.parameters["learning_rate"] for trial in trials}
         assert {row["learning_rate"] for row in rows} == rates
+        check_views(views, rows)
 
 
 @pytest.mark.ray
