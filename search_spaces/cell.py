@@ -15,7 +15,7 @@ from typing import Any, Literal
 from pydantic import Field, NonNegativeInt, ValidationError, model_validator
 
 from search_spaces.explain import explain
-from search_spaces.frozen import FrozenModel, canonical_json, without_unset
+from search_spaces.frozen import FrozenModel, canonical_json, digest, without_unset
 from search_spaces.recipes import FullFineTuning, LoRA, PolicyDPO, QLoRA, Recipe, ZeroShot
 from search_spaces.supervision import Labels, SelfTraining
 
@@ -159,6 +159,11 @@ def encode_cell(cell: Cell) -> dict[str, Any]:
     Defaults other than None stay in, so that changing one changes the id.
     """
     return without_unset(cell)
+
+
+def encoded_id(encoded: Mapping[str, Any]) -> str:
+    """Returns the `cell_id` of the cell that `encode_cell` made the mapping from."""
+    return digest(encoded, length=CELL_ID_LENGTH)
 
 
 def decode_cell(encoded: Mapping[str, Any]) -> Cell:

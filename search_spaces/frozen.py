@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, GetCoreSchemaHandler
@@ -28,7 +29,7 @@ def _without_guessing(schema: Any, *, inside: bool) -> Any:
     if not isinstance(schema, dict):
         return schema
     kind = schema.get("type")
-    if kind == "model" and inside:
+    if (kind == "model" and inside) or _is_wrapped(schema):
         return schema
     if kind in ("int", "float"):
         return core_schema.no_info_before_validator_function(_a_number, schema)
@@ -42,6 +43,14 @@ def _without_guessing(schema: Any, *, inside: bool) -> Any:
     }
     is_tuple = kind == "tuple"
     return core_schema.no_info_before_validator_function(_in_order, schema) if is_tuple else schema
+
+
+def _is_wrapped(schema: Mapping[str, Any]) -> bool:
+    """Whether a schema has its check: pydantic builds a model's schema again for each user."""
+    return schema.get("type") == "function-before" and schema["function"]["function"] in (
+        _a_number,
+        _in_order,
+    )
 
 
 def _in_order(given: object) -> object:
@@ -126,6 +135,11 @@ def _plain(value: Any) -> Any:
         return int(value) if value.is_integer() else value
     if isinstance(value, list | tuple):
         return [element if type(element) is str else _plain(element) for element in value]
-    if isinstance(value, dict) and all(isinstance(key, str) for key in value):
-        return {key: _plain(element) for key, element in value.items()}
+    if isinstance(value, dict):
+        plain = {}
+        for key, element in value.items():
+            if not isinstance(key, str):
+                raise TypeError(f"an identity hashes mappings with text keys only, got {key!r}")
+            plain[key] = element if type(element) in _PLAIN_TYPES else _plain(element)
+        return plain
     raise TypeError(f"an identity hashes plain values only, got {type(value).__name__}: {value!r}")

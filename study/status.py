@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from study.artifacts.plan import Plan, read_plan
+from study.artifacts.plan import PlanSummary, read_plan_summary
 from study.artifacts.study_folder import open_run
 from study.cli import options
 from study.cli.command import FAILED, OK, checking_input, command
@@ -49,9 +49,9 @@ def main(
     """
     with checking_input():
         storage, space = open_run(run)
-        plan = read_plan(storage, space)
+        plan = read_plan_summary(storage, space)
         state = read_run_state(storage, plan_units(plan))
-        spent = cost_to_date(plan, state.gpu_seconds_of, read_prices(prices), instance)
+        spent = cost_to_date(plan.cost, state.gpu_seconds_of, read_prices(prices), instance)
     if json_:
         print(json.dumps(as_json(space, state, spent), indent=2))
     else:
@@ -96,7 +96,7 @@ def status_parts(
         yield from _failure_lines(state)
 
 
-def _planned_memory(plan: Plan) -> Mapping[str, float]:
+def _planned_memory(plan: PlanSummary) -> Mapping[str, float]:
     bases = () if plan.cost is None else plan.cost.bases
     return {base.model: base.memory_gib for base in bases if base.memory_gib is not None}
 

@@ -6,9 +6,10 @@ the study's test items, are listed with the reason.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
+from itertools import islice
 from typing import Literal
 
 import numpy as np
@@ -24,18 +25,17 @@ from trainables.data.draws import CellDraws, TestDraw
 from trainables.data.seeding import draw_ids
 from trainables.storage import layout
 from trainables.storage.failures import read_failure
-from trainables.storage.filesystem import Storage
+from trainables.storage.filesystem import Storage, iter_parallel
 from trainables.storage.records import InvalidRecordError, Record, read_record, read_scores
 
 UNSEEN = -1
 """Value in a score matrix of an item that the cell is not scored on (`_UnscoredIds`)."""
 
-_LOCAL_READERS = 4
-_REMOTE_READERS = 32
-"""Threads that read records: an object store has a high latency, so more requests in parallel."""
-
 UNREAD = -2
 """Predicted choice of a generated answer that names none."""
+
+_BATCH = 64
+"""Cells whose scores enter the matrices together."""
 
 _COLUMNS = ("item_id", "predicted", "correct", "confidence", "log_probs", "readable")
 
@@ -125,22 +125,19 @@ def collect_scores(storage: Storage, plan: Plan, items: ItemsTable) -> StudyScor
     records: dict[str, Record] = {}
     missing: dict[str, MissingCell] = {}
     tasks = {}
-    readers = _LOCAL_READERS if storage.is_local else _REMOTE_READERS
-    with ThreadPoolExecutor(readers) as pool:
-        for task, ids in cells_of.items():
-            recorded = [id_ for id_ in ids if id_ in folders]
-            missing |= {i: MissingCell(kind="not run", reason="") for i in ids if i not in folders}
-            builder = _ScoreMatrixBuilder(items.test[task], num_cells=len(recorded))
-            unscored = _UnscoredIds(plan, items, task)
-            results = pool.map(lambda id_: _read_cell(storage, id_), recorded)
-            for id_, result in zip(recorded, results, strict=True):
-                if not isinstance(result, MissingCell):
-                    result = builder.add(id_, result, unscored.of(id_)) or result
-                if isinstance(result, MissingCell):
-                    missing[id_] = result
-                else:
-                    records[id_] = result.record
-            tasks[task] = builder.scores()
+    for task, ids in cells_of.items():
+        recorded = [id_ for id_ in ids if id_ in folders]
+        missing |= {i: MissingCell(kind="not run", reason="") for i in ids if i not in folders}
+        builder = _ScoreMatrixBuilder(items.test[task], num_cells=len(recorded))
+        unscored = _UnscoredIds(plan, items, task)
+        results = iter_parallel(storage, partial(_read_cell, storage), recorded)
+        cells = zip(recorded, results, strict=True)
+        while batch := dict(islice(cells, _BATCH)):
+            scored = {i: cell for i, cell in batch.items() if isinstance(cell, _CellScores)}
+            unfit = builder.add(scored, unscored)
+            missing |= {i: c for i, c in batch.items() if isinstance(c, MissingCell)} | unfit
+            records |= {i: cell.record for i, cell in scored.items() if i not in unfit}
+        tasks[task] = builder.scores()
     return StudyScores(
         tasks=tasks, records=records, missing=missing, num_ignored=len(folders - planned)
     )
@@ -176,10 +173,11 @@ def _read_cell(storage: Storage, id_: str) -> _CellScores | MissingCell:
         return MissingCell(kind="not run" if reason is None else "failed", reason=reason or "")
     except InvalidRecordError as error:
         return MissingCell(kind="record not valid", reason=str(error))
+    predicted = table["predicted"].combine_chunks()
     return _CellScores(
         record=record,
         item_ids=table["item_id"].combine_chunks(),
-        predicted=pc.fill_null(table["predicted"], UNREAD).to_numpy(),
+        predicted=(predicted.fill_null(UNREAD) if predicted.null_count else predicted).to_numpy(),
         correct=table["correct"].to_numpy(),
         confidence=table["confidence"].to_numpy(),
         log_probs=table["log_probs"].combine_chunks(),
@@ -232,7 +230,7 @@ class _UnscoredIds:
 
 
 class _ScoreMatrixBuilder:
-    """Fills the matrices cell by cell; looks ids up once per distinct order."""
+    """Fills the matrices batch by batch; looks ids up once per distinct order."""
 
     def __init__(self, items: TaskItems, *, num_cells: int) -> None:
         self._item_ids = items.ids
@@ -246,21 +244,41 @@ class _ScoreMatrixBuilder:
         self._readable: dict[str, NDArray[np.bool_]] = {}
         self._last: tuple[pa.Array, frozenset[str], NDArray[np.int64]] | None = None
 
-    def add(self, id_: str, scores: _CellScores, unscored: frozenset[str]) -> MissingCell | None:
-        """Writes the scores of one cell into the next row, or returns why they do not fit."""
-        try:
-            positions = self._positions(scores.item_ids, unscored)
-        except InvalidRecordError as error:
-            return MissingCell(kind="record not valid", reason=str(error))
-        row = self._row[id_] = len(self._row)
-        self._correct[row, positions] = scores.correct
-        self._predicted[row, positions] = scores.predicted
-        self._confidence[row, positions] = scores.confidence
-        self._brier[row, positions] = _brier(scores.log_probs, self._gold[positions])
-        if scores.readable is not None:
-            self._readable[id_] = np.ones(len(self._item_ids), dtype=np.bool_)
-            self._readable[id_][positions] = scores.readable
-        return None
+    def add(
+        self, cells: Mapping[str, _CellScores], unscored: _UnscoredIds
+    ) -> dict[str, MissingCell]:
+        """Writes the scores of cells into the next rows, and returns why others do not fit."""
+        unfit = {}
+        groups: list[tuple[NDArray[np.int64], list[_CellScores]]] = []
+        start = len(self._row)
+        for id_, scores in cells.items():
+            try:
+                positions = self._positions(scores.item_ids, unscored.of(id_))
+            except InvalidRecordError as error:
+                unfit[id_] = MissingCell(kind="record not valid", reason=str(error))
+                continue
+            self._row[id_] = len(self._row)
+            if not groups or groups[-1][0] is not positions:
+                groups.append((positions, []))
+            groups[-1][1].append(scores)
+            if scores.readable is not None:
+                self._readable[id_] = np.ones(len(self._item_ids), dtype=np.bool_)
+                self._readable[id_][positions] = scores.readable
+        for positions, group in groups:
+            self._fill(slice(start, start + len(group)), positions, group)
+            start += len(group)
+        return unfit
+
+    def _fill(
+        self, rows: slice, positions: NDArray[np.int64], cells: Sequence[_CellScores]
+    ) -> None:
+        """Writes the scores of cells that have their items in one order."""
+        self._correct[rows, positions] = [cell.correct for cell in cells]
+        self._predicted[rows, positions] = [cell.predicted for cell in cells]
+        self._confidence[rows, positions] = [cell.confidence for cell in cells]
+        log_probs = pa.concat_arrays([cell.log_probs for cell in cells])
+        brier = _brier(log_probs, np.tile(self._gold[positions], len(cells)))
+        self._brier[rows, positions] = brier.reshape(len(cells), len(positions))
 
     def scores(self) -> TaskScores:
         """Returns the rows filled so far."""

@@ -9,10 +9,11 @@ from __future__ import annotations
 import io
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from typing import TYPE_CHECKING
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
@@ -56,7 +57,7 @@ class Counts:
     """Cell folders that are not of the plan."""
 
 
-@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+@dataclass(frozen=True, kw_only=True, eq=False)
 class Surface:
     """Every point of a plan with its estimate, or the reason why there is none."""
 
@@ -69,6 +70,11 @@ class Surface:
     """Cell id -> why it has no scores, for every missing cell of the plan."""
     items: ItemsTable
     scores: StudyScores
+
+    @cached_property
+    def table(self) -> pa.Table:
+        """The rows with the columns of surface.parquet."""
+        return surface_table(self.rows)
 
 
 def compute_surface(storage: Storage, plan: Plan) -> Surface:
@@ -126,7 +132,7 @@ def load_surface(run: str) -> pd.DataFrame:
 def write_surface(storage: Storage, plan: Plan, surface: Surface) -> str:
     """Writes surface.parquet, one row a point, and returns its path."""
     buffer = io.BytesIO()
-    pq.write_table(surface_table(surface.rows), buffer, compression="zstd")
+    pq.write_table(surface.table, buffer, compression="zstd")
     storage.write_bytes(layout.surface(plan.space.name), buffer.getvalue())
     return storage.path(layout.surface(plan.space.name))
 

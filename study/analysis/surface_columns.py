@@ -5,8 +5,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
@@ -49,12 +50,17 @@ class Column:
     def value(self, row: object) -> Scalar:
         """Returns the row's value; None where it, or an attribute on the path to it, is missing."""
         value: Any = row
-        for name in self.path.split("."):
+        for name in _names(self.path):
             if value is None:
                 return None
-            value = value.get(name) if isinstance(value, Mapping) else getattr(value, name)
+            value = value.get(name) if isinstance(value, dict) else getattr(value, name)
         value = "; ".join(value) if isinstance(value, tuple) else value
         return None if value == "" else value
+
+
+@cache
+def _names(path: str) -> tuple[str, ...]:
+    return tuple(path.split("."))
 
 
 def interval_columns(

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib.metadata import PackageNotFoundError, version
 from typing import Literal
 
@@ -14,7 +17,7 @@ from search_spaces.space import Space
 from study.artifacts.costs import StudyCost
 from study.artifacts.points import Point
 from study.artifacts.policies import PolicyComparison
-from trainables.cells.planned import PlannedCell
+from trainables.cells.planned import NamedCell, PlannedCell
 from trainables.invocation import command_line
 from trainables.models.source import ModelSource
 from trainables.storage import layout
@@ -123,6 +126,16 @@ class Plan(FrozenModel):
         return sum(cell.flop for cell in self.cells)
 
 
+class PlanSummary(FrozenModel, extra="ignore"):
+    """What the progress of a study needs of plan.json."""
+
+    version: str = ""
+    """Empty: unknown."""
+    cells: tuple[NamedCell, ...]
+    units: tuple[tuple[str, ...], ...]
+    cost: StudyCost | None = None
+
+
 def write_plan(storage: Storage, plan: Plan) -> None:
     """Writes plan.json; replaces an older plan of the study."""
     content = plan.model_dump_json(indent=1).encode()
@@ -135,10 +148,48 @@ def read_plan(storage: Storage, space: str) -> Plan:
     Raises:
         ValueError: If plan.json is missing, damaged or of another version.
     """
-    path = storage.path(layout.plan(space))
+    content = _content(storage, space)
     try:
-        content = storage.read_bytes(layout.plan(space))
-        return Plan.model_validate_json(content)
+        with _collector_paused():
+            return Plan.model_validate_json(content)
+    except ValidationError as error:
+        raise _unusable(storage, space, content, error) from error
+
+
+def read_plan_summary(storage: Storage, space: str) -> PlanSummary:
+    """Returns what progress needs of a plan, in a fraction of the time of `read_plan`.
+
+    The rest is checked only if another version has written the plan.
+
+    Raises:
+        ValueError: As `read_plan`.
+    """
+    content = _content(storage, space)
+    try:
+        with _collector_paused():
+            summary = PlanSummary.model_validate_json(content)
+        if summary.version != program_version():
+            Plan.model_validate_json(content)
+    except ValidationError as error:
+        raise _unusable(storage, space, content, error) from error
+    return summary
+
+
+@contextmanager
+def _collector_paused() -> Iterator[None]:
+    """Pauses the garbage collector, which takes longer than reading: a plan has no garbage."""
+    is_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if is_enabled:
+            gc.enable()
+
+
+def _content(storage: Storage, space: str) -> bytes:
+    try:
+        return storage.read_bytes(layout.plan(space))
     except FileNotFoundError as error:
         inside = [
             name for name in storage.list(space) if storage.exists(layout.plan(f"{space}/{name}"))
@@ -146,14 +197,17 @@ def read_plan(storage: Storage, space: str) -> Plan:
         advice = f"run `{command_line('sweep')}` first"
         if inside:
             advice = f"studies of this run folder are {', '.join(inside)}: name one of them"
+        path = storage.path(layout.plan(space))
         raise ValueError(f"{path} does not exist: {advice}") from error
-    except ValidationError as error:
-        raise ValueError(
-            f"{path} was written by {_version_in(content)} of this program, or is damaged, and "
-            f"this is version {program_version()}: {explain(error)}. Run "
-            f"`{command_line('sweep')}` again with this version: it rewrites the plan and keeps "
-            "all valid records"
-        ) from error
+
+
+def _unusable(storage: Storage, space: str, content: bytes, error: ValidationError) -> ValueError:
+    return ValueError(
+        f"{storage.path(layout.plan(space))} was written by {_version_in(content)} of this "
+        f"program, or is damaged, and this is version {program_version()}: {explain(error)}. Run "
+        f"`{command_line('sweep')}` again with this version: it rewrites the plan and keeps all "
+        "valid records"
+    )
 
 
 def _version_in(content: bytes) -> str:

@@ -116,12 +116,15 @@ class Spending:
 
 
 def cost_to_date(
-    plan: Plan, gpu_seconds_of: Mapping[str, float], prices: PriceTable, instance: str | None
+    planned: StudyCost | None,
+    gpu_seconds_of: Mapping[str, float],
+    prices: PriceTable,
+    instance: str | None,
 ) -> Spending:
     """Returns the cost of GPU-seconds, without booting and idle nodes.
 
     Args:
-        plan: Names the node type of each base model.
+        planned: Cost of the plan, with the node type of each base model.
         gpu_seconds_of: GPU-seconds by base model.
         prices: The price table.
         instance: Node type of all base models; None: those of the plan.
@@ -132,7 +135,7 @@ def cost_to_date(
     if instance is not None:
         cost = gpu_cost(prices, instance, sum(gpu_seconds_of.values()))
         return Spending(cost=cost, instances=(instance,), unpriced=())
-    bases = () if plan.cost is None else plan.cost.bases
+    bases = () if planned is None else planned.bases
     with_gpus = {name for name, type_ in prices.instances.items() if type_.gpus}
     known = {base.model: base.instance for base in bases if base.instance in with_gpus}
     priced = {

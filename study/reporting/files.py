@@ -179,7 +179,7 @@ def write_report(
                 key = layout.report(name, f"{drawing.name}.{ending}")
                 staged.write_bytes(key, getattr(drawing, ending))
         write_tables(staged, name, content)
-        for file, table in surface_downloads(surface.rows).items():
+        for file, table in surface_downloads(surface).items():
             staged.write_bytes(layout.report(name, file), table)
         staged.write_bytes(page, render_page(plan, surface, content).encode())
     return storage.path(page)

@@ -147,9 +147,10 @@ def _matrices(plan: Plan, surface: Surface, content: Content) -> list[Table]:
 def _sgr_matrices(rows: Sequence[SurfaceRow], surface: Surface) -> Iterator[Matrix]:
     """Yields SGR by model and method; one matrix for each source, test level, task and measure."""
     labels = recipe_labels(row.point.recipe for row in surface.rows)
+    task_of = _task_labels(rows)
     groups: dict[str, list[SurfaceRow]] = {}
     for row in rows:
-        groups.setdefault(f"{_task(row, rows)}{_levels(row)}", []).append(row)
+        groups.setdefault(f"{task_of[row.point.place[:2]]}{_levels(row)}", []).append(row)
     for name, members in groups.items():
         cells = {
             (row.point.model, labels[recipe_text(row.point.recipe)]): _sgr_text(row)
@@ -164,10 +165,10 @@ def _levels(row: SurfaceRow) -> str:
     return f"{row.point.source} -> {row.point.test_level.name}"
 
 
-def _task(row: SurfaceRow, rows: Sequence[SurfaceRow]) -> str:
-    """Returns the task with its measure, if there are several."""
-    several = len({(other.point.task, other.point.measure) for other in rows}) > 1
-    return f"{row.point.task}/{row.point.measure} " if several else ""
+def _task_labels(rows: Sequence[SurfaceRow]) -> Mapping[tuple[str, str], str]:
+    """Returns task and measure -> their label, empty if there is only one."""
+    pairs = {row.point.place[:2] for row in rows}
+    return {pair: f"{'/'.join(pair)} " if len(pairs) > 1 else "" for pair in pairs}
 
 
 def _sgr_text(row: SurfaceRow) -> str:
@@ -190,20 +191,20 @@ def _gain_matrices(
     shown += [row for row in rows if is_oracle(row) or _is_random(row)]
     num_tests = len({row.point.test_level.name for row in shown})
     num_methods = len({labels[recipe_text(row.point.recipe)] for row in shown})
+    task_of = _task_labels(rows)
     groups: dict[str, list[SurfaceRow]] = {}
     for row in shown:
         method = f"{labels[recipe_text(row.point.recipe)]} " if num_methods > 1 else ""
         test = f" on {row.point.test_level.name}" if num_tests > 1 else ""
-        name = f"{_task(row, rows)}{method}gain{test}, points"
+        name = f"{task_of[row.point.place[:2]]}{method}gain{test}, points"
         groups.setdefault(name, []).append(row)
     for name, members in groups.items():
         cells: dict[tuple[str, str], str] = {}
         right: dict[tuple[str, str], str] = {}
-        for row in members:
-            if len({other.point.train_level for other in members}) == 1:
+        if len({row.point.train_level for row in members}) == 1:
+            for row in members:
                 cells.setdefault(("start, right %", row.point.model), percent(row.start))
-        for row in members:
-            source = _short_source(row, members, hidden)
+        for row, source in zip(members, _short_sources(members, hidden), strict=True):
             gain = row.ssrm_gain.estimate
             cells[source, row.point.model] = DASH if gain is None else gain_span(row)
             if row.role == "self-training":
@@ -212,16 +213,20 @@ def _gain_matrices(
         yield Matrix(corner=name, cells=cells | right)
 
 
-def _short_source(row: SurfaceRow, rows: Sequence[SurfaceRow], hidden: frozenset[str]) -> str:
-    """Names a source by its threshold alone if it is the only one with pseudo-labels."""
-    point = row.point
-    if row.role == "self-training" and point.threshold is not None:
-        trained = [other.point for other in rows if other.role == "self-training"]
-        if len({(other.condition, other.variant) for other in trained}) == 1:
-            return f"tau {point.threshold:g}"
-    same = [other.point for other in rows if other.point.condition == point.condition]
-    is_only = len({other.threshold for other in same}) == 1
-    return source_label(point, hidden | {"threshold"} if is_only else hidden)
+def _short_sources(rows: Sequence[SurfaceRow], hidden: frozenset[str]) -> Iterator[str]:
+    """Yields the names of sources; the only one with pseudo-labels is named by its threshold."""
+    trained = [row.point for row in rows if row.role == "self-training"]
+    is_only_trained = len({(point.condition, point.variant) for point in trained}) == 1
+    thresholds: dict[str, set[float | None]] = {}
+    for row in rows:
+        thresholds.setdefault(row.point.condition, set()).add(row.point.threshold)
+    for row in rows:
+        point = row.point
+        if is_only_trained and row.role == "self-training" and point.threshold is not None:
+            yield f"tau {point.threshold:g}"
+        else:
+            is_only = len(thresholds[point.condition]) == 1
+            yield source_label(point, hidden | {"threshold"} if is_only else hidden)
 
 
 def _is_random(row: SurfaceRow) -> bool:

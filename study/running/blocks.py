@@ -3,20 +3,35 @@
 from __future__ import annotations
 
 from collections.abc import Container, Iterable, Sequence
+from typing import Protocol, TypeVar
 
-from study.artifacts.plan import Plan
 from study.planning.units import _work
-from trainables.cells.planned import Block, Unit
+from trainables.cells.planned import Block, NamedCell, Unit
 from trainables.cluster.capacity import Capacity
 
+CellT = TypeVar("CellT", bound=NamedCell)
+CellT_co = TypeVar("CellT_co", bound=NamedCell, covariant=True)
 
-def plan_units(plan: Plan) -> tuple[Unit, ...]:
+
+class _Queue(Protocol[CellT_co]):
+    """A plan or its summary."""
+
+    @property
+    def cells(self) -> Sequence[CellT_co]: ...
+
+    @property
+    def units(self) -> Sequence[Sequence[str]]: ...
+
+
+def plan_units(plan: _Queue[CellT]) -> tuple[tuple[CellT, ...], ...]:
     """Returns a plan's units with their cells."""
     by_id = {cell.id: cell for cell in plan.cells}
     return tuple(tuple(by_id[id_] for id_ in unit) for unit in plan.units)
 
 
-def units_of(units: Iterable[Unit], ids: Container[str]) -> tuple[Unit, ...]:
+def units_of(
+    units: Iterable[tuple[CellT, ...]], ids: Container[str]
+) -> tuple[tuple[CellT, ...], ...]:
     """Returns the units without the cells of other ids; units without cells are left out."""
     kept = (tuple(cell for cell in unit if cell.id in ids) for unit in units)
     return tuple(unit for unit in kept if unit)

@@ -11,8 +11,7 @@ from functools import lru_cache
 import numpy as np
 
 from search_spaces.recipes import LinearProbe, Recipe
-from trainables.cells.planned import PlannedCell, Unit
-from trainables.storage.records import Record
+from trainables.cells.planned import NamedCell
 
 EXPONENT, EXPONENT_SD = 0.6, 0.3
 """Prior of b in seconds ~ FLOP^b over sizes: 1 where arithmetic takes all time (large models), near
@@ -46,6 +45,15 @@ class Kind:
         return self.recipe.partition(" ")[0], self.is_round, self.reuses_states
 
 
+@dataclass(kw_only=True, slots=True)
+class _Measured:
+    """Sums over the finished cells of a kind."""
+
+    cells: int = 0
+    seconds: float = 0.0
+    flop: float = 0.0
+
+
 NO_BOUNDS: Mapping[Kind, float] = {}
 
 
@@ -60,44 +68,46 @@ class Pace:
         assumed_speed: FLOP/s of a worker, for a guess until a cell has finished; None: no guess.
     """
 
-    def __init__(self, units: Iterable[Unit], *, assumed_speed: float | None = None) -> None:
+    def __init__(
+        self, units: Iterable[tuple[NamedCell, ...]], *, assumed_speed: float | None = None
+    ) -> None:
         self._assumed_speed = assumed_speed
         self._kinds: dict[str, Kind] = {}
+        known: dict[Kind, Kind] = {}
         for unit in units:
             has_states = False
             for cell in unit:
                 is_probe = isinstance(cell.cell.recipe, LinearProbe)
-                self._kinds[cell.id] = _kind(cell, reuses_states=is_probe and has_states)
+                kind = _kind(cell, reuses_states=is_probe and has_states)
+                self._kinds[cell.id] = known.setdefault(kind, kind)
                 has_states = has_states or is_probe
-        self._cells: dict[Kind, int] = {}
-        self._seconds: dict[Kind, float] = {}
-        self._flop: dict[Kind, float] = {}
+        self._measured: dict[Kind, _Measured] = {}
         self._loads: dict[tuple[str, str, str], float] = {}
         self._fit: _Fit | None = None
 
-    def add(self, cell: PlannedCell, record: Record) -> None:
-        """Adds a finished cell."""
-        total = record.seconds.get("total", 0.0)
-        load = record.seconds.get("load", 0.0)
+    def add(self, cell: NamedCell, seconds: Mapping[str, float]) -> None:
+        """Adds a finished cell with the seconds in its record."""
+        total = seconds.get("total", 0.0)
+        load = seconds.get("load", 0.0)
         self._loads[cell.base_key] = max(load, self._loads.get(cell.base_key, 0.0))
         if cell.flop <= 0 or total <= load:
             return
-        kind = self._kinds[cell.id]
-        self._cells[kind] = self._cells.get(kind, 0) + 1
-        self._seconds[kind] = self._seconds.get(kind, 0.0) + total - load
-        self._flop[kind] = self._flop.get(kind, 0.0) + cell.flop
+        measured = self._measured.setdefault(self._kinds[cell.id], _Measured())
+        measured.cells += 1
+        measured.seconds += total - load
+        measured.flop += cell.flop
         self._fit = None
 
     @property
     def is_guess(self) -> bool:
         """Whether no cell that has FLOP has finished."""
-        return not self._seconds
+        return not self._measured
 
-    def untimed(self, cells: Iterable[PlannedCell]) -> int:
+    def untimed(self, cells: Iterable[NamedCell]) -> int:
         """Returns how many kinds of these cells have no finished cell."""
-        return len({self._kinds[cell.id] for cell in cells} - self._seconds.keys())
+        return len({self._kinds[cell.id] for cell in cells} - self._measured.keys())
 
-    def lower_bounds(self, running: Iterable[tuple[PlannedCell, float]]) -> Mapping[Kind, float]:
+    def lower_bounds(self, running: Iterable[tuple[NamedCell, float]]) -> Mapping[Kind, float]:
         """Returns seconds per FLOP that kinds without a finished cell take at least.
 
         A cell that has run for some time is expected to run `LONGER` times as long in all.
@@ -108,12 +118,12 @@ class Pace:
         bounds: dict[Kind, float] = {}
         for cell, seconds in running:
             kind = self._kinds[cell.id]
-            if kind not in self._seconds and cell.flop > 0:
+            if kind not in self._measured and cell.flop > 0:
                 bounds[kind] = max(bounds.get(kind, 0.0), LONGER * seconds / cell.flop)
         return bounds
 
     def expected(
-        self, cell: PlannedCell, lower_bounds: Mapping[Kind, float] = NO_BOUNDS
+        self, cell: NamedCell, lower_bounds: Mapping[Kind, float] = NO_BOUNDS
     ) -> float | None:
         """Returns the expected seconds of a cell; None before the first without assumed speed."""
         kind = self._kinds[cell.id]
@@ -121,15 +131,16 @@ class Pace:
         if self.is_guess:
             speed = self._assumed_speed
             return None if speed is None else max(cell.flop / speed, least)
-        if kind in self._seconds:
-            return cell.flop * self._seconds[kind] / self._flop[kind]
+        measured = self._measured.get(kind)
+        if measured is not None:
+            return cell.flop * measured.seconds / measured.flop
         if self._fit is None:
             self._fit = _Fit(
-                {k: (self._flop[k] / n, self._seconds[k] / n) for k, n in self._cells.items()}
+                {k: (m.flop / m.cells, m.seconds / m.cells) for k, m in self._measured.items()}
             )
         return max(self._fit.seconds(kind, cell.flop), least)
 
-    def loading(self, cell: PlannedCell) -> float:
+    def loading(self, cell: NamedCell) -> float:
         """Returns the expected seconds to load a cell's base model; 0 if a worker has loaded it."""
         if cell.base_key in self._loads or not self._loads:
             return 0.0
@@ -142,7 +153,7 @@ def _recipe_text(recipe: Recipe) -> str:
     return f"{recipe.method} {recipe.model_dump_json(exclude=labels)}"
 
 
-def _kind(cell: PlannedCell, *, reuses_states: bool) -> Kind:
+def _kind(cell: NamedCell, *, reuses_states: bool) -> Kind:
     return Kind(
         model=cell.model_name,
         task=cell.cell.task,
@@ -210,7 +221,9 @@ class Remaining:
         return max(ends)
 
 
-def remaining(units: Iterable[Unit], running: Mapping[str, float], pace: Pace) -> Remaining | None:
+def remaining(
+    units: Iterable[tuple[NamedCell, ...]], running: Mapping[str, float], pace: Pace
+) -> Remaining | None:
     """Returns the expected seconds of units; None as in `Pace.expected`.
 
     Args:

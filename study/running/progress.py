@@ -116,7 +116,7 @@ class ProgressReporter:
                 continue
             del self._waiting[id_]
             self._failed.discard(id_)
-            self._pace.add(cell, record)
+            self._pace.add(cell, record.seconds)
             self._on_finished(cell, record)
         self._has_started = self._has_started or bool(claimed)
         now = self._now()

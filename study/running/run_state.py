@@ -7,14 +7,14 @@ from dataclasses import dataclass
 
 from study.running.blocks import units_of
 from study.running.pace import Pace, remaining
-from trainables.cells.planned import PlannedCell, Unit
+from trainables.cells.planned import NamedCell
 from trainables.storage import layout
 from trainables.storage.claims import Claim, read_claim
 from trainables.storage.failures import Failure, failure_of
 from trainables.storage.filesystem import Storage, map_parallel
 from trainables.storage.heartbeat import Heartbeat, read_heartbeat
 from trainables.storage.process_identity import has_ended
-from trainables.storage.records import InvalidRecordError, Record, read_record
+from trainables.storage.records import InvalidRecordError, parse_record
 
 OVERDUE_FACTOR = 5.0
 OVERDUE_AT_LEAST_S = 600.0
@@ -25,7 +25,7 @@ OVERDUE_AT_LEAST_S = 600.0
 class RunningCell:
     """A cell that a worker has started and not ended."""
 
-    planned: PlannedCell
+    planned: NamedCell
     host: str
     seconds: float
     """Since it started."""
@@ -44,11 +44,21 @@ class RunningCell:
 class FailedCell:
     """A cell whose last run failed."""
 
-    planned: PlannedCell
+    planned: NamedCell
     failure: Failure
 
 
-_Outcome = Record | Claim | Failure | InvalidRecordError | None
+@dataclass(frozen=True, kw_only=True, slots=True)
+class FinishedCell:
+    """What progress needs of a record."""
+
+    seconds: Mapping[str, float]
+    gpus: float
+    """GPUs of all its workers; a fraction if workers shared one."""
+    peak_memory: int | None
+
+
+_Outcome = FinishedCell | Claim | Failure | InvalidRecordError | None
 """What the run folder has of a cell; None: the cell has not started."""
 
 
@@ -56,11 +66,11 @@ _Outcome = Record | Claim | Failure | InvalidRecordError | None
 class RunState:
     """Where each cell of a plan is."""
 
-    done: Mapping[str, Record]
+    done: Mapping[str, FinishedCell]
     running: Sequence[RunningCell]
-    waiting: Sequence[PlannedCell]
+    waiting: Sequence[NamedCell]
     """Not started, or started by a worker that is gone."""
-    lost: Sequence[PlannedCell]
+    lost: Sequence[NamedCell]
     """The waiting cells that a worker had started."""
     not_valid: Mapping[str, str]
     """Ids of the waiting cells whose record cannot be used, with the reason."""
@@ -97,13 +107,13 @@ class RunState:
 
 
 def read_run_state(
-    storage: Storage, units: Sequence[Unit], *, now: float | None = None
+    storage: Storage, units: Sequence[tuple[NamedCell, ...]], *, now: float | None = None
 ) -> RunState:
     """Reads where each cell of a plan stands.
 
-    A cell is done when its record is valid; the hash of its scores is not checked (`study.report`
-    does that). A claimed cell counts as running while the sweep that claimed it is alive: a lost
-    machine shows in no other way.
+    A cell is done when its record is readable; that it is the cell's, and the hash of its scores,
+    are not checked (`study.report` does that). A claimed cell counts as running while the sweep
+    that claimed it is alive: a lost machine shows in no other way.
 
     Args:
         storage: The run folder.
@@ -114,11 +124,11 @@ def read_run_state(
     heartbeat = read_heartbeat(storage, now)
     claimed_at = storage.list_with_mtime(layout.RUNNING)
     outcomes = _read_outcomes(storage, cells, claimed_at, heartbeat)
-    done = {id_: outcome for id_, outcome in outcomes.items() if isinstance(outcome, Record)}
+    done = {id_: outcome for id_, outcome in outcomes.items() if isinstance(outcome, FinishedCell)}
     pace = Pace(units)
     for cell in cells:
         if cell.id in done:
-            pace.add(cell, done[cell.id])
+            pace.add(cell, done[cell.id].seconds)
     running, waiting, lost, failed = [], [], [], []
     not_valid: dict[str, str] = {}
     for cell in cells:
@@ -147,8 +157,16 @@ def read_run_state(
     left = remaining(
         units_of(units, left_ids), {cell.planned.id: cell.seconds for cell in running}, pace
     )
-    spent = [(cell.model_name, *_spent(done[cell.id])) for cell in cells if cell.id in done]
+    spent = [
+        (cell.model_name, done[cell.id].seconds.get("total", 0.0), done[cell.id].gpus)
+        for cell in cells
+        if cell.id in done
+    ]
     spent += [(f.planned.model_name, f.failure.seconds, f.failure.gpus) for f in failed]
+    gpu_seconds: dict[str, float] = {}
+    for model, seconds, gpus in spent:
+        if gpus:
+            gpu_seconds[model] = gpu_seconds.get(model, 0.0) + seconds * gpus
     peaks: dict[str, int] = {}
     for cell in cells:
         peak = done[cell.id].peak_memory if cell.id in done else None
@@ -163,10 +181,7 @@ def read_run_state(
         heartbeat=heartbeat,
         failed=failed,
         cell_seconds=sum(seconds for _, seconds, _ in spent),
-        gpu_seconds_of={
-            model: sum(seconds * gpus for name, seconds, gpus in spent if name == model)
-            for model in dict.fromkeys(name for name, _, gpus in spent if gpus)
-        },
+        gpu_seconds_of=gpu_seconds,
         peak_memory_of=peaks,
         seconds_left=None if left is None else left.total,
         eta_seconds=left.time(len(running)) if left and (running or not waiting) else None,
@@ -175,7 +190,7 @@ def read_run_state(
 
 def _read_outcomes(
     storage: Storage,
-    cells: Sequence[PlannedCell],
+    cells: Sequence[NamedCell],
     claim_files: Iterable[str],
     heartbeat: Heartbeat | None,
 ) -> Mapping[str, _Outcome]:
@@ -190,7 +205,12 @@ def _read_outcome(storage: Storage, id_: str, heartbeat: Heartbeat | None) -> _O
     """Returns a cell's record, else a living worker's claim, its failure, a claim, or its fault."""
     fault: InvalidRecordError | None = None
     try:
-        return read_record(storage, id_)
+        record = parse_record(storage, id_)
+        return FinishedCell(
+            seconds=record.seconds,
+            gpus=record.workers * record.gpus_per_worker,
+            peak_memory=record.peak_memory,
+        )
     except FileNotFoundError:
         pass
     except InvalidRecordError as error:
@@ -204,8 +224,3 @@ def _read_outcome(storage: Storage, id_: str, heartbeat: Heartbeat | None) -> _O
 def _is_running(claim: Claim, heartbeat: Heartbeat) -> bool:
     is_of_this_sweep = claim.token == heartbeat.token
     return heartbeat.is_alive and is_of_this_sweep and not has_ended(claim)
-
-
-def _spent(record: Record) -> tuple[float, float]:
-    """Returns a cell's seconds and its number of GPUs."""
-    return record.seconds.get("total", 0.0), record.workers * record.gpus_per_worker

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
 from pydantic import ValidationError
 
 from search_spaces.cell import Cell, cell_id, decode_cell, encode_cell
-from search_spaces.frozen import canonical_json, digest
+from search_spaces.frozen import FrozenModel, canonical_json, digest
 from search_spaces.recipes import (
     FullFineTuning,
     InContext,
@@ -166,3 +167,31 @@ def test_digest_refuses_to_guess() -> None:
         digest({"a": {1, 2}})
     with pytest.raises(ValueError, match="JSON compliant"):
         digest(float("nan"))
+
+
+def _checks(schema: Any, above: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
+    """Yields the Python checks around every number of a schema, from the outermost."""
+    if isinstance(schema, list):
+        for inner in schema:
+            yield from _checks(inner)
+    elif isinstance(schema, dict):
+        if schema.get("type") == "function-before":
+            yield from _checks(schema["schema"], above=(*above, schema["function"]["function"]))
+        elif schema.get("type") in ("int", "float"):
+            yield above
+        else:
+            yield from _checks(list(schema.values()))
+
+
+def test_a_number_is_checked_once_however_deep_its_model_is_nested() -> None:
+    class Inner(FrozenModel):
+        value: float
+
+    class Outer(FrozenModel):
+        inner: tuple[Inner, ...]
+
+    class Outermost(FrozenModel):
+        outer: Outer | None
+
+    checks = list(_checks(Outermost.__pydantic_core_schema__))
+    assert len(checks) == 1 and len(checks[0]) == 1, checks

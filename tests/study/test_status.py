@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from study.artifacts.costs import BaseCost, StudyCost
-from study.artifacts.plan import read_plan, write_plan
+from study.artifacts.plan import read_plan, read_plan_summary, write_plan
 from study.artifacts.study_folder import open_run
 from study.cli.command import BAD_INPUT, FAILED, OK
 from study.running.blocks import plan_units
@@ -275,6 +275,18 @@ def test_cell_that_runs_far_too_long_is_marked(study: FakeStudy) -> None:
     claim(study, late, started=NOW - 700)
     state = state_of(study, [done, soon, late])
     assert [cell.is_overdue for cell in state.running] == [False, True]
+
+
+def test_the_summary_of_a_plan_has_its_queue(study: FakeStudy) -> None:
+    summary = read_plan_summary(study.storage, "fake")
+    assert (summary.version, summary.cost) == (study.plan.version, study.plan.cost)
+    for short, cell in zip(
+        (cell for unit in plan_units(summary) for cell in unit),
+        (cell for unit in plan_units(study.plan) for cell in unit),
+        strict=True,
+    ):
+        assert (short.id, short.label, short.cell) == (cell.id, cell.label, cell.cell)
+        assert (short.base_key, short.flop) == (cell.base_key, cell.flop)
 
 
 def test_unreadable_claim_and_invalid_record_leave_the_cell_waiting(study: FakeStudy) -> None:

@@ -18,8 +18,12 @@ if TYPE_CHECKING:  # reading a plan must import neither torch nor the Hub's clie
     from trainables.models.source import ModelSource
 
 
-class PlannedCell(FrozenModel):
-    """A cell with its id, its names for the reader, and its expected work."""
+class NamedCell(FrozenModel, extra="ignore"):
+    """A cell with its id, its names for the reader and its expected work.
+
+    This is what progress and messages need of a planned cell; it ignores the other fields, so that
+    `study.status` reads a large plan quickly.
+    """
 
     id: str
     cell: Cell
@@ -28,25 +32,8 @@ class PlannedCell(FrozenModel):
     """`zero-shot`, the name of a training level, `all`, or a condition of the space's own."""
     variant: str = ""
     """Tells conditions of the same name apart, in words."""
-    is_control: bool = False
-    """Whether its condition is a control."""
-    measure: str | None = None
-    """None where the cell depends on no level: a zero-shot cell serves every measure."""
-    train_level: Level | None = None
-    """None unless all labels come from one level."""
-    difficulty_gap: float | None = None
-    """Mean hardness of all items minus that of the labelled levels, over the pools; None where the
-    cell draws no labels of levels."""
-    draws: CellDraws | None = None
-    test_draw: TestDraw | None = None
-    """The test items that it is scored on; None: all of the split."""
-    keeps_state: bool = False
-    """Whether its trained state stays in the run folder: another cell starts from it, or the space
-    keeps adapters."""
     flop: float
     """Expected floating-point operations."""
-    training_flop: float = 0.0
-    """The part that trains weights, which workers that run the cell together share."""
 
     @property
     def base_key(self) -> tuple[str, str, str]:
@@ -73,6 +60,28 @@ class PlannedCell(FrozenModel):
             parts += [] if tau is None else [f"tau {tau:g}"]
             parts.append(f"round {self.cell.round}")
         return " ".join(parts)
+
+
+class PlannedCell(NamedCell, extra="forbid"):
+    """A cell of a plan."""
+
+    is_control: bool = False
+    """Whether its condition is a control."""
+    measure: str | None = None
+    """None where the cell depends on no level: a zero-shot cell serves every measure."""
+    train_level: Level | None = None
+    """None unless all labels come from one level."""
+    difficulty_gap: float | None = None
+    """Mean hardness of all items minus that of the labelled levels, over the pools; None where the
+    cell draws no labels of levels."""
+    draws: CellDraws | None = None
+    test_draw: TestDraw | None = None
+    """The test items that it is scored on; None: all of the split."""
+    keeps_state: bool = False
+    """Whether its trained state stays in the run folder: another cell starts from it, or the space
+    keeps adapters."""
+    training_flop: float = 0.0
+    """The part of `flop` that trains weights, which workers that run the cell together share."""
 
 
 Unit = tuple[PlannedCell, ...]

@@ -14,9 +14,9 @@ from trainables.cells.planned import RunContext
 from trainables.cluster.capacity import HEAD_RESOURCE, ClusterLimits
 from trainables.errors import ClusterError
 from trainables.storage import layout
-from trainables.storage.filesystem import Storage, open_storage
+from trainables.storage.filesystem import Storage, is_own_disk, open_storage
 from trainables.storage.lock import token_of
-from trainables.storage.mounts import file_system, is_own_disk
+from trainables.storage.mounts import file_system
 
 ATTEMPTS = 5
 ATTEMPT_INTERVAL_S = 1.0

@@ -16,13 +16,14 @@ from pyarrow import fs
 
 from trainables.errors import StorageError
 from trainables.storage.addresses import fault_of, is_local, split_options
+from trainables.storage.mounts import file_system, is_shared
 
 T = TypeVar("T")
 R = TypeVar("R")
 
-LOCAL_THREADS = 4
+SHARED_THREADS = 8
 REMOTE_THREADS = 32
-"""Concurrent requests; an object store answers slowly."""
+"""Concurrent requests to a network disk and to an object store, which answers slowly."""
 
 S3_ATTEMPTS = 8
 """Attempts per request with growing waits: a bucket may refuse requests for about 45 s, or stall
@@ -182,10 +183,27 @@ def _seconds(info: fs.FileInfo) -> float | None:
     return None if info.mtime is None else float(info.mtime.timestamp())
 
 
+def is_own_disk(storage: Storage) -> bool:
+    """Returns whether a run folder is local and no other machine is known to see it."""
+    return storage.is_local and not is_shared(file_system(Path(storage.base)))
+
+
+def iter_parallel(storage: Storage, function: Callable[[T], R], items: Iterable[T]) -> Iterator[R]:
+    """Yields the results of a function that reads a storage, for many items concurrently.
+
+    One after the other on this machine's own disk, which answers faster than threads take turns:
+    they would double the time of reading records.
+    """
+    if is_own_disk(storage):
+        yield from map(function, items)
+        return
+    with ThreadPoolExecutor(SHARED_THREADS if storage.is_local else REMOTE_THREADS) as pool:
+        yield from pool.map(function, items)
+
+
 def map_parallel(storage: Storage, function: Callable[[T], R], items: Iterable[T]) -> list[R]:
-    """Returns the results of a function that reads a storage, for many items concurrently."""
-    with ThreadPoolExecutor(LOCAL_THREADS if storage.is_local else REMOTE_THREADS) as pool:
-        return list(pool.map(function, items))
+    """Returns the results that `iter_parallel` yields."""
+    return list(iter_parallel(storage, function, items))
 
 
 def open_storage(root: str) -> Storage:

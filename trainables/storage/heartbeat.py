@@ -13,8 +13,7 @@ from dataclasses import dataclass
 from pydantic import ConfigDict, ValidationError
 
 from trainables.storage import layout
-from trainables.storage.filesystem import Storage
-from trainables.storage.mounts import is_own_disk
+from trainables.storage.filesystem import Storage, is_own_disk
 from trainables.storage.process_identity import ProcessIdentity, has_ended
 
 HEARTBEAT_S = 10.0

@@ -22,9 +22,8 @@ from contextlib import contextmanager
 from trainables.errors import LockLostError, RunFolderInUseError
 from trainables.invocation import command_line
 from trainables.storage import heartbeat, layout
-from trainables.storage.filesystem import Storage, removing_empty_folders
+from trainables.storage.filesystem import Storage, is_own_disk, removing_empty_folders
 from trainables.storage.heartbeat import SweepLock, read_lock
-from trainables.storage.mounts import is_own_disk
 from trainables.storage.process_identity import has_ended, this_process
 
 SETTLE_S = 1.0

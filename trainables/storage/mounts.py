@@ -5,8 +5,6 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from trainables.storage.filesystem import Storage
-
 MOUNTS = Path("/proc/mounts")
 
 SHARED = (
@@ -43,11 +41,6 @@ SHARED_BY_FUSE = (
     "sshfs",
 )
 """Buckets and network disks mounted by a process (`fuse.gcsfuse`); other FUSE types are local."""
-
-
-def is_own_disk(storage: Storage) -> bool:
-    """Returns whether a run folder is local and no other machine is known to see it."""
-    return storage.is_local and not is_shared(file_system(Path(storage.base)))
 
 
 def is_shared(name: str) -> bool:

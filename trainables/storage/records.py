@@ -17,7 +17,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from pydantic import Field, ValidationError
 
-from search_spaces.cell import Cell, cell_id, decode_cell, encode_cell
+from search_spaces.cell import Cell, cell_id, decode_cell, encode_cell, encoded_id
 from search_spaces.explain import explain
 from search_spaces.frozen import FrozenModel
 from trainables.storage import layout
@@ -241,16 +241,11 @@ def read_record(storage: Storage, id_: str) -> Record:
         InvalidRecordError: If it cannot be read, is not JSON, has unknown or missing keys, or
             belongs to another cell.
     """
+    record = parse_record(storage, id_)
     try:
-        record = Record.model_validate_json(storage.read_bytes(layout.record(id_)))
-        recorded = cell_id(decode_cell(record.cell))
-    except UnreadableError as error:
-        raise InvalidRecordError(str(error)) from error
-    except ValidationError as error:
-        raise InvalidRecordError(
-            f"{storage.path(layout.record(id_))} is damaged, or was written by another version: "
-            f"{explain(error)}"
-        ) from error
+        recorded = encoded_id(record.cell)
+        if recorded != id_:  # decoding takes longer, and names what is wrong
+            recorded = cell_id(decode_cell(record.cell))
     except ValueError as error:
         raise InvalidRecordError(f"{storage.path(layout.record(id_))}: {error}") from error
     if recorded != id_:
@@ -258,6 +253,24 @@ def read_record(storage: Storage, id_: str) -> Record:
             f"{storage.path(layout.record(id_))} is the record of cell {recorded}, not of {id_}"
         )
     return record
+
+
+def parse_record(storage: Storage, id_: str) -> Record:
+    """Returns the record in a cell's folder, in half the time of `read_record`.
+
+    Raises:
+        FileNotFoundError: If the cell has no record.
+        InvalidRecordError: If it cannot be read, is not JSON, or has unknown or missing keys.
+    """
+    try:
+        return Record.model_validate_json(storage.read_bytes(layout.record(id_)))
+    except UnreadableError as error:
+        raise InvalidRecordError(str(error)) from error
+    except ValidationError as error:
+        raise InvalidRecordError(
+            f"{storage.path(layout.record(id_))} is damaged, or was written by another version: "
+            f"{explain(error)}"
+        ) from error
 
 
 def read_scores(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,11 +19,8 @@ from study.artifacts.items import ItemsTable, TaskItems
 from study.artifacts.plan import Plan
 from trainables.cells.planned import PlannedCell
 from trainables.storage import layout
-from trainables.storage.filesystem import Storage
+from trainables.storage.filesystem import Storage, map_parallel
 from trainables.storage.records import InvalidRecordError, Record, read_file, read_scores
-
-_READERS = 8
-"""Threads that read selections; most of the time is waiting for the storage."""
 
 _Floats = NDArray[np.float64]
 
@@ -53,8 +49,7 @@ def read_rounds(storage: Storage, plan: Plan, surface: Surface) -> Rounds:
     """
     records = surface.scores.records
     planned = [c for c in plan.cells if c.cell.self_training is not None and c.id in records]
-    with ThreadPoolExecutor(_READERS) as pool:
-        read = list(pool.map(lambda c: _read_selection(storage, c.id, records[c.id]), planned))
+    read = map_parallel(storage, lambda c: _read_selection(storage, c.id, records[c.id]), planned)
     faults = [result for result in read if isinstance(result, str)]
     selections = {
         cell.id: result

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor
-
 import numpy as np
 
 from search_spaces.recipes import InContext, LinearProbe, ZeroShot
@@ -13,7 +11,7 @@ from study.analysis.surface import Surface
 from study.analysis.surface_rows import recipe_text
 from study.artifacts.condition_kinds import condition_label
 from study.artifacts.plan import Plan
-from trainables.storage.filesystem import Storage
+from trainables.storage.filesystem import Storage, map_parallel
 from trainables.storage.records import read_curve
 
 MAX_CELLS = 300
@@ -31,8 +29,7 @@ def loss_panels(storage: Storage, plan: Plan, surface: Surface) -> tuple[CurvePa
         if cell.id in surface.scores.records
         and not isinstance(cell.cell.recipe, ZeroShot | InContext | LinearProbe)
     ][:MAX_CELLS]
-    with ThreadPoolExecutor(8) as pool:
-        curves = list(pool.map(lambda cell: read_curve(storage, cell.id), trained))
+    curves = map_parallel(storage, lambda cell: read_curve(storage, cell.id), trained)
     labels = recipe_labels(cell.cell.recipe for cell in trained)
     has_rounds = any(cell.cell.round > 1 for cell in plan.cells)
     losses: dict[tuple[str, ...], dict[str, dict[int, list[float]]]] = {}

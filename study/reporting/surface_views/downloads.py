@@ -11,7 +11,8 @@ import pyarrow as pa
 from pyarrow import csv
 
 from study.analysis.names import recipe_labels
-from study.analysis.surface_columns import documentation, surface_table
+from study.analysis.surface import Surface
+from study.analysis.surface_columns import documentation
 from study.analysis.surface_rows import SurfaceRow, recipe_text
 from study.formatting import number, percent, span
 
@@ -36,13 +37,12 @@ DOWNLOADS = {"CSV": "surface.csv", "JSON": "surface.json", "LaTeX": "surface.tex
 """Format -> file next to the page."""
 
 
-def surface_downloads(rows: Sequence[SurfaceRow]) -> Mapping[str, bytes]:
+def surface_downloads(surface: Surface) -> Mapping[str, bytes]:
     """Returns file name -> content of the table of points in every format."""
-    table = surface_table(rows)
     return {
-        DOWNLOADS["CSV"]: _csv(table),
-        DOWNLOADS["JSON"]: _json(table),
-        DOWNLOADS["LaTeX"]: latex_table(rows).encode(),
+        DOWNLOADS["CSV"]: _csv(surface.table),
+        DOWNLOADS["JSON"]: _json(surface.table),
+        DOWNLOADS["LaTeX"]: latex_table(surface.rows).encode(),
     }
 
 

@@ -106,7 +106,7 @@ def errors(run: Run, workers: int) -> Iterator[tuple[float, float | None]]:
         pace = Pace(run.units)
         for each in (each for unit in run.units for each in unit):
             if times[each.id][1] <= now:
-                pace.add(each, record(*run.seconds[each.id]))
+                pace.add(each, record(*run.seconds[each.id]).seconds)
         left = units_of(run.units, {id_ for id_, (_, stop) in times.items() if stop > now})
         running = {id_: now - at for id_, (at, stop) in times.items() if at <= now < stop}
         expected = remaining(left, running, pace)
@@ -130,9 +130,9 @@ def test_kinds_that_have_a_finished_cell_take_their_own_time() -> None:
     quick = [cell(f"q{i}", "m", InContext(), 1e9) for i in range(2)]
     slow = [cell(f"s{i}", "m", LoRA(), 1e9) for i in range(2)]
     pace = Pace([(each,) for each in (*quick, *slow)])
-    pace.add(quick[0], record(3.0))
+    pace.add(quick[0], record(3.0).seconds)
     assert pace.untimed([quick[1], slow[1]]) == 1
-    pace.add(slow[0], record(30.0))
+    pace.add(slow[0], record(30.0).seconds)
     assert pace.untimed([quick[1], slow[1]]) == 0
     assert pace.expected(quick[1]) == pytest.approx(3.0)
     assert pace.expected(slow[1]) == pytest.approx(30.0)
@@ -147,8 +147,8 @@ def test_other_sizes_follow_the_ratio_of_what_both_have_measured() -> None:
     }
     pace = Pace([(each,) for each in cells.values()])
     for key, seconds in (("in-context", 8.0), ("lora", 80.0)):
-        pace.add(cells["big", key], record(seconds))
-    pace.add(cells["small", "in-context"], record(4.0))
+        pace.add(cells["big", key], record(seconds).seconds)
+    pace.add(cells["small", "in-context"], record(4.0).seconds)
     expected = pace.expected(cells["small", "lora"])
     assert expected is not None and 32 < expected < 50
 
@@ -158,7 +158,7 @@ def test_loading_counts_once_per_base_model() -> None:
         cell(name, model, LoRA(), 1e9) for name, model in zip("abc", "mmn", strict=True)
     )
     pace = Pace([(first,), (second,), (other,)])
-    pace.add(first, record(65.0, load=60.0))
+    pace.add(first, record(65.0, load=60.0).seconds)
     left = remaining([(second,), (other,)], {}, pace)
     assert left is not None and left.queued[0] == pytest.approx(5.0)
     assert 60.0 < left.queued[1] < 75.0
@@ -169,7 +169,7 @@ def test_running_units_go_on_and_free_workers_take_the_next() -> None:
     cells = [cell(str(i), "m", LoRA(), 1e9) for i in range(6)]
     units = [(cells[1], cells[2]), *((each,) for each in cells[3:])]
     pace = Pace([(cells[0],), *units])
-    pace.add(cells[0], record(10.0))
+    pace.add(cells[0], record(10.0).seconds)
     left = remaining(units, {cells[1].id: 4.0}, pace)
     assert left is not None
     assert left.total == pytest.approx(46.0)
@@ -180,8 +180,8 @@ def test_running_units_go_on_and_free_workers_take_the_next() -> None:
 def test_probes_that_find_hidden_states_are_a_kind_of_their_own() -> None:
     probes = [cell(str(i), "m", LinearProbe(), 1e9) for i in range(3)]
     pace = Pace([tuple(probes)])
-    pace.add(probes[0], record(6.0))
-    pace.add(probes[1], record(0.1))
+    pace.add(probes[0], record(6.0).seconds)
+    pace.add(probes[1], record(0.1).seconds)
     assert pace.expected(probes[2]) == pytest.approx(0.1)
 
 
@@ -189,7 +189,7 @@ def test_a_cell_that_outlasts_its_prediction_raises_it_for_its_kind() -> None:
     known, *others = (cell(str(i), "m", r, 1e9) for i, r in enumerate([ZeroShot(), *[LoRA()] * 3]))
     units = [(known,), *((each,) for each in others)]
     pace = Pace(units)
-    pace.add(known, record(1.0))
+    pace.add(known, record(1.0).seconds)
     left = remaining(units[1:], {others[0].id: 100.0}, pace)
     assert left is not None and left.total == pytest.approx(50.0 + 2 * 150.0)
 
@@ -203,6 +203,6 @@ def test_the_assumed_speed_gives_a_guess_until_a_cell_has_finished() -> None:
     late = remaining(units, {cells[0].id: 20.0}, pace)  # longer than guessed, so all others are
     assert late is not None and late.in_progress == pytest.approx([10.0])
     assert late.queued == pytest.approx([30.0, 60.0])
-    pace.add(cells[0], record(5.0))
+    pace.add(cells[0], record(5.0).seconds)
     assert not pace.is_guess and pace.expected(cells[2]) == pytest.approx(10.0)
     assert remaining(units, {}, Pace(units)) is None

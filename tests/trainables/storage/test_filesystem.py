@@ -1,12 +1,14 @@
 from __future__ import annotations
 
 import os
+import threading
 from pathlib import Path
 
 import pytest
 
 from trainables.errors import StorageError
-from trainables.storage.filesystem import Storage, check_writable, open_storage
+from trainables.storage import filesystem
+from trainables.storage.filesystem import Storage, check_writable, iter_parallel, open_storage
 
 
 @pytest.fixture
@@ -89,3 +91,23 @@ def test_an_empty_address_is_not_the_current_folder() -> None:
     """A shell's unset variable would fill the folder that one happens to stand in."""
     with pytest.raises(StorageError, match="address is empty"):
         open_storage("")
+
+
+def test_an_own_disk_is_read_in_turn_and_a_network_disk_concurrently(
+    storage: Storage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def threads() -> set[int]:
+        barrier = threading.Barrier(2, timeout=10.0)
+
+        def read(number: int) -> int:
+            if not is_own:
+                barrier.wait()
+            return threading.get_ident()
+
+        return set(iter_parallel(storage, read, range(2)))
+
+    is_own = True
+    assert threads() == {threading.get_ident()}
+    is_own = False
+    monkeypatch.setattr(filesystem, "is_own_disk", lambda storage: False)
+    assert len(threads()) == 2

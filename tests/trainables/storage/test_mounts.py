@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from trainables.storage import mounts
-from trainables.storage.filesystem import open_storage
-from trainables.storage.mounts import file_system, is_own_disk, is_shared
+from trainables.storage.filesystem import is_own_disk, open_storage
+from trainables.storage.mounts import file_system, is_shared
 
 LINES = """\
 overlay / overlay rw 0 0

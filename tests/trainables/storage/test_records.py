@@ -11,6 +11,7 @@ from trainables.storage import layout
 from trainables.storage.failures import read_failure, write_failure
 from trainables.storage.filesystem import Storage, open_storage
 from trainables.storage.records import (
+    InvalidRecordError,
     choice_score,
     generated_table,
     read_record,
@@ -127,6 +128,20 @@ def test_success_removes_the_reason_of_an_earlier_failure(storage: Storage) -> N
     assert read_failure(storage, ID) == "ValueError: x"
     write(storage)
     assert read_failure(storage, ID) is None
+
+
+def test_a_record_counts_by_the_hash_of_its_cell_however_numbers_are_written(
+    storage: Storage,
+) -> None:
+    write(storage)
+    path = Path(storage.path(layout.record(ID)))
+    text = path.read_text()
+    path.write_text(text.replace('"version": 1', '"version": 1.0'))
+    assert read_record(storage, ID).accuracy == pytest.approx(0.75)
+    path.write_text(text.replace('"version": 1', '"version": 2'))
+    other = cell_id(CELL.model_copy(update={"version": 2}))
+    with pytest.raises(InvalidRecordError, match=f"is the record of cell {other}, not of {ID}"):
+        read_record(storage, ID)
 
 
 def test_absent_record_is_absent(storage: Storage) -> None:
