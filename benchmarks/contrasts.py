@@ -17,6 +17,7 @@ from scipy import special
 
 from study.statistics.across_points.pooled_sgr import pooled_p_value
 from study.statistics.arms import ArmScores
+from study.statistics.calibration import equal_width_bins
 from study.statistics.differences import Difference, t_difference
 from study.statistics.influences import influences
 from study.statistics.marginal_means import FloatArray
@@ -25,6 +26,7 @@ from study.statistics.moments import independent, moments
 from study.statistics.recovery import Roles
 from study.statistics.resampling.calibration_intervals import (
     CalibrationError,
+    bin_accuracies,
     ece_interval,
     selective_interval,
 )
@@ -200,6 +202,30 @@ def calibration_coverage(
     return held / num_draws
 
 
+def bin_coverage(
+    *, slope: float, num_seeds: int, num_draws: int, rng: np.random.Generator, num_items: int = 300
+) -> float:
+    """Coverage of the intervals of the accuracies in bins of confidence, over all bins.
+
+    Args:
+        slope: As of `calibration_coverage`, and so are the others.
+        num_seeds: Seeds.
+        num_draws: Simulated studies.
+        rng: Source of all randomness.
+        num_items: Items.
+    """
+    seed_sd = 0.2 * (num_seeds > 1)
+    sure, right = (values.ravel() for values in _answers(slope, 5000, 40, seed_sd, rng))
+    bins = equal_width_bins(sure)
+    truth = {number: right[bins == number].mean() for number in np.unique(bins).tolist()}
+    holds = [
+        bin_.low <= truth[int(equal_width_bins([bin_.confidence])[0])] <= bin_.high
+        for _ in range(num_draws)
+        for bin_ in bin_accuracies(*_answers(slope, num_items, num_seeds, seed_sd, rng))
+    ]
+    return sum(holds) / len(holds)
+
+
 def _answers(
     slope: float, num_items: int, num_seeds: int, seed_sd: float, rng: np.random.Generator
 ) -> tuple[FloatArray, FloatArray]:
@@ -243,6 +269,11 @@ def main() -> int:
         lowest = min(lowest, found)
         name = interval.__name__.replace("_", " ")
         print(f"{name:>15} {slope:6.2f} {seeds:6d} {100 * found:8.1f}", flush=True)
+    print("accuracy in a bin of confidence: slope of the logits, seeds, coverage %")
+    for slope, seeds in itertools.product((1.0, 2.0), (1, 2, 3, 5)):
+        found = bin_coverage(slope=slope, num_seeds=seeds, num_draws=MEANS_DRAWS // 4, rng=rng)
+        lowest = min(lowest, found)
+        print(f"{slope:6.2f} {seeds:6d} {100 * found:8.1f}", flush=True)
     print(f"lowest coverage: {100 * lowest:.1f} %")
     return 0 if lowest >= 0.93 else 1
 

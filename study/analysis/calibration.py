@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import pyarrow as pa
+from numpy.typing import NDArray
 
 from study.analysis.accuracy_curves import condition_order, named_arms
 from study.analysis.names import hidden_rounds, recipe_labels
@@ -22,10 +23,12 @@ from study.analysis.surface_columns import (
 )
 from study.analysis.surface_rows import Interval, SurfaceRow, recipe_text
 from study.artifacts.points import PlannedArm
-from study.statistics.calibration import Calibration, calibrate
+from study.statistics.arms import ArmScores
 from study.statistics.differences import estimate_contrast, paired_difference
 from study.statistics.resampling.calibration_intervals import (
+    BinAccuracy,
     CalibrationError,
+    bin_accuracies,
     ece_interval,
     selective_interval,
 )
@@ -55,7 +58,8 @@ class CalibrationRow:
     accuracy: float
     confidence: float
     """Mean over the answers."""
-    calibration: Calibration
+    bins: tuple[BinAccuracy, ...]
+    """Reliability: accuracy by confidence, in 10 bins of equal width."""
     ece: CalibrationError
     """Expected calibration error."""
     brier: Interval
@@ -88,6 +92,35 @@ CALIBRATION_COLUMNS: tuple[Column, ...] = (
 """Columns of calibration.parquet, in their order."""
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ReliabilityRow:
+    """One bin of an arm's answers to a test level."""
+
+    of: CalibrationRow
+    bin: BinAccuracy
+
+
+RELIABILITY_COLUMNS: tuple[Column, ...] = (
+    *(replace(column, path=f"of.{column.path}") for column in CALIBRATION_COLUMNS[:6]),
+    Column("confidence", FLOAT, FRACTION, "bin.confidence", "mean confidence in the bin"),
+    Column("accuracy", FLOAT, FRACTION, "bin.accuracy", "accuracy of the answers in the bin"),
+    Column("accuracy_low", FLOAT, FRACTION, "bin.low", "lower end of the interval of accuracy"),
+    Column("accuracy_high", FLOAT, FRACTION, "bin.high", "upper end of the interval of accuracy"),
+    Column("count", INTEGER, "answers", "bin.count", "answers in the bin, over items and seeds"),
+)
+"""Columns of calibration_bins.parquet, in their order."""
+
+
+def reliability_rows(rows: Sequence[CalibrationRow]) -> tuple[ReliabilityRow, ...]:
+    """Returns the bins of all rows."""
+    return tuple(ReliabilityRow(of=row, bin=bin_) for row in rows for bin_ in row.bins)
+
+
+def bins_table(rows: Sequence[CalibrationRow]) -> pa.Table:
+    """Returns calibration_bins.parquet: a row for each arm, test level and bin of confidence."""
+    return declared_table(RELIABILITY_COLUMNS, reliability_rows(rows))
+
+
 def calibration_rows(surface: Surface) -> tuple[CalibrationRow, ...]:
     """Returns the calibration of finished arms: on all test items, then on each test level.
 
@@ -106,8 +139,10 @@ def calibration_rows(surface: Surface) -> tuple[CalibrationRow, ...]:
             for place in ((row.point.task, None, None), row.point.place):
                 key = (place, row.point.model, method, condition)
                 if key not in found and len(found) < MAX_ROWS:
-                    found[key] = _row(
-                        surface, reader, row, place, (method, condition), (arm, start)
+                    answers = _answers(reader, arm, start, place)
+                    names = (method, condition)
+                    found[key] = (
+                        None if answers is None else _row(answers, row, place, names, surface.level)
                     )
     rows = [row for row in found.values() if row is not None]
     return tuple(sorted(rows, key=lambda row: (row.test_level is not None, order[row.condition])))
@@ -126,28 +161,45 @@ def _arms(
         yield condition, arm, row.point.start if arm == row.point.easy else None
 
 
-def _row(
-    surface: Surface,
-    reader: ArmReader,
-    row: SurfaceRow,
-    place: AnyPlace,
-    names: tuple[str, str],
-    arms: tuple[PlannedArm, PlannedArm | None],
-) -> CalibrationRow | None:
-    """The calibration of one arm; None if it has not finished, or has no confidences there."""
-    arm, start = arms
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class _Answers:
+    """The answers of a finished arm to the items of a test level that have a confidence."""
+
+    confidence: NDArray[np.float64]
+    """[items, seeds]"""
+    scores: ArmScores
+    brier: ArmScores
+    brier_before: ArmScores | None
+    """Of what a self-trained arm starts from."""
+    clusters: tuple[str, ...] | None
+
+
+def _answers(
+    reader: ArmReader, arm: PlannedArm, start: PlannedArm | None, place: AnyPlace
+) -> _Answers | None:
+    """The answers of an arm; None if it has not finished, or has no confidences there."""
     test = reader.test_level(*place)
     if not len(test.columns) or not reader.is_finished(arm):
         return None
     confidence = reader.confidence(arm, place)
-    answers = reader.arm(arm, *place)
-    correct = np.where(np.isnan(confidence), np.nan, answers.scores)
-    seen = ~np.isnan(correct)
-    if not seen.any():
+    if np.isnan(confidence).all():
         return None
-    level, clusters = surface.level, test.clusters
-    before = start if start is not None and reader.is_finished(start) else None
-    scores = reader.brier(arm, place)
+    scores = reader.arm(arm, *place)
+    has_start = start is not None and reader.is_finished(start)
+    return _Answers(
+        confidence=confidence,
+        scores=replace(scores, scores=np.where(np.isnan(confidence), np.nan, scores.scores)),
+        brier=reader.brier(arm, place),
+        brier_before=reader.brier(start, place) if start is not None and has_start else None,
+        clusters=test.clusters,
+    )
+
+
+def _row(
+    answers: _Answers, row: SurfaceRow, place: AnyPlace, names: tuple[str, str], level: float
+) -> CalibrationRow:
+    confidence, correct, clusters = answers.confidence, answers.scores.scores, answers.clusters
+    seen = ~np.isnan(correct)
     return CalibrationRow(
         task=place[0],
         measure=place[1],
@@ -157,24 +209,27 @@ def _row(
         condition=names[1],
         test_level=None if place[2] is None else place[2].name,
         num_items=int(seen.any(axis=1).sum()),
-        num_seeds=len(arm.cells),
+        num_seeds=correct.shape[1],
         accuracy=float(correct[seen].mean()),
         confidence=float(confidence[seen].mean()),
-        calibration=calibrate(confidence[seen], correct[seen]),
+        bins=bin_accuracies(confidence, correct, level=level, clusters=clusters),
         ece=ece_interval(
             confidence, correct, level=level, clusters=clusters, rng=np.random.default_rng(0)
         ),
         brier=Interval.of(
-            estimate_contrast({"arm": scores}, {"arm": 1.0}, level=level, clusters=clusters)
+            estimate_contrast({"arm": answers.brier}, {"arm": 1.0}, level=level, clusters=clusters)
         ),
-        brier_change=Interval()
-        if before is None
-        else Interval.of(
-            paired_difference(scores, reader.brier(before, place), level=level, clusters=clusters)
-        ),
+        brier_change=_brier_change(answers, level),
         selective_area=Interval.of(
-            selective_interval(
-                confidence, replace(answers, scores=correct), level=level, clusters=clusters
-            )
+            selective_interval(confidence, answers.scores, level=level, clusters=clusters)
         ),
+    )
+
+
+def _brier_change(answers: _Answers, level: float) -> Interval:
+    before = answers.brier_before
+    if before is None:
+        return Interval()
+    return Interval.of(
+        paired_difference(answers.brier, before, level=level, clusters=answers.clusters)
     )

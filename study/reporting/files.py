@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from study.analysis.calibration import calibration_table
+from study.analysis.calibration import bins_table, calibration_table
 from study.analysis.items.accuracy import group_table
 from study.analysis.items.influence import influence_table
 from study.analysis.preferences.policies import WinRate
@@ -68,6 +68,7 @@ def write_tables(storage: Storage, space: str, content: Content) -> None:
 def _tables(space: str, content: Content) -> Iterator[tuple[str, pa.Table]]:
     if content.calibration:
         yield layout.calibration(space), calibration_table(content.calibration)
+        yield layout.calibration_bins(space), bins_table(content.calibration)
     if content.item_accuracy:
         yield layout.item_accuracy(space), group_table(content.item_accuracy)
     if content.influences:

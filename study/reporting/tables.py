@@ -6,7 +6,12 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple, Protocol
 
-from study.analysis.calibration import CALIBRATION_COLUMNS, CalibrationRow
+from study.analysis.calibration import (
+    CALIBRATION_COLUMNS,
+    RELIABILITY_COLUMNS,
+    CalibrationRow,
+    reliability_rows,
+)
 from study.analysis.contrasts import explored
 from study.analysis.items.accuracy import GROUP_COLUMNS, GroupAccuracy
 from study.analysis.items.influence import INFLUENCE_COLUMNS, ItemInfluence
@@ -186,6 +191,27 @@ def calibration_page(rows: Sequence[CalibrationRow]) -> PageTable:
     )
     caption = "Calibration of every arm, by test level"
     return make_table("calibration-rows", caption, columns, rows, _of_calibration)
+
+
+def reliability_page(rows: Sequence[CalibrationRow]) -> PageTable:
+    """Returns the reliability of every arm, one bin of confidence per row."""
+    column = _declared("calibration_bins.parquet", RELIABILITY_COLUMNS)
+    bins = reliability_rows(rows)
+    columns = (
+        column("task", "text", "task") if len({row.task for row in rows}) > 1 else None,
+        column("model", "text", "model"),
+        column("method", "text", "recipe", lambda row: row.of.method),
+        column("trained on", "text", "condition"),
+        column("confidence %", "percent", "confidence"),
+        column("right %", "percent", "accuracy"),
+        column("low", "percent", "accuracy_low"),
+        column("high", "percent", "accuracy_high"),
+        column("answers", "number", "count"),
+    )
+    caption = "Reliability of every arm on all test items, by confidence"
+    return make_table(
+        "reliability-rows", caption, columns, bins, lambda row: _of_calibration(row.of)
+    )
 
 
 def _of_calibration(row: CalibrationRow) -> Filters:

@@ -127,8 +127,13 @@ def bin_residuals(confidence: ArrayLike, correct: ArrayLike) -> _Floats:
     """
     sure, right = _answers(confidence, correct)
     residuals = np.zeros((len(sure), NUM_BINS))
-    residuals[np.arange(len(sure)), _bins(sure, NUM_BINS, "equal-width")] = right - sure
+    residuals[np.arange(len(sure)), equal_width_bins(sure)] = right - sure
     return residuals
+
+
+def equal_width_bins(confidence: ArrayLike) -> NDArray[np.intp]:
+    """Returns [answers] the number of each answer's bin among `NUM_BINS` of equal width."""
+    return _bins(np.asarray(confidence, dtype=np.float64), NUM_BINS, "equal-width")
 
 
 def confidence_histogram(

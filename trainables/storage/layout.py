@@ -12,7 +12,8 @@
 <out>/<space>/          plan.json, items.parquet, surface.parquet, audit.parquet,
                         detectors.parquet, reliability.parquet, selective.parquet,
                         rewards.parquet, alignment.parquet, calibration.parquet,
-                        comparison.parquet, item_accuracy.parquet, influence.parquet,
+                        calibration_bins.parquet, comparison.parquet, item_accuracy.parquet,
+                        influence.parquet,
                         tune_results.parquet, report/, ray/, wandb/, tune/
 """
 
@@ -164,6 +165,11 @@ def audit(space: str) -> str:
 def calibration(space: str) -> str:
     """Calibration of every arm: one row per arm and test level."""
     return f"{space}/calibration.parquet"
+
+
+def calibration_bins(space: str) -> str:
+    """Reliability of every arm: one row per arm, test level and bin of confidence."""
+    return f"{space}/calibration_bins.parquet"
 
 
 def alignment(space: str) -> str:

@@ -24,6 +24,7 @@ from matplotlib.lines import Line2D
 from study.analysis.accuracy_curves import Curve, CurvePanel
 from study.analysis.calibration import CalibrationRow
 from study.reporting.style import FIGURE_STYLE, MUTED, looks_of
+from study.statistics.resampling.calibration_intervals import BinAccuracy
 
 MAX_PANELS = 24
 """Panels per figure; more would be too small to read."""
@@ -158,21 +159,23 @@ def draw_calibration(name: str, rows: Sequence[CalibrationRow]) -> Drawing:
             place.plot([0, 100], [0, 100], color=MUTED, linewidth=0.8, dashes=(2, 2))
             for row in rows:
                 if (row.method, row.model) == key:
-                    bins = row.calibration.bins
-                    place.plot(
-                        [100 * b.confidence for b in bins],
-                        [100 * b.accuracy for b in bins],
-                        **looks[row.condition],
-                    )
+                    _draw_bins(place, row.bins, looks[row.condition])
             place.set(xlim=(0, 100), ylim=(0, 100), xlabel="confidence %", ylabel="right %")
             place.set_aspect("equal")
         add_legend(figure, looks)
         alt = (
             "Reliability diagrams, one panel per model and method: accuracy of the answers against "
-            "their confidence, per condition. On the diagonal, confidence and accuracy agree. The "
-            "expected calibration errors are in the table below."
+            "their confidence, per condition, with intervals. On the diagonal, confidence and "
+            "accuracy agree. The expected calibration errors are in the table below."
         ) + capped(keys, "the table has all")
         return finish(figure, name, alt)
+
+
+def _draw_bins(place: Axes, bins: Sequence[BinAccuracy], look: Mapping[str, Any]) -> None:
+    x = [100 * b.confidence for b in bins]
+    place.plot(x, [100 * b.accuracy for b in bins], **look)
+    ends = [100 * b.low for b in bins], [100 * b.high for b in bins]
+    place.fill_between(x, *ends, color=str(look["color"]), linewidth=0, alpha=0.12)
 
 
 def draw_panel(

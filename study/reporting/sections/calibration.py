@@ -13,9 +13,9 @@ from study.reporting.charts.filters import Filters, method_of
 from study.reporting.charts.intervals import IntervalLine, interval_chart
 from study.reporting.content import Content
 from study.reporting.sections.section import Block, Section
-from study.reporting.tables import calibration_page
+from study.reporting.tables import calibration_page, reliability_page
 
-TABLE = "calibration-rows"
+TABLE, BINS_TABLE = "calibration-rows", "reliability-rows"
 
 
 def calibration_section(surface: Surface, content: Content) -> Section:
@@ -34,6 +34,7 @@ def calibration_section(surface: Surface, content: Content) -> Section:
             *([f"Computed for the first {MAX_ROWS} arms and levels."] * (len(rows) == MAX_ROWS)),
             *_charts(overall, list(condition_order(surface))),
             calibration_page(rows),
+            reliability_page(overall),
         ]
     return Section(name="calibration", title="Calibration", label="Calibration", blocks=blocks)
 
@@ -62,10 +63,10 @@ def _charts(rows: Sequence[CalibrationRow], conditions: Sequence[str]) -> Iterat
         title="Reliability on all test items",
         quote=confidence_quote(rows),
         reading=(
-            "Accuracy of the answers against their confidence, in 10 bins of equal width; on the "
-            "diagonal both agree."
+            "Accuracy of the answers against their confidence, in 10 bins of equal width, with the "
+            "interval of each; on the diagonal both agree."
         ),
-        table=TABLE,
+        table=BINS_TABLE,
         curves=conditions,
     )
 
@@ -127,7 +128,7 @@ def confidence_quote(rows: Sequence[CalibrationRow]) -> str:
 
 
 def _bins(row: CalibrationRow) -> Iterator[CurveMark]:
-    for bin_ in row.calibration.bins:
+    for bin_ in row.bins:
         yield CurveMark(
             filters=_of_row(row),
             panel=_panel(row),
@@ -135,6 +136,8 @@ def _bins(row: CalibrationRow) -> Iterator[CurveMark]:
             x=100.0 * bin_.confidence,
             x_label=percent(bin_.confidence),
             y=100.0 * bin_.accuracy,
-            said=f"{percent(bin_.accuracy)} %",
+            low=100.0 * bin_.low,
+            high=100.0 * bin_.high,
+            said=f"{percent(bin_.accuracy)} % [{percent(bin_.low)}, {percent(bin_.high)}]",
             more={"answers": bin_.count},
         )

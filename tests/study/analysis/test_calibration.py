@@ -50,6 +50,11 @@ def test_rows_are_those_of_the_records(tmp_path: Path, level: str | None) -> Non
                 right.append(answer["correct"])
     assert (row.num_items, row.num_seeds, len(sure)) == (len(items), 2, 2 * len(items))
     assert row.ece.estimate == pytest.approx(calibrate(sure, right).ece, abs=1e-6)
+    assert [(b.confidence, b.accuracy, b.count) for b in row.bins] == [
+        (pytest.approx(b.confidence, abs=1e-6), pytest.approx(b.accuracy), b.count)
+        for b in calibrate(sure, right).bins
+    ]
+    assert all(0.0 <= b.low <= b.accuracy <= b.high <= 1.0 and b.low < b.high for b in row.bins)
     assert row.brier.estimate == pytest.approx(brier_score(given, gold), abs=1e-6)
     assert row.selective_area.estimate == pytest.approx(
         selective_accuracy(sure, right).area, abs=1e-6

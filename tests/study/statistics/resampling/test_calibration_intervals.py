@@ -4,8 +4,9 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
+from scipy.stats import binomtest
 
-from benchmarks.contrasts import calibration_coverage, ece, selective_area
+from benchmarks.contrasts import bin_coverage, calibration_coverage, ece, selective_area
 from study.statistics.arms import ArmScores
 from study.statistics.calibration import (
     bin_residuals,
@@ -15,7 +16,11 @@ from study.statistics.calibration import (
 )
 from study.statistics.differences import critical_value
 from study.statistics.marginal_means import FloatArray
-from study.statistics.resampling.calibration_intervals import ece_interval, selective_interval
+from study.statistics.resampling.calibration_intervals import (
+    bin_accuracies,
+    ece_interval,
+    selective_interval,
+)
 
 
 @pytest.mark.parametrize(
@@ -34,6 +39,53 @@ def test_coverage(interval: Callable[..., object], slope: float, num_seeds: int)
         interval, slope=slope, num_seeds=num_seeds, num_draws=100, rng=np.random.default_rng(3)
     )
     assert covered >= 0.93 - 0.05  # two standard errors of 100 draws; the benchmark has 300
+
+
+@pytest.mark.parametrize(("slope", "num_seeds"), [(1.0, 1), (1.0, 3), (2.0, 2)])
+def test_coverage_of_the_bins(slope: float, num_seeds: int) -> None:
+    covered = bin_coverage(
+        slope=slope, num_seeds=num_seeds, num_draws=60, rng=np.random.default_rng(3)
+    )
+    assert covered >= 0.93
+
+
+def test_a_bin_of_independent_answers_has_wilsons_interval() -> None:
+    """One seed, items of their own: the effective number of answers is theirs but one."""
+    sure = np.full((40, 1), 0.75)
+    right = np.array([1.0] * 28 + [0.0] * 12)[:, None]
+    (found,) = bin_accuracies(sure, right)
+    exact = binomtest(28, 39).proportion_ci(method="wilson")
+    p, t2 = 0.7, critical_value(39, 0.95) ** 2
+    centre, half = (
+        (p + t2 / 78) / (1 + t2 / 39),
+        np.sqrt(t2 * p * 0.3 / 39 + (t2 / 78) ** 2) / (1 + t2 / 39),
+    )
+    assert (found.accuracy, found.confidence, found.count) == (0.7, 0.75, 40)
+    assert (found.low, found.high) == pytest.approx((centre - half, centre + half), abs=1e-12)
+    assert found.high == pytest.approx(exact.high, abs=0.03)
+
+
+def test_repeated_answers_of_one_item_or_group_count_once() -> None:
+    rng = np.random.default_rng(1)
+    sure = np.full((30, 1), 0.75)
+    right = rng.choice([0.0, 1.0], (30, 1), p=[0.3, 0.7])
+    (once,) = bin_accuracies(sure, right)
+    (seeds,) = bin_accuracies(np.tile(sure, (1, 4)), np.tile(right, (1, 4)))
+    (groups,) = bin_accuracies(
+        np.repeat(sure, 4, axis=0),
+        np.repeat(right, 4, axis=0),
+        clusters=[f"group {n // 4}" for n in range(120)],
+    )
+    for repeated in (seeds, groups):
+        assert repeated.count == 120
+        assert (repeated.low, repeated.high) == pytest.approx((once.low, once.high), abs=1e-12)
+
+
+def test_a_bin_without_a_wrong_answer_is_not_certain() -> None:
+    (found,) = bin_accuracies(np.full((10, 3), 0.95), np.ones((10, 3)))
+    exact = binomtest(10, 10).proportion_ci(method="wilson")
+    assert (found.accuracy, found.high) == (1.0, 1.0)
+    assert found.low == pytest.approx(exact.low, abs=1e-6), "ten items, not thirty answers"
 
 
 def answers(num_items: int, num_seeds: int) -> tuple[FloatArray, FloatArray]:
