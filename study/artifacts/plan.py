@@ -17,7 +17,7 @@ from search_spaces.space import Space
 from study.artifacts.costs import StudyCost
 from study.artifacts.points import Point
 from study.artifacts.policies import PolicyComparison
-from trainables.cells.planned import NamedCell, PlannedCell
+from trainables.cells.planned import CellSummary, PlannedCell
 from trainables.invocation import command_line
 from trainables.models.source import ModelSource
 from trainables.storage import layout
@@ -131,7 +131,7 @@ class PlanSummary(FrozenModel, extra="ignore"):
 
     version: str = ""
     """Empty: unknown."""
-    cells: tuple[NamedCell, ...]
+    cells: tuple[CellSummary, ...]
     units: tuple[tuple[str, ...], ...]
     cost: StudyCost | None = None
 

@@ -6,11 +6,9 @@ import heapq
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 
 import numpy as np
 
-from search_spaces.recipes import LinearProbe, Recipe
 from trainables.cells.planned import NamedCell
 
 EXPONENT, EXPONENT_SD = 0.6, 0.3
@@ -54,6 +52,8 @@ class _Measured:
     flop: float = 0.0
 
 
+_LABEL_COUNTS = {"n_train", "k", "search_labels"}
+
 NO_BOUNDS: Mapping[Kind, float] = {}
 
 
@@ -77,7 +77,7 @@ class Pace:
         for unit in units:
             has_states = False
             for cell in unit:
-                is_probe = isinstance(cell.cell.recipe, LinearProbe)
+                is_probe = cell.cell.recipe.method == "linear probe"
                 kind = _kind(cell, reuses_states=is_probe and has_states)
                 self._kinds[cell.id] = known.setdefault(kind, kind)
                 has_states = has_states or is_probe
@@ -147,17 +147,12 @@ class Pace:
         return sum(self._loads.values()) / len(self._loads)
 
 
-@lru_cache(maxsize=4096)
-def _recipe_text(recipe: Recipe) -> str:
-    labels = {"n_train", "k", "search_labels"}
-    return f"{recipe.method} {recipe.model_dump_json(exclude=labels)}"
-
-
 def _kind(cell: NamedCell, *, reuses_states: bool) -> Kind:
+    recipe = cell.cell.recipe
     return Kind(
         model=cell.model_name,
         task=cell.cell.task,
-        recipe=_recipe_text(cell.cell.recipe),
+        recipe=f"{recipe.method} {recipe.model_dump_json(exclude=_LABEL_COUNTS)}",
         is_round=cell.cell.self_training is not None,
         reuses_states=reuses_states,
     )

@@ -14,7 +14,7 @@ from trainables.storage.failures import Failure, failure_of
 from trainables.storage.filesystem import Storage, map_parallel
 from trainables.storage.heartbeat import Heartbeat, read_heartbeat
 from trainables.storage.process_identity import has_ended
-from trainables.storage.records import InvalidRecordError, parse_record
+from trainables.storage.records import InvalidRecordError, RecordSummary, read_record_summary
 
 OVERDUE_FACTOR = 5.0
 OVERDUE_AT_LEAST_S = 600.0
@@ -48,17 +48,7 @@ class FailedCell:
     failure: Failure
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class FinishedCell:
-    """What progress needs of a record."""
-
-    seconds: Mapping[str, float]
-    gpus: float
-    """GPUs of all its workers; a fraction if workers shared one."""
-    peak_memory: int | None
-
-
-_Outcome = FinishedCell | Claim | Failure | InvalidRecordError | None
+_Outcome = RecordSummary | Claim | Failure | InvalidRecordError | None
 """What the run folder has of a cell; None: the cell has not started."""
 
 
@@ -66,7 +56,7 @@ _Outcome = FinishedCell | Claim | Failure | InvalidRecordError | None
 class RunState:
     """Where each cell of a plan is."""
 
-    done: Mapping[str, FinishedCell]
+    done: Mapping[str, RecordSummary]
     running: Sequence[RunningCell]
     waiting: Sequence[NamedCell]
     """Not started, or started by a worker that is gone."""
@@ -124,7 +114,7 @@ def read_run_state(
     heartbeat = read_heartbeat(storage, now)
     claimed_at = storage.list_with_mtime(layout.RUNNING)
     outcomes = _read_outcomes(storage, cells, claimed_at, heartbeat)
-    done = {id_: outcome for id_, outcome in outcomes.items() if isinstance(outcome, FinishedCell)}
+    done = {id_: outcome for id_, outcome in outcomes.items() if isinstance(outcome, RecordSummary)}
     pace = Pace(units)
     for cell in cells:
         if cell.id in done:
@@ -158,9 +148,9 @@ def read_run_state(
         units_of(units, left_ids), {cell.planned.id: cell.seconds for cell in running}, pace
     )
     spent = [
-        (cell.model_name, done[cell.id].seconds.get("total", 0.0), done[cell.id].gpus)
+        (cell.model_name, record.seconds.get("total", 0.0), record.workers * record.gpus_per_worker)
         for cell in cells
-        if cell.id in done
+        if (record := done.get(cell.id)) is not None
     ]
     spent += [(f.planned.model_name, f.failure.seconds, f.failure.gpus) for f in failed]
     gpu_seconds: dict[str, float] = {}
@@ -205,12 +195,7 @@ def _read_outcome(storage: Storage, id_: str, heartbeat: Heartbeat | None) -> _O
     """Returns a cell's record, else a living worker's claim, its failure, a claim, or its fault."""
     fault: InvalidRecordError | None = None
     try:
-        record = parse_record(storage, id_)
-        return FinishedCell(
-            seconds=record.seconds,
-            gpus=record.workers * record.gpus_per_worker,
-            peak_memory=record.peak_memory,
-        )
+        return read_record_summary(storage, id_)
     except FileNotFoundError:
         pass
     except InvalidRecordError as error:

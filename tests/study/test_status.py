@@ -285,8 +285,10 @@ def test_the_summary_of_a_plan_has_its_queue(study: FakeStudy) -> None:
         (cell for unit in plan_units(study.plan) for cell in unit),
         strict=True,
     ):
-        assert (short.id, short.label, short.cell) == (cell.id, cell.label, cell.cell)
-        assert (short.base_key, short.flop) == (cell.base_key, cell.flop)
+        assert (short.id, short.label, short.arm_label) == (cell.id, cell.label, cell.arm_label)
+        assert (short.model_name, short.base_key, short.flop) == (
+            *(cell.model_name, cell.base_key, cell.flop),
+        )
 
 
 def test_unreadable_claim_and_invalid_record_leave_the_cell_waiting(study: FakeStudy) -> None:
