@@ -24,6 +24,9 @@ WIDE, NARROW = 72, 46
 MAX_WIDE_COLUMNS = 8
 """With more columns, tiles show no interval."""
 
+_TWO_LINES = "split(replace(datum.label, ' (', '\\n('), '\\n')"
+"""A model's name above its size: side by side they are wider than a tile, and would be left out."""
+
 MISSING_FILL, MISSING_INK = "#dedede", "#333333"
 _CUT = "datum.estimate < -0.2 || (datum.estimate > 0.55 && datum.estimate <= 1)"
 """Tiles dark enough for white text, by the scale of shares."""
@@ -106,10 +109,10 @@ def _layers(view: View, *, is_wide: bool) -> list[Spec]:
     x_labels = dict.fromkeys(label for panel in view.panels for label in panel.x_labels)
     y_labels = dict.fromkeys(label for panel in view.panels for label in panel.y_labels)
     x: dict[str, Any] = {"field": "x", "type": "nominal", "title": AXES[view.x]}
-    x |= {
-        "sort": list(x_labels),
-        "axis": {"labelAngle": 0 if is_wide else -45, "domain": False, "ticks": False},
-    }
+    x_axis: dict[str, Any] = {"labelAngle": 0 if is_wide else -45, "domain": False, "ticks": False}
+    if is_wide:
+        x_axis["labelExpr"] = _TWO_LINES
+    x |= {"sort": list(x_labels), "axis": x_axis}
     y: dict[str, Any] = {"field": "y", "type": "nominal", "title": AXES[view.y]}
     y |= {"sort": list(y_labels), "axis": {"domain": False, "ticks": False}}
     scale: dict[str, Any]

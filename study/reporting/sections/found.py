@@ -167,13 +167,12 @@ def _points(plan: Plan, surface: Surface, content: Content) -> Iterator[Block]:
     if not resolved:
         yield f"No point that the study is about has an SGR ({others or 'no point'})."
         return
-    resolved.sort(key=lambda row: (status(row) is not Status.RESOLVED, -(row.sgr.estimate or 0.0)))
-    precise = [row for row in resolved if status(row) is Status.RESOLVED]
+    resolved.sort(key=_precise_and_large_first)
     yield interval_chart(
         "resolved",
         [sgr_line(row, point_label(row, content.labels)) for row in resolved],
         title="SGR of the resolved points that the study is about",
-        quote=_resolved_quote(precise, resolved, content.labels),
+        quote=extremes_quote(resolved, content.labels),
         reading=(
             "SGR with its interval, largest first; 0: easier labels add nothing to zero-shot, 1: "
             "they do as well as hard ones. Grey triangles: resolved, imprecise. Intervals are cut "
@@ -202,9 +201,16 @@ def sgr_line(row: SurfaceRow, label: str, panel: str = "") -> IntervalLine:
     )
 
 
-def _resolved_quote(
-    precise: Sequence[SurfaceRow], resolved: Sequence[SurfaceRow], labels: Mapping[str, str]
-) -> str:
+def _precise_and_large_first(row: SurfaceRow) -> tuple[bool, float]:
+    return status(row) is not Status.RESOLVED, -(row.sgr.estimate or 0.0)
+
+
+def extremes_quote(rows: Sequence[SurfaceRow], labels: Mapping[str, str]) -> str:
+    """Returns the largest and the smallest SGR of points, without the imprecise ones."""
+    resolved = sorted(
+        (row for row in rows if row.sgr.estimate is not None), key=_precise_and_large_first
+    )
+    precise = [row for row in resolved if status(row) is Status.RESOLVED]
     if not precise:
         return f"{count(len(resolved), 'point')} resolved, all imprecise."
     first = precise[0]

@@ -10,6 +10,7 @@ from study.reporting.charts.chart import Chart
 from study.reporting.charts.tiles import tile_chart
 from study.reporting.content import Content
 from study.reporting.findings import findings
+from study.reporting.sections.found import extremes_quote
 from study.reporting.sections.section import Section
 from study.reporting.sentences import sentence
 from study.reporting.surface_views.downloads import DOWNLOADS
@@ -22,9 +23,11 @@ POINTS = "points"
 
 def surface_section(plan: Plan, surface: Surface, content: Content) -> Section:
     """Returns the heat maps of the surface."""
-    resolved, share, _ = findings(plan, surface)
+    resolved, *_ = findings(plan, surface)
+    is_any = any(row.sgr.estimate is not None for row in surface.rows)
+    extremes = extremes_quote(surface.rows, content.labels) if is_any else resolved
     charts = [
-        _chart(number, view, surface, quote=share if number == 0 else resolved)
+        _chart(number, view, surface, quote=extremes if number == 0 else resolved)
         for number, view in enumerate(content.views)
     ]
     return Section(
