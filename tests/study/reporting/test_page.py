@@ -126,6 +126,22 @@ def test_the_matrix_has_a_tile_per_point_and_a_word_where_a_number_is_missing(
             ]
 
 
+def test_a_heat_map_names_every_model_with_its_size(driver: object, page: Path) -> None:
+    open_page(driver, page)
+    driver.execute_script(
+        "document.querySelectorAll('main details').forEach(part => { part.open = true; })"
+    )
+    shown = driver.execute_async_script(
+        "const done = arguments[0], read = () => {"
+        "  const texts = [...document.querySelectorAll('#chart-surface-2 .role-axis-label text')];"
+        "  if (!texts.length) { setTimeout(read, 50); return; }"
+        "  done(texts.filter(t => t.getAttribute('opacity') !== '0').map(t => t.textContent));"
+        "}; document.getElementById('chart-surface-2').scrollIntoView(); read();"
+    )
+    for model, size in (("small", "100 k"), ("large", "1 M")):
+        assert any(text.startswith(model) and size in text for text in shown), shown
+
+
 def test_the_keyboard_reads_the_points_of_a_chart(driver: object, page: Path) -> None:
     """Arrow keys show what the pointer shows: the numbers of the surface."""
     from selenium.webdriver.common.by import By
@@ -228,6 +244,10 @@ def test_it_fits_the_screen_and_its_parts_are_named(driver: object, page: Path, 
     assert driver.execute_script(nameless) == 0
     wide = "return document.documentElement.scrollWidth - document.documentElement.clientWidth"
     assert driver.execute_script(wide) <= 0
+    driver.execute_script(
+        "document.querySelectorAll('.filters details').forEach(menu => { menu.open = true; })"
+    )
+    assert driver.execute_script(wide) <= 0, "of the filters' menus"
     lost = driver.execute_script(
         "return [...document.querySelectorAll('a[href^=\"#\"]')].map(a => a.getAttribute('href'))"
         ".filter(target => !document.querySelector(target))"
