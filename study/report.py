@@ -7,6 +7,7 @@ published table of accuracies allows. `--compare OTHER` compares two studies.
 
 from __future__ import annotations
 
+import gc
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -176,6 +177,7 @@ def _read(run: str) -> tuple[Storage, Plan, Surface]:
     """
     storage, space = open_run(run)
     plan = read_plan(storage, space)
+    gc.freeze()  # a large plan has millions of objects, which all stay until the end
     surface = compute_surface(storage, plan)
     if not surface.scores.records:
         raise ValueError(
