@@ -105,11 +105,13 @@ def _resolved_sentence(rows: Sequence[SurfaceRow]) -> str:
     counts = Counter(status(row) for row in rows)
     pairs = dict.fromkeys(f"{row.point.source} -> {row.point.test_level.name}" for row in rows)
     what = " and ".join(pairs) if len(pairs) <= NAMED else f"{len(pairs)} pairs of levels"
-    text = f"{what}: the gap of hard labels over zero-shot is resolved at {_of(rows, counts)}"
+    imprecise = counts[Status.IMPRECISE]
+    points = f"{counts[Status.RESOLVED] + imprecise} of {count(len(rows), 'point')}"
+    text = f"{what}: the gap of hard labels over zero-shot is resolved at {points}"
+    text += f", with an imprecise SGR at {imprecise} of them" * bool(imprecise)
     rest = [
         f"at {counts[kind]} {reason}"
         for kind, reason in (
-            (Status.IMPRECISE, "it is resolved, imprecise"),
             (Status.NOT_RESOLVABLE, "it is not resolvable"),
             (Status.HARD_LABELS_HURT, "hard labels hurt"),
             (Status.NO_FLOOR, "zero-shot is below chance or not readable"),
@@ -118,10 +120,6 @@ def _resolved_sentence(rows: Sequence[SurfaceRow]) -> str:
         if counts[kind]
     ]
     return "; ".join([text, ", ".join(rest)] if rest else [text]) + "."
-
-
-def _of(rows: Sequence[SurfaceRow], counts: Mapping[Status, int]) -> str:
-    return f"{counts[Status.RESOLVED]} of {count(len(rows), 'point')}"
 
 
 def _share_sentence(rows: Sequence[SurfaceRow], labels: Mapping[str, str]) -> str:

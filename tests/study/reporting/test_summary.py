@@ -166,7 +166,7 @@ def test_an_imprecise_point_keeps_its_number_and_is_in_no_headline(tmp_path: Pat
     surface = replace(surface, rows=rows)
     resolved, share, _ = findings(study.plan, surface)
     count = sum(row.verdict == "resolved, imprecise" for row in main) + 1
-    assert f"at {count} it is resolved, imprecise" in resolved
+    assert f"with an imprecise SGR at {count} of them" in resolved
     assert "0.42" not in share
     labels = recipe_labels(row.point.recipe for row in rows)
     assert "recovers 42.0 % (95 % interval -20.0 to 110.0 %; resolved, imprecise)" in sentence(
