@@ -13,7 +13,7 @@ python=${PYTHON:-.venv/bin/python}
 archive=docs/results/arc_small_models
 runs=runs/arc
 spaces=${SPACES:-arc_smollm2_probe arc_smollm2_listed arc_smollm2_in_context arc_smollm2_ssrm \
-    arc_gemma3_probe arc_gemma3_listed arc_gemma3_in_context arc_gemma3_ssrm arc_smollm2_lora}
+    arc_gemma3_probe arc_gemma3_listed arc_smollm2_lora}
 
 sweep=
 trap 'test -z "$sweep" || kill -TERM "$sweep"; stopped=1' TERM INT HUP
