@@ -24,8 +24,8 @@ LONGER = 1.5
 time so far: without it, cells slower than predicted would end soon until the first has ended."""
 
 FIT_SECONDS = 0.3
-"""Of a probe that finds its hidden states, until one is timed: only its fit is left, whose time does
-not depend on the base model's FLOP (0.1 to 0.3 s on bases of 0.1 to 270 M parameters)."""
+"""Of a probe that finds its hidden states, until one is timed: only its fit is left, whose time
+does not depend on the base model's FLOP (0.1 to 0.3 s on bases of 0.1 to 270 M parameters)."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
