@@ -47,7 +47,9 @@ RUNS = {"sweep": ("--dry-run",), "plan": (), "data": ()}
 ELSEWHERE = {
     "aws": "needs an account",
     "ray": "starts machines",
+    "docker": "needs a daemon",
     "hf": "needs the Hub",
+    "pip": "installs packages",
     "wandb": "needs an account",
     "inspect": "needs the pip extra",
     "head": "prints a file",
