@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import NamedTuple
+from typing import NamedTuple, get_args
 
+from search_spaces.recipes import Recipe
 from study.analysis.surface_rows import SurfaceRow
 
 
@@ -32,9 +33,15 @@ def of_point(row: SurfaceRow) -> Filters:
     )
 
 
+METHODS: tuple[str, ...] = tuple(
+    kind.model_fields["method"].default for kind in get_args(get_args(Recipe)[0])
+)
+"""Names of all methods; some have blanks."""
+
+
 def method_of(label: str) -> str:
     """Returns the method of a recipe's label or text (`names.recipe_labels`, `recipe_text`)."""
-    return label.partition(" ")[0].partition("(")[0]
+    return next((method for method in METHODS if label.startswith(method)), label)
 
 
 def shared(members: Iterable[Filters]) -> Filters:

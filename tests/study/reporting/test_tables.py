@@ -4,10 +4,20 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from search_spaces.recipes import (
+    FullFineTuning,
+    InContext,
+    LinearProbe,
+    LoRA,
+    QLoRA,
+    ZeroShot,
+)
 from study.analysis.names import recipe_labels
 from study.analysis.preferences.reward_models import RewardRow
 from study.analysis.surface import compute_surface
+from study.analysis.surface_rows import recipe_text
 from study.formatting import percent
+from study.reporting.charts.filters import method_of
 from study.reporting.files import reward_table
 from study.reporting.tables import cell_table, point_table
 from study.reporting.terminal import rewardbench_table
@@ -54,3 +64,13 @@ def test_sections_of_rewardbench_have_their_intervals_in_the_file_and_on_the_ter
     assert (line["Safety"], line["Safety low"], line["Reasoning low"]) == (0.7, None, None)
     (printed,) = rewardbench_table([row]).rows
     assert printed == ("small", "lora", "1/4", "80.0 [75.0, 85.0]", "-", "70.0", "-", "-")
+
+
+def test_the_filters_find_the_method_in_a_label_and_in_a_text_of_a_recipe() -> None:
+    recipes = [
+        *(ZeroShot(), InContext(k=4), LinearProbe(n_train=8), LinearProbe(n_train=16)),
+        *(LoRA(n_train=8), QLoRA(n_train=8), FullFineTuning(n_train=8)),
+    ]
+    for text, label in recipe_labels(recipes).items():
+        (method,) = {each.method for each in recipes if recipe_text(each) == text}
+        assert method_of(text) == method_of(label) == method_of(f"{label}, 8 labels") == method
