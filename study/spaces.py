@@ -61,6 +61,16 @@ class ShippedStudy:
     needs_measure: bool
     """Whether `measure` makes the values that cut its levels."""
 
+    @property
+    def hours_text(self) -> str:
+        """GPU-hours for a table; a dash on CPUs."""
+        if not self.gpu_hours:
+            return DASH
+        if self.gpu_hours < 0.1:
+            return "<0.1"
+        digits = 0 if self.gpu_hours >= 10 else 1
+        return f"{'>' * self.is_partial}{self.gpu_hours:,.{digits}f}"
+
 
 def describe(name: str, make: Callable[[], Space], pricing: PricingOptions) -> ShippedStudy:
     """Returns the question and the size of a shipped study; reads neither data nor weights.
@@ -92,7 +102,7 @@ def _table(studies: list[ShippedStudy]) -> Table:
             (
                 study.name,
                 f"{study.num_cells:,}",
-                _hours(study),
+                study.hours_text,
                 study.models,
                 study.question + " Run `measure` first." * study.needs_measure,
             )
@@ -100,15 +110,6 @@ def _table(studies: list[ShippedStudy]) -> Table:
         ],
         numbers=("cells", "GPU-hours"),
     )
-
-
-def _hours(study: ShippedStudy) -> str:
-    if not study.gpu_hours:
-        return DASH
-    if study.gpu_hours < 0.1:
-        return "<0.1"
-    digits = 0 if study.gpu_hours >= 10 else 1
-    return f"{'>' * study.is_partial}{study.gpu_hours:,.{digits}f}"
 
 
 def _models(models: Sequence[ModelFacts]) -> str:
