@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+import re
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -23,6 +25,7 @@ from study.statistics.across_points.multiplicity import simultaneous_level
 from study.statistics.differences import paired_difference
 from study.statistics.recovery import Roles
 from study.statistics.sgr_difference import estimate_sgr_difference
+from tests.study.analysis.test_floor import with_zero_shot
 from tests.support.fakes import EASY, FakeStudy, fake_space, fake_study
 from trainables.storage.filesystem import open_storage
 from trainables.storage.records import parquet_bytes
@@ -138,6 +141,15 @@ def test_one_correction_covers_accuracies_and_sgrs(comparison: RunComparison) ->
             assert (row.holm_p or 0.0) < 0.05, "an interval without 0 is significant"
 
 
+def test_what_differs_is_what_the_correction_leaves(comparison: RunComparison) -> None:
+    first = next(row for row in comparison.rows if row.difference.p_value is not None)
+    rows = [
+        replace(first, holm_p=holm_p, difference=replace(first.difference, p_value=p_value))
+        for p_value, holm_p in ((0.01, 0.2), (0.002, 0.01), (0.001, 0.04))
+    ]
+    assert replace(comparison, rows=(*rows,)).differing == (rows[2], rows[1])
+
+
 def test_fields_that_differ_are_named_once(comparison: RunComparison) -> None:
     fields = {field.name: field for field in comparison.fields}
     assert set(fields) == {"recipe.learning_rate", "seeds"}
@@ -170,6 +182,13 @@ def test_another_split_is_unpaired_with_welchs_interval(tmp_path: Path) -> None:
     assert (row.difference.low, row.difference.high) == pytest.approx(tuple(interval))
     easy = row_of(found, "accuracy", labels="easy", test_level="hard")
     assert easy.difference.p_value is not None
+    run = run_of(first)
+    items = run.surface.items
+    test = {"toy": replace(items.test["toy"], split_hash="other")}
+    other = replace(run, surface=replace(run.surface, items=replace(items, test=test)))
+    same_data = compare_runs(run, other)
+    assert {row.pairing for row in same_data.rows} == {"unpaired"}, "of other items, not of cells"
+    assert all(row.difference.estimate == pytest.approx(0.0, abs=1e-12) for row in same_data.rows)
 
 
 def test_arms_on_other_items_of_one_split_are_compared_on_the_common_ones(tmp_path: Path) -> None:
@@ -217,6 +236,10 @@ def test_missing_cells_are_a_reason_and_no_number(tmp_path: Path) -> None:
     assert share.reason == "B: 3 of 3 hard cells missing: not run"
     easy = row_of(found, "accuracy", labels="easy", test_level="hard")
     assert easy.difference.low is not None
+    with_zero_shot(second.finish(), right=0.3, unreadable=0.2)
+    share = row_of(compared(first, second), "sgr", labels="easy", test_level="hard")
+    assert share.difference.estimate is None and share.first is not None and share.second is None
+    assert share.reason is not None and re.match("B: .*read", share.reason), share.reason
 
 
 def test_models_are_matched_without_their_folder(tmp_path: Path) -> None:
