@@ -42,15 +42,15 @@ def _table() -> Iterator[str]:
 def _section(name: str, main: Command) -> Iterator[str]:
     program = f"scarce {name}"
     parser = main.parser(program)
-    arguments = [param for param in parser.params if not isinstance(param, TyperOption)]
-    options = [param for param in parser.params if isinstance(param, TyperOption)]
+    params: list[Any] = sorted(parser.params, key=lambda param: isinstance(param, TyperOption))
+    arguments = [param for param in params if not isinstance(param, TyperOption)]
     usage = "".join(f" {_usage(param)}" for param in arguments)
     yield f"\n## {name}\n\n{parser.help}\n\n```text\n{program}{usage} [OPTIONS]\n```\n"
     if main.examples:
         lines = [f"# {purpose}\n{program} {line}" for line, purpose in main.examples.items()]
         yield "```bash\n" + "\n".join(line.rstrip() for line in lines) + "\n```\n"
     yield "| argument or option | meaning |\n|---|---|"
-    for param in [*arguments, *options]:
+    for param in params:
         yield f"| {_names(param)} | {_cell(param.help or '')}{_default(param)} |"
     if main.notes:
         yield f"\n{main.notes.strip()}\n"
