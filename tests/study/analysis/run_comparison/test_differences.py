@@ -17,7 +17,7 @@ from search_spaces.levels import Level
 from search_spaces.recipes import InContext, LoRA
 from search_spaces.space import TaskAxis
 from study.analysis.run_comparison.columns import COMPARISON_COLUMNS, comparison_table
-from study.analysis.run_comparison.coordinates import ComparedRun
+from study.analysis.run_comparison.coordinates import ComparedRun, locate
 from study.analysis.run_comparison.differences import RunComparison, RunDifference, compare_runs
 from study.analysis.surface import ArmReader, compute_surface
 from study.artifacts.points import Point
@@ -249,6 +249,18 @@ def test_models_are_matched_without_their_folder(tmp_path: Path) -> None:
     found = compared(first, second)
     assert not found.only_in("A") and not found.only_in("B")
     assert [field.name for field in found.fields] == ["model"]
+
+
+def test_models_keep_their_folder_where_only_it_tells_them_apart(tmp_path: Path) -> None:
+    runs = []
+    for folder, names in (("a", ("org/x", "other/x")), ("b", ("org/x", "y"))):
+        models = tuple(BaseModelRef(name=name) for name in names)
+        space = fake_space(models=models, methods=(InContext(k=4),), seeds=1)
+        study = FakeStudy(storage=open_storage(str(tmp_path / folder)), space=space).write()
+        runs.append(run_of(study))
+    for one, two in (locate(*runs), locate(*runs[::-1])[::-1]):
+        assert {where.model for where in one.points} == {"org/x", "other/x"}
+        assert {where.model for where in two.points} == {"org/x", "y"}
 
 
 def test_the_table_is_documented_and_typed(comparison: RunComparison) -> None:
