@@ -13,6 +13,7 @@ from search_spaces.recipes import LoRA
 from study.analysis.items.accuracy import group_accuracies, group_table
 from study.analysis.items.influence import influence_table, item_influences
 from study.analysis.items.results import ItemArm, item_results
+from study.analysis.scores import UNSEEN
 from study.analysis.surface import ArmReader, Surface, compute_surface
 from study.statistics.sgr import estimate_sgr_of_arms
 from tests.support.fakes import FakeStudy, fake_space, fake_study
@@ -64,6 +65,26 @@ def test_results_are_those_of_the_records(study: FakeStudy) -> None:
             )
             assert results.predicted[place, column] == min(c for c in counts if counts[c] == most)
             assert results.agreement[place, column] == pytest.approx(most / len(seeds))
+
+
+def test_a_seed_that_was_not_scored_on_an_item_does_not_count(
+    whole: tuple[FakeStudy, Surface],
+) -> None:
+    made, surface = whole
+    toy = surface.scores.tasks["toy"]
+    predicted, correct, confidence = (
+        values.copy() for values in (toy.predicted, toy.correct, toy.confidence)
+    )
+    first, second, third = (toy.row[cell.id] for cell in made.cells("easy"))
+    predicted[[first, second, third], 0] = UNSEEN, 1, 1
+    correct[[first, second, third], 0] = UNSEEN, 1.0, 0.0
+    confidence[[first, second, third], 0] = np.nan, 0.5, 0.75
+    unseen = replace(toy, predicted=predicted, correct=correct, confidence=confidence)
+    scores = replace(surface.scores, tasks={"toy": unseen})
+    results = item_results(made.plan, surface.items, scores)["toy"]
+    easy = [arm.condition for arm in results.arms].index("easy")
+    found = (results.right, results.confidence, results.agreement, results.predicted)
+    assert [values[easy, 0] for values in found] == [0.5, 0.625, 1.0, 1]
 
 
 def test_arms_know_their_seeds_levels_and_floor(study: FakeStudy) -> None:
