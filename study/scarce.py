@@ -38,15 +38,15 @@ EXAMPLES = {
 }
 
 COMMANDS: Mapping[str, Mapping[str, str]] = {
-    "Find": {
+    "Explore": {
         "spaces": "List the shipped studies: cells, GPU-hours, models, question.",
-        "models": "List the known base models: size, and what is known of each.",
+        "models": "List the known base models: size, published accuracies, studies.",
     },
     "Prepare": {
         "doctor": "Check whether this machine is ready for a study.",
         "data": "Describe a task's data: levels, pools, overlap of draws.",
         "verify": "Compare a model's zero-shot accuracy with published numbers.",
-        "measure": "Make the model-based measures that a study is cut by.",
+        "measure": "Compute the model-based measures that cut a study's levels.",
         "tune": "Search a method's hyper-parameters on easy labels.",
         "cluster": "Check a cluster file before you start the cluster.",
     },
@@ -55,7 +55,7 @@ COMMANDS: Mapping[str, Mapping[str, str]] = {
         "sweep": "Run a study: its missing cells, then the surface and the report.",
         "status": "Show the progress of a study, from any machine.",
     },
-    "Read": {
+    "Analyse": {
         "report": "Rebuild a study's report, or compare two studies.",
         "items": "Browse what every arm answers to every test item.",
         "export": "Copy a cell's adapter or probe.",

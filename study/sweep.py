@@ -32,7 +32,7 @@ from trainables.storage.lock import held
     keeps="Finished cells",
     examples={
         "--dry-run": "Print the plan of the default study and its price, and stop.",
-        "arc --out s3://bucket/runs --max-cost 50": "Run a study that costs at most $50.",
+        "arc --out s3://bucket/runs --max-cost 50": "Run a study, unless it costs over $50.",
     },
 )
 def main(

@@ -47,7 +47,7 @@ Questions = Mapping[str, Sequence[Item]]
 @command(
     examples={
         "google/gemma-3-270m": "Score all questions with a model of the Hub.",
-        "SmolLM2-135M --path models/smollm2 --items 200": "Score 200 questions of each set.",
+        "SmolLM2-135M --path models/smollm2 --items 200": "Score a local copy on 200 questions.",
     },
 )
 def main(
