@@ -15,14 +15,14 @@ from pathlib import Path
 
 import pytest
 
-from study import data, status, sweep
+from study import data, scarce, status, sweep
 from study.cli.command import BAD_INPUT, FAILED, OK, command
 from study.cli.console import Stream, show, streams
 from study.formatting import Table
 from tests.support.small_study import TINY_SPACE, SmallStudy
 
 ROOT = Path(__file__).parents[2]
-COMMANDS = ("sweep", "measure", "tune", "plan", "status", "report", "data", "doctor", "cluster")
+COMMANDS = [name for commands in scarce.COMMANDS.values() for name in commands]
 HOSTILE = "\x1b]0;owned\x07\x9b31m\rred"
 
 
