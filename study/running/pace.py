@@ -132,12 +132,16 @@ class Pace:
         """Returns the expected seconds of a cell; None before the first without assumed speed."""
         kind = self._kinds[cell.id]
         least = cell.flop * lower_bounds.get(kind, 0.0)
-        if self.is_guess:
-            speed = self._assumed_speed
-            return None if speed is None else max(cell.flop / speed, least)
         measured = self._measured.get(kind)
         if measured is not None:
             return cell.flop * measured.seconds / measured.flop
+        speed = self._assumed_speed
+        if self.is_guess and speed is None:
+            return None
+        if kind.reuses_states:
+            return max(FIT_SECONDS, least)
+        if self.is_guess and speed is not None:
+            return max(cell.flop / speed, least)
         if self._fit is None:
             self._fit = _Fit(
                 {k: (m.flop / m.cells, m.seconds / m.cells) for k, m in self._measured.items()}

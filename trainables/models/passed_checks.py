@@ -16,13 +16,19 @@ from contextlib import suppress
 from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+
+from pydantic import TypeAdapter
 
 from trainables.data.lab.base_models import PASSED_CHECKS
 from trainables.models.text_start import TextStart
 
+_ENTRIES = TypeAdapter(dict[str, TextStart])
+
 VERSION = 1
 """Of the checks in `trainables.models.check`; raised when one is added or finds more."""
+
+LIBRARIES = ("transformers", "tokenizers")
+"""They decide what loads and how a text starts."""
 
 HASHED = "files:"
 """Start of a content that names every byte of the model's files; a commit on the Hub does not."""
@@ -35,8 +41,7 @@ def find(content: str) -> TextStart | None:
         content: The model's identity, `ModelSource.content` without a start.
     """
     key = key_of(content)
-    entry = _shipped().get(key) or _cached(content).get(key)
-    return None if entry is None else TextStart(tokens=tuple(entry["tokens"]), bos=entry["bos"])
+    return _shipped().get(key) or _cached(content).get(key)
 
 
 def add(content: str, start: TextStart) -> None:
@@ -48,8 +53,8 @@ def add(content: str, start: TextStart) -> None:
     """
     if not content.startswith(HASHED):
         return
-    path = _path(content)
-    with suppress(OSError):  # a full or read-only home
+    with suppress(OSError, RuntimeError):  # a full or read-only home, or none
+        path = _path(content)
         path.parent.mkdir(parents=True, exist_ok=True)
         partial = path.with_suffix(f".{os.getpid()}")
         partial.write_text(json.dumps({key_of(content): asdict(start)}))
@@ -57,19 +62,20 @@ def add(content: str, start: TextStart) -> None:
 
 
 def key_of(content: str) -> str:
-    """Returns the key of a model's outcome: content, versions of transformers and of the checks."""
-    return f"{content} transformers {version('transformers')} checks {VERSION}"
+    """Returns the key of a model's outcome: content, versions of libraries and of the checks."""
+    libraries = " ".join(f"{name} {version(name)}" for name in LIBRARIES)
+    return f"{content} {libraries} checks {VERSION}"
 
 
-def _cached(content: str) -> Mapping[str, Any]:
-    with suppress(OSError, ValueError):
-        return dict(json.loads(_path(content).read_text()))
+def _cached(content: str) -> Mapping[str, TextStart]:
+    with suppress(OSError, RuntimeError, ValueError):
+        return _ENTRIES.validate_json(_path(content).read_bytes())
     return {}
 
 
 @functools.cache
-def _shipped() -> Mapping[str, Any]:
-    return dict(json.loads(PASSED_CHECKS.read_text()))
+def _shipped() -> Mapping[str, TextStart]:
+    return _ENTRIES.validate_json(PASSED_CHECKS.read_bytes())
 
 
 def _path(content: str) -> Path:

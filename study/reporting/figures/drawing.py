@@ -79,6 +79,7 @@ class Drawing:
 
     def _drawn(self, draw: Callable[..., object], **options: object) -> bytes:
         file = io.BytesIO()
+        self.figure.set_dpi(DPI)  # SVG and PDF leave 72 behind
         with mpl.rc_context(FIGURE_STYLE):
             draw(file, **options)
         return file.getvalue()

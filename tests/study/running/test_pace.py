@@ -181,6 +181,8 @@ def test_probes_that_find_hidden_states_are_a_kind_of_their_own() -> None:
     probes = [cell(str(i), "m", LinearProbe(), 1e9) for i in range(3)]
     pace = Pace([tuple(probes)])
     pace.add(probes[0], record(6.0).seconds)
+    expected = pace.expected(probes[1])
+    assert expected is not None and expected < 1.0  # their fits, not another pass
     pace.add(probes[1], record(0.1).seconds)
     assert pace.expected(probes[2]) == pytest.approx(0.1)
 

@@ -62,10 +62,11 @@ def test_a_model_is_checked_once_until_its_files_change(
     resolve_again()
     assert len(checked) == 4
 
-    for file in cache.rglob("*.json"):
-        file.write_text("{")
-    resolve_again()
-    assert len(checked) == 5
+    for number, damaged in enumerate(("{", "[]", '{"key": 1}'), start=5):
+        for file in cache.rglob("*.json"):
+            file.write_text(damaged)
+        resolve_again()
+        assert len(checked) == number
 
 
 def test_a_model_that_fails_its_checks_fails_them_again(
