@@ -46,9 +46,10 @@ MODULE = f"search_spaces.studies.small.{STUDY}"
 GRADES = tuple(Level(name=f"grade {grade}", low=grade, high=grade) for grade in range(3, 9))
 
 BUDGET_HOURS = 5
+"""Of 2 cores."""
+
 LEFT_OUT = ("arc_gemma3_lora", "arc_gemma3_in_context", "arc_gemma3_ssrm")
 """Spaces that do not fit into the budget, in the order in which they were dropped."""
-"""The space without which the study comes closer to its budget, hours of 2 cores."""
 
 TARGET_WIDTH = 1.0
 """Of an SGR interval, for the seeds and items that the last section asks for."""

@@ -208,7 +208,7 @@ def bin_coverage(
     """Coverage of the intervals of the accuracies in bins of confidence, over all bins.
 
     Args:
-        slope: As of `calibration_coverage`, and so are the others.
+        slope: This and the following arguments: see `calibration_coverage`.
         num_seeds: Seeds.
         num_draws: Simulated studies.
         rng: Source of all randomness.

@@ -17,7 +17,7 @@ import tomllib
 with open("pyproject.toml", "rb") as file:
     settings = tomllib.load(file)
 print(*settings["build-system"]["requires"], *settings["project"]["dependencies"], sep="\n")
-' | xargs "$PYTHON" -m pip install --no-cache-dir --constraint constraints.txt
+' | xargs -d '\n' "$PYTHON" -m pip install --no-cache-dir --constraint constraints.txt
 }
 
 package() {

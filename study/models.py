@@ -46,7 +46,7 @@ def main(json_: options.Json = False) -> int:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class KnownModel:
-    """What the package knows of a base model."""
+    """Facts about a known base model."""
 
     name: str
     """On the Hub, or of the embedded lab."""

@@ -7,7 +7,6 @@ published table of accuracies allows. `--compare OTHER` compares two studies.
 
 from __future__ import annotations
 
-import gc
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -21,7 +20,7 @@ from study.analysis.published.papers import PAPERS
 from study.analysis.run_comparison.coordinates import ComparedRun
 from study.analysis.run_comparison.differences import compare_runs
 from study.analysis.surface import Surface, compute_surface
-from study.artifacts.plan import Plan, read_plan
+from study.artifacts.plan import Plan, collector_paused, read_plan
 from study.artifacts.study_folder import open_run
 from study.cli import options
 from study.cli.command import OK, checking_input, command
@@ -177,8 +176,8 @@ def _read(run: str) -> tuple[Storage, Plan, Surface]:
     """
     storage, space = open_run(run)
     plan = read_plan(storage, space)
-    gc.freeze()  # a large plan has millions of objects, which all stay until the end
-    surface = compute_surface(storage, plan)
+    with collector_paused():
+        surface = compute_surface(storage, plan)
     if not surface.scores.records:
         raise ValueError(
             f"{run} has no record of any of the {len(plan.cells)} cells of {space}: run "

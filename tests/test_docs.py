@@ -22,6 +22,7 @@ from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 
+import huggingface_hub.constants
 import pytest
 
 from study.cli.command import OK, Command
@@ -166,6 +167,7 @@ def test_the_blocks_of_a_page_work(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)  # read at its import
     values: dict[str, object] = {"__name__": "page"}
     has_run = False
     for block in blocks(page):
@@ -174,7 +176,7 @@ def test_the_blocks_of_a_page_work(
             if block.language == "text":
                 check_text(block, capsys.readouterr().out if has_run else None)
             has_run = try_block(block, tmp_path, values)
-        except BaseException as error:
+        except (Exception, SystemExit) as error:
             raise AssertionError(f"{block.where}: {type(error).__name__}: {error}") from error
 
 

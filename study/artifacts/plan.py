@@ -127,7 +127,7 @@ class Plan(FrozenModel):
 
 
 class PlanSummary(FrozenModel, extra="ignore"):
-    """What the progress of a study needs of plan.json."""
+    """The parts of plan.json that progress reporting reads."""
 
     version: str = ""
     """Empty: unknown."""
@@ -150,7 +150,7 @@ def read_plan(storage: Storage, space: str) -> Plan:
     """
     content = _content(storage, space)
     try:
-        with _collector_paused():
+        with collector_paused():
             return Plan.model_validate_json(content)
     except ValidationError as error:
         raise _unusable(storage, space, content, error) from error
@@ -166,7 +166,7 @@ def read_plan_summary(storage: Storage, space: str) -> PlanSummary:
     """
     content = _content(storage, space)
     try:
-        with _collector_paused():
+        with collector_paused():
             summary = PlanSummary.model_validate_json(content)
         if summary.version != program_version():
             Plan.model_validate_json(content)
@@ -176,8 +176,8 @@ def read_plan_summary(storage: Storage, space: str) -> PlanSummary:
 
 
 @contextmanager
-def _collector_paused() -> Iterator[None]:
-    """Pauses the garbage collector, which takes longer than reading: a plan has no garbage."""
+def collector_paused() -> Iterator[None]:
+    """Pauses the garbage collector: a plan makes values by the hundred thousand and drops few."""
     is_enabled = gc.isenabled()
     gc.disable()
     try:

@@ -1,1 +1,1 @@
-"""What the commands share: `command` parses, `console` prints, `options`, `pricing`."""
+"""Shared by all commands: `command` parses, `console` prints, `options`, `pricing`."""

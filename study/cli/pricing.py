@@ -7,7 +7,7 @@ from pathlib import Path
 
 from study.cluster_lint.this_cluster import is_on_cluster, machine_types
 from study.cost.jobs import PricingOptions
-from study.cost.prices import PriceTable, read_prices
+from study.cost.prices import SHIPPED, PriceTable, read_prices
 from trainables.cluster.capacity import IN_PROCESS
 from trainables.errors import CostError
 
@@ -46,7 +46,7 @@ def load_pricing(
     dates = ", ".join(f"{name} of {cloud.date}" for name, cloud in table.clouds.items())
     return PricingOptions(
         prices=table,
-        source=f"{prices or 'study/cost/prices.toml'} ({dates})",
+        source=f"{prices or SHIPPED.name} ({dates})",
         instance=instance,
         types=types,
         has_gpus=has_gpus,
@@ -65,7 +65,7 @@ def _check_machines_are_known(
     if unpriced:
         raise CostError(
             f"--max-cost cannot be enforced: this cluster may start {', '.join(unpriced)}, which "
-            "the price table lacks. Add the price to a copy of {SHIPPED} and pass it with "
+            f"the price table lacks. Add the price to a copy of {SHIPPED} and pass it with "
             "--prices, or name another type with --instance"
         )
 

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import gc
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,7 +10,7 @@ from search_spaces.recipes import trains_small_state
 from search_spaces.space import Space
 from search_spaces.supervision import Labels
 from study.artifacts.contrasts import check_contrasts
-from study.artifacts.plan import ModelFacts, Plan
+from study.artifacts.plan import ModelFacts, Plan, collector_paused
 from study.artifacts.points import NO_HARD_ARM, Point
 from study.artifacts.policies import PolicyComparison
 from study.planning.arms import Arms
@@ -37,18 +35,6 @@ class Inputs:
     tasks: Mapping[str, SplitTask]
     models: Mapping[str, ModelSource]
     """Content -> source to load it from."""
-
-
-@contextmanager
-def _no_garbage_collection() -> Iterator[None]:
-    """A plan makes values by the hundred thousand and drops few: collecting garbage costs 10 %."""
-    was_on = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if was_on:
-            gc.enable()
 
 
 def make_plan(
@@ -83,7 +69,7 @@ def make_plan(
     return plan_space(space, axes, models), inputs
 
 
-@_no_garbage_collection()
+@collector_paused()
 def plan_space(
     space: Space,
     axes: Sequence[PreparedAxis],

@@ -106,7 +106,7 @@ class _CellSummary(FrozenModel, extra="ignore"):
 
 
 class CellSummary(NamedCell, extra="ignore"):
-    """What progress needs of a planned cell, read in a fifth of the time of a `PlannedCell`."""
+    """The fields of a planned cell that progress reporting reads: a fifth of the parsing time."""
 
     cell: _CellSummary
 

@@ -71,7 +71,7 @@ class InvalidRecordError(ValueError):
 
 
 class RecordSummary(FrozenModel, extra="ignore"):
-    """What progress needs of a record."""
+    """The fields of a record that progress reporting reads."""
 
     seconds: dict[str, float]
     """Wall-clock time of the cell by phase; contains at least `total`."""

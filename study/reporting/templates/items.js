@@ -269,8 +269,10 @@ function newRow() {
   return { row, cells, bars, position: -1, version: -1 };
 }
 
-// One drawing a row: thousands of elements, one a bar, would take most of the time of a filter.
+// One canvas per row: an element per bar would dominate filtering time.
 function drawBars(canvas, item) {
+  const width = arms.length * ARM * devicePixelRatio;
+  if (canvas.width !== width) Object.assign(canvas, { width, height: ROW * devicePixelRatio }); // zoomed
   const pen = canvas.getContext("2d");
   pen.setTransform(devicePixelRatio, 0, 0, devicePixelRatio, 0, 0);
   pen.clearRect(0, 0, arms.length * ARM, ROW);
