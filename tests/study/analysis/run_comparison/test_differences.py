@@ -19,6 +19,7 @@ from search_spaces.space import TaskAxis
 from study.analysis.run_comparison.columns import COMPARISON_COLUMNS, comparison_table
 from study.analysis.run_comparison.coordinates import ComparedRun, locate
 from study.analysis.run_comparison.differences import RunComparison, RunDifference, compare_runs
+from study.analysis.run_comparison.identity import field_differences
 from study.analysis.surface import ArmReader, compute_surface
 from study.artifacts.points import Point
 from study.statistics.across_points.multiplicity import simultaneous_level
@@ -161,6 +162,13 @@ def test_fields_that_differ_are_named_once(comparison: RunComparison) -> None:
     zero_shot = row_of(comparison, "accuracy", labels="zero-shot", test_level="hard")
     assert zero_shot.pairing == "same cells" and zero_shot.first == zero_shot.second
     assert zero_shot.holm_p is None
+
+
+def test_a_field_of_several_values_names_none(comparison: RunComparison) -> None:
+    arms = [{"rank": ("1", "2")}, {"rank": ("1", "3")}]
+    found = field_differences((comparison.first, comparison.second), arms)
+    (rank,) = [field for field in found if field.name == "rank"]
+    assert (rank.first, rank.second, rank.num_arms) == ("1", "several", 2)
 
 
 def test_another_split_is_unpaired_with_welchs_interval(tmp_path: Path) -> None:
