@@ -103,7 +103,7 @@ def test_a_command_ends_as_it_does_alone(
 ) -> None:
     missing, problem = str(tmp_path / "none"), tmp_path / "cluster.yaml"
     problem.write_text("cluster_name: x\n", encoding="utf-8")
-    for arguments in (["status", missing], ["cluster", str(problem)], ["data", "micro", "--json"]):
+    for arguments in (["status", missing], ["cluster", str(problem)], ["models", "--json"]):
         together = scarce.main(arguments), capsys.readouterr()
         alone = command_of(arguments[0])(arguments[1:]), capsys.readouterr()
         assert together == alone
