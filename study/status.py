@@ -26,6 +26,9 @@ from study.running.run_state import RunState, read_run_state
 SHOWN = 10
 """Number of running cells and of failure reasons that the text lists; --json lists all."""
 
+NUM_NAMED = 4
+"""Base models whose peak memory the text names, highest first; --json has all."""
+
 
 @command(
     examples={
@@ -102,13 +105,15 @@ def _planned_memory(plan: PlanSummary) -> Mapping[str, float]:
 
 
 def _memory(state: RunState, planned: Mapping[str, float]) -> Iterator[tuple[str, str]]:
-    """Yields a row with the peak memory of each base model, if any was measured."""
+    """Yields a row with the base models of the highest measured peaks, if any was measured."""
+    highest = sorted(state.peak_memory_of.items(), key=lambda pair: -pair[1])
     peaks = [
         f"{model} {gib(peak)}" + (f" of {planned[model]:.1f} planned" if model in planned else "")
-        for model, peak in state.peak_memory_of.items()
+        for model, peak in highest[:NUM_NAMED]
     ]
+    rest = len(highest) - len(peaks)
     if peaks:
-        yield "memory", f"at most {', '.join(peaks)}"
+        yield "memory", f"at most {', '.join(peaks)}{f', less for {rest} more' if rest else ''}"
 
 
 def _spent(state: RunState, spent: Spending) -> str:

@@ -22,7 +22,7 @@ from study.artifacts.study_folder import open_run
 from study.cli.command import BAD_INPUT, FAILED, OK
 from study.running.blocks import plan_units
 from study.running.run_state import RunState, read_run_state
-from study.status import main
+from study.status import _memory, main
 from study.sweep import main as sweep_main
 from tests.support.fakes import PEAK_MEMORY, FakeStudy, fake_space
 from tests.support.small_study import SmallStudy
@@ -298,6 +298,16 @@ def test_unreadable_claim_and_invalid_record_leave_the_cell_waiting(study: FakeS
     study.storage.write_bytes(layout.record(second.id), b"{}")
     state = state_of(study, [first, second])
     assert list(state.waiting) == [first, second]
+
+
+def test_the_highest_peaks_are_named(study: FakeStudy) -> None:
+    state = read_run_state(study.storage, plan_units(study.plan))
+    peaks = {f"model-{n}": n * 2**30 for n in range(1, 8)}
+    ((_, text),) = _memory(replace(state, peak_memory_of=peaks), {"model-7": 8.0})
+    assert text == (
+        "at most model-7 7.0 GiB of 8.0 planned, model-6 6.0 GiB, model-5 5.0 GiB, model-4 4.0 GiB, "
+        "less for 3 more"
+    )
 
 
 def test_text_says_all_of_it(study: FakeStudy, capsys: pytest.CaptureFixture[str]) -> None:
