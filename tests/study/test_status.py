@@ -305,8 +305,8 @@ def test_the_highest_peaks_are_named(study: FakeStudy) -> None:
     peaks = {f"model-{n}": n * 2**30 for n in range(1, 8)}
     ((_, text),) = _memory(replace(state, peak_memory_of=peaks), {"model-7": 8.0})
     assert text == (
-        "at most model-7 7.0 GiB of 8.0 planned, model-6 6.0 GiB, model-5 5.0 GiB, model-4 4.0 GiB, "
-        "less for 3 more"
+        "at most model-7 7.0 GiB of 8.0 planned, model-6 6.0 GiB, model-5 5.0 GiB, "
+        "model-4 4.0 GiB, less for 3 more"
     )
 
 
