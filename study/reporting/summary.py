@@ -264,10 +264,21 @@ def _contrast_parts(contrasts: Sequence[ContrastResult], alpha: float) -> Iterat
         yield Table(header=("contrast", f"null rejected (Holm, {alpha:.2g})"), rows=rows)
 
 
+def _is_rejected(result: ContrastResult, alpha: float) -> bool:
+    return result.holm_p is not None and result.holm_p < alpha
+
+
+def _only_holm_rejects(result: ContrastResult, alpha: float) -> bool:
+    """Returns whether a null of no difference is rejected and inside the simultaneous interval."""
+    low, high = result.estimate.low, result.estimate.high
+    if result.contrast.margin is not None or low is None or high is None:
+        return False
+    return _is_rejected(result, alpha) and low <= 0.0 <= high
+
+
 def _one_result(result: ContrastResult, alpha: float) -> str:
     estimate = result.estimate
-    is_rejected = result.holm_p is not None and result.holm_p < alpha
-    parts = ["yes" if is_rejected else "no"]
+    parts = ["yes" if _is_rejected(result, alpha) else "no"]
     if estimate.low is not None and estimate.high is not None:
         is_sgr = result.contrast.of == "sgr"
         show = number if is_sgr else percent
@@ -276,7 +287,7 @@ def _one_result(result: ContrastResult, alpha: float) -> str:
 
 
 def _count(members: Sequence[ContrastResult], alpha: float) -> str:
-    rejected = [c for c in members if c.holm_p is not None and c.holm_p < alpha]
+    rejected = [c for c in members if _is_rejected(c, alpha)]
     text = f"{len(rejected)} of {len(members)}"
     if rejected and members[0].contrast.margin is None:
         above = sum((c.estimate.estimate or 0.0) > 0.0 for c in rejected)
@@ -290,6 +301,8 @@ def _notes(surface: Surface, content: Content) -> Iterator[str]:
     notes = [f"*: {', '.join(marks)}"] if marks else []
     if any(status(row) is Status.IMPRECISE for row in surface.rows):
         notes.append(f"{IMPRECISE_MARK}: {IMPRECISE} (interval wider than {MAX_INTERVAL:g})")
+    if any(_only_holm_rejects(result, 1.0 - surface.level) for result in content.contrasts):
+        notes.append("Holm's test is stronger than the simultaneous intervals")
     yield from wrap("; ".join(notes), MAX_WIDTH)
     yield from (line for text in draws(surface.rows) for line in wrap(text, MAX_WIDTH))
     missing = surface.counts.planned - surface.counts.finished

@@ -143,6 +143,8 @@ def _micro_models() -> Mapping[str, Path]:
 
 def _resolve_folder(ref: BaseModelRef, folder: Path) -> ModelSource:
     refuse_gguf(ref.name, folder)
+    if not folder.exists():
+        raise ValueError(f"model {ref.name!r}: {folder} does not exist; correct the path")
     if not (folder / "config.json").is_file():
         if (folder / ADAPTER_CONFIG).is_file():
             raise ValueError(

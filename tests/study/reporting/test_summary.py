@@ -258,3 +258,26 @@ def test_a_terminal_of_80_columns_folds_no_cell_and_no_color_is_kept(
     assert not re.search(r"\x1b\[[0-9;]*3[0-7]m", stream.getvalue())
     show("error: x", style="red", stream=stream)
     assert bool(re.search(r"\x1b\[[0-9;]*31m", stream.getvalue())) == (not no_color)
+
+
+def test_a_null_that_only_holm_rejects_is_explained(tmp_path: Path) -> None:
+    """Its simultaneous interval includes 0, and a reader would see a contradiction."""
+    study = study_of(tmp_path, **MICRO_LIKE)
+    surface = compute_surface(study.storage, study.plan)
+    content = gather(study.storage, study.plan, surface)
+    note = "Holm's test is stronger than the simultaneous intervals"
+
+    def summary(low: float, margin: float | None = None) -> str:
+        (first, *_) = content.contrasts
+        result = replace(
+            first,
+            contrast=first.contrast.model_copy(update={"margin": margin}),
+            estimate=replace(first.estimate, estimate=0.05, low=low, high=0.12),
+            holm_p=0.01,
+        )
+        shown = replace(content, contrasts=(result,))
+        parts = result_parts(study.plan, surface, shown, files=FILES, table=False)
+        return " ".join(text_of(parts).split())
+
+    assert note in summary(-0.01)
+    assert note not in summary(0.01) and note not in summary(-0.01, margin=0.03)

@@ -87,7 +87,7 @@ def test_a_tied_weight_that_is_stored_twice_counts_once(folder: Path) -> None:
     ("name", "message"),
     [
         ("gpt5", r"'gpt5': neither an embedded model \(micro-s.*nor a folder"),
-        ("./no/such/folder", "no config.json"),
+        ("./no/such/folder", "no/such/folder does not exist; correct the path"),
     ],
 )
 def test_an_unknown_model_is_refused(name: str, message: str) -> None:
