@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from search_spaces.levels import Level
 from search_spaces.recipes import num_labels
@@ -20,6 +20,9 @@ from study.formatting import aligned, clock, params
 from study.planning.preview.offline_estimate import Estimate
 from trainables.data.tasks.published_sizes import FACTS
 from trainables.data.tasks.registry import find_task
+
+SAME_DRAWS = 0.9
+"""Share of a pool from which on two draws are nearly the same."""
 
 
 def format_plan(plan: Plan, *, num_finished: int | None = None) -> str:
@@ -159,7 +162,28 @@ def _task_lines(task: PlannedTask, space: Space) -> list[str]:
             indent=12,
         ),
     ]
-    return lines + [f"            note: {note}" for note in task.notes]
+    notes = [*task.notes, *_pool_notes(task, space, n)]
+    return lines + [f"            note: {note}" for note in notes]
+
+
+def _pool_notes(task: PlannedTask, space: Space, num_labels: int) -> Iterator[str]:
+    """Yields a warning if draws of a training level's pool are nearly the same."""
+    trained = {
+        level.name
+        for axis in space.tasks
+        if (axis.task, axis.measure) == (task.task, task.measure)
+        for level in axis.train_levels
+    }
+    names = [
+        level.level
+        for level in task.levels
+        if level.level in trained and num_labels >= SAME_DRAWS * level.pool
+    ]
+    if names and space.seeds > 1:
+        yield (
+            f"draws of {num_labels} items of {', '.join(names)} are nearly the same for all seeds, "
+            "so intervals do not cover other labels: add items, or lower n_train"
+        )
 
 
 def _level_row(level: LevelSize, n: int) -> tuple[str, ...]:

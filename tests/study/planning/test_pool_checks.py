@@ -99,6 +99,17 @@ def test_a_level_that_is_smaller_than_asked_is_said_with_the_sizes_of_all(data: 
         assert not [note for note in plan.tasks[0].notes if "unlabelled" in note]
 
 
+def test_a_pool_that_is_just_one_draw_is_noted(data: Path) -> None:
+    condition = Condition(name="both", levels=("easy", "hard"))
+    plan, _ = make_plan(space_of(condition, levels=(EASY, HARD)), data)
+    (task,) = plan.tasks
+    for pool, is_noted in ((16, False), (8, True)):
+        levels = tuple(level.model_copy(update={"pool": pool}) for level in task.levels)
+        changed = task.model_copy(update={"levels": levels})
+        text = format_plan(plan.model_copy(update={"tasks": (changed,)}))
+        assert ("draws of 8 items of easy, hard are nearly the same" in text) is is_noted
+
+
 TEXT = {"n_train": 8, "loss": "text"}
 
 

@@ -20,12 +20,10 @@ from trainables.cells.planned import PlannedCell, Unit
 from trainables.storage.records import Record
 
 RECORDED = Path(__file__).parent / "recorded_micro.json"
-"""Units of a run of `micro` on one worker: model, method, FLOP, seconds and seconds of loading."""
+"""Units of a run of `micro` on two workers: model, method, FLOP, seconds and seconds of loading."""
 
 RECIPES: Mapping[str, Recipe] = {
     "zero-shot": ZeroShot(),
-    "in-context": InContext(),
-    "linear probe": LinearProbe(),
     "lora": LoRA(),
 }
 
