@@ -17,7 +17,7 @@ from tests.support.bucket_server import bucket_server, moto_or_skip
 from tests.support.fakes import FakeStudy, fake_space, fake_study
 from trainables.storage.filesystem import open_storage
 
-PAGE = Path(__file__).parents[3] / "docs" / "surface-columns.md"
+PAGE = Path(__file__).parents[3] / "docs" / "reference" / "surface-columns.md"
 
 PANDAS = {"string": "string", "int64": "Int64", "double": "Float64"}
 
