@@ -135,12 +135,12 @@ def run_study(
         formats = tracker.figure_formats
         report = write_report(storage, plan, surface, content, figure_formats=formats)
         tracker.log_surface(surface)
-    files = [
-        f"Report:  {report}",
-        f"Surface: {storage.path(layout.surface(plan.space.name))}",
-        f"Records: {storage.path(layout.CELLS)}",
-    ]
-    show(*result_parts(plan, surface, content, files=files, table=table))
+        files = [
+            f"Report:  {report}",
+            f"Surface: {storage.path(layout.surface(plan.space.name))}",
+            f"Records: {storage.path(layout.CELLS)}",
+        ]
+        show(*result_parts(plan, surface, content, files=files, table=table))
     return FAILED if print_incomplete_cells(storage, plan.cells) else OK
 
 

@@ -12,12 +12,11 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 
-import torch
-
 from trainables.cells.completion import checked_record, lacks_state
 from trainables.cells.planned import PlannedCell, Unit
 from trainables.cells.retries import RetryPolicy
 from trainables.cells.runner import CellRunner
+from trainables.models.cpu import set_up_cpu
 from trainables.stop_signals import StoppedError
 from trainables.storage.claims import CellClaims
 from trainables.storage.failures import read_failure
@@ -52,7 +51,7 @@ class Worker:
             GroupBrokenError: If the group's other workers cannot end a cell.
         """
         runner, group = self.runner, self.runner.worker_group
-        torch.set_num_threads(runner.threads)
+        set_up_cpu(runner.threads)
         cell_claims = CellClaims(
             storage=runner.storage,
             group=self.group,

@@ -9,8 +9,6 @@ import time
 from collections.abc import Sequence
 from dataclasses import replace
 
-import torch
-
 from search_spaces.base_models import Footprint
 from search_spaces.tuning import Trial, num_epochs, with_parameters
 from trainables import stop_signals
@@ -19,6 +17,7 @@ from trainables.cells.runner import CellRunner
 from trainables.cells.worker import Worker
 from trainables.cluster.capacity import Capacity
 from trainables.inference.hidden_states import StateCache
+from trainables.models.cpu import set_up_cpu
 from trainables.models.loading import Base
 from trainables.tuning.optuna_sampler import ask, should_prune
 from trainables.tuning.search import OnTrial, Search
@@ -50,7 +49,7 @@ class InProcessExecutor:
     ) -> None:
         """Runs trial after trial; interruptions do not change the history."""
         del fits
-        torch.set_num_threads(1)
+        set_up_cpu(1)
         base = load_search_base(search, "cpu")
         states = StateCache()
         history = search.history

@@ -9,9 +9,11 @@ from __future__ import annotations
 
 import logging
 import os
+import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import replace
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from search_spaces.base_models import Footprint
@@ -97,8 +99,12 @@ def connect(address: str | None, *, dashboard: bool = False) -> Iterator[None]:
         options |= {"address": address, "runtime_env": {"env_vars": environment}}
     else:
         options |= {"address": "local", "include_dashboard": dashboard}
+    # Tune's TensorBoard logger imports torch: seconds in which Ray's own processes start.
+    importing = threading.Thread(target=import_module, args=("torch",), daemon=True)
+    importing.start()
     with stop_signals.handlers_kept():
         url = ray.init(**options).dashboard_url
+    importing.join()
     if dashboard:
         print(_dashboard_text(url), flush=True)
     try:

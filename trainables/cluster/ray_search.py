@@ -95,11 +95,10 @@ def run_search(
 
 def _trial(config: Mapping[str, Any], *, search: Search, threads: int, gpus: float) -> None:
     """Runs in its own process; reports a row per epoch."""
-    import torch
-
+    from trainables.models.cpu import set_up_cpu
     from trainables.models.oom import limit_gpu_memory
 
-    torch.set_num_threads(threads)
+    set_up_cpu(threads)
     limit_gpu_memory(gpus)
     base = load_search_base(search, "cuda" if gpus else "cpu")
     parameters = decoded(search.history.ranges, config)
