@@ -136,7 +136,7 @@ def test_every_file_of_the_sources_is_installed(image: Image) -> None:
 
 def test_the_installed_program_plans_and_runs_a_study(image: Image) -> None:
     output = image.outputs[2]
-    assert "Space micro\n" in output and "39 distinct" in output
+    assert "Space micro\n" in output and "30 distinct" in output
     assert "Space smoke\n" in output and "3 distinct" in output
     assert "smoke/report/index.html" in output
 

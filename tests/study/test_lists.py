@@ -26,7 +26,7 @@ def test_a_study_has_one_line_with_its_question(
     header, *lines = capsys.readouterr().out.split("\n\n")[0].splitlines()
     assert header.split() == ["study", "cells", "GPU-hours", "models", "question"]
     assert [line.split()[:3] for line in lines] == [
-        ["micro", "39", "-"],
+        ["micro", "30", "-"],
         ["mdl", "20", "-"],
         ["noise", "96", "0.3"],
         ["gap", "546", ">83"],
@@ -47,7 +47,7 @@ def test_a_study_begins_with_a_question_or_its_subject(name: str) -> None:
 
 def test_the_number_of_cells_is_that_of_the_plan() -> None:
     space = find_space("micro")
-    assert len(outline_plan(space).cells) == len(estimate_plan(space).plan.cells) == 39
+    assert len(outline_plan(space).cells) == len(estimate_plan(space).plan.cells) == 30
 
 
 def test_every_known_model_has_one_line(capsys: pytest.CaptureFixture[str]) -> None:

@@ -20,9 +20,9 @@ HEAP_BYTES = 32 * 2**20
 def set_up_cpu(threads: int) -> None:
     """Sets the threads of torch's operations, and keeps freed memory for the next tensors.
 
-    By default glibc returns freed memory to the system, which clears each page before it hands it
-    out again: that cost a tenth to a quarter of a pass over the lab's models. The setting changes
-    no number. Other C libraries keep their own rules.
+    By default glibc may return freed memory to the system, which clears each page before it hands
+    it out again: that took 5 to 30 % of a scoring pass of micro-l. The setting changes no result.
+    Other C libraries keep their own rules.
     """
     torch.set_num_threads(threads)
     if sys.platform == "linux" and hasattr(libc := ctypes.CDLL(None), "mallopt"):

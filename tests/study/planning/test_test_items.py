@@ -15,7 +15,7 @@ from search_spaces.levels import Level
 from search_spaces.recipes import LinearProbe
 from search_spaces.registry import find_space
 from search_spaces.space import Space, TaskAxis
-from search_spaces.studies.lab.micro import EASY, HARD, SINGLE_STEPS
+from search_spaces.studies.lab.micro import EASY, HARD
 from search_spaces.studies.published.noise import noise
 from search_spaces.supervision import Condition, SelfTraining
 from study.analysis.power_analysis import estimate_power, power_parts
@@ -26,6 +26,7 @@ from study.formatting import text_of
 from study.planning.planner import Inputs, make_plan
 from study.planning.preview.summary import format_plan
 from study.sweep import main
+from tests.support.lab_levels import SINGLE_STEPS
 from tests.support.paper_study import paper_study
 from tests.support.small_study import SmallStudy
 from trainables.cells.planned import PlannedCell

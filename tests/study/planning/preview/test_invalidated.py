@@ -11,11 +11,12 @@ from search_spaces.base_models import BaseModelRef
 from search_spaces.levels import Level
 from search_spaces.recipes import InContext, LoRA
 from search_spaces.space import Space, TaskAxis
-from search_spaces.studies.lab.micro import EASY, HARD, MEDIUM, SINGLE_STEPS
+from search_spaces.studies.lab.micro import EASY, HARD, MEDIUM
 from search_spaces.supervision import Condition, SelfTraining
 from study.artifacts.plan import Plan, write_plan
 from study.planning.planner import make_plan
 from study.planning.preview.invalidated import describe_invalidated_cells
+from tests.support.lab_levels import SINGLE_STEPS
 from trainables.storage import layout
 from trainables.storage.filesystem import open_storage
 

@@ -13,7 +13,7 @@ from search_spaces.base_models import BaseModelRef
 from search_spaces.recipes import InContext, LoRA, Reasoning
 from search_spaces.registry import named_spaces
 from search_spaces.space import Space, TaskAxis
-from search_spaces.studies.lab.micro import EASY, HARD, MEDIUM, SINGLE_STEPS, micro
+from search_spaces.studies.lab.micro import EASY, HARD, MEDIUM, micro
 from search_spaces.studies.lab.ssrm_micro import ssrm_micro
 from search_spaces.studies.published.cost import cost_micro
 from search_spaces.studies.published.hase2024 import hase2024
@@ -29,6 +29,7 @@ from study.planning.preview import offline_estimate
 from study.planning.preview.offline_estimate import estimate_plan
 from study.planning.preview.summary import format_estimate
 from study.sweep import main
+from tests.support.lab_levels import SINGLE_STEPS
 from trainables.data.tasks.published_sizes import FACTS
 
 MARKET = load_pricing(None, None)
