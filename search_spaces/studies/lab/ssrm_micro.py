@@ -30,6 +30,7 @@ def ssrm_micro() -> Space:
                 measure="steps",
                 train_levels=(EASY, HARD),
                 test_levels=(HARD,),
+                test_items=440,
                 train_on_all=False,
                 conditions=with_controls(THRESHOLDS, 0.8),
             ),
