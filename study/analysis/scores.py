@@ -63,7 +63,7 @@ class TaskScores:
     row: Mapping[str, int]
     """Cell id -> row of the matrices."""
     correct: NDArray[np.float32]
-    """[cells, items]: 1 right, 0 wrong, between them for a tie (`records.choice_score`), UNSEEN."""
+    """[cells, items]: 1 right, 0 wrong, between for a tie (`records.choice_scores`), UNSEEN."""
     predicted: NDArray[np.int16]
     """[cells, items] index of the predicted choice: UNSEEN, or UNREAD if there is none."""
     confidence: NDArray[np.float32]

@@ -10,7 +10,7 @@ from trainables.inference.normalization import normalize_scores
 from trainables.inference.scoring import default_token_budget, score_tokens
 from trainables.inference.tokenization import TokenizedItems
 from trainables.models.loading import Base
-from trainables.storage.records import choice_score
+from trainables.storage.records import choice_scores
 
 METRICS: Mapping[str, str] = {"acc": "sum", "acc_norm": "per-char"}
 """Name in lm-evaluation-harness -> scoring of the choices: the answer's summed log-probability, or
@@ -48,10 +48,10 @@ def scored_parts(
         scored = score_tokens(base.model, tokens)
         correct = {
             metric: tuple(
-                choice_score(values, item.answer)
-                for values, item in zip(
-                    normalize_scores(scored.log_probs, tokens, scoring), items[part], strict=True
-                )
+                choice_scores(
+                    normalize_scores(scored.log_probs, tokens, scoring),
+                    [item.answer for item in items[part]],
+                ).tolist()
             )
             for metric, scoring in METRICS.items()
         }

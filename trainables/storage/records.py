@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+from numpy.typing import NDArray
 from pydantic import Field, ValidationError
 
 from search_spaces.cell import Cell, cell_id, decode_cell, encode_cell, encoded_id
@@ -36,8 +37,8 @@ SCHEMA = pa.schema(
 """Columns of scores.parquet, one row per test item. `predicted` is the index of the choice with the
 highest log-probability (the first of ties), `confidence` its softmax probability, `log_probs` one
 value per choice. Generated answers have neither of the last two: `text` is the answer, and
-`predicted` is null if no choice could be read from it. `correct` is in [0, 1]: `choice_score`, or 1
-and 0 for generated answers."""
+`predicted` is null if no choice could be read from it. `correct` is in [0, 1]: `choice_scores`, or
+1 and 0 for generated answers."""
 
 GENERATED_SCHEMA = SCHEMA.append(pa.field("readable", pa.bool_(), nullable=False))
 """Columns for generated answers: `readable` is whether the text names a choice (a number if answers
@@ -124,18 +125,25 @@ class Record(RecordSummary, extra="forbid"):
 RecordT = TypeVar("RecordT", bound=RecordSummary)
 
 
-def choice_score(values: np.ndarray, gold: int) -> float:
-    """Returns 1 if the correct choice has the highest score, else 0.
+def choice_scores(
+    values: Sequence[NDArray[np.floating[Any]]], gold: Sequence[int]
+) -> NDArray[np.float64]:
+    """Returns for each item 1 if its correct choice has the highest score, else 0, [items].
 
     With m exact ties it is 1/m if the correct choice is among them: the expected score of a guess,
     independent of the order of choices.
 
     Args:
-        values: Scores of the choices, such as log-probabilities.
-        gold: Index of the correct choice.
+        values: For each item the scores of its choices, such as log-probabilities; finite.
+        gold: Index of each item's correct choice.
     """
-    best = np.flatnonzero(values == np.max(values))
-    return float(gold in best) / len(best)
+    if not len(values):
+        return np.zeros(0)
+    counts = np.array([len(scores) for scores in values])
+    scores_IC = np.full((len(counts), counts.max()), -np.inf)
+    scores_IC[np.arange(counts.max()) < counts[:, None]] = np.concatenate(values)
+    is_best_IC = scores_IC == scores_IC.max(axis=1, keepdims=True)
+    return np.asarray(is_best_IC[np.arange(len(counts)), gold] / is_best_IC.sum(axis=1))
 
 
 def scores_table(
@@ -158,7 +166,7 @@ def scores_table(
         best = int(np.argmax(values))
         predicted.append(best)
         confidence.append(float(1.0 / np.exp(values - values[best]).sum()))
-    correct = [choice_score(v, g) for v, g in zip(log_probs, gold, strict=True)]
+    correct = choice_scores(log_probs, gold).tolist()
     lists = [scores.tolist() for scores in log_probs]
     return _table(item_ids, predicted, correct, confidence, lists, [None] * len(predicted))
 

@@ -6,7 +6,7 @@ search.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -20,7 +20,7 @@ from trainables.methods.base.interface import Answers, CellContext, Example, Fit
 from trainables.methods.dispatch import fit
 from trainables.models.chat import find_any_prompt
 from trainables.models.loading import Base, load_base
-from trainables.storage.records import choice_score
+from trainables.storage.records import choice_scores
 from trainables.tuning.search import Report, Search
 
 
@@ -81,15 +81,9 @@ def load_search_base(search: Search, device: str) -> Base:
 
 def accuracy(answers: Answers, items: Sequence[Item]) -> float:
     """Returns the share of right answers, in [0, 1]; a tie of n choices counts 1/n."""
-    return float(np.mean(list(_scores(answers, items))))
-
-
-def _scores(answers: Answers, items: Sequence[Item]) -> Iterator[float]:
     if answers.log_probs is None:
-        yield from (float(answer.is_correct) for answer in answers.generated or ())
-        return
-    for item, log_prob_C in zip(items, answers.log_probs, strict=True):
-        yield choice_score(log_prob_C, item.answer)
+        return float(np.mean([answer.is_correct for answer in answers.generated or ()]))
+    return float(choice_scores(answers.log_probs, [item.answer for item in items]).mean())
 
 
 def _cell(search: Search, recipe: TrainedRecipe, labelled: Sequence[Item]) -> Cell:

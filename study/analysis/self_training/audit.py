@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Literal
 
 import numpy as np
@@ -22,7 +23,7 @@ from study.statistics.calibration import (
     selective_accuracy,
 )
 from trainables.cells.planned import PlannedCell
-from trainables.storage.records import choice_score
+from trainables.storage.records import choice_scores
 
 Items = Literal["pool", "test"]
 """`pool`: the items that the round labelled. `test`: test items of the same levels."""
@@ -33,7 +34,7 @@ Moment = Literal["before", "after"]
 _Floats = NDArray[np.float64]
 
 
-@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+@dataclass(frozen=True, kw_only=True, eq=False)
 class PoolAnswers:
     """Answers of one model to some items, with gold."""
 
@@ -49,16 +50,16 @@ class PoolAnswers:
     temperature: float | None = None
     """Fitted temperature of this model."""
 
-    @property
+    @cached_property
     def confidence(self) -> _Floats:
         """Probability of the answer given."""
-        return np.array([values.max() for values in self.probabilities])
+        starts = np.cumsum([0, *map(len, self.probabilities[:-1])])
+        return np.asarray(np.maximum.reduceat(np.concatenate(self.probabilities), starts))
 
-    @property
+    @cached_property
     def correct(self) -> _Floats:
         """1 right, 0 wrong; an exact tie counts its share, half for a pair."""
-        pairs = zip(self.probabilities, self.gold, strict=True)
-        return np.array([choice_score(values, gold) for values, gold in pairs])
+        return choice_scores(self.probabilities, self.gold)
 
     def take(self, rows: Sequence[int] | NDArray[np.intp]) -> PoolAnswers:
         """Returns the answers of these rows."""
@@ -212,6 +213,7 @@ def _row(
         raise ValueError(f"cell {planned.id} is not a round of self-training")
     confidence, correct, raw = answers.confidence, answers.correct, answers.untempered()
     histogram = confidence_histogram(confidence, correct == 1.0)
+    brier = brier_score(answers.probabilities, answers.gold)
     return AuditRow(
         cell=planned.id,
         model=planned.model_name,
@@ -237,11 +239,11 @@ def _row(
         mean_confidence=float(confidence.mean()),
         ece_equal_width=calibrate(confidence, correct).ece,
         ece_equal_mass=calibrate(confidence, correct, binning="equal-mass").ece,
-        brier=brier_score(answers.probabilities, answers.gold),
+        brier=brier,
         raw_mean_confidence=float(raw.confidence.mean()),
         raw_ece_equal_width=calibrate(raw.confidence, raw.correct).ece,
         raw_ece_equal_mass=calibrate(raw.confidence, raw.correct, binning="equal-mass").ece,
-        raw_brier=brier_score(raw.probabilities, raw.gold),
+        raw_brier=brier if raw is answers else brier_score(raw.probabilities, raw.gold),
         selective_area=selective_accuracy(confidence, correct).area,
         histogram_right=histogram.right,
         histogram_wrong=histogram.wrong,

@@ -12,7 +12,7 @@ from trainables.storage.failures import read_failure, write_failure
 from trainables.storage.filesystem import Storage, open_storage
 from trainables.storage.records import (
     InvalidRecordError,
-    choice_score,
+    choice_scores,
     generated_table,
     read_record,
     read_scores,
@@ -66,7 +66,12 @@ def test_scores_of_a_hand_worked_case() -> None:
 def test_choices_that_score_alike_share_what_one_would_have(
     values: list[float], gold: int, score: float
 ) -> None:
-    assert choice_score(np.array(values), gold) == score
+    others = np.zeros(4)  # of a fourth choice, which the item lacks
+    assert choice_scores([others, np.array(values)], [2, gold]).tolist() == [1 / 4, score]
+
+
+def test_no_item_has_no_score() -> None:
+    assert choice_scores([], []).tolist() == []
 
 
 def test_a_record_of_generated_answers_says_which_could_not_be_read(storage: Storage) -> None:
