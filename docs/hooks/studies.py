@@ -19,10 +19,12 @@ log = logging.getLogger("mkdocs.hooks.studies")
 def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Files) -> None:
     """Warns about each study whose row is missing or wrong; a strict build then fails."""
     if page.file.src_uri == PAGE:
-        lines = markdown.splitlines()
-        for row in rows():
-            if row not in lines:
-                log.warning("%s lacks the row %s", PAGE, row)
+        found = {line for line in markdown.splitlines() if line.startswith("| `")}
+        expected = set(rows())
+        for row in sorted(expected - found):
+            log.warning("%s lacks the row %s", PAGE, row)
+        for row in sorted(found - expected):
+            log.warning("%s has a row of no study: %s", PAGE, row)
 
 
 def rows() -> list[str]:

@@ -28,7 +28,7 @@ def make_units(cells: Iterable[PlannedCell]) -> tuple[Unit, ...]:
     work_of_base: dict[tuple[str, str, str], float] = {}
     for unit in units.values():
         base = unit[0].base_key
-        work_of_base[base] = max(work_of_base.get(base, 0.0), _work(unit))
+        work_of_base[base] = max(work_of_base.get(base, 0.0), work_of(unit))
     return tuple(
         tuple(unit)
         for unit in sorted(
@@ -37,7 +37,7 @@ def make_units(cells: Iterable[PlannedCell]) -> tuple[Unit, ...]:
                 -work_of_base[unit[0].base_key],
                 unit[0].base_key,
                 not any(isinstance(cell.cell.recipe, ZeroShot) for cell in unit),
-                -_work(unit),
+                -work_of(unit),
                 unit[0].id,
             ),
         )
@@ -77,5 +77,6 @@ def _states_key(cell: PlannedCell) -> tuple[str, ...]:
     return ("states", *cell.base_key, cell.cell.task, cell.cell.prompt)
 
 
-def _work(unit: Sequence[PlannedCell]) -> float:
+def work_of(unit: Sequence[PlannedCell]) -> float:
+    """Returns the FLOP of a unit's cells."""
     return sum(cell.flop for cell in unit)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Container, Iterable, Sequence
 from typing import Protocol, TypeVar
 
-from study.planning.units import _work
+from study.planning.units import work_of
 from trainables.cells.planned import Block, NamedCell, Unit
 from trainables.cluster.capacity import Capacity
 
@@ -69,7 +69,7 @@ def pack_blocks(units: Sequence[Unit], fits: Capacity, *, first_index: int = 0) 
 def _cut_by_work(units: Sequence[Unit], num_queues: int) -> list[list[Unit]]:
     """Cuts the sorted units into consecutive runs of about equal work, none empty."""
     queues: list[list[Unit]] = [[] for _ in range(num_queues)]
-    total = sum(_work(unit) for unit in units) or 1.0
+    total = sum(work_of(unit) for unit in units) or 1.0
     done, index = 0.0, 0
     for position, unit in enumerate(units):
         left_over = len(units) - position
@@ -78,5 +78,5 @@ def _cut_by_work(units: Sequence[Unit], num_queues: int) -> list[list[Unit]]:
         if queues[index] and (is_full or must_move) and index < num_queues - 1:
             index += 1
         queues[index].append(unit)
-        done += _work(unit)
+        done += work_of(unit)
     return queues
