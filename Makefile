@@ -43,7 +43,7 @@ checks: $(TESTS_READY)
 # The documentation as a site that needs no network: site/index.html. A broken link or anchor, or a
 # page that the navigation lacks, fails.
 docs: $(TESTS_READY)
-	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 # Outside CI: plants faults in the core and counts those that no test notices (docs/design/mutants.md).
 mutants: $(TESTS_READY)
