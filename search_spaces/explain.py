@@ -1,9 +1,9 @@
-"""Validation errors as field, rule and value, without pydantic's terms."""
+"""Wording of messages: validation errors without pydantic's terms, counts, near misses."""
 
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, get_args, get_origin
 
 from pydantic import ValidationError
@@ -68,6 +68,30 @@ def one_line(text: str, max_chars: int) -> str:
     """Returns a text on one line, shortened to the limit."""
     line = " ".join(text.split())
     return line if len(line) <= max_chars else f"{line[: max_chars - 3]}..."
+
+
+def count(number_of: float, noun: str, plural: str = "") -> str:
+    """Returns a number with its noun: `1 point`, `2 points`.
+
+    Args:
+        number_of: How many there are.
+        noun: For one of them.
+        plural: For several; empty: the noun with an s.
+    """
+    return f"{number_of:,.15g} {noun if number_of == 1 else plural or f'{noun}s'}"
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """Returns ` (did you mean 'arc'?)` after an unknown name; empty if no known name is close.
+
+    Args:
+        name: What the user gave.
+        known: What would have been right.
+    """
+    by_lower = {each.lower(): each for each in known}
+    near = difflib.get_close_matches(name.lower(), by_lower, n=2)
+    names = " or ".join(repr(by_lower[each]) for each in near)
+    return f" (did you mean {names}?)" if names else ""
 
 
 def _faults(error: ValidationError) -> Iterator[str]:

@@ -11,7 +11,7 @@ from types import ModuleType
 from typing import Any
 
 from search_spaces.data_source import FUNCTION, DataSource, kind_of
-from search_spaces.explain import short
+from search_spaces.explain import did_you_mean, short
 from search_spaces.frozen import FrozenModel
 from search_spaces.space import Space, TaskAxis
 from search_spaces.user_file import blaming, run_file
@@ -71,11 +71,13 @@ def _with_folder(space: Space, file: Path) -> Space:
 
 
 def _from_package(name: str) -> Callable[[], Space]:
+    if name.endswith(".py"):
+        raise ValueError(_without_function(name))
     spaces = named_spaces()
     if name not in spaces:
         raise ValueError(
-            f"unknown space {name!r}: give your own space as path/to/file.py:function, or one of "
-            f"the shipped ones: {', '.join(sorted(spaces))}"
+            f"unknown space {name!r}{did_you_mean(name, spaces)}: give your own space as "
+            f"path/to/file.py:function, or one of the shipped ones: {', '.join(sorted(spaces))}"
         )
     return spaces[name]
 
@@ -90,11 +92,24 @@ def _from_file(name: str) -> Callable[[], Space]:
             f"space {name!r}: {function!r} is a Space; name a function that returns it"
         )
     if not callable(factory):
-        known = sorted(_factories(module)) or ["none that returns a Space"]
+        known = sorted(_factories(module))
         raise ValueError(
-            f"space {name!r}: {str(path)!r} has no function {function!r}; it has {', '.join(known)}"
+            f"space {name!r}: {str(path)!r} has no function {function!r}"
+            f"{did_you_mean(function, known)}; it has "
+            f"{', '.join(known) or 'none that returns a Space'}"
         )
     return factory  # type: ignore[no-any-return]
+
+
+def _without_function(file: str) -> str:
+    """Returns what to add to the name of a file: one of its functions that return a Space."""
+    who = f"space {file!r}"
+    known = sorted(_factories(run_file(who, Path(file).expanduser())))
+    if not known:
+        return f"{who}: it has no function without arguments that is declared to return a Space"
+    return f"{who} is a file: add one of its functions: " + ", ".join(
+        f"{file}:{function}" for function in known
+    )
 
 
 def _factories(module: ModuleType) -> dict[str, Callable[[], Space]]:

@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from search_spaces.explain import count
 from search_spaces.levels import Level
 from search_spaces.recipes import InContext
 from search_spaces.registry import find_space, named_spaces
@@ -39,8 +40,40 @@ def test_keeping_adapters_needs_a_recipe_that_trains_one() -> None:
 
 
 def test_unknown_space_lists_the_known_ones() -> None:
-    with pytest.raises(ValueError, match=r"unknown space 'mikro'.*micro"):
+    with pytest.raises(
+        ValueError, match=r"unknown space 'mikro' \(did you mean 'micro'.*ones: arc,"
+    ):
         find_space("mikro")
+
+
+def test_a_file_without_a_function_lists_those_that_return_a_space(tmp_path: Path) -> None:
+    file = tmp_path / "mine.py"
+    file.write_text(
+        "from search_spaces.space import Space\n"
+        "def mine() -> Space: ...\ndef other() -> Space: ...\n"
+        "def items(): ...\ndef sized(number) -> Space: ...\n"
+    )
+    with pytest.raises(ValueError, match=rf"add one of its functions: {file}:mine, {file}:other$"):
+        find_space(str(file))
+    with pytest.raises(
+        ValueError, match=r"no function 'mime' \(did you mean 'mine'\?\); it has mine"
+    ):
+        find_space(f"{file}:mime")
+    file.write_text("")
+    with pytest.raises(ValueError, match=r"no function without arguments .* return a Space"):
+        find_space(str(file))
+    with pytest.raises(ValueError, match="no file"):
+        find_space(str(tmp_path / "other.py"))
+
+
+def test_a_count_has_its_noun_in_the_right_number() -> None:
+    assert [count(number, "point") for number in (0, 1, 1200)] == [
+        "0 points",
+        "1 point",
+        "1,200 points",
+    ]
+    assert count(1, "cell has", "cells have") == "1 cell has"
+    assert count(2, "cell has", "cells have") == "2 cells have"
 
 
 def test_space_of_the_users_own_file(tmp_path: Path) -> None:

@@ -102,4 +102,4 @@ def test_skipped_rows_are_listed(root: Path, capsys: pytest.CaptureFixture[str])
         file.write("\nnot json\n")
     assert main(["jsonl", "--data-root", str(root), "--skip-bad-rows"]) == 0
     out = capsys.readouterr().out
-    assert "1 bad rows were left out on request" in out and "line 302: not JSON" in out
+    assert "1 bad row was left out on request" in out and "line 302: not JSON" in out

@@ -21,6 +21,7 @@ from huggingface_hub import HfApi, snapshot_download, try_to_load_from_cache
 from huggingface_hub.errors import HfHubHTTPError, HFValidationError
 
 from search_spaces.base_models import BaseModelRef, BosRule
+from search_spaces.explain import did_you_mean
 from trainables.errors import UnavailableError
 from trainables.models import passed_checks
 from trainables.models.gguf import GGUF_SUFFIX, refuse_gguf
@@ -131,7 +132,7 @@ def resolve_model(ref: BaseModelRef) -> ModelSource:
         return _resolve_hub(ref)
     raise ValueError(
         f"model {ref.name!r}: neither an embedded model ({', '.join(micro_models)}), nor a folder, "
-        "nor a Hub name of the form owner/name"
+        f"nor a Hub name of the form owner/name{did_you_mean(ref.name, micro_models)}"
     )
 
 

@@ -86,7 +86,8 @@ def test_a_tied_weight_that_is_stored_twice_counts_once(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("gpt5", r"'gpt5': neither an embedded model \(micro-s.*nor a folder"),
+        ("gpt5", r"'gpt5': neither an embedded model \(micro-s.*nor a folder.*owner/name$"),
+        ("mikro-l", r"form owner/name \(did you mean 'micro-l'( or 'micro-.')?\?\)$"),
         ("./no/such/folder", "no/such/folder does not exist; correct the path"),
     ],
 )

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cache, partial
 from typing import Any
 
 from search_spaces.data_source import AnswerKind, Columns, Ordered
+from search_spaces.explain import count, did_you_mean
 from trainables.data.items import Item, text_hash
 from trainables.data.loading.files import BadRows, Row
 from trainables.data.loading.task_spec import (
@@ -58,6 +58,26 @@ class _Choice:
     label: str | None = None
 
 
+@dataclass(kw_only=True, slots=True)
+class _AnswerKinds:
+    """The kinds of answer that fit every row of a table, for messages about those that do not."""
+
+    fitting: set[AnswerKind] = field(default_factory=lambda: {*EXPECTED} - {"boolean"})
+    faults: set[str] = field(default_factory=set)
+    """Messages about answers that are none of the choices."""
+
+    def narrow(self, value: Any, choices: Sequence[_Choice]) -> None:
+        """Drops the kinds that the answer of a row does not fit."""
+        self.fitting = {kind for kind in self.fitting if _place(value, kind, choices) is not None}
+
+    def with_hint(self, message: str) -> str:
+        """Returns a message; about an answer, with the kinds that all rows would fit."""
+        others = [f"answer_is={kind!r}" for kind in EXPECTED if kind in self.fitting]
+        if not others or message not in self.faults:
+            return message
+        return f"{message}; it would fit {' or '.join(others)} in the column map"
+
+
 def read_items(
     rows: Iterable[Row],
     columns: Columns | None,
@@ -79,6 +99,7 @@ def read_items(
         DataError: If the column map names a column that no row has.
     """
     known: dict[str, str] = {}
+    kinds = _AnswerKinds()
     plain = cache(partial(_plain_columns, {order.column: order for order in orders}))
 
     def seen() -> Iterator[Row]:
@@ -88,11 +109,12 @@ def read_items(
 
     def parse(row: Row) -> Item:
         if columns is None:
-            return _item(row, columns=plain(tuple(row.values)), is_typed=not is_text)
-        return _item(row, columns=columns, is_typed=False)
+            return _item(row, kinds, columns=plain(tuple(row.values)), is_typed=not is_text)
+        return _item(row, kinds, columns=columns, is_typed=False)
 
     has_ids = columns is None or columns.id is not None
     items = list(usable(seen(), parse, bad, unique=has_ids))
+    bad.messages[:] = map(kinds.with_hint, bad.messages)
     if known:
         _check_named(columns or PLAIN, known, is_plain=columns is None)
     return (items, ()) if has_ids else without_repeats(items)
@@ -115,7 +137,6 @@ def _check_named(columns: Columns, known: Mapping[str, str], *, is_plain: bool) 
     missing = [(field, name) for field, name in columns.named if name not in known]
     if not missing:
         return
-    near = [difflib.get_close_matches(name, list(known), n=1) for _, name in missing]
     where = next(iter(known.values())).rpartition(", ")[0]
     have = f"its columns are {', '.join(map(str, known))}"
     if is_plain:
@@ -126,17 +147,18 @@ def _check_named(columns: Columns, known: Mapping[str, str], *, is_plain: bool) 
             "choices=..., answer=...)))"
         )
     named = ", ".join(f"{field}={name!r}" for field, name in missing)
-    hint = f" (did you mean {near[0][0]!r}?)" if near[0] else ""
+    hint = did_you_mean(missing[0][1], known)
     raise DataError(
         f"{where}: the column map names columns that the table does not have: {named}{hint}; {have}"
     )
 
 
-def _item(row: Row, *, columns: Columns, is_typed: bool) -> Item:
+def _item(row: Row, kinds: _AnswerKinds, *, columns: Columns, is_typed: bool) -> Item:
     """Returns the item of a row.
 
     Args:
         row: The row.
+        kinds: Learns which kinds its answer fits.
         columns: Its columns.
         is_typed: Whether its values must have the types of a table without a column map. Otherwise
             digits may be a number, a whole number a text, and an empty text a missing value.
@@ -153,7 +175,7 @@ def _item(row: Row, *, columns: Columns, is_typed: bool) -> Item:
         id=text_hash(question, *texts) if columns.id is None else _id(row, columns.id),
         question=question,
         choices=texts,
-        answer=_answer(values, columns, choices),
+        answer=_answer(values, columns, choices, kinds),
         hardness=_hardness(values, columns.measures, is_typed=is_typed),
         group=_optional(values, columns.group),
         topic=_optional(values, columns.topic),
@@ -230,12 +252,13 @@ def _texts_and_labels(value: Any) -> tuple[Any, list[str] | None]:
     return texts, [str(label).strip() for label in labels] if isinstance(labels, list) else None
 
 
-def _answer(row: Row, columns: Columns, choices: Sequence[_Choice]) -> int:
+def _answer(row: Row, columns: Columns, choices: Sequence[_Choice], kinds: _AnswerKinds) -> int:
     value = row.values.get(columns.answer)
     if isinstance(value, str):
         value = value.strip()
     kind = columns.answer_is or _kind(value, columns, choices)
     answer = _place(value, kind, choices)
+    kinds.narrow(value, choices)
     if answer is not None:
         return answer
     expected = EXPECTED[kind]
@@ -243,12 +266,12 @@ def _answer(row: Row, columns: Columns, choices: Sequence[_Choice]) -> int:
         expected += f" {', '.join(str(choice.label) for choice in choices)}"
     elif columns.answer_is is None and columns.choices is not None:
         expected = "an index from 0 or one of the choices"
-    others = [f"answer_is={other!r}" for other in EXPECTED if _fits(value, other, choices)]
-    hint = f"; it would fit {' or '.join(others)} in the column map" if others else ""
-    raise DataError(
-        f"{row.where}: answer {value!r:.80} is none of the {len(choices)} choices; expected "
-        f"{expected}{hint}"
+    message = (
+        f"{row.where}: answer {value!r:.80} is none of the {count(len(choices), 'choice')}; "
+        f"expected {expected}"
     )
+    kinds.faults.add(message)
+    raise DataError(message)
 
 
 def _kind(value: Any, columns: Columns, choices: Sequence[_Choice]) -> AnswerKind:
@@ -257,10 +280,6 @@ def _kind(value: Any, columns: Columns, choices: Sequence[_Choice]) -> AnswerKin
     if choices[0].label is not None:
         return "label"
     return "index" if is_whole(value) else "text"
-
-
-def _fits(value: Any, kind: AnswerKind, choices: Sequence[_Choice]) -> bool:
-    return kind != "boolean" and _place(value, kind, choices) is not None
 
 
 def _place(value: Any, kind: AnswerKind, choices: Sequence[_Choice]) -> int | None:

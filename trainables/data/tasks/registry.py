@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from search_spaces.data_source import FILE_KINDS, OWN_KINDS, DataSource, kind_of
+from search_spaces.explain import count, did_you_mean
 from trainables.data.items import data_hash
 from trainables.data.level_cuts import standard_cuts
 from trainables.data.loading.files import BadRows
@@ -58,7 +59,8 @@ def find_task(name: str) -> TaskSpec:
     if not is_own and (name not in TASKS or kind in OWN_KINDS):
         shipped = sorted(TASKS.keys() - OWN_KINDS)
         raise ValueError(
-            f"unknown task {name!r}; the known ones: {', '.join(shipped)}; your own data: "
+            f"unknown task {name!r}{did_you_mean(name, shipped)}; the known ones: "
+            f"{', '.join(shipped)}; your own data: "
             "hub:OWNER/NAME, jsonl:NAME, csv:NAME, parquet:NAME, my_study.py:items"
         )
     return TASKS[kind]
@@ -91,7 +93,8 @@ def load_task(
     if not items:
         raise DataError(f"task {name}: {loaded.source} holds no usable item")
     skipped = tuple(bad.messages)
-    notes = (f"{len(skipped)} bad rows were left out on request.",) if skipped else ()
+    left_out = count(len(skipped), "bad row was", "bad rows were")
+    notes = (f"{left_out} left out on request.",) if skipped else ()
     measures = item_measures(items)
     fixed = {measure: next(iter(cuts.values())) for measure, cuts in spec.cuts.items()}
     return TaskData(

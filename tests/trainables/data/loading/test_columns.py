@@ -186,6 +186,11 @@ def test_an_answer_that_is_no_choice_names_the_kind_that_would_fit() -> None:
     _, faults = read(rows, MMLU)
     assert len(faults) == 6 and "answer 4 is none of the 4 choices" in faults[0]
     assert "answer_is='number'" in faults[0]
+    rows[0]["answer"] = 0
+    _, faults = read(rows, MMLU)
+    assert len(faults) == 6 and not any("answer_is" in fault for fault in faults), (
+        "not all rows fit"
+    )
     _, faults = read([row | {"answerKey": ""} for row in openbookqa(1)], OPENBOOKQA)
     assert (
         "answer None is none of the 4 choices; expected one of the labels A, B, C, D" in faults[0]

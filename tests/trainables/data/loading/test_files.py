@@ -76,7 +76,7 @@ def test_bad_line_stops_loading_or_is_left_out_on_request(tmp_path: Path, fault:
     data = load_task("jsonl", tmp_path, skip_bad_rows=True)
     assert [item.id for item in data.items] == ["a", "c"]
     assert len(data.skipped) == 1 and "line 2" in data.skipped[0]
-    assert data.notes == ("1 bad rows were left out on request.",)
+    assert data.notes == ("1 bad row was left out on request.",)
 
 
 def test_only_bad_lines_is_no_task(tmp_path: Path) -> None:

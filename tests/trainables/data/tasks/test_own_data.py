@@ -308,6 +308,13 @@ def test_a_zipped_csv_is_read(tmp_path: Path) -> None:
     assert len(load_task("csv", tmp_path, source=DataSource(columns=SCIQ)).items) == 24
 
 
+def test_a_file_needs_the_option_that_names_its_folder() -> None:
+    with pytest.raises(
+        DataError, match=r"--data-root is missing: pass --data-root DIR with DIR/csv/"
+    ):
+        load_task("csv:mine")
+
+
 def test_a_file_of_another_kind_is_not_found(tmp_path: Path) -> None:
     write_parquet(tmp_path / "csv" / "quiz.parquet", mmlu())
     with pytest.raises(DataError, match=r"task 'csv:quiz' needs one file, there is none; put DIR"):

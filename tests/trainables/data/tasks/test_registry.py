@@ -14,6 +14,8 @@ from trainables.data.tasks.registry import TASKS, load_task
 def test_unknown_task_lists_the_known_ones() -> None:
     with pytest.raises(ValueError, match="unknown task 'trivia'; the known ones: arc, gsm8k, "):
         load_task("trivia")
+    with pytest.raises(ValueError, match=r"unknown task 'GSM8' \(did you mean 'gsm8k'\?\); the kn"):
+        load_task("GSM8")
     with pytest.raises(ValueError, match="unknown task 'arc:x'"):
         load_task("arc:x")
 

@@ -53,7 +53,8 @@ def load_file(request: Request) -> Loaded:
     accepts = f"{ACCEPTS[kind]}, and NAME.measures.json for ordered texts"
     if request.data_root is None:
         raise DataError(
-            f"task {request.name} is your own data: put {accepts}, pass --data-root DIR"
+            f"task {request.name} is your own data, and --data-root is missing: pass --data-root "
+            f"DIR with {accepts}"
         )
     path = _find(request.data_root / kind, request.name, accepts)
     items, notes = read_items(
