@@ -14,6 +14,7 @@ from statistics import fmean
 
 from scipy.stats import spearmanr
 
+from search_spaces.explain import count
 from search_spaces.hardness import SCORES, ModelHardness
 from search_spaces.registry import find_space
 from search_spaces.space import Space
@@ -21,7 +22,7 @@ from study.artifacts.plan import write_plan
 from study.cli import options
 from study.cli.command import FAILED, OK, checking_input, command
 from study.cli.console import show
-from study.cli.pricing import load_pricing
+from study.cli.pricing import load_pricing, rental_notes
 from study.cost.budget import Budget, price_plan
 from study.cost.flops import CPU_FLOP_PER_SECOND
 from study.cost.jobs import PricingOptions, Timings, check_budget, check_memory
@@ -153,8 +154,8 @@ def describe(planned: HardnessPlan, *, num_finished: int | None = None) -> str:
         hardness = source.hardness
         lines += [
             f"  task      {facts.task} by {hardness.name}: {facts.source}",
-            f"            data {facts.data_hash[:12]}, {facts.num_test:,} items, each scored by "
-            "models that were not trained on it",
+            f"            data {facts.data_hash[:12]}, {count(facts.num_test, 'item')}, each "
+            "scored by models that were not trained on it",
             f"            {_how(hardness)}, by {', '.join(source.contents)}",
             *(f"            note: {note}" for note in facts.notes),
         ]
@@ -163,7 +164,7 @@ def describe(planned: HardnessPlan, *, num_finished: int | None = None) -> str:
         [
             *lines,
             f"  cells     {len(plan.cells)} distinct: "
-            + ", ".join(f"{count} {method}" for method, count in methods.items()),
+            + ", ".join(f"{number} {method}" for method, number in methods.items()),
             *([] if num_finished is None else [f"  finished  {num_finished}"]),
             f"  work      {plan.flop:.2g} FLOP, about "
             f"{clock(plan.flop / CPU_FLOP_PER_SECOND)} of one CPU core (a guess)",
@@ -189,7 +190,8 @@ def _dry_run(
             ) from error
         return OK
     cost = price_plan(planned.plan, pricing)
-    print("\n".join([describe(planned), *describe_cost(cost)]))
+    notes = rental_notes(cost, pricing, space)
+    print("\n".join([describe(planned), *describe_cost(cost), *notes]))
     check_memory(cost)
     check_budget(cost, max_cost)
     return OK
@@ -213,7 +215,7 @@ def _describe_from_space(space: Space, reason: str) -> str:
 
 def _how(hardness: ModelHardness) -> str:
     sizes = ", ".join(str(size) for size in (0, *hardness.sizes))
-    draws = f", {hardness.seeds} draws each" if hardness.sizes else ""
+    draws = f", {count(hardness.seeds, 'draw')} each" if hardness.sizes else ""
     return f"{hardness.method.method}, sizes {sizes}{draws}"
 
 
@@ -224,7 +226,7 @@ def _result(
     name = facts.hardness.name
     codes = [hardness.values[f"{name}:{score}"] for score in SCORES]
     without = f"{facts.num_without:,} of {facts.num_items:,} items have no value"
-    yield f"{name} of {task.name}: {len(codes[0]):,} values; {without}"
+    yield f"{name} of {task.name}: {count(len(codes[0]), 'value')}; {without}"
     means = [
         (
             model,

@@ -14,7 +14,7 @@ from study.artifacts.plan import Plan
 from study.cli import options
 from study.cli.command import OK, checking_input, command
 from study.cli.console import show
-from study.cli.pricing import load_pricing
+from study.cli.pricing import load_pricing, rental_notes
 from study.cost.budget import price_plan
 from study.planning.planner import make_plan
 from study.planning.preview.invalidated import describe_invalidated_cells
@@ -70,14 +70,20 @@ def main(
             plan, _ = make_plan(space, data_root, storage, skip_bad_rows=skip_bad_rows)
         except UnavailableError as error:
             estimate = estimate_plan(space, data_root, skip_bad_rows=skip_bad_rows)
-            text, _ = format_estimate(estimate, str(error), pricing)
-            print(text)
+            text, cost = format_estimate(estimate, str(error), pricing)
+            show(text, *rental_notes(cost, pricing, space))
             return OK
         pilot_surface = None if pilot is None else _read_pilot(pilot, plan)
         points = estimate_power(plan, target_width=target_width, pilot=pilot_surface)
         lost = describe_invalidated_cells(storage, plan)
-    print(format_plan(plan.model_copy(update={"cost": price_plan(plan, pricing)})))
-    show(*lost, "", *power_parts(points, target_width=target_width))
+    cost = price_plan(plan, pricing)
+    print(format_plan(plan.model_copy(update={"cost": cost})))
+    show(
+        *rental_notes(cost, pricing, space),
+        *lost,
+        "",
+        *power_parts(points, target_width=target_width),
+    )
     return OK
 
 

@@ -12,7 +12,7 @@ from study.artifacts.plan import Plan, write_plan
 from study.cli import options
 from study.cli.command import FAILED, OK, checking_input, command
 from study.cli.console import show
-from study.cli.pricing import check_dashboard, load_pricing
+from study.cli.pricing import check_dashboard, load_pricing, rental_notes
 from study.cost.budget import Budget, price_plan
 from study.cost.jobs import PricingOptions, Timings, check_budget, check_memory
 from study.planning.planner import Inputs, make_plan
@@ -173,6 +173,8 @@ def _dry_run(
         cost = price_plan(plan, pricing)
         print(format_plan(plan.model_copy(update={"cost": cost})))
         _print_invalidated(storage, plan)
+    for note in rental_notes(cost, pricing, space):
+        print(note)
     check_memory(cost)
     check_budget(cost, max_cost)
     return OK

@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from search_spaces.explain import count
+from search_spaces.space import Space
+from study.artifacts.costs import StudyCost
 from study.cluster_lint.this_cluster import is_on_cluster, machine_types
 from study.cost.jobs import PricingOptions
 from study.cost.prices import SHIPPED, PriceTable, read_prices
@@ -50,6 +53,26 @@ def load_pricing(
         instance=instance,
         types=types,
         has_gpus=has_gpus,
+    )
+
+
+def rental_notes(cost: StudyCost, pricing: PricingOptions, space: Space) -> tuple[str, ...]:
+    """Returns a sentence if a price is shown of nodes that a run on this machine would not rent.
+
+    Args:
+        cost: The cost that is shown.
+        pricing: What nodes cost.
+        space: Of the cells.
+    """
+    shows_price = any(base.instance is not None for base in cost.bases)
+    if not shows_price or pricing.is_known:
+        return ()
+    wanted = [space.footprint_of(model).gpus_per_worker for model in space.models]
+    gpus = max((each for each in wanted if each), default=0.0)
+    needs = f"; it needs {count(gpus, 'GPU')} for each worker" if gpus else ""
+    return (
+        "Note: the price is what renting these nodes would cost. Without a cluster, this machine "
+        f"runs the cells and nothing is rented{needs}.",
     )
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from search_spaces.base_models import Footprint, gpus_for
+from search_spaces.explain import count
 from search_spaces.recipes import FullFineTuning, LoRA, QLoRA, Recipe, WeightTraining
 from study.cost.jobs import PricedJob
 from study.cost.memory import (
@@ -85,7 +86,7 @@ class Setting:
         """
         needed = gpus_for(self.workers, self.gpus)
         if needed > machine.num_gpus:
-            return f"{needed} GPUs, but {machine.name} has {machine.num_gpus}"
+            return f"{count(needed, 'GPU')}, but {machine.name} has {machine.num_gpus}"
         if self.gpu_memory > machine.gpu_memory:
             how = " with gradient checkpointing" * (not isinstance(self.recipe, UNTRAINED))
             share = f" for its workers, {self.gpus:g} of it each," * (self.gpus < 1)

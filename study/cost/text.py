@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from search_spaces.explain import count
 from study.artifacts.costs import BaseCost, StudyCost
 from study.formatting import aligned, clock
 
@@ -33,7 +34,9 @@ def describe_cost(cost: StudyCost, *, what: str = "all") -> list[str]:
     if cost.blocks:
         shown = ", ".join(f"{_dollars(block.on_demand)}" for block in cost.blocks[:SHOWN_BLOCKS])
         more = ", ..." if len(cost.blocks) > SHOWN_BLOCKS else ""
-        lines.append(f"            1 wave of {len(cost.blocks)} blocks on-demand: {shown}{more}")
+        lines.append(
+            f"            1 wave of {count(len(cost.blocks), 'block')} on-demand: {shown}{more}"
+        )
     return [*lines, f"            {_basis(cost)}"]
 
 
@@ -43,7 +46,7 @@ def _total(cost: StudyCost) -> str:
     if not cost.on_demand:
         hours = sum(base.worker_hours or 0.0 for base in cost.bases)
         return f"$0, {_nothing(cost)} ({clock(3600 * hours)} of one CPU core)"
-    return f"about ${cost.on_demand:,.2f} on-demand, ${cost.spot:,.2f} on spot"
+    return f"about ${cost.on_demand:,.2f} on-demand, ${cost.spot:,.2f} on spot, on rented nodes"
 
 
 def _nothing(cost: StudyCost) -> str:

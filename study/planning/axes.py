@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from itertools import combinations
 from pathlib import Path
 
 import numpy as np
 
+from search_spaces.explain import count
 from search_spaces.levels import Level
 from search_spaces.recipes import TrainedRecipe
 from search_spaces.space import Space, TaskAxis
@@ -29,6 +31,9 @@ from trainables.data.task import Split, SplitTask, TaskData
 from trainables.data.tasks.registry import load_task
 from trainables.models.chat_templates import plain_name
 from trainables.storage.filesystem import Storage
+
+MAX_VALUES = 3
+"""Values that a note lists; of more it gives the ends."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -217,7 +222,28 @@ def _unmeasured(axis: PreparedAxis) -> tuple[str, ...]:
     without = number - len(find_measure(axis.task.data, measure))
     if not without or measure in axis.task.data.measured_by:  # which have another note
         return ()
-    return (f"{without} of {number} items have no {measure}: they are in no level.",)
+    return (f"{without} of {count(number, 'item')} have no {measure}: they are in no level.",)
+
+
+def _overlaps(axis: PreparedAxis) -> Iterator[str]:
+    """Yields a sentence for each two levels that share items.
+
+    A test level inside another level is a part of it on purpose.
+    """
+    measure, trained = axis.axis.measure, set(axis.axis.train_levels)
+    values = set(find_measure(axis.task.data, measure).values())
+    levels = dict.fromkeys((*axis.axis.train_levels, *axis.axis.test_levels))
+    for first, second in combinations(levels, 2):
+        is_part = first.contains(second) or second.contains(first)
+        shared = sorted(value for value in values if first.holds(value) and second.holds(value))
+        if shared and (not is_part or {first, second} <= trained):
+            listed = ", ".join(f"{value:g}" for value in shared)
+            if len(shared) > MAX_VALUES:
+                listed = f"{shared[0]:g} to {shared[-1]:g}"
+            yield (
+                f"levels {first.name!r} and {second.name!r} overlap: items with {measure} {listed} "
+                "are in both."
+            )
 
 
 def task_facts(axis: PreparedAxis, factory: CellFactory) -> PlannedTask:
@@ -255,6 +281,7 @@ def task_facts(axis: PreparedAxis, factory: CellFactory) -> PlannedTask:
         notes=(
             *axis.task.data.loading_notes,
             *_unmeasured(axis),
+            *_overlaps(axis),
             *axis.task.split.notes,
             *_small_pools(axis, factory),
         ),

@@ -13,6 +13,7 @@ import pytest
 
 from search_spaces.registry import find_space
 from study.cli.command import BAD_INPUT, FAILED, OK
+from study.plan import main as plan_main
 from study.planning.planner import make_plan
 from study.sweep import main
 from tests.support.small_study import SmallStudy, scores_of
@@ -147,6 +148,7 @@ def test_dry_run_prints_the_plan_and_writes_nothing(
     said = capsys.readouterr().out
     for wanted in ("points    12", f"cells     {study.num_cells} distinct", "blocks", "work"):
         assert wanted in said
+    assert "plus about 0:44 to start Ray and its workers" in said
     assert list((tmp_path / "cwd").iterdir()) == []
 
 
@@ -162,6 +164,24 @@ def test_dry_run_without_data_counts_without_ids(
     assert "not checked" in said and "the Hub cannot be reached" in said
     assert "39 distinct" in said  # 3 zero-shot + 3 models x 3 levels x 4 seeds
     assert main(["micro"]) == BAD_INPUT
+
+
+def test_a_price_without_a_chosen_machine_is_that_of_renting(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    study, note = SmallStudy(folder=tmp_path), "this machine runs the cells and nothing is rented"
+    file = Path(study.arguments[0].rpartition(":")[0])
+    for gpus, ending in ((None, ".\n"), (1, "; it needs 1 GPU for each worker.\n")):
+        text = file.read_text().replace("workers=None", f"gpus_per_worker={gpus}")
+        file.write_text(text)
+        assert main([*study.arguments, "--dry-run"]) == OK
+        said = capsys.readouterr().out
+        assert "on spot, on rented nodes\n" in said and note + ending in said
+        assert main([*study.arguments, "--dry-run", "--instance", "g5.2xlarge"]) == OK
+        assert note not in capsys.readouterr().out
+        file.write_text(text.replace(f"gpus_per_worker={gpus}", "workers=None"))
+        assert plan_main(study.arguments) == OK
+        assert note in capsys.readouterr().out
 
 
 def test_a_plan_that_costs_too_much_is_refused_with_its_price(

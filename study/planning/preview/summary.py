@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Sequence
 
+from search_spaces.explain import count
 from search_spaces.levels import Level
 from search_spaces.recipes import num_labels
 from search_spaces.space import Space, TaskAxis
 from study.artifacts.costs import StudyCost
 from study.artifacts.plan import LevelSize, Plan, PlannedTask
 from study.cost.budget import price_plan
-from study.cost.flops import CPU_FLOP_PER_SECOND
+from study.cost.flops import CPU_FLOP_PER_SECOND, START_SECONDS
 from study.cost.jobs import PricingOptions
 from study.cost.memory import cpu_notes, quantization_notes
 from study.cost.pricer import shapes_of
@@ -40,9 +41,11 @@ def format_plan(plan: Plan, *, num_finished: int | None = None) -> str:
         f"  cells     {len(plan.cells):,} distinct: {_methods(plan)}",
         *_search_lines(plan),
         *([] if num_finished is None else [f"  finished  {num_finished}"]),
-        f"  blocks    1 a node, here 1, of {len(plan.units)} units that workers claim",
+        f"  blocks    1 a node, here 1, of {count(len(plan.units), 'unit')} that workers claim",
         f"  work      {plan.flop:.2g} FLOP, about "
         f"{clock(plan.flop / CPU_FLOP_PER_SECOND)} of one CPU core (a guess until cells are timed)",
+        f"            plus about {clock(START_SECONDS)} to start Ray and its workers, and the time "
+        "to load the weights",
         *([] if plan.cost is None else describe_cost(plan.cost)),
     ]
     return "\n".join(lines)
@@ -56,8 +59,8 @@ def _search_lines(plan: Plan) -> list[str]:
         if point.search_labels is not None
     }
     return [
-        f"  search    {number} labels chose the {method} recipe of {model} on {task}, once, "
-        "besides the labels of its cells"
+        f"  search    {count(number, 'label')} chose the {method} recipe of {model} on {task}, "
+        "once, besides the labels of its cells"
         for (method, model, task), number in searched.items()
     ]
 
@@ -181,8 +184,8 @@ def _pool_notes(task: PlannedTask, space: Space, num_labels: int) -> Iterator[st
     ]
     if names and space.seeds > 1:
         yield (
-            f"draws of {num_labels} items of {', '.join(names)} are nearly the same for all seeds, "
-            "so intervals do not cover other labels: add items, or lower n_train"
+            f"draws of {count(num_labels, 'item')} of {', '.join(names)} are nearly the same for "
+            "all seeds, so intervals do not cover other labels: add items, or lower n_train"
         )
 
 

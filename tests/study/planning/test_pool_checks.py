@@ -18,11 +18,13 @@ from search_spaces.recipes import (
     TrainedRecipe,
 )
 from search_spaces.space import Space, TaskAxis
-from search_spaces.supervision import Condition, SelfTraining
+from search_spaces.supervision import Condition, Labels, SelfTraining
 from study.planning.axes import load_tasks
 from study.planning.axis_checks import check_pools
 from study.planning.planner import make_plan
 from study.planning.preview.summary import format_plan
+
+Bounds = tuple[tuple[float, float], ...]
 
 EASY, MEDIUM, HARD = (
     Level(name=name, low=low, high=low) for low, name in enumerate(("easy", "medium", "hard"), 1)
@@ -97,6 +99,37 @@ def test_a_level_that_is_smaller_than_asked_is_said_with_the_sizes_of_all(data: 
     for enough in (ssrm("hard", max_unlabelled=12), ssrm("easy", "hard")):
         plan, _ = make_plan(space_of(enough, levels=levels), data)
         assert not [note for note in plan.tasks[0].notes if "unlabelled" in note]
+
+
+@pytest.mark.parametrize(
+    ("levels", "tests", "note"),
+    [
+        (((1, 2), (2, 3)), (), "levels '1-2' and '2-3' overlap: items with steps 2 are in both."),
+        (((1, 3), (2, 3)), (), "levels '1-3' and '2-3' overlap: items with steps 2, 3 are in both"),
+        (((1, 2),), ((2, 3),), "levels '1-2' and '2-3' overlap: items with steps 2 are in both."),
+        (((1, 2), (3, 3)), ((2, 2),), None),
+        (((1, 2.5), (2.2, 3)), (), None),
+    ],
+)
+def test_levels_that_share_items_are_noted(
+    data: Path, levels: Bounds, tests: Bounds, note: str | None
+) -> None:
+    trained, tested = (
+        tuple(Level(name=f"{low:g}-{high:g}", low=low, high=high) for low, high in bounds)
+        for bounds in (levels, tests)
+    )
+    axis = TaskAxis(
+        task="jsonl:mine",
+        measure="steps",
+        train_levels=trained,
+        test_levels=tested or trained[-1:],
+    )
+    condition = Condition(name="easiest", levels=(trained[0].name,), labels=Labels(kind="random"))
+    space = space_of(condition, levels=trained).model_copy(update={"tasks": (axis,)})
+    plan, _ = make_plan(space, data)
+    text = format_plan(plan)
+    assert (note is None) == ("overlap:" not in text)
+    assert note is None or note in text
 
 
 def test_a_pool_that_is_just_one_draw_is_noted(data: Path) -> None:
