@@ -17,17 +17,18 @@ from search_spaces.recipes import trains_small_state
 from study.artifacts.plan import ModelFacts, Plan, read_plan
 from study.artifacts.study_folder import open_run
 from study.cli import options
-from study.cli.command import OK, checking_input, command
+from study.cli.command import OK, checking_input, command, sweep_line
 from study.formatting import percent
 from trainables.cells.completion import checked_record, lacks_state
 from trainables.cells.planned import PlannedCell
-from trainables.invocation import command_line
 from trainables.models.source import ADAPTER_CONFIG
 from trainables.storage import layout
 from trainables.storage.filesystem import Storage
 from trainables.storage.records import InvalidRecordError, Record, read_file, state_names
 
 CARD = "README.md"
+
+KEEP_ADVICE = 'run the study again with Space(keep="adapters")'
 
 
 @command(
@@ -55,7 +56,7 @@ def main(
         storage, space = open_run(run)
         plan = read_plan(storage, space)
         planned = _find_cell(plan, cell)
-        record = _find_record(storage, planned)
+        record = _find_record(storage, space, planned, keeps=plan.space.keep is not None)
         names = state_names(cell, record)
         files = {name: read_file(storage, record, layout.trained(cell, name)) for name in names}
         _check_target(to)
@@ -74,7 +75,7 @@ def _find_cell(plan: Plan, id_: str) -> PlannedCell:
     lines = "".join(f"\n  {cell.id}  {cell.label}" for cell in plan.cells if _is_kept(cell))
     raise ValueError(
         f"--cell {id_!r}: {plan.space.name} has no such cell; cells that keep an adapter or a "
-        f"probe: {lines or 'none'}"
+        f"probe: {lines or f'none ({KEEP_ADVICE})'}"
     )
 
 
@@ -82,8 +83,14 @@ def _is_kept(planned: PlannedCell) -> bool:
     return planned.keeps_state and trains_small_state(planned.cell.recipe)
 
 
-def _find_record(storage: Storage, planned: PlannedCell) -> Record:
+def _find_record(storage: Storage, space: str, planned: PlannedCell, *, keeps: bool) -> Record:
     """Returns the record of a finished cell that left an adapter or a probe.
+
+    Args:
+        storage: The run folder.
+        space: Name of the study.
+        planned: The cell.
+        keeps: Whether the study keeps adapters.
 
     Raises:
         ValueError: If it has not finished, its files are damaged, or it leaves neither.
@@ -91,7 +98,9 @@ def _find_record(storage: Storage, planned: PlannedCell) -> Record:
     if not _is_kept(planned):
         advice = "only cells that train an adapter or a probe do"
         if trains_small_state(planned.cell.recipe):
-            advice = 'run the study again with Space(keep="adapters")'
+            advice = KEEP_ADVICE
+        elif not keeps:
+            advice += f", and the study keeps none; {KEEP_ADVICE}"
         raise ValueError(
             f"cell {planned.id} ({planned.label}) keeps no adapter and no probe: {advice}"
         )
@@ -101,7 +110,8 @@ def _find_record(storage: Storage, planned: PlannedCell) -> Record:
     if record is None or lacks_state(planned, record):
         missing = "has not finished" if record is None else "has a record without its state"
         raise ValueError(
-            f"cell {planned.id} ({planned.label}) {missing}: run `{command_line('sweep')}` first"
+            f"cell {planned.id} ({planned.label}) {missing}: run "
+            f"{sweep_line(space, storage.root)} first"
         )
     return record
 

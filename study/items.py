@@ -12,18 +12,18 @@ from typing import Annotated
 
 import typer
 
+from search_spaces.explain import count
 from study.analysis.items.results import item_results
 from study.analysis.scores import collect_scores
 from study.artifacts.items import read_items
 from study.artifacts.plan import read_plan
 from study.artifacts.study_folder import open_run
 from study.cli import options
-from study.cli.command import OK, checking_input, command
+from study.cli.command import OK, checking_input, command, sweep_line
 from study.reporting.items.browser import items_page
 from study.reporting.items.export import check_export, export_items
 from study.reporting.items.inspect_logs import check_inspect, write_inspect_logs
 from study.reporting.items.texts import TaskTexts, load_texts
-from trainables.invocation import command_line
 from trainables.storage import layout
 
 
@@ -83,8 +83,8 @@ def main(
         scores = collect_scores(storage, plan, items)
         if not scores.records:
             raise ValueError(
-                f"{run} has no record of any of the {len(plan.cells)} cells of {space}: run "
-                f"`{command_line('sweep')}` first"
+                f"{run} has no record of any of the {count(len(plan.cells), 'cell')} of {space}: "
+                f"run {sweep_line(space, storage.root)} first"
             )
         results = item_results(plan, items, scores)
         texts = load_texts(plan, data_root)

@@ -14,6 +14,7 @@ from typing import Annotated
 
 import typer
 
+from search_spaces.explain import count
 from study.analysis.means_tables import COLUMNS, read_means_table
 from study.analysis.published.comparison import compare
 from study.analysis.published.papers import PAPERS
@@ -23,7 +24,7 @@ from study.analysis.surface import Surface, compute_surface
 from study.artifacts.plan import Plan, collector_paused, read_plan
 from study.artifacts.study_folder import open_run
 from study.cli import options
-from study.cli.command import OK, checking_input, command
+from study.cli.command import OK, checking_input, command, sweep_line
 from study.cli.console import show
 from study.reporting.content import ViewChoice, gather
 from study.reporting.files import write_report
@@ -37,7 +38,6 @@ from study.reporting.surface_views.places import AXES
 from study.reporting.surface_views.views import VALUES
 from study.tracking.tracker import replay
 from study.tracking.wandb_report import save_wandb_report
-from trainables.invocation import command_line
 from trainables.storage import layout
 from trainables.storage.filesystem import Storage
 
@@ -180,8 +180,8 @@ def _read(run: str) -> tuple[Storage, Plan, Surface]:
         surface = compute_surface(storage, plan)
     if not surface.scores.records:
         raise ValueError(
-            f"{run} has no record of any of the {len(plan.cells)} cells of {space}: run "
-            f"`{command_line('sweep')}` first"
+            f"{run} has no record of any of the {count(len(plan.cells), 'cell')} of {space}: run "
+            f"{sweep_line(space, storage.root)} first"
         )
     return storage, plan, surface
 

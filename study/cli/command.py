@@ -190,6 +190,16 @@ def _refuse(error: object, status: int = BAD_INPUT) -> int:
     return status
 
 
+def sweep_line(space: str, out: str) -> str:
+    """Returns the command that runs a study's missing cells, for messages.
+
+    Args:
+        space: Name of the study.
+        out: Its run folder.
+    """
+    return f"`{command_line(f'sweep SPACE --out {out}')}` with the SPACE of study {space}"
+
+
 def on_terminal() -> bool:
     """Returns whether the help can have panels and colours."""
     return sys.stdout.isatty()

@@ -205,7 +205,8 @@ def test_an_export_that_cannot_be_made_is_bad_input(
     assert "no such cell" in message and f"{lora.id}  {lora.label}" in message
     prompted = kept.cells("in-context")[0]
     assert prompted.id not in message
-    assert "only cells that train" in refusal(kept, prompted.id, target, capsys)
+    message = refusal(kept, prompted.id, target, capsys)
+    assert "only cells that train" in message and "keep=" not in message
     assert not target.exists()
     target.mkdir()
     (target / "mine.txt").write_text("kept")
@@ -228,12 +229,15 @@ def test_a_cell_without_its_files_is_not_exported(
     (copy.folder(cell) / "adapter_model.safetensors").write_bytes(b"damaged")
     assert "does not match the hash" in refusal(copy, cell.id, tmp_path / "to", capsys)
     shutil.rmtree(copy.out / "cells" / other.id)
-    assert "run `python -m study.sweep` first" in refusal(copy, other.id, tmp_path / "to", capsys)
+    command = f"`python -m study.sweep SPACE --out {copy.out}` with the SPACE of study small"
+    assert f"run {command} first" in refusal(copy, other.id, tmp_path / "to", capsys)
     plan = copy.out / "small" / "plan.json"
     cells = json.loads(plan.read_text())
     for planned in cells["cells"]:
         planned["keeps_state"] = False
+    cells["space"]["keep"] = None
     plan.write_text(json.dumps(cells))
-    message = refusal(copy, third.id, tmp_path / "to", capsys)
-    assert 'run the study again with Space(keep="adapters")' in message
+    for id_ in (third.id, copy.cells("in-context")[0].id, "0123"):
+        message = refusal(copy, id_, tmp_path / "to", capsys)
+        assert 'run the study again with Space(keep="adapters")' in message
     assert not (tmp_path / "to").exists()

@@ -11,6 +11,7 @@ from study.reporting.run_comparison.sentences import (
     UNPAIRED_NOTE,
     cells,
     legend,
+    no_fields,
     overview,
     quantity_text,
 )
@@ -47,6 +48,7 @@ def render_comparison(comparison: RunComparison) -> str:
         overview=tuple(overview(comparison)),
         legend=legend(comparison),
         note=UNPAIRED_NOTE if any(row.pairing == UNPAIRED for row in comparison.rows) else "",
+        no_fields=no_fields(comparison),
         header=HEADER,
         numbers=NUMBERS,
         tables=(("SGR", sgrs), ("Accuracy", accuracies)),

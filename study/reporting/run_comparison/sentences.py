@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
+from dataclasses import fields
 
+from search_spaces.explain import count
+from study.analysis.run_comparison.coordinates import Coordinates
 from study.analysis.run_comparison.differences import (
     PAIRED,
     SAME_CELLS,
@@ -27,6 +30,10 @@ UNPAIRED_NOTE = (
 )
 
 
+NAMED = 3
+"""Values of a coordinate that a sentence names; of more it gives the number."""
+
+
 def overview(comparison: RunComparison) -> Iterator[str]:
     """Yields what was compared and what was found, a sentence each."""
     both = [row for row in comparison.rows if row.studies == "both"]
@@ -38,22 +45,51 @@ def overview(comparison: RunComparison) -> Iterator[str]:
         for pairing in (PAIRED, UNPAIRED, SAME_CELLS)
         if (number_of := sum(row.pairing == pairing for row in both))
     ]
+    accuracies = count(counts["accuracy"], "accuracy", "accuracies")
     yield (
-        f"Common to A and B: {counts['accuracy']} accuracies and {counts['sgr']} SGRs"
+        f"Common to A and B: {accuracies} and {count(counts['sgr'], 'SGR')}"
         f"{'; ' if kinds else ''}{', '.join(kinds)}."
     )
+    if not both:
+        yield f"No point is common: {_apart(comparison)}."
     if comparison.num_tests:
         found = comparison.differing
         higher = sum((row.difference.estimate or 0.0) > 0.0 for row in found)
         alpha = 100.0 * (1.0 - comparison.level)
         yield (
-            f"{len(found)} of {comparison.num_tests} tested differences are significant at "
-            f"{alpha:.2g} % (Holm): {higher} higher in A, {len(found) - higher} higher in B."
+            f"{len(found)} of {count(comparison.num_tests, 'tested difference')} are significant "
+            f"at {alpha:.2g} % (Holm): {higher} higher in A, {len(found) - higher} higher in B."
         )
     for name in ("A", "B"):
         alone = comparison.only_in(name)
         if alone:
             yield f"Only {name} has {len(alone)}, such as {quantity_text(alone[0])}."
+
+
+def _apart(comparison: RunComparison) -> str:
+    """Returns the coordinates without a common value, or that all of them have one."""
+    parts = []
+    for field in fields(Coordinates):
+        first, second = (
+            dict.fromkeys(str(getattr(row.where, field.name)) for row in comparison.only_in(name))
+            for name in ("A", "B")
+        )
+        if first.keys().isdisjoint(second):
+            name = field.name.replace("_", " ")
+            parts.append(f"{name} is {_listed(first)} in A and {_listed(second)} in B")
+    return "; ".join(parts) or "each coordinate has common values, but not together"
+
+
+def _listed(values: Collection[str]) -> str:
+    more = f" and {len(values) - NAMED} more" * (len(values) > NAMED)
+    return ", ".join([*values][:NAMED]) + more
+
+
+def no_fields(comparison: RunComparison) -> str:
+    """Returns why no identity field is listed."""
+    if any(row.studies == "both" for row in comparison.rows):
+        return "No identity field differs."
+    return "Without a common point, no identity field is compared."
 
 
 def legend(comparison: RunComparison) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+from search_spaces.explain import count
 from study.analysis.run_comparison.differences import (
     SAME_CELLS,
     UNPAIRED,
@@ -18,6 +19,7 @@ from study.reporting.run_comparison.sentences import (
     UNPAIRED_NOTE,
     cells,
     legend,
+    no_fields,
     overview,
 )
 
@@ -45,9 +47,9 @@ def comparison_parts(
         if any(row.pairing == UNPAIRED for row in rows):
             yield UNPAIRED_NOTE
     yield ""
-    yield from _fields(comparison.fields, limit=None if table else MAX_ROWS)
+    yield from _fields(comparison, limit=None if table else MAX_ROWS)
     if len(rows) < len(comparison.rows):
-        yield f"--table prints all {len(comparison.rows)} rows"
+        yield f"--table prints all: {count(len(comparison.rows), 'row')}"
     yield from files
 
 
@@ -59,9 +61,10 @@ def _main_rows(comparison: RunComparison) -> tuple[RunDifference, ...]:
     return tuple(ranked[:MAX_ROWS])
 
 
-def _fields(fields: Sequence[FieldDifference], *, limit: int | None) -> Iterator[str | Table]:
+def _fields(comparison: RunComparison, *, limit: int | None) -> Iterator[str | Table]:
+    fields = comparison.fields
     if not fields:
-        yield "No identity field differs."
+        yield no_fields(comparison)
         return
     yield "Fields that differ"
     yield Table(
@@ -70,7 +73,7 @@ def _fields(fields: Sequence[FieldDifference], *, limit: int | None) -> Iterator
         numbers=("arms",),
     )
     if limit is not None and len(fields) > limit:
-        yield f"and {len(fields) - limit} other fields"
+        yield f"and {count(len(fields) - limit, 'other field')}"
 
 
 def field_cells(field: FieldDifference) -> tuple[str, str, str, str]:

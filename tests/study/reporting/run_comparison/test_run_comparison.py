@@ -57,6 +57,21 @@ def test_two_studies_are_compared_in_the_folder_of_the_first(
     assert not (folders[0] / "report" / "index.html").exists()
 
 
+def test_studies_without_a_common_point_are_said_to_differ_in_their_coordinates(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    study_in(tmp_path / "a", models=(BaseModelRef(name="small"),))
+    study_in(tmp_path / "b", models=(BaseModelRef(name="large"),))
+    folders = [tmp_path / name / "fake" for name in "ab"]
+    assert report.main([str(folders[0]), "--compare", str(folders[1])]) == OK
+    text = capsys.readouterr().out
+    assert "No point is common: model is small in A and large in B.\n" in text
+    assert re.search("Only A has .*small.*\nOnly B has .*large", text)
+    assert "No identity field differs" not in text
+    page = (folders[0] / "report" / "comparison.html").read_text()
+    assert "model is small in A" in page and "No identity field differs" not in page
+
+
 def test_the_table_prints_every_row(
     folders: tuple[Path, Path], capsys: pytest.CaptureFixture[str]
 ) -> None:
