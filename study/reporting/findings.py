@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 
 from search_spaces.contrasts import START
+from search_spaces.explain import count
 from search_spaces.space import TaskAxis
 from study.analysis.names import recipe_labels
 from study.analysis.power_analysis import estimate_power
@@ -90,7 +91,7 @@ def _source(row: SurfaceRow) -> tuple[object, ...]:
 
 
 def findings(plan: Plan, surface: Surface) -> tuple[str, ...]:
-    """Returns three sentences: what is resolved, which share is recovered, and what fails.
+    """Returns up to three sentences: what is resolved, which share is recovered, and what fails.
 
     Of a study with self-training, the third says whether it beats its start.
     """
@@ -98,7 +99,7 @@ def findings(plan: Plan, surface: Surface) -> tuple[str, ...]:
     gains = gain_rows(plan, surface)
     labels = recipe_labels(row.point.recipe for row in surface.rows)
     third = _gain_sentence(gains, surface) if gains else _failure_sentence(plan, surface, rows)
-    return _resolved_sentence(rows), _share_sentence(rows, labels), third
+    return tuple(filter(None, (_resolved_sentence(rows), _share_sentence(rows, labels), third)))
 
 
 def _resolved_sentence(rows: Sequence[SurfaceRow]) -> str:
@@ -157,7 +158,10 @@ def _includes(interval: Interval, value: float) -> bool:
 
 
 def _failure_sentence(plan: Plan, surface: Surface, rows: Sequence[SurfaceRow]) -> str:
-    """Returns where hard labels hurt, and which gaps the design can resolve."""
+    """Returns where hard labels hurt, and which gaps the design can resolve.
+
+    Without either, the gains of hard labels; empty if no point is resolved precisely.
+    """
     labels = recipe_labels(row.point.recipe for row in surface.rows)
     parts = []
     hurt = [row for row in rows if status(row) is Status.HARD_LABELS_HURT]
@@ -174,6 +178,8 @@ def _failure_sentence(plan: Plan, surface: Surface, rows: Sequence[SurfaceRow]) 
         known = [row.gap.estimate for row in rows if row.gap.estimate is not None]
         if not known:
             return "No gap of hard labels over zero-shot is known yet."
+        if all(status(row) is not Status.RESOLVED for row in rows):
+            return ""
         return f"Hard labels gain {_range(known, sign=True)} points over zero-shot."
     text = "; ".join(parts)
     return f"{text[0].upper()}{text[1:]}."
@@ -202,7 +208,7 @@ def _range(values: Sequence[float], *, sign: bool = False) -> str:
 def _gain_sentence(rows: Sequence[SurfaceRow], surface: Surface) -> str:
     """Returns whether self-training beats its start, and whether right labels would."""
     trained = [row for row in rows if row.role == "self-training"]
-    text = f"Self-training beats its start at {_beating(trained)} points"
+    text = f"Self-training beats its start at {_beating(trained, 'point')}"
     worse = sum(row.ssrm_gain.high is not None and row.ssrm_gain.high < 0 for row in trained)
     text += f" and is worse at {worse}" if worse else ""
     text += f" ({100 * surface.level:g} % intervals)"
@@ -216,8 +222,9 @@ def _gain_sentence(rows: Sequence[SurfaceRow], surface: Surface) -> str:
     return f"{text}{silent}."
 
 
-def _beating(rows: Sequence[SurfaceRow]) -> str:
-    return f"{sum(map(beats_start, rows))} of {len(rows)}"
+def _beating(rows: Sequence[SurfaceRow], noun: str = "") -> str:
+    number = count(len(rows), noun) if noun else len(rows)
+    return f"{sum(map(beats_start, rows))} of {number}"
 
 
 def beats_start(row: SurfaceRow) -> bool:
@@ -237,8 +244,3 @@ def gain_span(row: SurfaceRow) -> str:
     if gain.low is None or gain.high is None:
         return percent(gain.estimate, sign=True)
     return f"{percent(gain.estimate, sign=True)} [{percent(gain.low)}, {percent(gain.high)}]"
-
-
-def count(number_of: int, what: str) -> str:
-    """Returns a number with its noun: `1 point`, `2 points`."""
-    return f"{number_of} {what}{'' if number_of == 1 else 's'}"

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from textwrap import shorten, wrap
 
+from search_spaces.explain import count
 from study.analysis.contrasts import ContrastResult
 from study.analysis.names import brief, hidden_rounds, recipe_labels, source_label
 from study.analysis.surface import Surface
@@ -17,7 +18,7 @@ from study.analysis.surface_rows import SurfaceRow, recipe_text
 from study.artifacts.plan import Plan
 from study.formatting import DASH, Table, number, percent, span
 from study.reporting.content import Content
-from study.reporting.findings import count, gain_rows, gain_span, is_oracle, main_rows
+from study.reporting.findings import gain_rows, gain_span, is_oracle, main_rows
 from study.reporting.self_training import AuditLine, selected_line
 from study.reporting.surface_views.tiles import IMPRECISE_MARK, Status, status
 from study.reporting.terminal import draws, finding_parts, requested_parts, surface_parts
@@ -102,14 +103,14 @@ def summary_parts(
     ending: list[list[str | Table]] = [
         [*_contrast_parts(content.contrasts, 1.0 - surface.level)],
         ["\n".join(wrap(text, MAX_WIDTH)) for text in content.findings],
-        [*_notes(surface, content), *files],
+        [*_notes(main_rows(plan, surface), surface, content), *files],
     ]
     space = MAX_LINES - sum(_height(part) for section in ending for part in section)
     blocks = _matrices(plan, surface, content)
     spare = space - sum(map(_height, blocks))
     shown, left_out = _fitted(blocks, space if spare >= 0 else space - 1)
     if left_out:
-        shown.append(f"... and {left_out} more rows: see --table")
+        shown.append(f"... and {count(left_out, 'more row')}: see --table")
     sections = [section for section in (shown, *ending) if section]
     for i, section in enumerate(sections):
         if i > 0 and spare >= len(sections) - 1:
@@ -295,11 +296,18 @@ def _count(members: Sequence[ContrastResult], alpha: float) -> str:
     return text
 
 
-def _notes(surface: Surface, content: Content) -> Iterator[str]:
-    """Yields what must accompany the numbers, in a few lines."""
-    marks = dict.fromkeys(brief(caveat) for row in surface.rows for caveat in row.caveats)
+def _notes(rows: Sequence[SurfaceRow], surface: Surface, content: Content) -> Iterator[str]:
+    """Yields what must accompany the numbers, in a few lines.
+
+    Args:
+        rows: The points of the matrix.
+        surface: All points.
+        content: The report's content.
+    """
+    numbered = [row for row in rows if row.sgr.estimate is not None]
+    marks = dict.fromkeys(brief(caveat) for row in numbered for caveat in row.caveats)
     notes = [f"*: {', '.join(marks)}"] if marks else []
-    if any(status(row) is Status.IMPRECISE for row in surface.rows):
+    if any(status(row) is Status.IMPRECISE for row in numbered):
         notes.append(f"{IMPRECISE_MARK}: {IMPRECISE} (interval wider than {MAX_INTERVAL:g})")
     if any(_only_holm_rejects(result, 1.0 - surface.level) for result in content.contrasts):
         notes.append("Holm's test is stronger than the simultaneous intervals")
@@ -307,12 +315,12 @@ def _notes(surface: Surface, content: Content) -> Iterator[str]:
     yield from (line for text in draws(surface.rows) for line in wrap(text, MAX_WIDTH))
     missing = surface.counts.planned - surface.counts.finished
     if missing:
-        yield f"{missing} of {surface.counts.planned} cells are missing or failed"
+        yield f"{missing} of {count(surface.counts.planned, 'cell')} are missing or failed"
     elsewhere = [
         count(number_of, what)
         for number_of, what in (
             (len(surface.rows), "point"),
-            (len(content.alignment), "comparison of policies"),
+            (len(content.alignment), "policy comparison"),
             (len(content.label_curves), "label curve"),
             (len(content.warnings), "warning"),
         )

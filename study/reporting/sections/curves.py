@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 
-from study.analysis.accuracy_curves import CurvePanel, condition_order
+from study.analysis.accuracy_curves import CurvePanel, CurvePoint, condition_order
 from study.analysis.label_curves import AXES as LABEL_AXES
 from study.analysis.label_curves import LabelCurves
 from study.analysis.surface import Surface
@@ -16,6 +16,9 @@ from study.reporting.content import MAX_CURVE_PANELS, Content
 from study.reporting.sections.section import Block, Section
 from study.reporting.sentences import crossing_text
 from study.reporting.tables import make_table, text_column
+
+NAMED_RIVALS = 2
+"""Conditions that a sentence names besides the highest one."""
 
 NAMES: Mapping[str, str] = {
     "noise_rate": "Noise curves",
@@ -69,19 +72,36 @@ def _difficulty(panels: Sequence[CurvePanel], conditions: Sequence[str]) -> Iter
 
 
 def difficulty_quote(panels: Sequence[CurvePanel]) -> str:
-    """Returns how far zero-shot falls from the easiest to the hardest items, and who holds best."""
+    """Returns the condition that is best on the hardest items, if its interval sets it apart."""
     panel = panels[0]
     ends = {c.name: (c.points[0], c.points[-1]) for c in panel.curves if c.points}
     best = max(ends, key=lambda name: ends[name][1].mean)
     first, last = ends[best]
-    text = (
-        f"On the hardest items ({panel.x_title} {last.label}), {panel.column} ({panel.row}) is "
-        f"best after {best}: {percent(last.mean)} % [{percent(last.low)}, {percent(last.high)}]"
-    )
+    where = f"On the hardest items ({panel.x_title} {last.label}), {panel.column} ({panel.row})"
+    known = f"{percent(last.mean)} % {_ends(last)}"
+    rivals = [
+        f"{name} {percent(point.mean)} % {_ends(point)}"
+        for name, (_, point) in ends.items()
+        if name != best and not _is_below(point, last)
+    ]
+    if rivals:
+        others = "; ".join([known, *rivals[:NAMED_RIVALS]])
+        more = f" and {len(rivals) - NAMED_RIVALS} more" * (len(rivals) > NAMED_RIVALS)
+        return f"{where} has no condition that is clearly best: {best} {others}{more}."
     zero = ends.get("zero-shot")
+    text = f"{where} is best after {best}: {known}"
     if zero is not None and best != "zero-shot":
         text += f", zero-shot {percent(zero[1].mean)} %"
     return f"{text}; on the easiest, {best} reaches {percent(first.mean)} %."
+
+
+def _is_below(point: CurvePoint, other: CurvePoint) -> bool:
+    """Returns whether the interval of a point ends below that of another one."""
+    return point.high is not None and other.low is not None and point.high < other.low
+
+
+def _ends(point: CurvePoint) -> str:
+    return f"[{percent(point.low)}, {percent(point.high)}]"
 
 
 def _labels(

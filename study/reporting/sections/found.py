@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 
+from search_spaces.explain import count
 from study.analysis.contrasts import ContrastResult
 from study.analysis.names import outcome, point_label
 from study.analysis.pooled import PooledRow
@@ -17,7 +18,7 @@ from study.reporting.charts.chart import Chart
 from study.reporting.charts.filters import Filters, method_of, of_point, shared
 from study.reporting.charts.intervals import IntervalLine, Kind, interval_chart
 from study.reporting.content import Content
-from study.reporting.findings import count, main_rows
+from study.reporting.findings import main_rows
 from study.reporting.legacy import LegacyRow, paper_text
 from study.reporting.sections.section import Block, Heading, Section
 from study.reporting.surface_views.tiles import NUMBERED, Status, status
@@ -78,8 +79,8 @@ def _contrast_chart(of: str, axis: str, members: Sequence[ContrastResult], alpha
 def contrast_quote(members: Sequence[ContrastResult], alpha: float) -> str:
     """Returns how many nulls are rejected, and the clearest of them with its interval."""
     rejected = [c for c in members if c.holm_p is not None and c.holm_p < alpha]
-    text = f"{len(rejected)} of {count(len(members), 'declared null hypothesis')} rejected"
-    text = text.replace("hypothesiss", "hypotheses")
+    nulls = count(len(members), "declared null hypothesis", "declared null hypotheses")
+    text = f"{len(rejected)} of {nulls} rejected"
     if not rejected:
         return f"{text} (Holm, alpha {alpha:.2g})."
     clearest = min(rejected, key=lambda c: c.holm_p or 0.0)

@@ -12,6 +12,7 @@ import pytest
 
 from search_spaces.base_models import BaseModelRef
 from search_spaces.recipes import InContext, LoRA
+from study.analysis.accuracy_curves import Curve, CurvePanel, CurvePoint
 from study.analysis.names import outcome, recipe_labels
 from study.analysis.surface import Surface, compute_surface
 from study.analysis.surface_rows import SurfaceRow
@@ -19,9 +20,11 @@ from study.cli.console import show
 from study.formatting import text_of
 from study.reporting.content import gather
 from study.reporting.findings import findings, main_rows
+from study.reporting.sections.curves import difficulty_quote
 from study.reporting.sentences import sentence
 from study.reporting.summary import result_parts
 from study.reporting.surface_views.tiles import tile_text
+from study.statistics.floor import Floor
 from study.statistics.sgr import Difference
 from tests.support.fake_ssrm import ssrm, ssrm_space
 from tests.support.fakes import FakeStudy, contrast, fake_space
@@ -142,6 +145,64 @@ def test_sentences_claim_no_more_than_the_verdicts(tmp_path: Path) -> None:
     resolved, share, _ = findings(study.plan, replace(surface, rows=none))
     assert "resolved at 0 of 6" in resolved
     assert share == "So this study cannot tell which share easier labels recover."
+
+
+def test_without_a_precise_number_no_gain_follows_the_sentence_that_cannot_tell(
+    tmp_path: Path,
+) -> None:
+    study = study_of(tmp_path, **MICRO_LIKE)
+    surface = compute_surface(study.storage, study.plan)
+    kinds = ({"verdict": "resolved, imprecise"}, {"verdict": "resolved"})
+    imprecise, precise = (
+        tuple(changed(r, **kind) if r.estimate else r for r in surface.rows) for kind in kinds
+    )
+    assert findings(study.plan, replace(surface, rows=imprecise))[1:] == (
+        "So this study cannot tell which share easier labels recover.",
+    )
+    assert findings(study.plan, replace(surface, rows=precise))[2].startswith("Hard labels gain")
+
+
+def test_a_mark_is_explained_only_where_it_is_shown(tmp_path: Path) -> None:
+    study = study_of(tmp_path, **MICRO_LIKE)
+    surface = compute_surface(study.storage, study.plan)
+    main = {id(row) for row in main_rows(study.plan, surface)}
+    at_chance, above = (
+        Floor(chance=0.25, above_chance=low, low=low, high=0.2, verdict=None, verdict_note="")
+        for low in (0.0, 0.1)
+    )
+    for is_main in (True, False):
+        rows = tuple(
+            replace(row, floor=at_chance if (id(row) in main) == is_main else above)
+            for row in surface.rows
+        )
+        shown = text(study, replace(surface, rows=rows))
+        assert ("* [" in shown, "*: floor at chance" in shown) == (is_main, is_main)
+
+
+def test_a_condition_is_best_only_if_its_interval_is_apart() -> None:
+    def quote(**ends: tuple[float, float]) -> str:
+        curves = tuple(
+            Curve(
+                name=name,
+                points=(
+                    CurvePoint(
+                        x=1, label="4", mean=(low + high) / 2, low=low, high=high, num_items=9
+                    ),
+                ),
+            )
+            for name, (low, high) in ends.items()
+        )
+        panel = CurvePanel(
+            row="lora", column="small", x_title="steps", curves=curves, model="", method="", task=""
+        )
+        return difficulty_quote([panel])
+
+    assert "is best after hard: 80.0 % [75.0, 85.0]" in quote(easy=(0.5, 0.7), hard=(0.75, 0.85))
+    overlapping = quote(easy=(0.7, 0.8), hard=(0.75, 0.85), all=(0.5, 0.6))
+    assert "best after" not in overlapping and "55.0" not in overlapping
+    assert overlapping.endswith(
+        "no condition that is clearly best: hard 80.0 % [75.0, 85.0]; easy 75.0 % [70.0, 80.0]."
+    )
 
 
 def test_the_range_has_two_points_with_their_intervals_and_no_mean(tmp_path: Path) -> None:
