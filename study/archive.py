@@ -20,6 +20,7 @@ import pyarrow.parquet as pq
 import typer
 
 from search_spaces.cell import cell_id, decode_cell
+from search_spaces.explain import count
 from study.artifacts.plan import Plan, read_plan, write_plan
 from study.artifacts.study_folder import open_run
 from study.cli import options
@@ -85,12 +86,12 @@ def main(
         if source is None:
             plan = read_plan(storage, space)
             number = archive_study(storage, plan, other)
-            text = f"{number} of {len(plan.cells)} cells of {space} are in {other.path(space)}"
+            where = f"are in {other.path(space)}"
         else:
             plan = read_plan(other, space)
             number = restore_study(other, plan, storage)
-            text = f"{number} of {len(plan.cells)} cells of {space} restored to {storage.root}"
-    print(text)
+            where = f"restored to {storage.root}"
+    print(f"{number} of {count(len(plan.cells), 'cell')} of {space} {where}")
     return OK
 
 

@@ -11,6 +11,7 @@ from typing import Annotated
 import typer
 
 from search_spaces.base_models import BaseModelRef
+from search_spaces.explain import count
 from search_spaces.recipes import num_labels
 from search_spaces.registry import find_space
 from search_spaces.space import Space
@@ -215,7 +216,7 @@ def _announce(job: SearchJob) -> None:
     history = job.search.history
     number = len(history.trials)
     print(
-        f"{job.name}: {number} of {job.num_trials} trials done. Easy labels: "
+        f"{job.name}: {number} of {count(job.num_trials, 'trial')} done. Easy labels: "
         f"{history.num_labelled} to train on + {history.num_validation} to validate with = "
         f"{history.num_labelled + history.num_validation}, all of level "
         f"{history.level.name!r}; no other label is read.",
@@ -236,8 +237,8 @@ def _conclude(job: SearchJob) -> int:
     print(
         f"{job.name}: {parameters_text(best.parameters)}\n"
         f"  {100 * best.value:.1f} % of {history.num_validation} validation items right (standard "
-        f"error {100 * error:.1f}; the best of {len(history.trials)} trials is an optimistic "
-        f"estimate), stopped early: {result.num_pruned} trials; labels: "
+        f"error {100 * error:.1f}; the best of {count(len(history.trials), 'trial')} is an "
+        f"optimistic estimate), stopped early: {count(result.num_pruned, 'trial')}; labels: "
         f"{num_labels(result.recipe)} per cell, {result.num_labels} in the search\n"
         f"  {job.storage.path(job.key('json'))}"
     )

@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from search_spaces.explain import count
 from search_spaces.levels import Level
 from search_spaces.supervision import LabelKind
 from study.analysis.accuracy_curves import ArmMeter, Curve, CurvePanel, CurvePoint
@@ -170,7 +171,7 @@ def _cuts(
             title, name = AXES["noise_rate"], "" if hard is None else hard.name
             if factor != 1.0:
                 title += f" ({factor:g} times as high for {name})"
-            note = f"{number} labels, {kind}"
+            note = f"{count(number, 'label')}, {kind}"
             yield "noise_rate", title, note, chosen, _noise_place(name, factor)
     if len({source.num_labels for source in clean}) > 1:
         yield "num_labels", AXES["num_labels"], "", clean, lambda source: float(source.num_labels)

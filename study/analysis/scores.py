@@ -17,6 +17,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from search_spaces.explain import count
 from study.artifacts.items import ItemsTable, TaskItems
 from study.artifacts.plan import Plan
 from study.statistics.calibration import brier_scores
@@ -157,8 +158,8 @@ def _check_one_split(cells: Iterable[PlannedCell], items: ItemsTable) -> None:
             others.setdefault(planned.cell.task, []).append(planned.id)
     for task_name, ids in others.items():
         raise ValueError(
-            f"a surface has one split of {task_name}: {len(ids)} cells are of other data or "
-            f"another split than items.parquet: {', '.join(ids[:10])}"
+            f"a surface has one split of {task_name}: {count(len(ids), 'cell is', 'cells are')} of "
+            f"other data or another split than items.parquet: {', '.join(ids[:10])}"
             f"{', ...' if len(ids) > 10 else ''}. Run the sweep again to renew the plan."
         )
 
@@ -305,7 +306,7 @@ class _ScoreMatrixBuilder:
         columns = pc.index_in(item_ids, value_set=self._item_ids)
         if columns.null_count:
             others = item_ids.filter(pc.is_null(columns))
-            raise _other_items(f"has {_examples(others)} that are not test items")
+            raise _other_items(f"has {_examples(others)} outside the test")
         positions = np.asarray(columns.to_numpy(zero_copy_only=False), dtype=np.int64)
         if len(np.unique(positions)) != len(positions):
             raise _other_items("has two scores of one item")
@@ -348,4 +349,4 @@ def _other_items(fault: str) -> InvalidRecordError:
 
 def _examples(item_ids: pa.Array) -> str:
     first = ", ".join(item_ids.slice(0, 3).to_pylist())
-    return f"{len(item_ids)} items ({first}{', ...' if len(item_ids) > 3 else ''})"
+    return f"{count(len(item_ids), 'item')} ({first}{', ...' if len(item_ids) > 3 else ''})"

@@ -17,6 +17,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from search_spaces.explain import count
 from search_spaces.levels import Level
 from search_spaces.recipes import num_labels
 from study.analysis.scores import UNSEEN, StudyScores, collect_scores
@@ -432,10 +433,12 @@ def missing_reason(arms: Mapping[str, points.PlannedArm], scores: StudyScores) -
             texts = dict.fromkeys(cell.text for cell in absent)
             counts = {text: sum(cell.text == text for cell in absent) for text in texts}
             why = ", ".join(
-                text if len(counts) == 1 else f"{count} {text}" for text, count in counts.items()
+                text if len(counts) == 1 else f"{number} {text}" for text, number in counts.items()
             )
             label = name.replace("_", "-")
-            parts.append(f"{len(absent)} of {len(arm.cells)} {label} cells missing: {why}")
+            parts.append(
+                f"{len(absent)} of {count(len(arm.cells), f'{label} cell')} missing: {why}"
+            )
     return "; ".join(parts) or None
 
 

@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import TypeVar
 
+from search_spaces.explain import count
 from study.analysis.names import LABEL_COUNTS, recipe_labels
 from study.analysis.surface import ArmReader, Surface
 from study.analysis.surface_rows import SurfaceRow, recipe_text
@@ -132,7 +133,7 @@ def _over_noise(rows: Sequence[SurfaceRow]) -> Iterator[_TrendGroup]:
                 if row.label_kind in (kind, "gold")
             ]
             yield _TrendGroup(
-                method=method, sources=f"{number} labels of {level}, {kind}", points=placed
+                method=method, sources=f"{count(number, 'label')} of {level}, {kind}", points=placed
             )
 
 

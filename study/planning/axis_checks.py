@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from search_spaces.explain import count
 from search_spaces.levels import Level
 from search_spaces.recipes import InContext, LinearProbe, TrainedRecipe, WeightTraining
 from search_spaces.space import Space, TaskAxis
@@ -47,9 +48,10 @@ def _check_tests(space: Space, axis: TaskAxis, task: SplitTask) -> None:
         if not task.test_ids(axis.measure, level):
             where, band = _where(axis, task, level)
             raise ValueError(
-                f"test {where} has {band} items and none of them in the test: a pool has at least "
-                f"twice the study's largest draw, {split_draw(space, axis.task)} labels of a "
-                "level; widen the level or lower n_train of the method that draws most"
+                f"test {where} has {count(band, 'item')} and none of them in the test: a pool has "
+                "at least twice the study's largest draw, "
+                f"{count(split_draw(space, axis.task), 'label')} of a level; widen the level or "
+                "lower n_train of the method that draws most"
             )
 
 
@@ -154,13 +156,13 @@ def _too_few(
     field = "k" if isinstance(recipe, InContext) else "n_train"
     where, band = _where(axis, task, level)
     text = (
-        f"{where} has {band} items, of which {size} are in the pool (the rest is for the test), "
-        f"and {recipe.method} needs {field}={wanted}: "
+        f"{where} has {count(band, 'item')}, of which {size} are in the pool (the rest is for the "
+        f"test), and {recipe.method} needs {field}={wanted}: "
     )
     if largest > wanted:
         return text + (
-            f"the split is made for the study's largest draw, {largest} labels of a level; widen "
-            "the level or lower n_train of the method that draws most"
+            f"the split is made for the study's largest draw, {count(largest, 'label')} of a "
+            "level; widen the level or lower n_train of the method that draws most"
         )
     return text + f"widen the level or lower {field}"
 

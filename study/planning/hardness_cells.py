@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from search_spaces.base_models import BaseModelRef
+from search_spaces.explain import count
 from search_spaces.frozen import digest
 from search_spaces.hardness import ModelHardness
 from search_spaces.recipes import ZeroShot
@@ -153,7 +154,8 @@ def _source(
         raise ValueError(f"task {name} has free answers: hardness {hardness.name!r} needs choices")
     if hardness.sizes and hardness.sizes[-1] >= num_items:
         raise ValueError(
-            f"task {name} has {num_items} items to train on, and hardness {hardness.name!r} uses "
+            f"task {name} has {count(num_items, 'item')} to train on, and hardness "
+            f"{hardness.name!r} uses "
             f"{hardness.sizes[-1]}, which leaves no item to score; use smaller sizes"
         )
     factory, scored = CellFactory(), ScoredTask(task=task, size=task_size(task))

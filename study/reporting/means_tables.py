@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from search_spaces.explain import count
 from study.analysis.means_tables import MeansTable, compare_sources, estimate_sources
 from study.formatting import DASH, Table, number, percent, points_span, span
 
@@ -33,8 +34,10 @@ def means_parts(table: MeansTable, *, level: float = 0.95) -> Iterator[str | Tab
         numbers=("seeds", "accuracy %", "share"),
     )
     yield (
-        f"{table.floor} {percent(first.zero_shot)} % ({len(table.arms[table.floor])} seeds), "
-        f"{table.ceiling} {percent(first.hard)} % ({len(table.arms[table.ceiling])} seeds); "
+        f"{table.floor} {percent(first.zero_shot)} % "
+        f"({count(len(table.arms[table.floor]), 'seed')}), "
+        f"{table.ceiling} {percent(first.hard)} % "
+        f"({count(len(table.arms[table.ceiling]), 'seed')}); "
         f"gap {gap or DASH}"
     )
     differences = compare_sources(table, level=level)

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
+from search_spaces.explain import count
 from study.analysis.surface import Surface
 from study.artifacts.plan import Plan
 
@@ -75,4 +76,9 @@ def _executions(surface: Surface) -> Iterator[tuple[str, str]]:
                 values = counts.setdefault(name, {})
                 values[str(value)] = values.get(str(value), 0) + 1
     for name, values in sorted(counts.items()):
-        yield name, "; ".join(f"{value} ({count} cells)" for value, count in sorted(values.items()))
+        yield (
+            name,
+            "; ".join(
+                f"{value} ({count(number, 'cell')})" for value, number in sorted(values.items())
+            ),
+        )

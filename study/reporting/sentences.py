@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from search_spaces.explain import count
 from study.analysis.label_curves import LabelCurves
 from study.analysis.preferences.policies import WinRate
 from study.analysis.preferences.reward_models import PRIOR_SETS, Ceiling, RewardRow
@@ -96,8 +97,8 @@ def _grade(grade: Status) -> str:
 
 def _evidence(row: SurfaceRow) -> str:
     note = row.verdict_note if status(row) in NUMBERED else ""
-    seeds = row.draw_note or f"{row.num_seeds} seeds"
-    known = (f"{row.num_items} items", "" if seeds in note else seeds, *row.caveats, note)
+    seeds = row.draw_note or count(row.num_seeds or 0, "seed")
+    known = (count(row.num_items or 0, "item"), "" if seeds in note else seeds, *row.caveats, note)
     return ", ".join(filter(None, known))
 
 
@@ -171,5 +172,5 @@ def ceiling_text(ceiling: Ceiling) -> str:
         return "unknown ceiling (one label per pair)."
     return (
         f"one annotator scores {100 * agreement.accuracy:.1f} % against the others on these "
-        f"{agreement.num_items} pairs."
+        f"{count(agreement.num_items, 'pair')}."
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 
+from search_spaces.explain import count
 from study.analysis.calibration import CalibrationRow
 from study.analysis.contrasts import ContrastResult
 from study.analysis.names import outcome, recipe_labels, source_label
@@ -82,12 +83,12 @@ def _over_trivial(rows: Sequence[SurfaceRow], labels: Mapping[str, str]) -> Iter
 
 def draws(rows: Sequence[SurfaceRow]) -> list[str]:
     """Returns a line that counts the intervals about a single draw; empty if there is none."""
-    count = sum(bool(row.draw_note) for row in rows)
-    if not count:
+    number = sum(bool(row.draw_note) for row in rows)
+    if not number:
         return []
     return [
-        f"{ONE_SEED}: {count} of {len(rows)} points; their intervals are about new items, not "
-        "about new draws of labels"
+        f"{ONE_SEED}: {number} of {count(len(rows), 'point')}; their intervals are about new "
+        "items, not about new draws of labels"
     ]
 
 
@@ -153,12 +154,12 @@ def summary(rows: Sequence[SurfaceRow], counts: Counts) -> str:
     for row in rows:
         verdict = row.verdict or "without estimate"
         verdicts[verdict] = verdicts.get(verdict, 0) + 1
-    points = ", ".join(f"{count} {verdict}" for verdict, count in verdicts.items())
-    cells = [f"{counts.finished} of {counts.planned} cells finished"]
+    points = ", ".join(f"{number} {verdict}" for verdict, number in verdicts.items())
+    cells = [f"{counts.finished} of {count(counts.planned, 'cell')} finished"]
     cells += [f"{counts.failed} failed"] * (counts.failed > 0)
-    cells += [f"{counts.not_valid} records not valid"] * (counts.not_valid > 0)
-    cells += [f"{counts.ignored} records of other studies ignored"] * (counts.ignored > 0)
-    return f"{len(rows)} points: {points}; {', '.join(cells)}"
+    cells += [f"{count(counts.not_valid, 'record')} not valid"] * (counts.not_valid > 0)
+    cells += [f"{count(counts.ignored, 'record')} of other studies ignored"] * (counts.ignored > 0)
+    return f"{count(len(rows), 'point')}: {points}; {', '.join(cells)}"
 
 
 def _levels(row: SurfaceRow, *, several_tasks: bool) -> str:

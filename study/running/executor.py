@@ -8,6 +8,7 @@ from dataclasses import replace
 from functools import partial
 
 from search_spaces.base_models import Footprint
+from search_spaces.explain import count
 from search_spaces.space import Space
 from study.artifacts.plan import Plan
 from study.cost.budget import Budget
@@ -113,7 +114,9 @@ def run_cells(
     if not missing:
         write()
         clear_failures(storage, missing)
-        print(f"All {len(plan.cells)} cells have valid records: no cell to run.")
+        number = len(plan.cells)
+        have = count(number, "cell has a valid record", "cells have valid records")
+        print(f"{'All ' * (number > 1)}{have}: no cell to run.")
         return
     check_local_devices(plan.space, missing, address)
     is_local = is_here(address)  # asked before a local Ray starts, which would count as a cluster

@@ -12,6 +12,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from functools import partial
 
+from search_spaces.explain import count
 from trainables.cells.completion import cells_without_outcome
 from trainables.cells.planned import PlannedCell
 from trainables.storage import layout
@@ -65,8 +66,8 @@ def print_incomplete_cells(storage: Storage, cells: Sequence[PlannedCell]) -> bo
         print(f"FAILED {cell.label} ({cell.id}): {reason or 'not run'}", file=sys.stderr)
     if left:
         print(
-            f"{len(left)} cells failed; the failure.json in each cell's folder has the details. "
-            "The same command tries them again.",
+            f"{count(len(left), 'cell')} failed; the failure.json in each cell's folder has the "
+            "details. The same command tries them again.",
             file=sys.stderr,
         )
     return bool(left)

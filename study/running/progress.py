@@ -9,6 +9,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from typing import TextIO
 
+from search_spaces.explain import count
 from study.formatting import clock
 from study.running.blocks import units_of
 from study.running.pace import Pace, remaining
@@ -74,7 +75,7 @@ class ProgressReporter:
         self._thread = threading.Thread(target=self._watch, daemon=True)
 
     def __enter__(self) -> ProgressReporter:
-        self._line.write(f"starting: {self._num_cells} cells to run")
+        self._line.write(f"starting: {count(self._num_cells, 'cell')} to run")
         self._thread.start()
         return self
 
@@ -137,7 +138,7 @@ class ProgressReporter:
         if not (final or self._line.is_terminal or is_due):
             return
         self._last_line = (now, num_ended)
-        parts = [f"{self.num_finished}/{self._num_cells} cells"]
+        parts = [f"{self.num_finished}/{count(self._num_cells, 'cell')}"]
         parts += [f"{len(self._running)} running"] * bool(self._running)
         parts += [f"{len(self._failed)} failed"] * bool(self._failed)
         parts += [] if final else [self._eta(now)]

@@ -9,7 +9,7 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from search_spaces.base_models import BaseModelRef
-from search_spaces.explain import explain
+from search_spaces.explain import count, explain
 from search_spaces.recipes import TrainedRecipe
 from search_spaces.space import Space, TaskAxis
 from search_spaces.tuning import FoundRecipe, History, most_examples, ranges_of, with_parameters
@@ -132,10 +132,10 @@ def easy_items(
         chosen = drawn.validation[:num_validation]  # draws are nested
     if len(chosen) < MIN_VALIDATION:
         raise ValueError(
-            f"level {level.name!r} of {axis.task} by {axis.measure} has {pool_size} items in the "
-            f"pool; {wanted} are for training, and a search needs at least {MIN_VALIDATION} others "
-            f"(--validation {num_validation}). A pool has twice the space's largest draw if the "
-            "level has enough items: widen the level, or give the space a larger n_train"
+            f"level {level.name!r} of {axis.task} by {axis.measure} has {count(pool_size, 'item')} "
+            f"in the pool; {wanted} are for training, and a search needs at least {MIN_VALIDATION} "
+            f"others (--validation {num_validation}). A pool has twice the space's largest draw if "
+            "the level has enough items: widen the level, or give the space a larger n_train"
         )
     return EasyItems(labelled=task.by_id(drawn.labelled), validation=task.by_id(chosen))
 

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from search_spaces.explain import count
 from trainables.cells.completion import cells_without_outcome
 from trainables.cells.planned import Block, RunContext
 from trainables.cluster.cell_rows import CellRows
@@ -147,7 +148,8 @@ def run_to_the_end(block: Block, storage: Storage, run_group: Callable[[], Group
         has_failed = end.fault is not None and not has_progressed
         if end.is_permanent or has_failed or num_idle >= IDLE_GROUPS:
             reason = end.fault or "its workers ended early, several times without progress"
-            return f"{len(left)} cells have not ended, the first is {left[0].label}: {reason}"
+            number = count(len(left), "cell has", "cells have")
+            return f"{number} not ended, the first is {left[0].label}: {reason}"
 
 
 def scaling_of(block: Block) -> dict[str, Any]:

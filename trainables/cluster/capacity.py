@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from search_spaces.base_models import EngineName, Footprint, workers_on
+from search_spaces.explain import count
 from trainables.errors import ClusterError
 
 BOOTSTRAP_FILE = "~/ray_bootstrap_config.yaml"
@@ -66,7 +67,7 @@ class NodeKind:
     @property
     def text(self) -> str:
         """The node type as a message names it."""
-        has = f"{self.resources.get('CPU', 0):g} CPUs + {self.resources.get('GPU', 0):g} GPUs"
+        has = " + ".join(count(self.resources.get(f"{unit}PU", 0), f"{unit}PU") for unit in "CG")
         return f"{self.name} ({has})" if self.name else has
 
 
@@ -192,8 +193,9 @@ def describe(kinds: tuple[NodeKind, ...]) -> Iterator[str]:
     counts: dict[str, int] = {}
     for kind in kinds:
         counts[kind.text] = counts.get(kind.text, 0) + kind.count
-    for text, count in counts.items():
-        yield text if count == 1 else f"{'any number of' if count >= UNLIMITED else count} {text}"
+    for text, number in counts.items():
+        many = "any number of" if number >= UNLIMITED else number
+        yield text if number == 1 else f"{many} {text}"
 
 
 def fit_worker_group(cluster: ClusterLimits, footprint: Footprint) -> Capacity:
@@ -214,8 +216,9 @@ def fit_worker_group(cluster: ClusterLimits, footprint: Footprint) -> Capacity:
     if not slots:
         whose = "node types (it grows by itself)" if cluster.is_autoscaled else "nodes"
         raise ClusterError(
-            f"no node of the cluster can hold {workers or 1} workers with {cpus} CPUs and "
-            f"{gpus:g} GPUs each; its {whose} are " + (", ".join(describe(cluster.kinds)) or "none")
+            f"no node of the cluster can hold {count(workers or 1, 'worker')} with "
+            f"{count(cpus, 'CPU')} and {count(gpus, 'GPU')} each; its {whose} are "
+            + (", ".join(describe(cluster.kinds)) or "none")
         )
     return Capacity(
         slots=slots,

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from search_spaces.explain import count
 from search_spaces.frozen import digest
 from search_spaces.levels import Level
 from trainables.data.items import Item, prompt_key
@@ -37,10 +38,8 @@ def own_split(task: TaskData) -> Split:
     ]
     test = tuple(sorted(item.id for item in test_items))
     pool = tuple(sorted(item.id for item in pool_items))
-    note = (
-        f"The test is the data's own; {len(others) - len(pool)} items with a test item's prompt or "
-        "group were removed from the pool."
-    )
+    removed = _removed(len(others) - len(pool), "a test item's prompt or group")
+    note = f"The test is the data's own; {removed}"
     hashed = digest({"test": test, "pool": pool})
     return Split(test=test, pool=pool, split_hash=hashed, notes=(note,))
 
@@ -268,14 +267,17 @@ def _usable_counts(
     return counts
 
 
+def _removed(number: int, shared: str) -> str:
+    verb = "was" if number == 1 else "were"
+    return f"{count(number, 'item')} with {shared} {verb} removed from the pool."
+
+
 def _notes(
     strata: _Strata, in_pool: NDArray[np.bool_], n_train: int, num_removed: int
 ) -> tuple[str, ...]:
     notes = []
     if num_removed:
-        notes.append(
-            f"{num_removed} items with the question of a test item were removed from the pool."
-        )
+        notes.append(_removed(num_removed, "the question of a test item"))
     in_test = strata.counts[~in_pool].sum(axis=0)
     sizes = strata.counts.sum(axis=0)
     few = []
@@ -283,7 +285,7 @@ def _notes(
         if not strata.is_guarded[level]:
             continue
         if strata.is_band[level] and size < n_train:
-            notes.append(f"{name}: {size} items, fewer than n_train = {n_train}.")
+            notes.append(f"{name}: {count(size, 'item')}, fewer than n_train = {n_train}.")
         elif in_test[level] < MIN_TEST and (strata.is_band[level] or size >= MIN_TEST):
             few.append(f"{name} ({in_test[level]} of {size})")
     if few:

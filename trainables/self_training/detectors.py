@@ -15,6 +15,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from search_spaces.explain import count
 from trainables.self_training.unlabelled import classes_of, shared_texts
 
 
@@ -116,7 +117,8 @@ def easiest_of_the_hard(
     missing = [id_ for id_ in last.choices if id_ not in hardness or id_ not in levels]
     if missing:
         raise ValueError(
-            f"{len(missing)} items of the pool have no hardness or level, such as {missing[0]!r}"
+            f"{count(len(missing), 'item')} of the pool without hardness or level, such as "
+            f"{missing[0]!r}"
         )
     pool_mean, pool_sd = _mean_sd([hardness[id_] for id_ in last.choices])
     total = math.fsum(last.weights.values())

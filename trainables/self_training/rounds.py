@@ -14,6 +14,7 @@ from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from search_spaces.cell import cell_id
+from search_spaces.explain import count
 from search_spaces.supervision import SelfTraining
 from trainables.data.items import Item
 from trainables.methods.base.choice_orders import (
@@ -226,7 +227,8 @@ def _notes(
         notes.append("no item was selected: the scores are those of the round before")
     if len(kept) < len(selection.ids):
         notes.append(
-            f"{len(selection.ids)} items were selected, and the prompt has space for {len(kept)}"
+            f"{count(len(selection.ids), 'item was', 'items were')} selected, and the prompt has "
+            f"space for {len(kept)}"
         )
     if _options(context).targets == "pseudo":
         labels = labels_of_rows(asdict(row) for row in rows)

@@ -34,6 +34,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike
 
+from search_spaces.explain import count
 from trainables.self_training.confidence import (
     MOMENTUM,
     ConfidenceState,
@@ -282,8 +283,8 @@ def _nothing(guesses: Sequence[Guess], kept: _Kept, rule: Rule) -> str:
     top = max(guess.confidence for guess in guesses)
     cut = "" if kept.threshold is None else f" above {kept.threshold:.4g}"
     reasons = (
-        f"rule {rule!r} selects none of {len(guesses)} items{cut}: the highest confidence is "
-        f"{top:.4g}, {ties} are exact ties",
+        f"rule {rule!r} selects none of {count(len(guesses), 'item')}{cut}: the highest confidence "
+        f"is {top:.4g}, {ties} are exact ties",
         kept.reason,
     )
     return "; ".join(reason for reason in reasons if reason)

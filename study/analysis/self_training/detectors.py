@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+from search_spaces.explain import count
 from study.analysis.self_training.rounds import Rounds, axis_of, hardness_and_levels
 from study.analysis.surface import Surface
 from study.analysis.surface_rows import recipe_text
@@ -80,7 +81,7 @@ def warning_lines(rows: Iterable[DetectorRow], labels: Mapping[str, str]) -> tup
     return tuple(
         (f"{row.task} by {row.measure}: " if several else "")
         + f"{row.model} {labels.get(row.recipe, row.recipe)}, {row.source}: {row.name} in "
-        f"{row.num_warned} of {row.num_seeds} seeds: {row.warning}"
+        f"{row.num_warned} of {count(row.num_seeds, 'seed')}: {row.warning}"
         for row in shown
         if row.warning is not None
     )

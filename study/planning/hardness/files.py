@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from pydantic import ValidationError
 
-from search_spaces.explain import explain
+from search_spaces.explain import count, explain
 from search_spaces.frozen import FrozenModel, digest
 from search_spaces.hardness import SCORES, ModelHardness, scored_sizes
 from search_spaces.space import Space
@@ -67,7 +67,7 @@ class HardnessFacts(FrozenModel):
         """One sentence for the plan and the report."""
         number = sum(len(ids) for by_size in self.cells.values() for ids in by_size.values())
         return (
-            f"{self.hardness.name}: model-based hardness from {number} cells of "
+            f"{self.hardness.name}: model-based hardness from {count(number, 'cell')} of "
             f"{', '.join(self.contents)}, values {self.values_hash[:12]}; {self.num_without} of "
             f"{self.num_items} items have none (every draw of some size was trained on them)."
         )

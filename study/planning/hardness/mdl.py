@@ -11,6 +11,7 @@ import sys
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
+from search_spaces.explain import count
 from search_spaces.hardness import scored_sizes
 
 LabelScores = Mapping[str, Mapping[int, Mapping[str, float]]]
@@ -112,4 +113,4 @@ def _check(given: LabelScores, kind: str, *, largest: float) -> None:
 
 def _few(ids: Iterable[str]) -> str:
     ordered = sorted(ids)
-    return f"{len(ordered)} items" + (f" ({', '.join(ordered[:3])} ...)" if ordered else "")
+    return count(len(ordered), "item") + (f" ({', '.join(ordered[:3])} ...)" if ordered else "")

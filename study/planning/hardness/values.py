@@ -13,6 +13,7 @@ from math import log
 import numpy as np
 from numpy.typing import NDArray
 
+from search_spaces.explain import count
 from search_spaces.frozen import digest
 from search_spaces.hardness import SCORES, ModelHardness
 from study.planning.hardness.mdl import MdlScores, label_probability_mdl, prequential_mdl
@@ -88,7 +89,7 @@ def hardness_values(storage: Storage, task: SplitTask, source: HardnessSource) -
         shown = "; ".join(reader.missing[:SHOWN])
         rest = len(reader.missing) - SHOWN
         raise NotMeasuredError(
-            f"{len(reader.missing)} cells have no scores: {shown}"
+            f"{count(len(reader.missing), 'cell has', 'cells have')} no scores: {shown}"
             + (f"; and {rest} more" if rest > 0 else "")
         )
     held_out = np.logical_and.reduce(

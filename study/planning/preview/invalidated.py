@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Iterator
 
+from search_spaces.explain import count
 from search_spaces.space import Space
 from study.artifacts.plan import Plan, read_plan
 from study.planning.conditions import split_draw
@@ -52,9 +53,10 @@ def _invalidated(storage: Storage, earlier: Plan, plan: Plan) -> Iterator[str]:
         if lost:
             is_same_data = before[name].data_hash == now[name].data_hash
             why = _why(earlier.space, plan.space, name) if is_same_data else "its data changed"
+            cells = count(len(lost), "cell that was run is", "cells that were run are")
             yield (
-                f"The split of {name} is another one, because {why}: {len(lost)} cells that were "
-                f"run are not used again ({_by_kind(lost)})."
+                f"The split of {name} is another one, because {why}: {cells} "
+                f"not used again ({_by_kind(lost)})."
             )
 
 
@@ -71,7 +73,7 @@ def _why(earlier: Space, space: Space, task: str) -> str:
     before, now = split_draw(earlier, task), split_draw(space, task)
     if before != now:
         return (
-            f"its pools are now made for draws of {now} labels, before of {before} "
+            f"its pools are now made for draws of {count(now, 'label')}, before of {before} "
             f"(split_for={before} in the space keeps the old split where its pools are large "
             "enough)"
         )

@@ -10,6 +10,7 @@ import matplotlib as mpl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from search_spaces.explain import count
 from study.analysis.names import hidden_rounds, source_label
 from study.analysis.surface_rows import SurfaceRow, recipe_text
 from study.reporting.figures.drawing import LETTER, MAX_PANELS, Drawing, finish
@@ -61,8 +62,8 @@ def draw_gains(
             place.set_xlabel("self-trained - start (points)")
         alt = (
             f"Gain of self-training over its start on each test level, in points, with "
-            f"{100 * level:g} % intervals; hollow: controls. {len(known)} points in "
-            f"{len(shown)} of {len(panels)} panels. The table above has the numbers."
+            f"{100 * level:g} % intervals; hollow: controls. {count(len(known), 'point')} in "
+            f"{len(shown)} of {count(len(panels), 'panel')}. The table above has the numbers."
         )
         return finish(figure, "ssrm-gain", alt)
 

@@ -10,6 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from search_spaces.explain import count
 from search_spaces.frozen import canonical_json
 from search_spaces.tuning import Choice, FoundRecipe, History, LogUniform, Range, Trial
 from study.analysis.tuned_recipes import TunedRecipe
@@ -94,5 +95,6 @@ def _describe(found: FoundRecipe, trials: list[Trial], shares: dict[str, float])
     return (
         f"Recipe search of {history.start.method} for {found.model_name} on {history.task}: "
         f"accuracy on {history.num_validation} easy validation items against each hyper-parameter, "
-        f"one point per trial ({len(trials)} trials, {history.num_pruned} stopped early).{ranked}"
+        f"one point per trial ({count(len(trials), 'trial')}, {history.num_pruned} stopped "
+        f"early).{ranked}"
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from operator import itemgetter
 
+from search_spaces.explain import count
 from study.analysis.level_mix import LevelMix
 from study.analysis.published.comparison import comparison_row
 from study.analysis.surface import Surface
@@ -106,10 +107,12 @@ def cells_section(plan: Plan, surface: Surface) -> Section:
 def missing_section(plan: Plan, surface: Surface) -> Section:
     """Returns the cells without scores."""
     counts = surface.counts
+    others = "of other studies in the run folder"
+    ignored = count(counts.ignored, f"record {others} was", f"records {others} were")
     blocks: list[Block] = [
-        f"{counts.finished} of {counts.planned} cells have a valid record; {counts.not_run} have "
-        f"not run, {counts.failed} failed, {counts.not_valid} records are invalid. "
-        f"{counts.ignored} records in the run folder belong to other studies and were ignored."
+        f"{counts.finished} of {count(counts.planned, 'cell')} have a valid record; "
+        f"{counts.not_run} have not run, {counts.failed} failed, "
+        f"{count(counts.not_valid, 'record is', 'records are')} invalid. {ignored} ignored."
     ]
     if surface.reasons:
         blocks.append(missing_table(plan, surface))

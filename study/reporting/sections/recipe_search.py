@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from search_spaces.explain import count
 from study.analysis.names import outcome
 from study.analysis.surface_rows import recipe_text
 from study.analysis.tuned_recipes import RecipePair, TunedRecipe
@@ -54,8 +55,8 @@ def search_text(tuned: TunedRecipe) -> str:
         f"Found for {found.model_name} on {history.task} by {history.measure}: "
         f"{parameters_text(best.parameters)}. Of {history.num_validation} validation items of "
         f"level {history.level.name} {100 * best.value:.1f} % were right (standard error "
-        f"{100 * error:.1f}; the best of {len(history.trials)} trials is an optimistic estimate). "
-        f"Stopped early: {history.num_pruned}, failed: {num_failed}. Labels that the "
+        f"{100 * error:.1f}; the best of {count(len(history.trials), 'trial')} is an optimistic "
+        f"estimate). Stopped early: {history.num_pruned}, failed: {num_failed}. Labels that the "
         f"search counted: {found.num_labels} ({history.num_labelled} to train on, "
         f"{history.num_validation} to validate with); they are paid for once."
     )

@@ -13,6 +13,7 @@ from matplotlib.colors import Colormap, Normalize, TwoSlopeNorm
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch, Rectangle
 
+from search_spaces.explain import count
 from study.analysis.surface_rows import SurfaceRow
 from study.reporting.figures.drawing import LETTER, MAX_PANELS, Drawing, finish
 from study.reporting.style import FIGURE_STYLE
@@ -142,7 +143,8 @@ def _describe_view(rows: Sequence[SurfaceRow], view: View, panels: Sequence[Surf
     tiles = [tile.row for panel in panels for tile in panel.tiles]
     numbers = [getattr(rows[i], view.value).estimate for i in tiles]
     known = [value for value in numbers if value is not None]
-    text = f"{view.title}: {len(tiles)} points in {len(panels)} of {len(view.panels)} panels"
+    shown = f"{len(panels)} of {count(len(view.panels), 'panel')}"
+    text = f"{view.title}: {count(len(tiles), 'point')} in {shown}"
     if known:
         text += f"; {len(known)} have a number, from {min(known):.2f} to {max(known):.2f}"
     return f"{text}. Unresolved points are hatched. The table of points has every number."

@@ -15,6 +15,7 @@ from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch, Rectangle
 
+from search_spaces.explain import count
 from study.analysis.accuracy_curves import CurvePanel
 from study.analysis.names import recipe_labels
 from study.analysis.surface_rows import SurfaceRow, recipe_text
@@ -168,7 +169,7 @@ def _describe(title: str, rows: Sequence[SurfaceRow]) -> str:
     text = (
         f"{title}, a column per base model. Above: accuracy by difficulty, a line per training "
         "level, with intervals as bands. Below: SGR by training level and test level; unresolved "
-        f"points are hatched. {len(known)} of {len(rows)} points have a number"
+        f"points are hatched. {len(known)} of {count(len(rows), 'point')} have a number"
     )
     text += f", from {min(known):.2f} to {max(known):.2f}" if known else ""
     return f"{text}. The table of points has every number."

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from enum import Enum
 
+from search_spaces.explain import count
 from study.analysis.names import brief
 from study.analysis.surface_rows import SurfaceRow, recipe_text
 from study.formatting import duration, number, percent, points_span, span
@@ -133,11 +134,13 @@ def hover_lines(row: SurfaceRow) -> list[str]:
         gain = percent(row.ssrm_gain.estimate, sign=True)
         lines.append(f"self-trained - start {gain} points {ends}".rstrip())
     if row.num_items is not None:
-        seeds = "" if row.num_seeds is None or row.draw_note else f", {row.num_seeds} seeds"
-        lines.append(f"{row.num_items} items{seeds}")
+        seeds = (
+            "" if row.num_seeds is None or row.draw_note else f", {count(row.num_seeds, 'seed')}"
+        )
+        lines.append(f"{count(row.num_items, 'item')}{seeds}")
     if row.draw_note:
         lines.append(row.draw_note)
-    lines.append(f"cost: {duration(row.cell_seconds)} in {row.num_cells} cells")
+    lines.append(f"cost: {duration(row.cell_seconds)} in {count(row.num_cells, 'cell')}")
     lines += [
         f"{arm.replace('_', '-')}: {percent(share)} % of answers not readable"
         for arm, share in row.unreadable.items()

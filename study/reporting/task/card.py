@@ -5,6 +5,7 @@ from __future__ import annotations
 import textwrap
 from collections.abc import Iterable, Iterator
 
+from search_spaces.explain import count
 from study.formatting import Table
 from study.reporting.html import render
 from study.reporting.task.describe import DataReport, LevelRow
@@ -45,10 +46,12 @@ def card_html(report: DataReport) -> str:
 
 
 def _title(report: DataReport) -> str:
-    return f"Task {report.task}: {report.num_items:,} items in {report.num_groups:,} groups"
+    items, groups = count(report.num_items, "item"), count(report.num_groups, "group")
+    return f"Task {report.task}: {items} in {groups}"
 
 
 def _facts(report: DataReport) -> list[tuple[str, str]]:
+    copies = count(report.num_duplicates, "item repeats", "items repeat")
     return [
         ("source", report.source),
         ("licence", report.licence),
@@ -57,7 +60,7 @@ def _facts(report: DataReport) -> list[tuple[str, str]]:
             "split",
             f"{report.num_pool:,} pool, {report.num_test:,} test ({report.split_hash[:12]})",
         ),
-        ("copies", f"{report.num_duplicates:,} items repeat another's question and choices"),
+        ("copies", f"{copies} another's question and choices"),
     ]
 
 

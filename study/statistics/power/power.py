@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 
 from scipy import special
 
+from search_spaces.explain import count
 from study.statistics.differences import check_level, critical_value
 from study.statistics.fieller import PairCovariance, fieller_set
 from study.statistics.moments import satterthwaite
@@ -120,11 +121,13 @@ def _unreachable(
     reasons = []
     if seeds is None:
         reasons.append(
-            f"no number of seeds reaches width {target_width:g} with {design.num_items} items"
+            f"no number of seeds reaches width {target_width:g} with "
+            f"{count(design.num_items, 'item')}"
         )
     if items is None:
         reasons.append(
-            f"no number of items reaches width {target_width:g} with {design.num_seeds} seeds"
+            f"no number of items reaches width {target_width:g} with "
+            f"{count(design.num_seeds, 'seed')}"
         )
     return reasons
 

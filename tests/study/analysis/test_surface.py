@@ -140,8 +140,8 @@ def finish_with_items(study: FakeStudy, planned: PlannedCell, test: tuple[str, .
 @pytest.mark.parametrize(
     ("fault", "reason"),
     [
-        ("stranger", "it has 1 items (toy-1-0059) that are not test items"),
-        ("fewer", "it lacks 1 items (toy-1-0000)"),
+        ("stranger", "it has 1 item (toy-1-0059) outside the test"),
+        ("fewer", "it lacks 1 item (toy-1-0000)"),
         ("twice", "it has two scores of one item"),
     ],
 )

@@ -57,7 +57,7 @@ def test_a_cell_may_lack_what_it_was_trained_on_and_nothing_else(study: PaperStu
     study.finish_cell(others[0], study.tested(others[0])[1:])
     missing = compute_surface(study.storage, study.plan).scores.missing
     assert "that it is not tested on" in missing[hard.id].reason
-    assert "lacks 1 items" in missing[others[0].id].reason
+    assert "lacks 1 item " in missing[others[0].id].reason
     assert set(missing) == {hard.id, others[0].id}
 
 

@@ -233,6 +233,6 @@ def test_a_record_of_other_items_is_not_joined(tmp_path: Path) -> None:
     study.finish_cell(first, items[1:])
     study.finish_cell(second, [*items, *study.task.by_id([beyond])])
     missing = compute_surface(study.storage, study.plan).scores.missing
-    assert "lacks 1 items" in missing[first.id].reason
+    assert "lacks 1 item " in missing[first.id].reason
     assert f"{beyond}) that it is not tested on" in missing[second.id].reason
     assert set(missing) == {first.id, second.id}

@@ -83,7 +83,7 @@ def test_a_run_folder_that_takes_nothing_ends_the_block_after_one_start(storage:
     run, played = groups(storage, (2, FULL), (1, WELL))
     fault = run_to_the_end(block_of(3), storage, run)
     assert fault is not None and played == [FULL]
-    assert "1 cells have not ended" in fault and "No space left on device" in fault
+    assert "1 cell has not ended" in fault and "No space left on device" in fault
 
 
 def test_groups_whose_machines_are_taken_away_are_followed_by_others(storage: Storage) -> None:

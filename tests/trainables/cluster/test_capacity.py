@@ -53,7 +53,7 @@ def test_a_block_of_a_fraction_fills_the_gpus_of_a_node(aws: ClusterLimits) -> N
     """By hand: two workers on each of the four GPUs of the largest type, of which there are 2."""
     fits = fit_worker_group(aws, one(workers=8, gpus_per_worker=0.5))
     assert (fits.slots, fits.workers, fits.gpus_per_worker) == (2, 8, 0.5)
-    with pytest.raises(ClusterError, match=r"9 workers with 1 CPUs and 0\.5 GPUs each"):
+    with pytest.raises(ClusterError, match=r"9 workers with 1 CPU and 0\.5 GPUs each"):
         fit_worker_group(aws, one(workers=9, gpus_per_worker=0.5))
 
 
@@ -74,8 +74,8 @@ def test_what_no_type_holds_is_an_error_that_names_the_types(aws: ClusterLimits)
     with pytest.raises(ClusterError) as refused:
         fit_worker_group(aws, one(workers=8))
     said = str(refused.value)
-    assert "8 workers with 1 CPUs and 1 GPUs each" in said and "it grows by itself" in said
-    assert "8 spot-l4 (8 CPUs + 1 GPUs)" in said and "2 spot-l4-x4 (48 CPUs + 4 GPUs)" in said
+    assert "8 workers with 1 CPU and 1 GPU each" in said and "it grows by itself" in said
+    assert "8 spot-l4 (8 CPUs + 1 GPU)" in said and "2 spot-l4-x4 (48 CPUs + 4 GPUs)" in said
     with pytest.raises(ClusterError, match="no node"):
         fit_worker_group(ClusterLimits(kinds=()), one())
 

@@ -293,7 +293,7 @@ class TestEasiestOfTheHard:
 
     def test_an_item_without_hardness_is_refused(self) -> None:
         last = a_round([0, 1])
-        with pytest.raises(ValueError, match=r"1 items.*'item-0001'"):
+        with pytest.raises(ValueError, match=r"1 item .*'item-0001'"):
             easiest_of_the_hard([last], {"item-0000": 1.0}, dict.fromkeys(last.choices, "hard"))
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from search_spaces.data_source import DataSource
+from search_spaces.explain import count
 from search_spaces.levels import Level
 from trainables.data.items import Item
 from trainables.data.loading.files import BadRows, Row
@@ -194,7 +195,7 @@ def without_repeats(items: Iterable[Item]) -> tuple[list[Item], tuple[str, ...]]
     notes: tuple[str, ...] = ()
     if num_items > len(kept):
         notes += (
-            f"{num_items - len(kept):,} of {num_items:,} rows repeat another row; of "
+            f"{num_items - len(kept):,} of {count(num_items, 'row')} repeat another row; of "
             f"{num_contradicted} contents with contradicting answers one answer was drawn.",
         )
     return kept, notes

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from typing import TypeVar
 
+from search_spaces.explain import count
+
 Tokens = TypeVar("Tokens")
 
 
@@ -46,6 +48,7 @@ def dropped_note(num_items: int, num_shown: int, num_examples: int) -> tuple[str
     if num_shown == num_examples:
         return ()
     return (
-        f"{num_items} items: {num_examples - num_shown} of {num_examples} examples dropped from "
+        f"{count(num_items, 'item')}: {num_examples - num_shown} of "
+        f"{count(num_examples, 'example')} dropped from "
         "the end of the prompt, which would not fit into the model's context",
     )

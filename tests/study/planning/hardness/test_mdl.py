@@ -45,8 +45,8 @@ def test_uninformed_models_cost_log2_of_the_choices() -> None:
         ({}, "at least one model"),
         ({"one": {}}, "at least one training size"),
         ({"one": ONE, "two": {0: TWO[0]}}, r"'two' has sizes \[0\], not \[0, 20, 80\]"),
-        ({"one": {0: {"a": 0.5}}, "two": {0: {"b": 0.5}}}, r"1 items \(a ...\) missing"),
-        ({"one": {0: {"a": 1.5}}}, r"no probability in \[0, 1\] for 1 items"),
+        ({"one": {0: {"a": 0.5}}, "two": {0: {"b": 0.5}}}, r"1 item \(a ...\) missing"),
+        ({"one": {0: {"a": 1.5}}}, r"no probability in \[0, 1\] for 1 item "),
     ],
 )
 def test_nothing_is_skipped_silently(
@@ -62,7 +62,7 @@ def test_codelength_needs_an_untrained_model_and_no_impossible_label() -> None:
     with pytest.raises(ValueError, match="ends above the largest size"):
         prequential_mdl({"one": in_bits(ONE)}, num_items=80)
     for wrong in (-0.1, inf, nan):
-        with pytest.raises(ValueError, match="no codelength in bits for 1 items"):
+        with pytest.raises(ValueError, match="no codelength in bits for 1 item "):
             prequential_mdl({"one": {0: {"a": wrong}}}, num_items=10)
 
 
