@@ -46,9 +46,9 @@ CPU_FLOP_PER_SECOND = 3e10
 """One CPU thread on the lab's models, measured on the default study with five seeds (1.8e13 FLOP in
 570 cell-seconds); measured times replace it as cells finish."""
 
-START_SECONDS = 44.0
-"""From the start of a sweep to its first cell: a local Ray (35 s) and the imports of its workers
-(9 s, at the same time in all of them), measured on two cores. Loading the weights adds to it."""
+START_SECONDS = 40.0
+"""From a plan to its first cell: a local Ray (6 s), its trial, controller and workers (25 s), and
+the workers' imports (9 s), measured on two cores. Loading the weights adds to it."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
