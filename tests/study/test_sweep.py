@@ -162,7 +162,7 @@ def test_dry_run_without_data_counts_without_ids(
     assert main(["micro", "--dry-run"]) == OK
     said = capsys.readouterr().out
     assert "not checked" in said and "the Hub cannot be reached" in said
-    assert "39 distinct" in said  # 3 zero-shot + 3 models x 3 levels x 4 seeds
+    assert "30 distinct" in said  # 3 zero-shot + 3 models x 3 levels x 3 seeds
     assert main(["micro"]) == BAD_INPUT
 
 
