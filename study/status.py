@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from study.artifacts.plan import PlanSummary, read_plan_summary
+from study.artifacts.plan import PlanSummary, collector_paused, read_plan_summary
 from study.artifacts.study_folder import open_run
 from study.cli import options
 from study.cli.command import FAILED, OK, checking_input, command
@@ -50,7 +50,7 @@ def main(
     Exit status: 0 no cell has failed so far, 1 a cell failed or the output could not be written,
     2 bad input.
     """
-    with checking_input():
+    with checking_input(), collector_paused():
         storage, space = open_run(run)
         plan = read_plan_summary(storage, space)
         state = read_run_state(storage, plan_units(plan))

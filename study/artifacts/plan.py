@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import hashlib
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -21,7 +22,7 @@ from trainables.cells.planned import CellSummary, PlannedCell
 from trainables.invocation import command_line
 from trainables.models.source import ModelSource
 from trainables.storage import layout
-from trainables.storage.filesystem import Storage
+from trainables.storage.filesystem import Storage, UnreadableError
 
 
 def program_version() -> str:
@@ -127,7 +128,7 @@ class Plan(FrozenModel):
 
 
 class PlanSummary(FrozenModel, extra="ignore"):
-    """The parts of plan.json that progress reporting reads."""
+    """The parts of plan.json that progress reporting shows."""
 
     version: str = ""
     """Empty: unknown."""
@@ -137,9 +138,10 @@ class PlanSummary(FrozenModel, extra="ignore"):
 
 
 def write_plan(storage: Storage, plan: Plan) -> None:
-    """Writes plan.json; replaces an older plan of the study."""
+    """Writes plan.json and its checksum; replaces an older plan of the study."""
     content = plan.model_dump_json(indent=1).encode()
     storage.write_bytes(layout.plan(plan.space.name), content)
+    storage.write_bytes(layout.plan_checksum(plan.space.name), _checksum(content))
 
 
 def read_plan(storage: Storage, space: str) -> Plan:
@@ -159,7 +161,7 @@ def read_plan(storage: Storage, space: str) -> Plan:
 def read_plan_summary(storage: Storage, space: str) -> PlanSummary:
     """Returns what progress needs of a plan, in a fraction of the time of `read_plan`.
 
-    The rest is checked only if another version has written the plan.
+    The rest is valid if this version wrote the file and its checksum agrees, and else validated.
 
     Raises:
         ValueError: As `read_plan`.
@@ -168,11 +170,24 @@ def read_plan_summary(storage: Storage, space: str) -> PlanSummary:
     try:
         with collector_paused():
             summary = PlanSummary.model_validate_json(content)
-        if summary.version != program_version():
-            Plan.model_validate_json(content)
+            if summary.version != program_version() or not _is_as_written(storage, space, content):
+                Plan.model_validate_json(content)
     except ValidationError as error:
         raise _unusable(storage, space, content, error) from error
     return summary
+
+
+def _checksum(content: bytes) -> bytes:
+    """Returns the content of plan.sha256, which `sha256sum --check` reads."""
+    return f"{hashlib.sha256(content).hexdigest()}  plan.json\n".encode()
+
+
+def _is_as_written(storage: Storage, space: str, content: bytes) -> bool:
+    """Returns whether plan.json is the file that `write_plan` left."""
+    try:
+        return storage.read_bytes(layout.plan_checksum(space)) == _checksum(content)
+    except (FileNotFoundError, UnreadableError):
+        return False
 
 
 @contextmanager

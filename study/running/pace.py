@@ -6,6 +6,7 @@ import heapq
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -78,11 +79,21 @@ class Pace:
         self._assumed_speed = assumed_speed
         self._kinds: dict[str, Kind] = {}
         known: dict[Kind, Kind] = {}
+        texts: dict[int, tuple[Any, str]] = {}  # which holds the recipes, so no id is used twice
         for unit in units:
             has_states = False
             for cell in unit:
                 is_probe = cell.cell.recipe.method == "linear probe"
-                kind = _kind(cell, reuses_states=is_probe and has_states)
+                recipe = cell.cell.recipe
+                if id(recipe) not in texts:  # cells of a plan's summary share their recipes
+                    texts[id(recipe)] = recipe, _recipe_text(recipe)
+                kind = Kind(
+                    model=cell.model_name,
+                    task=cell.cell.task,
+                    recipe=texts[id(recipe)][1],
+                    is_round=cell.cell.self_training is not None,
+                    reuses_states=is_probe and has_states,
+                )
                 self._kinds[cell.id] = known.setdefault(kind, kind)
                 has_states = has_states or is_probe
         self._measured: dict[Kind, _Measured] = {}
@@ -155,15 +166,8 @@ class Pace:
         return sum(self._loads.values()) / len(self._loads)
 
 
-def _kind(cell: NamedCell, *, reuses_states: bool) -> Kind:
-    recipe = cell.cell.recipe
-    return Kind(
-        model=cell.model_name,
-        task=cell.cell.task,
-        recipe=f"{recipe.method} {recipe.model_dump_json(exclude=_LABEL_COUNTS)}",
-        is_round=cell.cell.self_training is not None,
-        reuses_states=reuses_states,
-    )
+def _recipe_text(recipe: Any) -> str:
+    return f"{recipe.method} {recipe.model_dump_json(exclude=_LABEL_COUNTS)}"
 
 
 class _Fit:

@@ -16,6 +16,7 @@ from typing import Any
 
 import pytest
 
+from study.analysis.surface_rows import recipe_text
 from study.artifacts.costs import BaseCost, StudyCost
 from study.artifacts.plan import read_plan, read_plan_summary, write_plan
 from study.artifacts.study_folder import open_run
@@ -281,6 +282,9 @@ def test_cell_that_runs_far_too_long_is_marked(study: FakeStudy) -> None:
 def test_the_summary_of_a_plan_has_its_queue(study: FakeStudy) -> None:
     summary = read_plan_summary(study.storage, "fake")
     assert (summary.version, summary.cost) == (study.plan.version, study.plan.cost)
+    recipes = {id(cell.cell.recipe): cell.cell.recipe for cell in summary.cells}
+    distinct = {recipe_text(cell.cell.recipe) for cell in study.plan.cells}
+    assert len(recipes) == len(distinct) == 3, "equal recipes are one value"
     for short, cell in zip(
         (cell for unit in plan_units(summary) for cell in unit),
         (cell for unit in plan_units(study.plan) for cell in unit),

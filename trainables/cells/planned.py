@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import marshal
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
+
+from pydantic import ValidatorFunctionWrapHandler, WrapValidator
 
 from search_spaces.base_models import EngineName
 from search_spaces.cell import Cell
@@ -89,6 +92,17 @@ class _RecipeSummary(FrozenModel, extra="allow"):
     quantization: str = "none"
 
 
+_RECIPES: dict[bytes, _RecipeSummary] = {}
+
+
+def _shared(given: Any, validate: ValidatorFunctionWrapHandler) -> _RecipeSummary:
+    """Returns one value for all equal recipes: a plan has few, each in hundreds of cells."""
+    key = marshal.dumps(given, 2)  # equal texts for equal values, and quick
+    if key not in _RECIPES:
+        _RECIPES[key] = validate(given)
+    return _RECIPES[key]
+
+
 class _RoundSummary(FrozenModel, extra="ignore"):
     threshold: float | None = None
 
@@ -99,7 +113,7 @@ class _CellSummary(FrozenModel, extra="ignore"):
     model: str
     dtype: str
     task: str
-    recipe: _RecipeSummary
+    recipe: Annotated[_RecipeSummary, WrapValidator(_shared)]
     self_training: _RoundSummary | None = None
     round: int = 0
     seed: int | None = None

@@ -142,7 +142,7 @@ class Storage:
 
         Empty if the folder does not exist.
         """
-        yield from self.list_with_mtime(key)
+        yield from sorted(info.base_name for info in self._infos(self._at(key)))
 
     def list_root(self) -> Iterator[str]:
         """Yields the names of the files and folders directly in the run folder, sorted."""

@@ -9,7 +9,7 @@
 <out>/states/           <key>.safetensors: hidden states that probes share
 <out>/measures/<task>/  <name>.parquet and <name>.json: a model-based measure and its provenance
 <out>/sweep.json        the lock: which sweep uses the folder
-<out>/<space>/          plan.json, items.parquet, surface.parquet, audit.parquet,
+<out>/<space>/          plan.json, plan.sha256, items.parquet, surface.parquet, audit.parquet,
                         detectors.parquet, reliability.parquet, selective.parquet,
                         rewards.parquet, alignment.parquet, calibration.parquet,
                         calibration_bins.parquet, comparison.parquet, item_accuracy.parquet,
@@ -140,6 +140,11 @@ def measures_of(task: str) -> str:
 def plan(space: str) -> str:
     """All cells, blocks and points of a study."""
     return f"{space}/plan.json"
+
+
+def plan_checksum(space: str) -> str:
+    """SHA-256 of plan.json: tells whether it is as it was written without validating it."""
+    return f"{space}/plan.sha256"
 
 
 def items(space: str) -> str:

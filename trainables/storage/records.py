@@ -10,7 +10,7 @@ import hashlib
 import io
 import json
 from collections.abc import Mapping, Sequence
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -71,32 +71,7 @@ class InvalidRecordError(ValueError):
     """A corrupt or incomplete record, or one of another cell; the cell has to run again."""
 
 
-class RecordSummary(FrozenModel, extra="ignore"):
-    """The fields of a record that progress reporting reads."""
-
-    seconds: dict[str, float]
-    """Wall-clock time of the cell by phase; contains at least `total`."""
-    peak_memory: int | None = Field(default=None, ge=0)
-    """Bytes, measured while the cell ran, loading of its base included: of the GPU, or of the
-    worker's process on a CPU (`trainables.cells.peak_memory`). Of the first worker of a group. None
-    in old records."""
-    execution: dict[str, Any]
-    """Reproducibility class, kind of host, threads, device, package versions."""
-
-    @property
-    def workers(self) -> int:
-        """Number of workers that ran the cell together."""
-        return int(self.execution.get("workers", 1))
-
-    @property
-    def gpus_per_worker(self) -> float:
-        """GPUs per worker; a fraction if workers shared one, 0 on CPUs."""
-        if not str(self.execution.get("device", "")).startswith("cuda"):
-            return 0.0
-        return float(self.execution.get("gpus_per_worker", 1.0))
-
-
-class Record(RecordSummary, extra="forbid"):
+class Record(FrozenModel):
     """The content of record.json."""
 
     cell: dict[str, Any]
@@ -109,11 +84,19 @@ class Record(RecordSummary, extra="forbid"):
     """Share of test items whose generated answer is unreadable; None if choices are scored."""
     updates: int | None = Field(default=None, ge=0)
     """Optimizer updates, or solver steps of a probe; 0 without training. None in old records."""
+    seconds: dict[str, float]
+    """Wall-clock time of the cell by phase; contains at least `total`."""
+    peak_memory: int | None = Field(default=None, ge=0)
+    """Bytes, measured while the cell ran, loading of its base included: of the GPU, or of the
+    worker's process on a CPU (`trainables.cells.peak_memory`). Of the first worker of a group. None
+    in old records."""
     tokens: int | None = Field(default=None, ge=0)
     """Tokens that went through the base model, padding included (`trainables.cells.usage`), in the
     first worker of a group. None in old records."""
     gpu_utilisation: float | None = Field(default=None, ge=0.0, le=1.0)
     """Mean share of the time that a kernel ran on the GPU. None on a CPU and in old records."""
+    execution: dict[str, Any]
+    """Reproducibility class, kind of host, threads, device, package versions."""
     notes: tuple[str, ...] = ()
     """Notes for readers, such as dropped examples or a fallback."""
     selection: dict[str, Any] | None = None
@@ -121,8 +104,17 @@ class Record(RecordSummary, extra="forbid"):
     files: dict[str, str] = Field(default_factory=dict)
     """SHA-256 of the cell's other files by name, such as its trained state and its selection."""
 
+    @property
+    def workers(self) -> int:
+        """Number of workers that ran the cell together."""
+        return int(self.execution.get("workers", 1))
 
-RecordT = TypeVar("RecordT", bound=RecordSummary)
+    @property
+    def gpus_per_worker(self) -> float:
+        """GPUs per worker; a fraction if workers shared one, 0 on CPUs."""
+        if not str(self.execution.get("device", "")).startswith("cuda"):
+            return 0.0
+        return float(self.execution.get("gpus_per_worker", 1.0))
 
 
 def choice_scores(
@@ -257,7 +249,36 @@ def read_record(storage: Storage, id_: str) -> Record:
         InvalidRecordError: If it cannot be read, is not JSON, has unknown or missing keys, or
             belongs to another cell.
     """
-    record = _parsed(storage, id_, Record)
+    return parse_record(storage, id_, record_content(storage, id_))
+
+
+def record_content(storage: Storage, id_: str) -> bytes:
+    """Returns the content of a cell's record.json.
+
+    Raises:
+        FileNotFoundError: If the cell has no record.
+        InvalidRecordError: If it cannot be read.
+    """
+    try:
+        return storage.read_bytes(layout.record(id_))
+    except UnreadableError as error:
+        raise InvalidRecordError(str(error)) from error
+
+
+def parse_record(storage: Storage, id_: str, content: bytes) -> Record:
+    """Returns the record of a cell from its content, checked against the cell's id.
+
+    Raises:
+        InvalidRecordError: If it is not JSON, has unknown or missing keys, or belongs to another
+            cell.
+    """
+    try:
+        record = Record.model_validate_json(content)
+    except ValidationError as error:
+        raise InvalidRecordError(
+            f"{storage.path(layout.record(id_))} is damaged, or was written by another version: "
+            f"{explain(error)}"
+        ) from error
     try:
         recorded = encoded_id(record.cell)
         if recorded != id_:  # decoding takes longer, and names what is wrong
@@ -269,28 +290,6 @@ def read_record(storage: Storage, id_: str) -> Record:
             f"{storage.path(layout.record(id_))} is the record of cell {recorded}, not of {id_}"
         )
     return record
-
-
-def read_record_summary(storage: Storage, id_: str) -> RecordSummary:
-    """Returns a part of the record in a cell's folder, in a third of the time of `read_record`.
-
-    Raises:
-        FileNotFoundError: If the cell has no record.
-        InvalidRecordError: If it cannot be read, is not JSON, or lacks a key of the summary.
-    """
-    return _parsed(storage, id_, RecordSummary)
-
-
-def _parsed(storage: Storage, id_: str, kind: type[RecordT]) -> RecordT:
-    try:
-        return kind.model_validate_json(storage.read_bytes(layout.record(id_)))
-    except UnreadableError as error:
-        raise InvalidRecordError(str(error)) from error
-    except ValidationError as error:
-        raise InvalidRecordError(
-            f"{storage.path(layout.record(id_))} is damaged, or was written by another version: "
-            f"{explain(error)}"
-        ) from error
 
 
 def read_scores(
