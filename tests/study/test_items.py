@@ -3,18 +3,25 @@
 from __future__ import annotations
 
 import json
+from base64 import b64decode
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
 from search_spaces.base_models import BaseModelRef
 from search_spaces.recipes import LoRA
 from study import items
+from study.analysis.items.results import TaskResults, item_results
+from study.analysis.scores import UNSEEN
 from study.analysis.surface import compute_surface
 from study.cli.command import BAD_INPUT, OK
 from study.reporting.items import texts
+from study.reporting.items.browser import NO_ANSWER, NO_SHARE, SHARE_STEPS, items_page
+from study.reporting.items.export import item_tables
+from study.reporting.items.texts import TaskTexts
 from tests.support.counting_storage import counting_storage
 from tests.support.fakes import FakeStudy, fake_study
 from trainables.data.task import TaskData
@@ -49,6 +56,73 @@ def test_the_page_has_the_questions(study: FakeStudy, data: TaskData) -> None:
     scored = [item for item in data.items if item.id in study.tasks["toy"].split.test]
     assert all(item.question in page for item in scored)
     assert "ids and no questions" not in page
+
+
+@pytest.fixture(scope="module")
+def partial(study: FakeStudy) -> TaskResults:
+    """Results without the second item, without the first in one arm, and without one seed."""
+    surface = compute_surface(study.storage, study.plan)
+    results = item_results(study.plan, surface.items, surface.scores)["toy"]
+    tables = (results.right, results.confidence, results.agreement, results.predicted)
+    right, confidence, agreement, predicted = (values.copy() for values in tables)
+    for unseen in ((slice(None), 1), (2, 0)):
+        right[unseen] = confidence[unseen] = agreement[unseen] = np.nan
+        predicted[unseen] = UNSEEN
+    last = replace(results.arms[-1], cells=results.arms[-1].cells[1:])
+    return replace(
+        results,
+        arms=(*results.arms[:-1], last),
+        right=right,
+        confidence=confidence,
+        agreement=agreement,
+        predicted=predicted,
+    )
+
+
+def test_the_page_packs_the_results_of_all_scored_items(
+    study: FakeStudy, data: TaskData, partial: TaskResults
+) -> None:
+    by_id = {item.id: item for item in data.items}
+    ids: list[str] = partial.items.ids.to_pylist()
+    attack = "</script><img src=x>"
+    by_id[ids[0]] = replace(by_id[ids[0]], question=attack)
+    plan = study.plan.model_copy(
+        update={"space": study.plan.space.model_copy(update={"name": attack})}
+    )
+    page = items_page(plan, {"toy": partial}, {"toy": TaskTexts(items=by_id)})
+    assert "<img" not in page
+    packed = page.partition('id="data">')[2].partition("</script>")[0]
+    (task,) = json.loads(packed)
+    seen = [0, *range(2, len(ids))]
+    assert task["ids"] == [ids[column] for column in seen]
+    assert task["gold"] == [by_id[id_].answer for id_ in task["ids"]]
+    assert task["questions"] == [by_id[id_].question for id_ in task["ids"]]
+    for name in ("right", "confidence", "agreement"):
+        shares = np.frombuffer(b64decode(task[name]), np.uint8).reshape(4, -1)
+        values = getattr(partial, name)[:, seen]
+        assert (shares[np.isnan(values)] == NO_SHARE).all() and shares[2, 0] == NO_SHARE
+        known = ~np.isnan(values)
+        assert np.abs(shares[known] / SHARE_STEPS - values[known]).max() <= 0.5 / SHARE_STEPS
+    choices = np.frombuffer(b64decode(task["predicted"]), "<u2").reshape(4, -1)
+    assert choices[2, 0] == NO_ANSWER
+    assert choices[:, 1:].tolist() == partial.predicted[:, seen[1:]].tolist()
+    assert [arm["seeds"] for arm in task["arms"]] == [1, 3, 3, 2]
+
+
+def test_an_export_has_the_answers_of_each_arm(
+    study: FakeStudy, data: TaskData, partial: TaskResults
+) -> None:
+    texts = {"toy": TaskTexts(items={item.id: item for item in data.items})}
+    tables = list(item_tables({"toy": partial}, texts))
+    ids: list[str] = partial.items.ids.to_pylist()
+    assert len(tables) == len(partial.arms) == 4
+    for place, (arm, table) in enumerate(zip(partial.arms, tables, strict=True)):
+        seen = [n for n in range(len(ids)) if n != 1 and (place, n) != (2, 0)]
+        assert table["item_id"].to_pylist() == [ids[n] for n in seen]
+        for name in ("right", "confidence", "predicted", "agreement"):
+            assert table[name].to_pylist() == getattr(partial, name)[place, seen].tolist()
+        assert set(table["num_seeds"].to_pylist()) == {len(arm.cells)}
+        assert set(table["condition"].to_pylist()) == {arm.condition}
 
 
 def test_without_data_the_page_has_ids_and_says_so(

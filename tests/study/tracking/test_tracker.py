@@ -104,7 +104,7 @@ def test_a_run_is_an_arm_with_a_row_and_a_curve_per_seed(tmp_path: Path, online:
 
 
 def test_a_config_has_every_factor_of_its_cells(tmp_path: Path, online: Received) -> None:
-    space = ssrm_space(ssrm(0.5), seeds=2)
+    space = ssrm_space(ssrm(0.5), wrong((0.25,))[0], seeds=2, study_seed=7)
     study = FakeStudy(storage=open_storage(str(tmp_path)), space=space).write().finish()
     track(study)
     by_name = {run["displayName"]: online.config(id_) for id_, run in online.of("cells").items()}
@@ -115,8 +115,16 @@ def test_a_config_has_every_factor_of_its_cells(tmp_path: Path, online: Received
         wanted = {
             **{key: value for key, value in recipe.items() if value is not None},
             "model": "small",
+            "model_content": planned.cell.model,
+            "dtype": planned.cell.dtype,
             "parameters": 100_000,
             "task": "toy",
+            "data_hash": planned.cell.data_hash,
+            "split_hash": planned.cell.split_hash,
+            "study_seed": 7,
+            "label_kind": planned.cell.labels.kind,
+            "label_rate": planned.cell.labels.rate,
+            "is_control": planned.is_control,
             "measure": planned.measure,
             "condition": planned.condition,
             "train_level": None if level is None else level.name,
@@ -125,6 +133,27 @@ def test_a_config_has_every_factor_of_its_cells(tmp_path: Path, online: Received
         if planned.cell.self_training is not None:
             wanted |= {"threshold": 0.5, "round": 1}
         assert wanted.items() <= config.items()
+
+
+def test_arms_of_one_name_have_a_run_each(tmp_path: Path) -> None:
+    """Levels of two measures, and conditions of one name that differ in their pools."""
+    pools = ssrm(0.5), ssrm(0.5).model_copy(update={"unlabelled": ("easy", "hard")})
+    space = ssrm_space(*pools, seeds=2)
+    (axis,) = space.tasks
+    words = tuple(
+        level.model_copy(update={"low": low, "high": low + 3})
+        for level, low in zip(axis.train_levels, (3, 7), strict=True)
+    )
+    levels = {"train_levels": words, "test_levels": words[1:], "conditions": ()}
+    axes = (axis, axis.model_copy(update={"measure": "words", **levels}))
+    space = space.model_copy(update={"tasks": axes})
+    plan = FakeStudy(storage=open_storage(str(tmp_path)), space=space).plan
+    arms = {(cell.arm_label, cell.measure) for cell in plan.cells}
+    assert len({label for label, _ in arms}) < len(arms) == 7
+    groups = cell_groups.group_cells(plan)
+    assert len(groups) == len(arms)
+    for group in groups:
+        assert len({(cell.arm_label, cell.measure) for cell in group.cells}) == 1
 
 
 def test_a_resumed_study_continues_its_runs_and_repeats_nothing(

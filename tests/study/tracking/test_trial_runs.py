@@ -73,6 +73,7 @@ def test_a_trial_is_a_run_with_its_recipe_its_values_and_its_end(tmp_path: Path)
     assert (complete.summary[METRIC], complete.summary["is_pruned"]) == (0.75, False)
     assert (pruned.summary["state"], pruned.summary["is_pruned"]) == ("pruned", True)
     assert METRIC not in pruned.summary
+    assert [run.summary["seconds"] for run in (complete, pruned, failed)] == [1.0, 2.0, 3.0]
     assert [row[METRIC] for row in pruned.history] == [0.25]
     assert (failed.summary["state"], failed.history) == ("failed", [])
 

@@ -4,17 +4,22 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import replace
+from itertools import product
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from search_spaces.base_models import BaseModelRef
 from search_spaces.recipes import LoRA
-from study.analysis.items.accuracy import group_accuracies, group_table
+from study.analysis.items import accuracy
+from study.analysis.items.accuracy import MIN_ITEMS, group_accuracies, group_table
 from study.analysis.items.influence import influence_table, item_influences
 from study.analysis.items.results import ItemArm, item_results
 from study.analysis.scores import UNSEEN
 from study.analysis.surface import ArmReader, Surface, compute_surface
+from study.statistics.arms import ArmScores
+from study.statistics.differences import estimate_contrast
 from study.statistics.sgr import estimate_sgr_of_arms
 from tests.support.fakes import FakeStudy, fake_space, fake_study
 from trainables.storage.filesystem import open_storage
@@ -85,6 +90,53 @@ def test_a_seed_that_was_not_scored_on_an_item_does_not_count(
     easy = [arm.condition for arm in results.arms].index("easy")
     found = (results.right, results.confidence, results.agreement, results.predicted)
     assert [values[easy, 0] for values in found] == [0.5, 0.625, 1.0, 1]
+    rows = group_accuracies(made.plan, replace(surface, scores=scores))
+    topics = [row for row in rows if (row.by, row.condition) == ("topic", "easy")]
+    assert sum(row.num_items for row in topics) == len(results.items.ids)
+
+
+def test_a_group_of_which_an_arm_saw_few_items_is_left_out(
+    whole: tuple[FakeStudy, Surface],
+) -> None:
+    made, surface = whole
+    toy = surface.scores.tasks["toy"]
+    coins = np.flatnonzero(
+        np.array(surface.items.test["toy"].table["topic"].to_pylist()) == "coins"
+    )
+    unseen = np.ix_([toy.row[cell.id] for cell in made.cells("easy")], coins[MIN_ITEMS - 1 :])
+    predicted, correct = toy.predicted.copy(), toy.correct.copy()
+    predicted[unseen] = correct[unseen] = UNSEEN
+    tasks = {"toy": replace(toy, predicted=predicted, correct=correct)}
+    rows = group_accuracies(
+        made.plan, replace(surface, scores=replace(surface.scores, tasks=tasks))
+    )
+    topics = {(row.condition, row.group) for row in rows if row.by == "topic"}
+    assert ("hard", "coins") in topics and ("easy", "coins") not in topics
+
+
+def test_items_of_one_group_count_as_one_for_an_interval(tmp_path: Path) -> None:
+    storage = open_storage(str(tmp_path))
+    made = FakeStudy(storage=storage, space=fake_space(**SMALL), group_size=5).write().finish()
+    surface = compute_surface(storage, made.plan)
+    table = surface.items.test["toy"].table
+    point = next(row.point for row in surface.rows if row.point.source == "easy")
+    arm = ArmReader(surface.items, surface.scores).arm(point.easy, "toy", None, None)
+    own = [r for r in group_accuracies(made.plan, surface) if r.condition == "easy"]
+    for row in (row for row in own if row.by == "topic"):
+        members = np.flatnonzero(np.array(table["topic"].to_pylist()) == row.group)
+        expected = estimate_contrast(
+            {"arm": ArmScores(scores=arm.scores[members], draw_ids=arm.draw_ids)},
+            {"arm": 1.0},
+            level=surface.level,
+            clusters=[table["group"].to_pylist()[member] for member in members],
+        )
+        assert (row.accuracy.low, row.accuracy.high) == pytest.approx((expected.low, expected.high))
+
+
+def test_the_largest_topics_come_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(accuracy, "MAX_TOPICS", 2)
+    topics = ["few", "most", None, "more", "most", "more", "most"]
+    assert [group.name for group in accuracy._topics(topics)] == ["most", "more"]
 
 
 def test_arms_know_their_seeds_levels_and_floor(study: FakeStudy) -> None:
@@ -110,18 +162,18 @@ def test_groups_of_a_measure_and_topics_share_out_the_items(
     arms = {(row.method, row.condition) for row in rows}
     assert arms == {("lora", "zero-shot"), ("lora", "easy"), ("lora", "hard")}
     results = item_results(study.plan, surface.items, surface.scores)["toy"]
-    hard = next(n for n, arm in enumerate(results.arms) if arm.condition == "hard")
-    for by in ("steps", "words", "topic"):
-        own = [row for row in rows if row.by == by and row.condition == "hard"]
+    right = {arm.condition: results.right[n] for n, arm in enumerate(results.arms)}
+    for by, (_, condition) in product(("steps", "words", "topic"), arms):
+        own = [row for row in rows if row.by == by and row.condition == condition]
         assert sum(row.num_items for row in own) == len(results.items.ids)
         total = sum(row.num_items * (row.accuracy.estimate or 0.0) for row in own)
-        assert total / len(results.items.ids) == pytest.approx(results.right[hard].mean())
+        assert total / len(results.items.ids) == pytest.approx(right[condition].mean())
     values = results.measures["words"]
     for row in rows:
         if row.by == "words" and row.condition == "hard":
             members = (values >= row.low) & (values <= row.high)
             assert row.num_items == np.count_nonzero(members)
-            assert row.accuracy.estimate == pytest.approx(results.right[hard][members].mean())
+            assert row.accuracy.estimate == pytest.approx(right["hard"][members].mean())
             assert row.accuracy.low is not None and row.accuracy.high is not None
             assert row.accuracy.low < row.accuracy.estimate < row.accuracy.high
     assert group_table(rows).num_rows == len(rows)
