@@ -285,11 +285,11 @@ def test_a_cell_without_scores_leaves_no_measure_and_says_why(
     lost = planned.plan.cells[3]
     storage.delete(layout.record(lost.id))
     write_failure(storage, lost.id, reason="it was too much", details="")
-    with pytest.raises(NotMeasuredError, match=r"1 cells have no scores: .*it was too much"):
+    with pytest.raises(NotMeasuredError, match=r"1 cell has no scores: .*it was too much"):
         values_of(planned, storage)
     capsys.readouterr()
     assert study.measure.make_measures(planned, storage, load_pricing(None, None)) == FAILED
-    assert "NOT MADE mdl of jsonl:own: 1 cells have no scores" in capsys.readouterr().err
+    assert "NOT MADE mdl of jsonl:own: 1 cell has no scores" in capsys.readouterr().err
     assert not Path(facts).exists()
 
 
