@@ -73,6 +73,9 @@ def _with_folder(space: Space, file: Path) -> Space:
 def _from_package(name: str) -> Callable[[], Space]:
     if name.endswith(".py"):
         raise ValueError(_without_function(name))
+    file, separator, function = name.partition(":")
+    if separator and Path(f"{file}.py").exists():
+        raise ValueError(f"unknown space {name!r} (did you mean '{file}.py:{function}'?)")
     spaces = named_spaces()
     if name not in spaces:
         raise ValueError(

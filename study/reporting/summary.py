@@ -309,6 +309,11 @@ def _notes(rows: Sequence[SurfaceRow], surface: Surface, content: Content) -> It
     notes = [f"*: {', '.join(marks)}"] if marks else []
     if any(status(row) is Status.IMPRECISE for row in numbered):
         notes.append(f"{IMPRECISE_MARK}: {IMPRECISE} (interval wider than {MAX_INTERVAL:g})")
+    if any(status(row) is Status.NO_FLOOR for row in rows):
+        notes.append(
+            f"{WORDS[Status.NO_FLOOR]}: zero-shot is worse than guessing or unreadable, so mend "
+            "the prompt"
+        )
     if any(_only_holm_rejects(result, 1.0 - surface.level) for result in content.contrasts):
         notes.append("Holm's test is stronger than the simultaneous intervals")
     yield from wrap("; ".join(notes), MAX_WIDTH)

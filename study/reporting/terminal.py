@@ -46,7 +46,8 @@ def surface_parts(surface: Surface) -> Iterator[str | Table]:
         numbers=("gap", "zero", "easy", "hard"),
     )
     yield ""
-    yield "zero, easy, hard: accuracy in % on the test level; easy: the labels before the arrow"
+    yield "zero, easy, hard: accuracy in % on the test level, after training on nothing, on the"
+    yield "level before the arrow, and on the test level itself"
     yield (
         f"gap: difficulty gap; SGR: with its {100 * surface.level:g} % interval if the gap "
         "hard - zero is resolved"

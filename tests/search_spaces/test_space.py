@@ -59,6 +59,9 @@ def test_a_file_without_a_function_lists_those_that_return_a_space(tmp_path: Pat
         ValueError, match=r"no function 'mime' \(did you mean 'mine'\?\); it has mine"
     ):
         find_space(f"{file}:mime")
+    without_ending = f"{file.with_suffix('')}:mine"
+    with pytest.raises(ValueError, match=rf"did you mean '{file}:mine'"):
+        find_space(without_ending)
     file.write_text("")
     with pytest.raises(ValueError, match=r"no function without arguments .* return a Space"):
         find_space(str(file))

@@ -177,6 +177,11 @@ def test_a_mark_is_explained_only_where_it_is_shown(tmp_path: Path) -> None:
         )
         shown = text(study, replace(surface, rows=rows))
         assert ("* [" in shown, "*: floor at chance" in shown) == (is_main, is_main)
+        assert "mend the prompt" not in shown
+    below = replace(at_chance, verdict="floor below chance")
+    rows = tuple(replace(row, floor=below) for row in surface.rows)
+    shown = text(study, replace(surface, rows=rows))
+    assert "no floor: zero-shot is worse than guessing or unreadable, so mend the prompt" in shown
 
 
 def test_a_condition_is_best_only_if_its_interval_is_apart() -> None:
