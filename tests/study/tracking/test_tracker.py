@@ -25,7 +25,7 @@ from study.analysis.surface import compute_surface, write_surface
 from study.analysis.trends import trend_rows
 from study.tracking import cell_groups, wandb_runs
 from study.tracking import tracker as tracking
-from study.tracking.cell_run import CellRun
+from study.tracking.cell_run import CellRun, _thinned
 from study.tracking.rows import (
     cell_results,
     label_curve_rows,
@@ -493,9 +493,10 @@ def test_the_utilisation_of_gpus_can_be_left_out(
 ) -> None:
     study = small_study(tmp_path)
     record = read_record(study.storage, study.plan.cells[0].id)
-    record = record.model_copy(update={"tokens": 1000, "gpu_utilisation": 0.5})
+    measured = {"tokens": 1000, "gpu_utilisation": 0.5, "unreadable": 0.25}
+    record = record.model_copy(update=measured)
     results = cell_results(record)
-    assert (results["tokens"], results["gpu_utilisation"]) == (1000, 0.5)
+    assert measured.items() <= results.items()
     monkeypatch.setenv("WANDB_X_DISABLE_STATS", "true")
     assert cell_results(record) == {k: v for k, v in results.items() if k != "gpu_utilisation"}
 
@@ -515,6 +516,12 @@ def test_the_bundle_holds_the_records_as_they_lie_on_disk(tmp_path: Path) -> Non
         assert len(bundle.namelist()) == 2 * len(ids)
         record = json.loads(bundle.read(f"cells/{ids[0]}/record.json"))
     assert record == json.loads((tmp_path / "cells" / ids[0] / "record.json").read_text())
+
+
+def test_a_long_curve_is_thinned_evenly_and_keeps_its_last_step() -> None:
+    curve = [{"step": float(step)} for step in range(1, 1201)]
+    thinned = _thinned(curve)
+    assert [row["step"] for row in thinned] == [float(step) for step in range(3, 1201, 3)]
 
 
 def test_a_cell_without_a_curve_has_none(tmp_path: Path) -> None:
