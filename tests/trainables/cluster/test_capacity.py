@@ -167,7 +167,7 @@ def test_cluster_s_own_state_is_asked_first(local_ray: None, tmp_path: Path) -> 
 
     fit = RayExecutor(open_storage(str(tmp_path)), "ray").fit
     assert fit(one(workers=1, gpus_per_worker=0)).slots == 1
-    with pytest.raises(ClusterError, match="GPUs each; its nodes"):
+    with pytest.raises(ClusterError, match="1 GPU each; its nodes"):
         fit(one(workers=1, gpus_per_worker=1))
     config = autoscaler_pb2.ClusterConfig()
     group = config.node_group_configs.add(name="gpus", max_count=-1)
