@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import marshal
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Annotated, Any
@@ -92,12 +91,12 @@ class _RecipeSummary(FrozenModel, extra="allow"):
     quantization: str = "none"
 
 
-_RECIPES: dict[bytes, _RecipeSummary] = {}
+_RECIPES: dict[str, _RecipeSummary] = {}
 
 
 def _shared(given: Any, validate: ValidatorFunctionWrapHandler) -> _RecipeSummary:
     """Returns one value for all equal recipes: a plan has few, each in hundreds of cells."""
-    key = marshal.dumps(given, 2)  # equal texts for equal values, and quick
+    key = repr(given)
     if key not in _RECIPES:
         _RECIPES[key] = validate(given)
     return _RECIPES[key]
