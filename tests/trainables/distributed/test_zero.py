@@ -116,7 +116,9 @@ def test_two_workers_train_as_one_does(group: Group, key: str) -> None:
         [row["learning_rate"] for row in one["curve"]]
     )
     for ours, theirs in zip(one["curve"], two["curve"], strict=True):
-        assert abs(ours["loss"] - theirs["loss"]) < CURVE
+        # How a product of 4-bit weights is rounded depends on the CPU: 6e-6 of the loss was seen.
+        size = abs(ours["loss"]) if "nf4" in key else 1.0
+        assert abs(ours["loss"] - theirs["loss"]) < CURVE * size
     assert largest_difference(one["scores"], two["scores"]) < SCORES
     state = group.states[0][key]
     assert set(state) - {"none"} == set(one["state"])
