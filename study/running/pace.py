@@ -83,8 +83,8 @@ class Pace:
         for unit in units:
             has_states = False
             for cell in unit:
-                is_probe = cell.cell.recipe.method == "linear probe"
                 recipe = cell.cell.recipe
+                is_probe = recipe.method == "linear probe"
                 if id(recipe) not in texts:  # cells of a plan's summary share their recipes
                     texts[id(recipe)] = recipe, _recipe_text(recipe)
                 kind = Kind(

@@ -111,8 +111,8 @@ def largest_difference(one: list[list[float]], other: list[list[float]]) -> floa
 @pytest.mark.parametrize("key", TRAINED)
 def test_two_workers_train_as_one_does(group: Group, key: str) -> None:
     one, two = group.alone(key.split()[1]), group.words[0][key]
-    # On some CPUs products of 4-bit weights round otherwise for another number of rows: losses then
-    # differed by 6e-6 of their size, and single weights by 2e-4 after six updates of AdamW.
+    # On one CPU (AMD EPYC) losses with 4-bit weights differed by 6e-6 of their size, and single
+    # weights of the adapter by 2e-4 after six updates. Why is not known.
     is_4_bit = "nf4" in key
     assert [row["step"] for row in two["curve"]] == [1.0, 2.0, 3.0, 4.0, 5.0, 6.0]
     assert [row["learning_rate"] for row in two["curve"]] == pytest.approx(
