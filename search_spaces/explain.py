@@ -167,8 +167,7 @@ def _rule(finding: ErrorDetails, kinds: Sequence[type[FrozenModel]]) -> str:
 
 def _nearest(name: str, kinds: Sequence[type[FrozenModel]]) -> str:
     fields = [field for kind in kinds for field in kind.model_fields]
-    near = difflib.get_close_matches(name, fields, n=1)
-    return f"; did you mean {near[0]!r}?" if near else f"; the fields are {', '.join(fields)}"
+    return did_you_mean(name, fields) or f"; the fields are {', '.join(fields)}"
 
 
 def _named(annotation: Any) -> list[type[FrozenModel]]:

@@ -50,9 +50,9 @@ FAULTS = {
     "')\n",
     "return space(methods=(LinearProbe(layers=('mid',)),))": "LinearProbe.layers[0]: must be "
     "'middle' or 'last', or must be a number (got 'mid')\n",
-    "return space(sedes=3)": "Space.sedes: there is no such field; did you mean 'seeds'?\n",
-    "return LoRA(rank=0, alpah=1, dropout=2, epochs=True)": "LoRA.alpah: there is no such field; "
-    "did you mean 'alpha'?; LoRA.epochs: must be a number (got True); LoRA.rank: must be greater "
+    "return space(sedes=3)": "Space.sedes: there is no such field (did you mean 'seeds'?)\n",
+    "return LoRA(rank=0, alpah=1, dropout=2, epochs=True)": "LoRA.alpah: there is no such field "
+    "(did you mean 'alpha'?); LoRA.epochs: must be a number (got True); LoRA.rank: must be greater "
     "than 0 (got 0); and 1 more\n",
     "return space(tasks=({'task': 'micro', 'measure': 'steps', 'test_levels': ()},))": "Space."
     "tasks[0].train_levels: is missing; Space.tasks[0].test_levels: must have at least 1 element",
@@ -63,7 +63,7 @@ FAULTS = {
     "return Condition(name='c', levels='easy')": "Condition.levels: expected a tuple: a single",
     "return SelfTraining(threshold=True)": "SelfTraining.threshold: must be a number (got True)\n",
     "return Level('easy', 1, 2)": "pass fields by name, as in Level(name='easy', low=1",
-    "return micro().model_copy(update={'sedes': 3})": "Space.sedes: there is no such field; did",
+    "return micro().model_copy(update={'sedes': 3})": "Space.sedes: there is no such field (did",
     "r = LoRA().model_copy(update={'rank': True}); return space(methods=(r,), contrasts=())": (
         "Space.methods[0].rank: must be a number (got True)\n"
     ),

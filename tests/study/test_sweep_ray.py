@@ -1,4 +1,7 @@
-"""The command on a real local Ray: equal bytes for any workers, after a kill, after Ctrl-C."""
+"""The command on a real local Ray: equal bytes for any workers, after a kill, after Ctrl-C.
+
+The data are a function of the study's own file, which driver and workers call.
+"""
 
 from __future__ import annotations
 
@@ -20,11 +23,15 @@ TWIN = ("--address", "in-process")
 pytestmark = pytest.mark.ray
 
 
+def study_in(folder: Path, workers: int | None = None) -> SmallStudy:
+    return SmallStudy(folder=folder, workers=workers, epochs=40, task="space.py:sums")
+
+
 @pytest.fixture(scope="module")
 def expected(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
     """The scores of the study when it runs undisturbed, in one process."""
     folder = tmp_path_factory.mktemp("twin")
-    study = SmallStudy(folder=folder, epochs=40)
+    study = study_in(folder)
     assert main([*study.arguments, "--out", str(folder / "runs"), *TWIN]) == OK
     return dict(scores_of(folder / "runs"))
 
@@ -34,14 +41,14 @@ def test_killed_driver_loses_only_cells_in_flight_and_workers_do_not_change_a_by
 ) -> None:
     """Two workers until the driver is killed, then one."""
     out = tmp_path / "runs"
-    study = SmallStudy(folder=tmp_path / "study", workers=2, epochs=40)
+    study = study_in(tmp_path / "study", workers=2)
     process = study.start(out, new_session=True)
     wait_until(lambda: len(scores_of(out)) >= 3, process)
     process.send_signal(signal.SIGKILL)
     output_of(process)
     kept = {path: path.stat().st_mtime_ns for path in out.glob("cells/*/record.json")}
     assert 3 <= len(kept) < study.num_cells
-    study = SmallStudy(folder=tmp_path / "study", workers=1, epochs=40)
+    study = study_in(tmp_path / "study", workers=1)
     status, said = study.run(out)
     assert status == OK, said
     assert scores_of(out) == expected
@@ -58,7 +65,7 @@ def is_under_way(out: Path, num_cells: int) -> bool:
 def test_a_signal_stops_cleanly_and_the_next_run_goes_on(
     tmp_path: Path, expected: dict[str, bytes]
 ) -> None:
-    study = SmallStudy(folder=tmp_path / "study", epochs=40)
+    study = study_in(tmp_path / "study")
     out = tmp_path / "runs"
     # A terminal's Ctrl-C goes to the whole group, a scheduler's SIGTERM to the command.
     for send, signum, at_least in [(os.killpg, signal.SIGINT, 1), (os.kill, signal.SIGTERM, 8)]:

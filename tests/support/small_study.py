@@ -15,6 +15,9 @@ PATIENCE_S = 600.0
 """After this a process hangs, however busy the machine is."""
 
 SPACE = """
+from pathlib import Path
+
+import pandas
 from search_spaces.recipes import InContext, LinearProbe, LoRA
 from search_spaces.space import BaseModelRef, Footprint, Level, Space, TaskAxis
 
@@ -26,7 +29,7 @@ def small() -> Space:
         models=(BaseModelRef(name={model!r}),),
         tasks=(
             TaskAxis(
-                task="jsonl:sums", measure="steps", train_levels=(EASY, HARD),
+                task={task!r}, measure="steps", train_levels=(EASY, HARD),
                 test_levels=(HARD, Level(name="steps 4", low=4, high=4)),
             ),
         ),
@@ -34,6 +37,9 @@ def small() -> Space:
         seeds=2,
         footprint=Footprint(workers={workers}),
     )
+
+def sums():
+    return pandas.read_json(Path(__file__).parent / "data" / "jsonl" / "sums.jsonl", lines=True)
 """
 
 TINY_SPACE = """
@@ -63,6 +69,8 @@ class SmallStudy:
     model: str = "micro-s"
     workers: int | None = None
     epochs: int = 1
+    task: str = "jsonl:sums"
+    """Or `space.py:sums`: the same questions, from a function of the study's own file."""
 
     num_cells = 1 + 3 * 3 * 2  # zero-shot + methods x (easy, hard, all) x seeds
 
@@ -70,7 +78,9 @@ class SmallStudy:
         (self.folder / "data" / "jsonl").mkdir(parents=True, exist_ok=True)
         rows = "".join(json.dumps(row) + "\n" for row in _questions())
         self.data_file.write_text(rows)
-        text = SPACE.format(model=self.model, workers=self.workers, epochs=self.epochs)
+        text = SPACE.format(
+            model=self.model, workers=self.workers, epochs=self.epochs, task=self.task
+        )
         (self.folder / "space.py").write_text(text)
 
     @property
