@@ -134,7 +134,10 @@ def test_a_ray_worker_whose_function_differs_ends_the_whole_run(tmp_path: Path) 
             "90 rows cannot be used",
         ),
         ("Columns(question='asked', choices='right', answer='right')", "120 rows cannot be used"),
-        ("Columns(question='asked', choice='right')", "there is no such field (did you mean 'choices'"),
+        (
+            "Columns(question='asked', choice='right')",
+            "there is no such field (did you mean 'choices'",
+        ),
         ("None", "no row has the columns 'question', 'choices', 'answer', 'id'"),
     ],
 )

@@ -68,8 +68,8 @@ SELF_TRAINING = {
 }
 RECIPES: dict[str, Any] = {
     "lora": LORA,
-    # AdamW divides a gradient by its own size, so rounding moves a weight whose first gradients almost
-    # cancel. With batches of 5, one weight's do: it differed by 1e-4, and the losses then by 3e-5.
+    # AdamW divides a gradient by its own size, so rounding moves a weight whose first gradients
+    # almost cancel. With batches of 5 one does: it differed by 1e-4, and the losses then by 3e-5.
     "nf4": QLoRA(n_train=12, rank=2, learning_rate=1e-2, epochs=2, batch_size=4, max_grad_norm=0.5),
     "reward": LORA.model_copy(update={"head": "scalar"}),
     "full": FULL,
