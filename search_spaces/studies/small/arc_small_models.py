@@ -55,7 +55,14 @@ SMOLLM2_LISTED = LinearProbe(
     search="247b755dec44ff37",
     search_labels=320,
 )
-"""Found by `python -m study.tune SPACE --method linear-probe` on easy labels."""
+GEMMA3_PROBE = LinearProbe(
+    l2=284.0003254093254, layers=("middle",), search="68b30d044f80c04a", search_labels=320
+)
+GEMMA3_BY_DIFFICULTY = LinearProbe(
+    l2=776.7268689794826, layers=("middle",), search="5b28d7f7e9d7adbf", search_labels=320
+)
+"""Found by `python -m study.tune SPACE --method linear-probe` on easy labels. The files of Gemma's
+searches are in docs/results/arc_small_models/tune."""
 
 EASY = Arm(condition="easy")
 
@@ -73,7 +80,7 @@ def arc_smollm2_probe() -> Space:
 
 def arc_gemma3_probe() -> Space:
     """ARC on Gemma-3-270M: linear probe by grade and difficulty, learning curve, self-training."""
-    return _probe("arc_gemma3_probe", "gemma3-270m", LinearProbe(), LinearProbe())
+    return _probe("arc_gemma3_probe", "gemma3-270m", GEMMA3_PROBE, GEMMA3_BY_DIFFICULTY)
 
 
 def arc_smollm2_listed() -> Space:

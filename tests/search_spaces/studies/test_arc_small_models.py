@@ -6,13 +6,22 @@ from pathlib import Path
 
 import pytest
 
+from search_spaces.recipes import LinearProbe
 from search_spaces.registry import find_space, named_spaces
 from search_spaces.space import Space
-from search_spaces.studies.small.arc_small_models import MODEL_ROOT, MOST_LABELS, ON_THE_HUB
+from search_spaces.studies.small.arc_small_models import (
+    GEMMA3_BY_DIFFICULTY,
+    GEMMA3_PROBE,
+    MODEL_ROOT,
+    MOST_LABELS,
+    ON_THE_HUB,
+)
+from search_spaces.tuning import tuned
 from study.planning.planner import make_plan
 from tests.support.real_data import ROOT, needs
 from tests.support.tiny_models import save_folder
 
+SEARCHES = Path(__file__).parents[3] / "docs" / "results" / "arc_small_models" / "tune"
 NAMES = [name for name, make in named_spaces().items() if make.__module__.endswith("small_models")]
 
 
@@ -51,3 +60,10 @@ def test_all_spaces_of_a_model_share_the_split_and_the_cells_that_they_have_in_c
     assert starts and starts <= cells["arc_smollm2_in_context"]
     sizes = {name: len(ids) for name, ids in cells.items()}
     assert sizes["arc_smollm2_probe"] == 2 + 10 * (4 + 4 * 3 + 5 + 3 + 4), sizes
+
+
+@pytest.mark.parametrize(
+    ("recipe", "measure"), [(GEMMA3_PROBE, "grade"), (GEMMA3_BY_DIFFICULTY, "difficulty")]
+)
+def test_the_recipes_are_those_that_the_searches_found(recipe: LinearProbe, measure: str) -> None:
+    assert tuned(SEARCHES / f"gemma3-270m-arc-{measure}-linear_probe.json") == recipe
