@@ -68,17 +68,20 @@ def label_curves(surface: Surface) -> tuple[LabelCurves, ...]:
     meter = ArmMeter(surface)
     labels = recipe_labels((row.point.recipe for row in surface.rows), without=LABEL_COUNTS)
     groups: dict[tuple[str, str, str, str, Level], list[SurfaceRow]] = {}
+    # A hard arm is scored on every test level, but only points of its own level name it.
+    ceilings: dict[tuple[str, str, str, str], list[SurfaceRow]] = {}
     for row in surface.rows:
         point = row.point
         method = labels[recipe_text(point.recipe)]
         key = (point.model, point.task, point.measure, method, point.test_level)
         if row.role != "control":
             groups.setdefault(key, []).append(row)
+            ceilings.setdefault(key[:-1], []).append(row)
     several_tasks = len({(row.point.task, row.point.measure) for row in surface.rows}) > 1
     panels = []
     for (model, task, measure, method, test), rows in groups.items():
         hard = next((row.point.hard_level for row in rows if row.point.hard_level), None)
-        sources = list(_sources(rows))
+        sources = list(_sources(rows, ceilings[model, task, measure, method]))
         for axis, title, note, chosen, place in _cuts(sources, hard):
             column = f"{model}, {task} by {measure}" if several_tasks else model
             curves = _curves(meter, task, measure, test, chosen, place)
@@ -119,8 +122,13 @@ def label_curves(surface: Surface) -> tuple[LabelCurves, ...]:
     return tuple(panels)
 
 
-def _sources(rows: Sequence[SurfaceRow]) -> Iterator[_Source]:
-    """Yields the source of each point, and its hard arm, which has clean labels."""
+def _sources(rows: Sequence[SurfaceRow], ceilings: Iterable[SurfaceRow]) -> Iterator[_Source]:
+    """Yields the source of each point, then the hard arms, which have clean labels.
+
+    Args:
+        rows: The points of one test level.
+        ceilings: Those of every test level.
+    """
     prices: dict[str, float] = {}
     for row in rows:
         level = row.point.train_level
@@ -139,6 +147,8 @@ def _sources(rows: Sequence[SurfaceRow]) -> Iterator[_Source]:
             noise_rate=point.noise_rate or 0.0,
             price=point.label_cost if level is None else prices[level.name],
         )
+    for row in ceilings:
+        point = row.point
         if point.hard is not None and point.hard_level is not None and row.hard_labels:
             yield _Source(
                 name=point.hard_level.name,

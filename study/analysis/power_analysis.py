@@ -7,7 +7,9 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from study.analysis.names import recipe_labels
 from study.analysis.surface import ArmReader, Surface
+from study.analysis.surface_rows import recipe_text
 from study.artifacts.plan import LevelSize, Plan
 from study.artifacts.points import Point
 from study.formatting import Table
@@ -143,14 +145,22 @@ def power_parts(
     points: Iterable[PlannedPower], *, target_width: float | None
 ) -> Iterator[str | Table]:
     """Yields the table for the terminal and its notes; points with equal results share a row."""
+    points = tuple(points)
     groups: dict[tuple[str, ...], list[PlannedPower]] = {}
     for planned_power in points:
-        groups.setdefault(_cells(planned_power, target_width), []).append(planned_power)
+        place = (planned_power.point.task, planned_power.point.measure)
+        key = (*place, *_cells(planned_power, target_width))
+        groups.setdefault(key, []).append(planned_power)
     header = ["test level", "points", "items", "gap", "resolves from", "at best", "width"]
-    header += [] if target_width is None else ["seeds needed", "items needed"]
-    rows = [[_name(group), str(len(group)), *cells[1:]] for cells, group in groups.items()]
+    if target_width is not None:
+        header += [f"{what} needed for width {target_width:g}" for what in ("seeds", "items")]
+    names = _Names(points)
+    rows = [
+        [names.of(group), str(len(group)), *_cells(group[0], target_width)[1:]]
+        for group in groups.values()
+    ]
     reasons = dict.fromkeys(
-        f"  {_name(group)}: {group[0].reason}" for group in groups.values() if group[0].reason
+        f"  {names.of(group)}: {group[0].reason}" for group in groups.values() if group[0].reason
     )
     sources = dict.fromkeys(
         planned_power.power.source
@@ -163,15 +173,16 @@ def power_parts(
     if reasons:
         yield "Out of reach:"
         yield from reasons
-    yield from _test_item_lines(groups.values())
+    yield from _test_item_lines(groups.values(), names)
     yield (
         "gap: hard - zero-shot, from the pilot or assumed; resolves from: smallest gap with "
         "these items and seeds; at best: with any number of seeds; width: of the SGR interval"
     )
-    yield "Variances: " + "; ".join(sources)
+    if sources:
+        yield "Variances: " + "; ".join(sources)
 
 
-def _test_item_lines(groups: Iterable[Sequence[PlannedPower]]) -> list[str]:
+def _test_item_lines(groups: Iterable[Sequence[PlannedPower]], names: _Names) -> list[str]:
     """Returns the effect of `TaskAxis.test_items` on the intervals, a line a row of the table."""
     lines = []
     for group in groups:
@@ -180,7 +191,7 @@ def _test_item_lines(groups: Iterable[Sequence[PlannedPower]]) -> list[str]:
             continue
         few, all_ = first.power, first.with_whole_test
         lines.append(
-            f"  {_name(group)}: half-width of the SGR interval {_half(few.width)} with "
+            f"  {names.of(group)}: half-width of the SGR interval {_half(few.width)} with "
             f"{first.num_items:,} of {first.whole_test:,} test items, {_half(all_.width)} with "
             f"all; resolves gaps from {100 * few.smallest_gap:.1f} points, from "
             f"{100 * all_.smallest_gap:.1f} with all"
@@ -192,12 +203,22 @@ def _half(width: float | None) -> str:
     return "unbounded" if width is None else f"{width / 2:.2f}"
 
 
-def _name(group: Sequence[PlannedPower]) -> str:
-    point = group[0].point
-    if len(group) > 1:
-        return point.test_level.name
-    method = point.recipe.method
-    return f"{point.model} {method} {point.source} -> {point.test_level.name}"
+class _Names:
+    """Names of groups of points, with what tells them apart."""
+
+    def __init__(self, points: Sequence[PlannedPower]) -> None:
+        self._labels = recipe_labels(planned.point.recipe for planned in points)
+        axes = {(planned.point.task, planned.point.measure) for planned in points}
+        self._has_several_axes = len(axes) > 1
+
+    def of(self, group: Sequence[PlannedPower]) -> str:
+        """Returns the name of points of one task and measure with equal results."""
+        point = group[0].point
+        name = point.test_level.name
+        if len(group) == 1:
+            method = self._labels[recipe_text(point.recipe)]
+            name = f"{point.model} {method} {point.source} -> {name}"
+        return f"{name}, {point.task} by {point.measure}" if self._has_several_axes else name
 
 
 def _cells(planned_power: PlannedPower, target_width: float | None) -> tuple[str, ...]:

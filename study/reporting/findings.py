@@ -129,7 +129,7 @@ def _share_sentence(rows: Sequence[SurfaceRow], labels: Mapping[str, str]) -> st
         (row for row in rows if status(row) is Status.RESOLVED), key=lambda r: r.sgr.estimate or 0.0
     )
     if not resolved:
-        return "So this study cannot tell which share easier labels recover."
+        return "So this study cannot tell what share of the gap easier labels recover."
     low, high = resolved[0], resolved[-1]
     ends = [_share(low, labels)] + [f"to {_share(high, labels)}"] * (high is not low)
     positive = sum(row.sgr.low is not None and row.sgr.low > 0.0 for row in resolved)
@@ -206,7 +206,7 @@ def _range(values: Sequence[float], *, sign: bool = False) -> str:
 
 
 def _gain_sentence(rows: Sequence[SurfaceRow], surface: Surface) -> str:
-    """Returns whether self-training beats its start, and whether right labels would."""
+    """Returns whether self-training beats its start, and whether gold labels would."""
     trained = [row for row in rows if row.role == "self-training"]
     text = f"Self-training beats its start at {_beating(trained, 'point')}"
     worse = sum(row.ssrm_gain.high is not None and row.ssrm_gain.high < 0 for row in trained)
@@ -215,11 +215,10 @@ def _gain_sentence(rows: Sequence[SurfaceRow], surface: Surface) -> str:
     oracle = [row for row in rows if is_oracle(row)]
     if not oracle:
         return f"{text}; the study has no positive control."
-    text += f"; right labels of the selected items beat it at {_beating(oracle)}"
-    silent = (
-        ": a null result of pseudo-labels says little" if not any(map(beats_start, oracle)) else ""
-    )
-    return f"{text}{silent}."
+    text += f"; gold labels of the selected items beat it at {_beating(oracle)}"
+    if not any(map(beats_start, (*trained, *oracle))):
+        text += ", so the null result for pseudo-labels is uninformative"
+    return f"{text}."
 
 
 def _beating(rows: Sequence[SurfaceRow], noun: str = "") -> str:
@@ -233,7 +232,7 @@ def beats_start(row: SurfaceRow) -> bool:
 
 
 def is_oracle(row: SurfaceRow) -> bool:
-    """Returns whether the selected items of a self-trained point have their right labels."""
+    """Returns whether the selected items of a self-trained point have their gold labels."""
     options = row.point.self_training
     return options is not None and options.targets == "oracle"
 

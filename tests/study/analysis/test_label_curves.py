@@ -188,3 +188,22 @@ def test_a_crossing_is_told_with_what_its_interval_excludes(
         hard="hard",
     )
     assert crossing_text(entry).startswith(text)
+
+
+def test_hard_labels_have_their_plain_number_on_every_test_level(tmp_path: Path) -> None:
+    axis = TaskAxis(
+        task="toy",
+        measure="steps",
+        train_levels=(EASY, HARD),
+        test_levels=(EASY, HARD),
+        train_on_all=False,
+        conditions=tuple(
+            Condition(name=f"4 {level.name}", levels=(level.name,), n_train=4)
+            for level in (EASY, HARD)
+        ),
+    )
+    space = fake_space(tasks=(axis,), methods=(QLoRA(n_train=16),), contrasts=())
+    study = FakeStudy(storage=open_storage(str(tmp_path)), space=space).write().finish()
+    for entry in label_curves(compute_surface(study.storage, study.plan)):
+        places = {curve.name: [p.x for p in curve.points] for curve in entry.panel.curves}
+        assert places == {"easy": [4.0, 16.0], "hard": [4.0, 16.0]}, entry.test_level.name

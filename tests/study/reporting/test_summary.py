@@ -144,7 +144,7 @@ def test_sentences_claim_no_more_than_the_verdicts(tmp_path: Path) -> None:
     none = tuple(changed(r, **kinds[1]) if r.estimate else r for r in surface.rows)
     resolved, share, _ = findings(study.plan, replace(surface, rows=none))
     assert "resolved at 0 of 6" in resolved
-    assert share == "So this study cannot tell which share easier labels recover."
+    assert share == "So this study cannot tell what share of the gap easier labels recover."
 
 
 def test_without_a_precise_number_no_gain_follows_the_sentence_that_cannot_tell(
@@ -157,7 +157,7 @@ def test_without_a_precise_number_no_gain_follows_the_sentence_that_cannot_tell(
         tuple(changed(r, **kind) if r.estimate else r for r in surface.rows) for kind in kinds
     )
     assert findings(study.plan, replace(surface, rows=imprecise))[1:] == (
-        "So this study cannot tell which share easier labels recover.",
+        "So this study cannot tell what share of the gap easier labels recover.",
     )
     assert findings(study.plan, replace(surface, rows=precise))[2].startswith("Hard labels gain")
 
@@ -298,7 +298,7 @@ class TestSelfTraining:
         assert "Self-training beats its start at 0 of 9 points" in third
         works = oracle_gain[0] > 0
         assert f"beat it at {3 * works} of 3" in third
-        assert ("a null result of pseudo-labels says little" in third) == (not works)
+        assert ("so the null result for pseudo-labels is uninformative" in third) == (not works)
 
 
 class Terminal(io.StringIO):
