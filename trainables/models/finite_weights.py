@@ -7,7 +7,9 @@ from pathlib import Path
 import torch
 from safetensors import safe_open
 from torch import Tensor
+from transformers.utils import CONFIG_NAME, cached_file
 
+from trainables.models.source import ModelSource
 from trainables.models.weight_files import loaded_files
 
 CHECKED = (torch.float64, torch.float32, torch.bfloat16, torch.float16)
@@ -35,6 +37,22 @@ def check_finite_weights(name: str, folder: Path) -> None:
                         f"{tensor.numel():,} values that are NaN or infinite: the file is damaged, "
                         "or the training that wrote it diverged; give another checkpoint"
                     )
+
+
+def check_downloaded_weights(source: ModelSource) -> None:
+    """Checks the weights of a model of the Hub, once this machine has its files.
+
+    The plan checks folders only; weights of the Hub may not have been downloaded by then. The files
+    are checked, not the loaded model: a quantizer may turn NaN into a number, and a worker of
+    several may hold only shards. They have just been read, so this costs little.
+
+    Raises:
+        ValueError: As `check_finite_weights`.
+    """
+    if source.revision is None:
+        return
+    config = cached_file(source.source, CONFIG_NAME, revision=source.revision)
+    check_finite_weights(source.name, Path(config).parent)
 
 
 def _is_finite(tensor: Tensor) -> bool:

@@ -22,6 +22,7 @@ from transformers.utils.logging import disable_progress_bar
 from search_spaces.base_models import BosRule
 from trainables.data.prompts.formats import Prompt
 from trainables.models.check import build_config, build_tokenizer, refuse_misfits
+from trainables.models.finite_weights import check_downloaded_weights
 from trainables.models.source import ModelSource
 from trainables.models.text_start import find_text_start
 
@@ -66,7 +67,7 @@ def load_base(
 
     Raises:
         ValueError: If the dtype or quantization is unknown or not possible on this machine, or the
-            model's files do not fit each other.
+            model's files do not fit each other, or weights from the Hub are NaN or infinite.
     """
     if dtype not in DTYPES:
         raise ValueError(f"dtype must be one of {', '.join(DTYPES)}, got {dtype!r}")
@@ -87,6 +88,7 @@ def load_base(
         trust_remote_code=False,
     )
     refuse_misfits(source, report)
+    check_downloaded_weights(source)
     if quantization == "none":
         model.to(device)
     _keep_packing(model)

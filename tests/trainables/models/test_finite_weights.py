@@ -10,9 +10,12 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from search_spaces.base_models import BaseModelRef
-from tests.support.tiny_models import save_folder
+from tests.support.hub_models import COMMIT, NAME, cached_folder
+from tests.support.tiny_models import make_model, save_folder
 from trainables.models.finite_weights import check_finite_weights
+from trainables.models.loading import load_base
 from trainables.models.resolve import resolve_model
+from trainables.models.source import ModelSource
 
 TENSOR = "model.layers.1.mlp.up_proj.weight"
 
@@ -54,3 +57,24 @@ def test_integers_and_empty_tensors_are_no_fault(tmp_path: Path) -> None:
     tensors = {"packed": torch.full((3,), 255, dtype=torch.uint8), "empty": torch.zeros(0, 4)}
     save_file(tensors, tmp_path / "model.safetensors")
     check_finite_weights("tiny", tmp_path)
+
+
+@pytest.mark.parametrize("quantization", ["none", "nf4", "int8"])
+@pytest.mark.parametrize("is_sharded", [False, True])
+def test_weights_of_the_hub_are_checked_when_they_are_loaded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, quantization: str, is_sharded: bool
+) -> None:
+    folder = save_folder(cached_folder(tmp_path, monkeypatch))
+    if is_sharded:
+        (folder / "model.safetensors").unlink()
+        make_model("llama").save_pretrained(folder, max_shard_size="50KB")
+    content = f"hub:{NAME}@{COMMIT}"
+    source = ModelSource(name="tiny", source=NAME, revision=COMMIT, content=content)
+    load_base(source, "float32", quantization, "cpu")
+    for file in folder.glob("*.safetensors"):
+        weights = load_file(file)
+        if TENSOR in weights:
+            weights[TENSOR].view(-1)[7] = math.nan
+            save_file(weights, file, metadata={"format": "pt"})
+    with pytest.raises(ValueError, match=rf"^model 'tiny': tensor {TENSOR} in .* has 1 of 1,536"):
+        load_base(source, "float32", quantization, "cpu")
