@@ -7,12 +7,15 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
+import httpx2
 import pytest
 import torch
+from huggingface_hub import HfApi
 from safetensors.torch import load_file, save_file
 
 from study.cli.command import BAD_INPUT, FAILED, OK
 from study.sweep import main
+from tests.support.hub_models import NAME, serve
 from tests.support.small_study import SmallStudy, scores_of
 from trainables.cells import runner
 from trainables.data.lab.base_models import MICRO_MODELS
@@ -43,6 +46,9 @@ def two():
 
 def one():
     return space({second!r})
+
+def of_the_hub():
+    return space({hub!r})
 """
 
 
@@ -53,7 +59,7 @@ class TwoModels:
         self.folder, self.second = folder, folder / "second"
         SmallStudy(folder=folder)  # its questions
         shutil.copytree(MICRO_MODELS["micro-s"], self.second)
-        text = TWO_MODELS.format(first="micro-m", second=str(self.second))
+        text = TWO_MODELS.format(first="micro-m", second=str(self.second), hub=NAME)
         (folder / "spaces.py").write_text(text)
 
     def run(self, function: str, out: Path) -> int:
@@ -132,6 +138,36 @@ def test_a_model_that_does_not_fit_is_bad_input(
     assert line.startswith("error: ") and words in line and str(study.second) in line
     assert "trust_remote_code" not in line
     assert not (tmp_path / "runs").exists()
+
+
+def test_a_model_of_the_hub_whose_tokenizer_does_not_fit_is_bad_input(
+    study: TwoModels,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    _small_vocabulary(study.second)
+    serve(study.second, monkeypatch)
+    assert study.run("of_the_hub", tmp_path / "runs") == BAD_INPUT
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"error: model {NAME!r}") and "in its config.json is 500" in line
+    assert not (tmp_path / "runs").exists()
+
+
+def test_a_name_of_the_hub_without_network_is_one_line_before_any_work(
+    study: TwoModels,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def no_network(*args: object, **options: object) -> None:
+        raise httpx2.ConnectError("[Errno -2] Name or service not known\n")
+
+    monkeypatch.setattr(HfApi, "model_info", no_network)
+    assert study.run("of_the_hub", tmp_path / "runs") == BAD_INPUT
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"error: model {NAME!r}") and "the Hub cannot be reached" in line
+    assert "give the path of a local copy" in line and not (tmp_path / "runs").exists()
 
 
 def test_a_cell_does_not_depend_on_the_models_before_it(study: TwoModels, tmp_path: Path) -> None:

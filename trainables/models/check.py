@@ -54,12 +54,12 @@ def check_model(source: ModelSource) -> TextStart:
         ValueError: If one of them does not load, a token has no row in the embeddings, or a tensor
             is missing, unexpected, of another shape or not finite.
     """
-    config, tokenizer = build_config(source), build_tokenizer(source)
-    _check_vocabulary(source, config, tokenizer)
+    config = build_config(source)
+    start = _check_tokenizer(source, config)
     if getattr(config, "quantization_config", None) is None:
         check_weights(source)
     check_finite_weights(source.name, Path(source.source))
-    return _start_of(source, tokenizer)
+    return start
 
 
 def build_config(source: ModelSource) -> PreTrainedConfig:
@@ -119,16 +119,25 @@ def build_tokenizer(source: ModelSource) -> Tokenizer:
     return tokenizer
 
 
-def start_of_texts(source: ModelSource) -> TextStart:
-    """Returns the special tokens that the model's tokenizer puts in front of a text.
+def check_without_weights(source: ModelSource) -> TextStart:
+    """Checks config and tokenizer of a model whose weights are not on this machine yet.
+
+    Args:
+        source: A model whose config and tokenizer are in a folder on this machine.
+
+    Returns:
+        The start of the model's texts.
 
     Raises:
-        ValueError: If the tokenizer cannot be built or cannot encode a text.
+        ValueError: If one of them does not load, or a token has no row in the embeddings.
     """
-    return _start_of(source, build_tokenizer(source))
+    return _check_tokenizer(source, build_config(source))
 
 
-def _start_of(source: ModelSource, tokenizer: Tokenizer) -> TextStart:
+def _check_tokenizer(source: ModelSource, config: PreTrainedConfig) -> TextStart:
+    """Returns the special tokens that the model's tokenizer puts in front of a text."""
+    tokenizer = build_tokenizer(source)
+    _check_vocabulary(source, config, tokenizer)
     with _refusing(source, "tokenizer.json", COPY_AGAIN):
         return find_text_start(tokenizer)  # some of its faults show when a text is encoded
 

@@ -18,10 +18,16 @@ from pathlib import Path
 from typing import Any, cast, get_args
 
 from huggingface_hub import HfApi, snapshot_download, try_to_load_from_cache
-from huggingface_hub.errors import HfHubHTTPError, HFValidationError
+from huggingface_hub.errors import (
+    GatedRepoError,
+    HfHubHTTPError,
+    HFValidationError,
+    RepositoryNotFoundError,
+    RevisionNotFoundError,
+)
 
 from search_spaces.base_models import BaseModelRef, BosRule
-from search_spaces.explain import did_you_mean
+from search_spaces.explain import did_you_mean, one_line
 from trainables.errors import UnavailableError
 from trainables.models import passed_checks
 from trainables.models.gguf import GGUF_SUFFIX, refuse_gguf
@@ -67,6 +73,9 @@ HUB_NAME = re.compile(r"[\w-][\w.-]*/[\w-][\w.-]*")
 COMMIT = re.compile(r"[0-9a-f]{40}")
 
 HUB_TIMEOUT_S = 20.0
+
+MAX_CHARS = 120
+"""Longest quotation of the Hub's client."""
 
 CHAT_TEMPLATE_FILE = "chat_template.jinja"
 
@@ -348,9 +357,7 @@ def _resolve_hub(ref: BaseModelRef) -> ModelSource:
             )
         )
     except (HFValidationError, HfHubHTTPError) as error:
-        raise ValueError(
-            f"model {ref.name!r}, revision {ref.revision or 'main'!r}: the Hub refused it: {error}"
-        ) from error
+        raise ValueError(f"model {ref.name!r}: {_refusal(ref, error)}") from error
     except Exception as error:  # what a broken network raises depends on the client's version
         raise UnavailableError(
             f"model {ref.name!r}: not an embedded model, not a folder, and the Hub cannot be "
@@ -378,11 +385,39 @@ def _resolve_hub(ref: BaseModelRef) -> ModelSource:
         "stored_dtype": _as_dtype(_most_common(stored)),
     }
     source = _hub_source(ref.name, str(info.sha), facts)
-    from trainables.models.check import build_config, start_of_texts  # with torch
+    from trainables.models.check import check_without_weights  # with torch
 
     local = replace(source, source=str(folder), revision=None)
-    build_config(local)
-    return _with_start(source, ref.bos, start_of_texts(local))
+    return _with_start(source, ref.bos, check_without_weights(local))
+
+
+def _refusal(ref: BaseModelRef, error: HFValidationError | HfHubHTTPError) -> str:
+    """Returns what the Hub's client reports, in short, and the remedy.
+
+    The client's own texts are paragraphs with links to its documentation.
+    """
+    if isinstance(error, HFValidationError):
+        return f"no name of a model on the Hub ({one_line(str(error), MAX_CHARS)}); correct it"
+    status = error.response.status_code
+    if isinstance(error, GatedRepoError):
+        return (
+            f"gated on the Hub ({status}): accept its licence at https://huggingface.co/{ref.name} "
+            "and log in with `hf auth login`"
+        )
+    if isinstance(error, RevisionNotFoundError):
+        return (
+            f"the Hub has no revision {ref.revision or 'main'!r} of it ({status}): correct the "
+            "revision, or leave it out for the newest"
+        )
+    if isinstance(error, RepositoryNotFoundError):
+        return (
+            f"the Hub has no such model, or it is private ({status}): check the name; for a "
+            "private model log in with `hf auth login`"
+        )
+    said = one_line(error.server_message or error.response.reason_phrase, MAX_CHARS)
+    if status in (401, 403):
+        return f"the Hub refused access ({status} {said}): log in with `hf auth login`"
+    return f"the Hub answered {status} {said}: try again later, or give the path of a local copy"
 
 
 def _is_whole(name: str, folder: Path) -> bool:

@@ -17,6 +17,7 @@ from torch import Tensor
 from transformers import AutoModelForCausalLM, BertConfig, BertLMHeadModel, BitsAndBytesConfig
 
 from search_spaces.base_models import BaseModelRef
+from tests.support.hub_models import COMMIT, NAME, serve
 from tests.support.tiny_models import CONFIGS, make_model, make_tokenizer, save_folder
 from trainables.data.lab.base_models import MICRO_MODELS
 from trainables.distributed.select import load_for_engine
@@ -347,6 +348,19 @@ def test_a_tokenizer_that_does_not_fit_is_refused(folder: Path, case: str) -> No
     spoil, words = TOKENIZER_FAULTS[case]
     spoil(folder)
     assert words in refusal(lambda: resolve(folder))
+
+
+@pytest.mark.parametrize("case", ["a token too many", "a pad token too many"])
+def test_a_tokenizer_of_the_hub_is_checked_before_its_weights_are_here(
+    folder: Path, case: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ref = BaseModelRef(name=NAME)
+    serve(folder, monkeypatch)
+    (folder / "model.safetensors").unlink()
+    assert resolve_model(ref).content == f"hub:{NAME}@{COMMIT}"
+    spoil, words = TOKENIZER_FAULTS[case]
+    spoil(folder)
+    assert words in refusal(lambda: resolve_model(ref))
 
 
 def test_a_special_token_that_no_prompt_has_may_lie_beyond_the_vocabulary(folder: Path) -> None:

@@ -6,13 +6,22 @@ import json
 import shutil
 from pathlib import Path
 
+import httpx2
 import pytest
 import torch
 from bitsandbytes.functional import dequantize_4bit
+from huggingface_hub.errors import (
+    GatedRepoError,
+    HfHubHTTPError,
+    HFValidationError,
+    RepositoryNotFoundError,
+    RevisionNotFoundError,
+)
 from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM
 
 from search_spaces.base_models import BaseModelRef
+from tests.support.hub_models import serve
 from tests.support.tiny_models import make_model, make_tokenizer, save_folder
 from trainables.errors import UnavailableError
 from trainables.models import loading, resolve
@@ -161,6 +170,66 @@ def test_a_hub_name_without_a_network_is_refused(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(resolve.HfApi, "model_info", no_network)
     with pytest.raises(UnavailableError, match=r"the Hub cannot be reached \(ConnectionError\)"):
         resolve_model(BaseModelRef(name="owner/name"))
+
+
+def hub_error(
+    kind: type[HfHubHTTPError], status: int, said: str = "", server_message: str | None = None
+) -> HfHubHTTPError:
+    """Returns an error as the client raises it: several lines, with links to its documentation."""
+    url = "https://huggingface.co/api/models/owner/name"
+    response = httpx2.Response(status, request=httpx2.Request("GET", url))
+    text = f"{status} Client Error. (Request ID: Root=1-65)\n\n{said} for url: {url}.\nSee docs."
+    return kind(text, response=response, server_message=server_message)
+
+
+REFUSALS: dict[str, tuple[HfHubHTTPError | HFValidationError, str]] = {
+    "gated": (
+        hub_error(GatedRepoError, 401, "Cannot access gated repo"),
+        "gated on the Hub (401): accept its licence at https://huggingface.co/owner/name and log "
+        "in with `hf auth login`",
+    ),
+    "not there": (
+        hub_error(RepositoryNotFoundError, 404, "Repository Not Found"),
+        "the Hub has no such model, or it is private (404): check the name; for a private model "
+        "log in with `hf auth login`",
+    ),
+    "no revision": (
+        hub_error(RevisionNotFoundError, 404, "Revision Not Found"),
+        "the Hub has no revision 'v2' of it (404): correct the revision, or leave it out for the "
+        "newest",
+    ),
+    "not allowed": (
+        hub_error(HfHubHTTPError, 403, server_message="no read\npermission"),
+        "the Hub refused access (403 no read permission): log in with `hf auth login`",
+    ),
+    "busy": (
+        hub_error(HfHubHTTPError, 429),
+        "the Hub answered 429 Too Many Requests: try again later, or give the path of a local copy",
+    ),
+    "no name": (
+        HFValidationError("Repo id must\nbe alphanumeric"),
+        "no name of a model on the Hub (Repo id must be alphanumeric); correct it",
+    ),
+}
+
+
+@pytest.mark.parametrize("step", ["model_info", "snapshot_download"])
+@pytest.mark.parametrize("case", REFUSALS)
+def test_a_refusal_of_the_hub_is_one_line_with_a_remedy(
+    folder: Path, case: str, step: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The Hub describes a gated model to anyone, and refuses its files."""
+    error, words = REFUSALS[case]
+
+    def refuse(*args: object, **options: object) -> None:
+        raise error
+
+    serve(folder, monkeypatch)
+    monkeypatch.setattr(resolve.HfApi if step == "model_info" else resolve, step, refuse)
+    with pytest.raises(ValueError, match=r"^model") as refused:
+        resolve_model(BaseModelRef(name="owner/name", revision="v2"))
+    assert str(refused.value) == f"model 'owner/name': {words}"
+    assert not isinstance(refused.value, UnavailableError)
 
 
 def test_a_cached_commit_needs_no_network(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
