@@ -20,6 +20,7 @@ import pyarrow.parquet as pq
 import typer
 
 from search_spaces.cell import cell_id, decode_cell
+from search_spaces.data_source import DataSource
 from search_spaces.explain import count
 from study.artifacts.plan import Plan, read_plan, write_plan
 from study.artifacts.study_folder import open_run
@@ -44,6 +45,9 @@ CELL = "cell"
 
 EXACT = "correct"
 """A third in 32 bits would change an accuracy."""
+
+LOCAL_COPY = "a local copy"
+"""Source of a task that was read from a folder."""
 
 NOTE = "restored from an archive: log-probabilities and confidences are rounded to 32 bits"
 
@@ -253,9 +257,33 @@ def _by_cell(content: bytes, ids: Sequence[str]) -> dict[str, pa.Table]:
 
 
 def _without_paths(plan: Plan) -> Plan:
-    """Returns the plan without the folders of its base models, which are no part of a result."""
-    models = tuple(model.model_copy(update={"path": None}) for model in plan.space.models)
-    return plan.model_copy(update={"space": plan.space.model_copy(update={"models": models})})
+    """Returns the plan without the folders of its models and data, which are no part of a result.
+
+    They belong to one machine, and a path may hold the name of a user or of a project.
+    """
+    space = plan.space
+    models = tuple(model.model_copy(update={"path": None}) for model in space.models)
+    axes = tuple(axis.model_copy(update={"data": _anywhere(axis.data)}) for axis in space.tasks)
+    tasks = tuple(
+        task.model_copy(update={"source": _without_folders(task.source)}) for task in plan.tasks
+    )
+    space = space.model_copy(update={"models": models, "tasks": axes})
+    return plan.model_copy(update={"space": space, "tasks": tasks})
+
+
+def _anywhere(data: DataSource | None) -> DataSource | None:
+    return data if data is None else data.model_copy(update={"folder": None})
+
+
+def _without_folders(source: str) -> str:
+    """Returns a task's source, which lists several with semicolons, without local folders."""
+    parts = (LOCAL_COPY if _is_local(part) else part for part in source.split("; "))
+    return "; ".join(dict.fromkeys(parts))
+
+
+def _is_local(source: str) -> bool:
+    """Returns whether a source is a path, rather than a Hub name, a URL or a function."""
+    return "/" in source and "://" not in source and not source.startswith("Hub ")
 
 
 if __name__ == "__main__":

@@ -12,15 +12,18 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
+from search_spaces.registry import find_space
 from study.analysis.surface import compute_surface
-from study.archive import NOTE
+from study.archive import NOTE, archive_study
 from study.archive import main as archive
 from study.artifacts.plan import Plan, read_plan
 from study.cli.command import OK
+from study.planning.planner import make_plan
 from study.running.executor import missing_cells
 from study.sweep import main as sweep
 from tests.support.small_study import SmallStudy
 from trainables.cells.planned import PlannedCell
+from trainables.data.lab.base_models import MICRO_MODELS
 from trainables.storage import layout
 from trainables.storage.filesystem import Storage, open_storage
 from trainables.storage.records import read_record
@@ -64,6 +67,10 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Finished:
     text = file.read_text().replace("seeds=2", "seeds=1")
     start, end = text.index("methods=("), text.index("seeds=")
     text = f"{text[:start]}methods=(InContext(k=2), LinearProbe(n_train=6)), {text[end:]}"
+    model = shutil.copytree(MICRO_MODELS["micro-s"], folder / "weights")
+    named = f"BaseModelRef(name='micro-s', path={str(model)!r})"
+    text = text.replace("BaseModelRef(name='micro-s')", named)
+    assert named in text
     file.write_text(HEAD + text.replace('measure="steps",', f'measure="steps", {SELF_TRAINED}'))
     whole = folder / "whole"
     study_ = Finished(study=study, plan=None, whole=whole, folder=folder)  # type: ignore[arg-type]
@@ -90,8 +97,44 @@ def test_an_archive_is_a_few_files_without_weights_texts_of_questions_or_paths(
     assert {path.name for path in folder.iterdir()} == names
     question = json.loads(finished.study.data_file.read_text().splitlines()[0])["question"]
     for path in folder.iterdir():
-        assert question.encode() not in path.read_bytes()
+        content = path.read_bytes()
+        assert question.encode() not in content
+        assert str(finished.folder).encode() not in content, "it holds the data and the weights"
     assert read_plan(open_storage(str(folder.parent)), "small").cells == finished.plan.cells
+
+
+def test_an_archive_has_no_folder_of_a_function(tmp_path: Path) -> None:
+    study = SmallStudy(folder=tmp_path / "mine", task="space.py:sums")
+    plan, _ = make_plan(find_space(study.arguments[0]))
+    assert str(tmp_path) in plan.model_dump_json()
+    storage, folder = open_storage(str(tmp_path / "runs")), tmp_path / "archive"
+    storage.write_bytes(layout.items("small"), b"")
+    assert archive_study(storage, plan, open_storage(str(folder))) == 0
+    text = (folder / "small" / "plan.json").read_text()
+    assert str(tmp_path) not in text and '"source":"space.py:sums"' in text
+
+
+@pytest.mark.parametrize(
+    ("source", "archived"),
+    [
+        ("/home/someone/data/arc", "a local copy"),
+        ("data/hub/owner/quiz:small", "a local copy"),
+        ("/data/arc; /data/mmlu", "a local copy"),
+        ("Hub cais/mmlu@0123; /data/arc", "Hub cais/mmlu@0123; a local copy"),
+        ("https://host/file.json", "https://host/file.json"),
+        ("Hub data set owner/quiz@0123", "Hub data set owner/quiz@0123"),
+    ],
+)
+def test_an_archived_source_has_no_folder(
+    finished: Finished, tmp_path: Path, source: str, archived: str
+) -> None:
+    plan = finished.plan
+    tasks = tuple(task.model_copy(update={"source": source}) for task in plan.tasks)
+    other = open_storage(str(tmp_path))
+    archive_study(
+        open_storage(str(finished.whole)), plan.model_copy(update={"tasks": tasks}), other
+    )
+    assert {task.source for task in read_plan(other, "small").tasks} == {archived}
 
 
 def test_restored_records_give_the_same_results_with_rounded_scores(finished: Finished) -> None:
