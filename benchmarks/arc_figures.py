@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import matplotlib as mpl
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 Point = tuple[float, float, float | None, float | None]
@@ -16,9 +17,17 @@ Panels = Mapping[str, Mapping[str, Sequence[Point]]]
 
 COLUMNS = 3
 
+NO_LINES: Mapping[str, Mapping[str, float]] = {}
+
 
 def draw_panels(
-    path: Path, panels: Panels, *, x: str, y: str, log_x: bool = False, zero: bool = False
+    path: Path,
+    panels: Panels,
+    *,
+    x: str,
+    y: str,
+    log_x: bool = False,
+    lines: Mapping[str, Mapping[str, float]] = NO_LINES,
 ) -> None:
     """Draws the panels, up to three a row, as an SVG whose bytes depend on the numbers alone.
 
@@ -28,40 +37,54 @@ def draw_panels(
         x: Name of the horizontal axis.
         y: Name of the vertical axis with its unit.
         log_x: Whether the horizontal axis is logarithmic.
-        zero: Whether to draw a line at 0.
+        lines: Title of a panel -> name of a dashed horizontal line -> its height; a line without
+            a name is not in the legend.
     """
     columns = min(len(panels), COLUMNS)
     rows = -(-len(panels) // columns)
-    names = sorted({name for series in panels.values() for name in series})
+    names = list(dict.fromkeys(name for series in panels.values() for name in series))
+    at_all = [p[0] for series in panels.values() for of in series.values() for p in of]
+    step = 1.05 if log_x else 0.015 * (max(at_all) - min(at_all))
     with mpl.rc_context({"svg.hashsalt": path.stem, "font.size": 9}):
         figure = Figure(figsize=(3.4 * columns + 0.6, 2.9 * rows), layout="constrained")
         axes = figure.subplots(rows, columns, sharey=True, squeeze=False).ravel()
-        at_all = [p[0] for series in panels.values() for of in series.values() for p in of]
-        width = 0.015 * (max(at_all) - min(at_all))
         for axis, (title, series) in zip(axes, panels.items(), strict=False):
-            for place, (name, points) in enumerate(sorted(series.items())):
-                # A small shift keeps the intervals of series at one position apart.
-                shift = place - (len(series) - 1) / 2
-                at = [p[0] * 1.05**shift if log_x else p[0] + width * shift for p in points]
-                means = [p[1] for p in points]
-                ends = [
-                    [0.0 if p[2] is None else p[1] - p[2] for p in points],
-                    [0.0 if p[3] is None else p[3] - p[1] for p in points],
-                ]
-                style = {"color": f"C{names.index(name)}", "marker": "o", "markersize": 3}
-                axis.errorbar(at, means, ends, capsize=2, label=name, **style)
             axis.set(title=title, xlabel=x)
             axis.grid(alpha=0.3)
-            if log_x:
-                axis.set_xscale("log", base=2)
-                ticks = sorted({p[0] for points in series.values() for p in points})
-                axis.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
-            if zero:
-                axis.axhline(0.0, color="black", linewidth=0.8)
+            _draw_series(axis, series, names, step, log_x=log_x)
+            for name, height in lines.get(title, {}).items():
+                axis.axhline(height, color="black", linewidth=0.8, linestyle="--", label=name)
             if len(series) > 1:
-                axis.legend(fontsize=7, frameon=False)
+                axis.legend(fontsize=7, edgecolor="none", framealpha=0.8)
         for axis in axes[len(panels) :]:
             axis.set_visible(False)
         for axis in axes[::columns]:
             axis.set_ylabel(y)
         figure.savefig(path, metadata={"Date": None})
+
+
+def _draw_series(
+    axis: Axes,
+    series: Mapping[str, Sequence[Point]],
+    names: Sequence[str],
+    step: float,
+    *,
+    log_x: bool,
+) -> None:
+    """Draws the series of a panel, each a small step further right: their intervals stay apart."""
+    for place, (name, points) in enumerate(series.items()):
+        shift = place - (len(series) - 1) / 2
+        at = [p[0] * step**shift if log_x else p[0] + step * shift for p in points]
+        means = [p[1] for p in points]
+        ends = [
+            [0.0 if p[2] is None else p[1] - p[2] for p in points],
+            [0.0 if p[3] is None else p[3] - p[1] for p in points],
+        ]
+        colour = f"C{names.index(name)}"
+        axis.errorbar(
+            at, means, ends, capsize=2, label=name, color=colour, marker="o", markersize=3
+        )
+    if log_x:
+        axis.set_xscale("log", base=2)
+        ticks = sorted({p[0] for points in series.values() for p in points})
+        axis.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
