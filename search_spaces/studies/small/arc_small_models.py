@@ -61,6 +61,13 @@ GEMMA3_PROBE = LinearProbe(
 GEMMA3_BY_DIFFICULTY = LinearProbe(
     l2=776.7268689794826, layers=("middle",), search="5b28d7f7e9d7adbf", search_labels=320
 )
+GEMMA3_LISTED = LinearProbe(
+    prompt="default",
+    l2=0.019282051299832844,
+    layers=("middle",),
+    search="fa9ecabe9e4b8239",
+    search_labels=320,
+)
 """Found by `python -m study.tune SPACE --method linear-probe` on easy labels. The files of Gemma's
 searches are in docs/results/arc_small_models/tune."""
 
@@ -90,7 +97,7 @@ def arc_smollm2_listed() -> Space:
 
 def arc_gemma3_listed() -> Space:
     """ARC on Gemma-3-270M: linear probe with a prompt that lists the choices."""
-    return _listed("arc_gemma3_listed", "gemma3-270m", LinearProbe(prompt="default"))
+    return _listed("arc_gemma3_listed", "gemma3-270m", GEMMA3_LISTED)
 
 
 def arc_smollm2_in_context() -> Space:

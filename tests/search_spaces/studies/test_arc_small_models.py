@@ -11,6 +11,7 @@ from search_spaces.registry import find_space, named_spaces
 from search_spaces.space import Space
 from search_spaces.studies.small.arc_small_models import (
     GEMMA3_BY_DIFFICULTY,
+    GEMMA3_LISTED,
     GEMMA3_PROBE,
     MODEL_ROOT,
     MOST_LABELS,
@@ -63,7 +64,12 @@ def test_all_spaces_of_a_model_share_the_split_and_the_cells_that_they_have_in_c
 
 
 @pytest.mark.parametrize(
-    ("recipe", "measure"), [(GEMMA3_PROBE, "grade"), (GEMMA3_BY_DIFFICULTY, "difficulty")]
+    ("recipe", "file"),
+    [
+        (GEMMA3_PROBE, "gemma3-270m-arc-grade-linear_probe.json"),
+        (GEMMA3_BY_DIFFICULTY, "gemma3-270m-arc-difficulty-linear_probe.json"),
+        (GEMMA3_LISTED, "gemma3-270m-arc-grade-linear_probe-listed.json"),
+    ],
 )
-def test_the_recipes_are_those_that_the_searches_found(recipe: LinearProbe, measure: str) -> None:
-    assert tuned(SEARCHES / f"gemma3-270m-arc-{measure}-linear_probe.json") == recipe
+def test_the_recipes_are_those_that_the_searches_found(recipe: LinearProbe, file: str) -> None:
+    assert tuned(SEARCHES / file) == recipe
