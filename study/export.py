@@ -1,19 +1,23 @@
 """`python -m study.export RUN --cell ID --to FOLDER`: copies a cell's adapter or probe.
 
 The folder gets the files that the cell left (`Space.keep`) and a README.md in the format of model
-cards: what was trained on which base model, and how to load it.
+cards: what was trained on which base model, and how to load it. Neither names a folder of this
+machine, so both can be published.
 """
 
 from __future__ import annotations
 
 import json
+import re
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from search_spaces.recipes import trains_small_state
+from search_spaces.cell import Cell
+from search_spaces.recipes import LinearProbe, trains_small_state
 from study.artifacts.plan import ModelFacts, Plan, read_plan
 from study.artifacts.study_folder import open_run
 from study.cli import options
@@ -28,13 +32,28 @@ from trainables.storage.records import InvalidRecordError, Record, read_file, st
 
 CARD = "README.md"
 
+HUB_CONTENT = re.compile(r"hub:(?P<name>[^@]+)@(?P<revision>[^;]+)")
+"""Start of the identity of a model of the Hub (`ModelSource.content`)."""
+
 KEEP_ADVICE = 'run the study again with Space(keep="adapters")'
+
+
+@dataclass(frozen=True, kw_only=True)
+class PublishedBase:
+    """A base model as an exported adapter or probe names it."""
+
+    name: str
+    """On the Hub; of a folder without `--base` the name in the study."""
+    revision: str | None = None
+    is_on_hub: bool = True
 
 
 @command(
     examples={
         "runs/own --cell 0123456789abcdef --to adapter": "Copy a cell's adapter or probe.",
-        "s3://bucket/runs/own --cell 0123456789abcdef --to probe": "Copy it from a bucket.",
+        "s3://bucket/runs/own --cell 0123456789abcdef --to probe --base google/gemma-3-270m": (
+            "Copy it from a bucket, and name the base model as the Hub does."
+        ),
     },
 )
 def main(
@@ -45,10 +64,18 @@ def main(
     to: Annotated[
         Path, typer.Option("--to", metavar="FOLDER", help="folder to create; may exist if empty")
     ],
+    base: Annotated[
+        str | None,
+        typer.Option(
+            "--base", metavar="OWNER/NAME", help="Hub name of a base model that is in a folder"
+        ),
+    ] = None,
 ) -> int:
     """Copies a cell's adapter (peft's format) or probe (safetensors), and adds a model card.
 
-    Trains and scores nothing. The study must keep adapters: Space(keep="adapters").
+    Trains and scores nothing. The study must keep adapters: Space(keep="adapters"). To publish an
+    adapter whose base model is in a folder, name the base model with --base: the export contains no
+    path of this machine.
 
     Exit status: 0 done, 1 the output could not be written, 2 bad input (nothing was written).
     """
@@ -57,14 +84,20 @@ def main(
         plan = read_plan(storage, space)
         planned = _find_cell(plan, cell)
         record = _find_record(storage, space, planned, keeps=plan.space.keep is not None)
+        model = _model_of(plan, planned)
+        published = _published_base(planned.cell, model, base)
         names = state_names(cell, record)
         files = {name: read_file(storage, record, layout.trained(cell, name)) for name in names}
         _check_target(to)
         to.mkdir(parents=True, exist_ok=True)
-        files[CARD] = _card(planned, _model_of(plan, planned), record, names).encode()
+        if ADAPTER_CONFIG in files:
+            files[ADAPTER_CONFIG] = _with_base(files[ADAPTER_CONFIG], published)
+        files[CARD] = _card(planned, model, published, record).encode()
         for name, content in files.items():
             (to / name).write_bytes(content)
     print(f"{planned.label}: {', '.join(files)} in {to}")
+    if not published.is_on_hub:
+        print(f"To publish it, export it with --base OWNER/NAME: the Hub's name of {model.name}")
     return OK
 
 
@@ -125,28 +158,65 @@ def _model_of(plan: Plan, planned: PlannedCell) -> ModelFacts:
     return next(model for model in plan.models if model.content == planned.cell.model)
 
 
-def _card(planned: PlannedCell, model: ModelFacts, record: Record, names: tuple[str, ...]) -> str:
+def _published_base(cell: Cell, model: ModelFacts, given: str | None) -> PublishedBase:
+    """Returns how the export names the base model.
+
+    Args:
+        cell: Trained on it.
+        model: The base model in the plan.
+        given: `--base`.
+
+    Raises:
+        ValueError: If `--base` is no name on the Hub, or the base model was loaded from there.
+    """
+    from trainables.models.resolve import HUB_NAME  # with the Hub's client
+
+    if given is not None and not HUB_NAME.fullmatch(given):
+        raise ValueError(f"--base {given!r} must be a name on the Hub of the form OWNER/NAME")
+    if hub := HUB_CONTENT.match(cell.model):
+        if given is not None:
+            raise ValueError(
+                f"--base {given}: the base model is {hub['name']} of the Hub; leave --base out, "
+                "which names a base model in a folder"
+            )
+        return PublishedBase(name=hub["name"], revision=hub["revision"])
+    if given is not None:
+        return PublishedBase(name=given)
+    is_path = model.name.startswith((".", "/", "~"))
+    return PublishedBase(name=Path(model.name).name if is_path else model.name, is_on_hub=False)
+
+
+def _with_base(config: bytes, base: PublishedBase) -> bytes:
+    """Returns an adapter_config.json that names the base model, rather than its folder."""
+    named = {"base_model_name_or_path": base.name, "revision": base.revision}
+    return json.dumps(json.loads(config) | named, indent=2, sort_keys=True).encode()
+
+
+def _card(planned: PlannedCell, model: ModelFacts, base: PublishedBase, record: Record) -> str:
     """Returns a model card: base model, training, accuracy, and the lines that load the files."""
     cell = planned.cell
-    is_adapter = ADAPTER_CONFIG in names
+    is_adapter = not isinstance(cell.recipe, LinearProbe)
     library = "library_name: peft\n" if is_adapter else ""
     recipe = json.dumps(cell.recipe.model_dump(mode="json", exclude_none=True), indent=1)
+    revision = "" if base.revision is None else f"revision `{base.revision}`, "
     return f"""\
 ---
-base_model: {json.dumps(model.name)}
+base_model: {json.dumps(base.name)}
 {library}---
 
-# {planned.label}
+# {planned.label.replace(model.name, base.name)}
 
 | | |
 |---|---|
-| base model | {model.name}, `{cell.model}`, {cell.dtype}, quantization {cell.recipe.quantization} |
+| base model | {base.name}, {revision}`{cell.model}`, {cell.dtype}, quantization \
+{cell.recipe.quantization} |
 | labels | {planned.condition}, seed {cell.seed} |
 | task | {cell.task}, data `{cell.data_hash}` |
 | accuracy | {percent(record.accuracy)} % of {record.num_items} test items of all levels |
 | cell | `{planned.id}` |
 
 ```python
+{_load_base(cell, base)}
 {_LOAD_ADAPTER if is_adapter else _LOAD_PROBE}
 ```
 
@@ -158,17 +228,45 @@ Recipe:
 """
 
 
-_LOAD_ADAPTER = """\
-from peft import PeftModel
-from transformers import AutoModelForCausalLM
+def _load_base(cell: Cell, base: PublishedBase) -> str:
+    """Returns the lines that load the base model as the cell had it."""
+    name = json.dumps(base.name)
+    lines = [f"{name}," if base.is_on_hub else f"{name},  # its folder: the table has the hash"]
+    if base.revision is not None:
+        lines.append(f"revision={json.dumps(base.revision)},")
+    lines.append(f'dtype="{cell.dtype}",')
+    quantized = _QUANTIZED.get(cell.recipe.quantization)
+    if quantized is not None:
+        options = quantized.format(dtype=cell.dtype)
+        lines.append(f"quantization_config=BitsAndBytesConfig({options}),")
+    imported = "AutoModelForCausalLM" + ", BitsAndBytesConfig" * (quantized is not None)
+    body = "".join(f"    {line}\n" for line in lines)
+    return (
+        f"from transformers import {imported}\n\n"
+        f"base = AutoModelForCausalLM.from_pretrained(\n{body})"
+    )
 
-base = AutoModelForCausalLM.from_pretrained(BASE_MODEL)  # the folder, or the name on the Hub
-model = PeftModel.from_pretrained(base, FOLDER_OF_THIS_FILE)"""
+
+_QUANTIZED = {
+    "int8": "load_in_8bit=True",
+    "nf4": (
+        'load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_use_double_quant=True, '
+        'bnb_4bit_compute_dtype="{dtype}"'
+    ),
+}
+
+_LOAD_ADAPTER = """\
+
+from peft import PeftModel
+
+model = PeftModel.from_pretrained(base, ".")  # the folder of this file, or its name on the Hub"""
 
 _LOAD_PROBE = """\
+
 from trainables.methods.probes.probe import load_probe
 
-probe = load_probe(FOLDER_OF_THIS_FILE)  # probe.scores(hidden states of probe.layers)"""
+probe = load_probe(".")  # the folder of this file
+# probe.scores(hidden states of probe.layers at the last token of question and answer)"""
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ import re
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -19,6 +20,7 @@ from study.cli.command import BAD_INPUT, OK
 from study.export import main as export
 from study.planning.planner import make_plan
 from study.sweep import main as sweep
+from tests.support.hub_models import COMMIT, NAME, cached_folder
 from tests.support.real_data import MODEL, needs_model
 from tests.support.small_study import SmallStudy, scores_of
 from tests.support.tiny_models import naive_scores
@@ -183,13 +185,117 @@ def test_an_export_holds_the_files_and_a_card(
     cell, target = kept.cells(method)[0], tmp_path / "some" / "folder"
     assert export([str(kept.out / "small"), "--cell", cell.id, "--to", str(target)]) == OK
     assert str(target) in capsys.readouterr().out
-    for path in kept.folder(cell).glob("*"):
-        assert (target / path.name).read_bytes() == path.read_bytes()
+    names = {path.name for path in kept.folder(cell).glob("*")}
+    assert {path.name for path in target.iterdir()} == names | {"README.md"}
+    for name in names - {"adapter_config.json"}:
+        assert (target / name).read_bytes() == (kept.folder(cell) / name).read_bytes()
     card = (target / "README.md").read_text()
     assert card.startswith('---\nbase_model: "micro-s"\n')
     assert cell.id in card and cell.cell.model in card and cell.label in card
-    loader = "PeftModel.from_pretrained" if method == "lora" else "load_probe"
+    loader = 'PeftModel.from_pretrained(base, ".")' if method == "lora" else 'load_probe(".")'
     assert loader in card
+    for path in target.iterdir():
+        assert FOLDER.encode() not in path.read_bytes()
+
+
+@pytest.mark.parametrize("method", ["lora", "linear probe"])
+def test_the_lines_of_a_card_load_what_was_exported(
+    kept: Kept, tmp_path: Path, method: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The base model is in a folder and, under the name that `--base` gives it, on the Hub."""
+    hub = cached_folder(tmp_path / "hub", monkeypatch)
+    shutil.copytree(FOLDER, hub)
+    (hub.parents[1] / "refs").mkdir()
+    (hub.parents[1] / "refs" / "main").write_text(COMMIT)
+    cell, target = kept.cells(method)[0], tmp_path / "target"
+    command = [str(kept.out / "small"), "--cell", cell.id, "--to", str(target)]
+    assert export([*command, "--base", NAME]) == OK
+    assert card_of(target).startswith(f'---\nbase_model: "{NAME}"\n')
+    values = run_card(target, monkeypatch)
+    if method == "lora":
+        config = json.loads((target / "adapter_config.json").read_text())
+        original = json.loads((kept.folder(cell) / "adapter_config.json").read_text())
+        assert config == original | {"base_model_name_or_path": NAME, "revision": None}
+        check_predictions(kept, cell, values["model"].eval(), 4, tolerance=1e-4)
+    else:
+        assert values["base"].dtype == torch.float32
+        assert values["probe"].layers == load_probe(kept.folder(cell)).layers
+
+
+def test_an_adapter_on_a_model_of_the_hub_names_its_commit_and_quantization(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    hub = cached_folder(tmp_path / "hub", monkeypatch)
+    shutil.copytree(FOLDER, hub)
+    study, out = SmallStudy(folder=tmp_path, model=NAME), tmp_path / "runs"
+    file = tmp_path / "space.py"
+    text = file.read_text().replace("seeds=2", 'seeds=1, keep="adapters"')
+    text = text.replace(f"name={NAME!r}", f"name={NAME!r}, revision={COMMIT!r}, dtype='bfloat16'")
+    methods = re.search(r"methods=.*,\n", text)
+    assert methods is not None
+    text = text.replace(methods[0], "methods=(QLoRA(n_train=6, learning_rate=3e-2),),\n")
+    file.write_text(text.replace("import InContext", "import QLoRA, InContext"))
+    run(study, out)
+    cell = next(c for c in read_plan(open_storage(str(out)), "small").cells if c.keeps_state)
+    target = tmp_path / "target"
+    command = [str(out / "small"), "--cell", cell.id, "--to", str(target)]
+    capsys.readouterr()
+    assert export([*command, "--base", "owner/other"]) == BAD_INPUT
+    assert f"the base model is {NAME} of the Hub; leave --base out" in capsys.readouterr().err
+    assert export(command) == OK
+    assert "--base" not in capsys.readouterr().out
+    config = json.loads((target / "adapter_config.json").read_text())
+    assert (config["base_model_name_or_path"], config["revision"]) == (NAME, COMMIT)
+    assert f"{NAME}, revision `{COMMIT}`, `{cell.cell.model}`, bfloat16, quantization nf4" in (
+        card_of(target)
+    )
+    values = run_card(target, monkeypatch)
+    loaded = values["base"].config.quantization_config
+    assert (loaded.bnb_4bit_quant_type, loaded.bnb_4bit_use_double_quant) == ("nf4", True)
+    assert loaded.bnb_4bit_compute_dtype == torch.bfloat16 == values["base"].dtype
+    assert isinstance(values["model"], PeftModel)
+
+
+def test_a_model_that_is_named_by_its_path_is_exported_without_it(
+    kept: Kept, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out, secret = tmp_path / "runs", "/home/someone/models/tiny"
+    shutil.copytree(kept.out, out)
+    plan = out / "small" / "plan.json"
+    plan.write_text(plan.read_text().replace("micro-s", secret))
+    cell = kept.cells("lora")[0]
+    capsys.readouterr()
+    command = [str(out / "small"), "--cell", cell.id, "--to", str(tmp_path / "target")]
+    assert export(command) == OK
+    assert f"--base OWNER/NAME: the Hub's name of {secret}" in capsys.readouterr().out
+    card = card_of(tmp_path / "target")
+    assert card.startswith('---\nbase_model: "tiny"\n') and "someone" not in card
+
+
+@pytest.mark.parametrize("name", ["/any/folder", "name", "a/b/c", "owner/name@main"])
+def test_a_base_that_is_no_name_on_the_hub_is_bad_input(
+    kept: Kept, tmp_path: Path, name: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    cell, target = kept.cells("lora")[0], tmp_path / "target"
+    command = [str(kept.out / "small"), "--cell", cell.id, "--to", str(target)]
+    assert export([*command, "--base", name]) == BAD_INPUT
+    assert f"--base {name!r} must be a name on the Hub" in capsys.readouterr().err
+    assert not target.exists()
+
+
+def card_of(folder: Path) -> str:
+    return (folder / "README.md").read_text()
+
+
+def run_card(folder: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+    """Runs the Python lines of a model card in its folder; returns their names."""
+    code = re.search(r"```python\n(.*?)```", card_of(folder), re.DOTALL)
+    assert code is not None
+    values: dict[str, Any] = {}
+    with monkeypatch.context() as patch:
+        patch.chdir(folder)
+        exec(code[1], values)
+    return values
 
 
 def refusal(kept: Kept, cell: str, to: Path, capsys: pytest.CaptureFixture[str]) -> str:
