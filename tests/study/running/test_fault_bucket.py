@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import threading
 import time
@@ -99,16 +100,17 @@ def test_adapters_stay_in_a_bucket_and_are_exported_from_it(
     file.write_text(text.replace("seeds=2", 'seeds=1, keep="adapters"'))
     root = bucket.root("adapters")
     assert sweep(study, root) == OK
-    names = ("adapter_config.json", "adapter_model.safetensors")
+    weights = "adapter_model.safetensors"
     keys = open_storage(root).keys(layout.CELLS)
-    cells = [key.split("/")[1] for key in keys if key.endswith(names[1])]
+    cells = [key.split("/")[1] for key in keys if key.endswith(weights)]
     assert len(cells) == 3
     folder, _, options = root.partition("?")
     target = tmp_path / "exported"
     assert export([f"{folder}/small?{options}", "--cell", cells[0], "--to", str(target)]) == OK
-    for name in names:
-        content = open_storage(root).read_bytes(layout.trained(cells[0], name))
-        assert (target / name).read_bytes() == content
+    content = open_storage(root).read_bytes(layout.trained(cells[0], weights))
+    assert (target / weights).read_bytes() == content
+    config = json.loads((target / "adapter_config.json").read_text())
+    assert config["base_model_name_or_path"] == "micro-s"
 
 
 @pytest.mark.ray
