@@ -224,15 +224,16 @@ def _power_sentences(planned: Sequence[tuple[Part, SurfaceRow, PlannedPower]]) -
         positive = [power for power in powers if power.power is not None]
         enough = [p for p in positive if p.power and _fits(p.power.items_needed, p.whole_test)]
         seeds = [p for p in positive if p.power and p.power.seeds_needed is not None]
-        text = (
-            f"* {model}: {count(len(powers), 'point')} without a precise SGR. At "
-            f"{len(powers) - len(positive)} of them the measured gap is not above 0, so there is "
-            "nothing to recover."
-        )
+        text = f"* {model}: {count(len(powers), 'point')} without a precise SGR."
+        if without_gap := len(powers) - len(positive):
+            text += (
+                f" At {without_gap if positive else 'all'} of them the measured gap is not above "
+                "0, so there is nothing to recover."
+            )
         if positive:
             text += (
-                f" Of the other {len(positive)}, testing on more of ARC's questions would give a "
-                f"precise SGR at {len(enough)}, and more seeds would at {len(seeds)}."
+                f" Of the {len(positive)} with a gap above 0, testing on more of ARC's questions "
+                f"would give a precise SGR at {len(enough)}, and more seeds would at {len(seeds)}."
             )
         yield text
 

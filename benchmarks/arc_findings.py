@@ -60,8 +60,8 @@ def finding_lines(parts: Sequence[Part], left_out: Sequence[str]) -> Iterator[st
         yield f"* Left out ([why](#what-ran-where-and-how-long)): {code(left_out)}."
 
 
-def holm_sentence(parts: Sequence[Part]) -> str:
-    """Returns which declared contrasts survive the correction for multiple tests."""
+def holm_sentence(parts: Sequence[Part], *, with_names: bool = True) -> str:
+    """Returns how many declared contrasts survive the correction for multiple tests, and which."""
     tested = sum(len(part.contrasts) for part in parts)
     if not tested:
         return "No declared contrast has all of its cells yet."
@@ -73,10 +73,10 @@ def holm_sentence(parts: Sequence[Part]) -> str:
         if part.is_significant(result)
     ]
     which = f"{len(kept)} {'is' if len(kept) == 1 else 'are'}" if kept else "none is"
-    names = f": {joined(kept)}" if kept else ""
+    names = f": {joined(kept)}" if kept and with_names else ""
     return (
         f"Of the {tested} [declared contrasts](#declared-contrasts) that have finished, {which} "
-        f"significant after Holm's correction in its space{names}."
+        f"significant after Holm's correction within each space{names}."
     )
 
 

@@ -154,17 +154,17 @@ def _surface(parts: Sequence[Part]) -> Iterator[str]:
         "\n`hard`: the same method trained on the level of the test questions. `hard - zero-shot`: "
         "the gap in points, paired by question. These intervals, and the verdicts that follow from "
         "them, hold for one point at a time and are not adjusted for multiple tests. "
-        + holm_sentence(parts)
+        + holm_sentence(parts, with_names=False)
     )
 
 
 def _contrasts(parts: Sequence[Part]) -> Iterator[str]:
     yield (
         "Differences of accuracy in points. The intervals are simultaneous, and p-values are "
-        "adjusted by Holm in each space. `easy_ssrm` trains on easy labels and pseudo-labels of "
-        "hard questions; its controls replace the pseudo-labels of the selected questions by gold "
-        "labels (`oracle_selected`), by random ones (`random_labels`), or leave these questions "
-        "out (`easy_same_steps`).\n"
+        "adjusted by Holm within each space, over its contrasts that have finished. `easy_ssrm` "
+        "trains on easy labels and pseudo-labels of hard questions; its controls replace the "
+        "pseudo-labels of the selected questions by gold labels (`oracle_selected`), by random "
+        "ones (`random_labels`), or leave these questions out (`easy_same_steps`).\n"
     )
     header = ("space", "method", "contrast", "by", "tested on", "null", "first - second")
     yield from table(
@@ -291,7 +291,7 @@ def _curve_title(part: Part, curves: LabelCurves) -> str:
 def _curve_values(part: Part, curves: LabelCurves) -> dict[str, dict[float, Interval]]:
     """Returns accuracies by number of labels, the easiest level first.
 
-    Conditions of several levels have one number of labels, so they form no curve.
+    Sources with one number of labels form no curve.
     """
     levels = [level.name for axis in part.plan.space.tasks for level in axis.train_levels]
     found = {

@@ -116,8 +116,24 @@ def test_the_verdicts_of_single_points_are_reconciled_with_holm(complete: Part) 
     assert f"{len(kept)} {'is' if len(kept) == 1 else 'are'} significant" in text
     for row in (c for c in kept if c.contrast.second.condition == "zero-shot"):
         assert f"`{row.contrast.first.condition} - zero-shot`" in text
+    short = holm_sentence([complete], with_names=False)
+    assert short.endswith("within each space.") and short[:-1] in text
     single = "\n".join(finding_lines([complete], ()))
     assert single.count("After Holm's correction") == 3
+
+
+def test_unresolved_points_compare_what_they_need_with_what_there_is(complete: Part) -> None:
+    section = _section(arc_results.page_text([complete]), "What is not resolved")
+    header, _, *rows = _table(section)
+    open_ = [row for row in complete.labelled if row.verdict != "resolved"]
+    positive = [row for row in open_ if (row.gap.estimate or 0.0) > 0.0]
+    assert f"* small: {len(open_)} points without a precise SGR." in section
+    assert f"Of the {len(positive)} with a gap above 0" in section
+    assert len(rows) == len(positive) > 0
+    for row in rows:
+        found = dict(zip(header, row, strict=True))
+        assert (found["by"], found["ARC has"]) == ("steps", "60")
+        assert ("(seeds)" in found["core-hours"]) == (found["seeds"] != "none suffices")
 
 
 def test_hard_labels_have_every_number_of_the_curve(complete: Part) -> None:
@@ -182,8 +198,10 @@ def test_what_gave_way_is_told_with_what_it_left(
     monkeypatch.setattr(arc_costs, "LEFT_OUT", ("fake",))
     text = "\n".join(run_lines([complete]))
     assert "`fake` (which left 0.0 core-hours)" in text
+    assert text.count("fit into the budget") == 2 and "Nothing else was left out" not in text
     monkeypatch.setattr(arc_costs, "BUDGET_HOURS", -1)
-    assert "exceed the budget" in "\n".join(run_lines([complete]))
+    text = "\n".join(run_lines([complete]))
+    assert text.count("exceed the budget") == 2 and "Nothing else was left out" in text
 
 
 @pytest.mark.parametrize("done", ["zero-shot", "easy", "nothing"])
