@@ -40,7 +40,7 @@ class Kind:
     is_round: bool
     """A round of self-training also scores its pool."""
     reuses_states: bool
-    """A probe whose hidden states another cell of its unit has computed."""
+    """A probe whose hidden states an earlier one of its unit computed, on the same test items."""
 
     @property
     def method(self) -> tuple[str, bool, bool]:
@@ -81,7 +81,7 @@ class Pace:
         known: dict[Kind, Kind] = {}
         texts: dict[int, tuple[Any, str]] = {}  # which holds the recipes, so no id is used twice
         for unit in units:
-            has_states = False
+            scored: set[str | None] = set()
             for cell in unit:
                 recipe = cell.cell.recipe
                 is_probe = recipe.method == "linear probe"
@@ -92,10 +92,11 @@ class Pace:
                     task=cell.cell.task,
                     recipe=texts[id(recipe)][1],
                     is_round=cell.cell.self_training is not None,
-                    reuses_states=is_probe and has_states,
+                    reuses_states=is_probe and cell.cell.tested_hash in scored,
                 )
                 self._kinds[cell.id] = known.setdefault(kind, kind)
-                has_states = has_states or is_probe
+                if is_probe:
+                    scored.add(cell.cell.tested_hash)
         self._measured: dict[Kind, _Measured] = {}
         self._loads: dict[tuple[str, str, str], float] = {}
         self._fit: _Fit | None = None

@@ -53,7 +53,13 @@ class Run:
 
 
 def cell(
-    id_: str, model: str, recipe: Recipe, flop: float, *, is_round: bool = False
+    id_: str,
+    model: str,
+    recipe: Recipe,
+    flop: float,
+    *,
+    is_round: bool = False,
+    tested_hash: str | None = None,
 ) -> PlannedCell:
     content = Cell.model_construct(
         model=model,
@@ -61,6 +67,7 @@ def cell(
         task="t",
         recipe=recipe,
         self_training=SelfTraining() if is_round else None,
+        tested_hash=tested_hash,
     )
     return PlannedCell.model_construct(id=id_, cell=content, model_name=model, flop=flop)
 
@@ -190,6 +197,19 @@ def test_probes_that_find_hidden_states_are_a_kind_of_their_own() -> None:
     assert expected is not None and expected < 1.0  # their fits, not another pass
     pace.add(probes[1], record(0.1).seconds)
     assert pace.expected(probes[2]) == pytest.approx(0.1)
+
+
+def test_the_first_probe_on_other_test_items_computes_their_hidden_states() -> None:
+    """Of one base model by two measures: the second measure's cells are not all as slow as this."""
+    by_grade = [cell(f"g{i}", "m", LinearProbe(), 1e9) for i in range(2)]
+    by_rating = [
+        cell(f"r{i}", "m", LinearProbe(l2=2.0), 1e9, tested_hash="other") for i in range(11)
+    ]
+    pace = Pace([(*by_grade, *by_rating)])
+    pace.add(by_grade[0], record(60.0).seconds)
+    pace.add(by_grade[1], record(0.1).seconds)
+    left = remaining([tuple(by_rating)], {by_rating[0].id: 50.0}, pace)
+    assert left is not None and left.total < 30.0
 
 
 def test_a_cell_that_outlasts_its_prediction_raises_it_for_its_kind() -> None:
