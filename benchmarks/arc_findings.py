@@ -67,7 +67,8 @@ def holm_sentence(parts: Sequence[Part], *, with_names: bool = True) -> str:
         return "No declared contrast has all of its cells yet."
     kept = [
         f"{_contrast(result)} ({result.point.model}, {method_label(result.point)}, by "
-        f"{result.point.measure}: {difference(result.estimate)} points)"
+        f"{result.point.measure}: {difference(result.estimate)} points; rejected null: "
+        f"{result.contrast.null})"
         for part in parts
         for result in part.contrasts
         if part.is_significant(result)
