@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Annotated, TextIO
 import typer
 
 from search_spaces.base_models import BaseModelRef
+from search_spaces.explain import count
 from search_spaces.recipes import Quantization
 from study.analysis.published.model_accuracies import (
     Accuracy,
@@ -179,13 +180,14 @@ class VerifiedModel:
         num_comparable = sum(row.is_comparable for row in self.checked)
         if not self.flagged:
             return (
-                f"None of {num_comparable} comparable published numbers differs by more than 3 "
-                "points and 2 standard errors."
+                f"None of {count(num_comparable, 'comparable published number')} differs by more "
+                "than 3 points and 2 standard errors."
             )
+        differ = "differs" if len(self.flagged) == 1 else "differ"
         return (
-            f"{len(self.flagged)} of {num_comparable} comparable published numbers differ by more "
-            "than 3 points and 2 standard errors: check that weights and tokenizer are those of "
-            "the published model, and how they were quantized."
+            f"{len(self.flagged)} of {count(num_comparable, 'comparable published number')} "
+            f"{differ} by more than 3 points and 2 standard errors: check that weights and "
+            "tokenizer are those of the published model, and how they were quantized."
         )
 
 

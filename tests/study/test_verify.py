@@ -139,7 +139,7 @@ def test_a_number_that_differs_fails_the_command(
     assert main(arguments(model, data_root, published)) == FAILED
     out = capsys.readouterr().out
     assert "-30.0  DIFFERS" in out and "not zero-shot" in out
-    assert "1 of 1 comparable published numbers differ by more than 3 points" in out
+    assert "1 of 1 comparable published number differs by more than 3 points" in out
     assert f"{NUM_ITEMS} of 2,376" in out and "Only a subset was scored" in out
 
 
