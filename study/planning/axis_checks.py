@@ -161,8 +161,8 @@ def _too_few(
     )
     if largest > wanted:
         return text + (
-            f"the split is made for the study's largest draw, {count(largest, 'label')} of a "
-            "level; widen the level or lower n_train of the method that draws most"
+            f"the split is made for the study's largest draw, {largest} labels of a level; widen "
+            "the level or lower n_train of the method that draws most"
         )
     return text + f"widen the level or lower {field}"
 

@@ -226,7 +226,7 @@ LEVEL = Level(name="easy", low=1, high=2)
         (lambda: SCIQ.model_validate(dict(SCIQ) | {"answer_is": "index"}), "so it is a text"),
         (lambda: Columns(measures=("a", Ordered(column="a", values=("x", "y")))), "'a' twice"),
         (lambda: Ordered(column="a", values=("x", "x")), "must differ"),
-        (lambda: Columns(answr="key"), "did you mean 'answer'?"),  # type: ignore[call-arg]
+        (lambda: Columns(answr="key"), "did you mean 'answer' or 'answer_is'?"),  # type: ignore[call-arg]
         (lambda: axis("arc", DataSource(columns=SCIQ)), "task 'arc' is a shipped one"),
         (lambda: axis("csv:mine", DataSource(splits=("train",))), "has no splits or revision"),
         (lambda: axis("hub:a/b", DataSource(folder="x")), "folder is for functions"),
