@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from benchmarks.arc_parts import Part, joined, natural, table
 from search_spaces.recipes import InContext, Recipe, num_labels
 from search_spaces.space import TaskAxis
-from study.formatting import DASH
+from study.formatting import DASH, band
 
 SETTINGS = {
     "linear probe": ("l2", "layers", "solver"),
@@ -52,10 +52,8 @@ def _levels(parts: Sequence[Part]) -> Iterator[tuple[str, ...]]:
         for task in part.plan.tasks:
             for level in task.levels:
                 if level.low is not None and level.high is not None:
-                    ends = f"{level.low:g}", f"{level.high:g}"
-                    values = " to ".join(dict.fromkeys(ends))
                     sizes = (f"{n:,}" for n in (level.pool, level.test, level.whole_test))
-                    yield (task.measure, level.level, values, *sizes)
+                    yield (task.measure, level.level, band(level.low, level.high), *sizes)
 
 
 def _recipes(parts: Sequence[Part]) -> Iterator[tuple[str, ...]]:

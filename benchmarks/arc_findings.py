@@ -18,7 +18,7 @@ from study.analysis.contrasts import ContrastResult
 from study.analysis.names import outcome
 from study.analysis.surface_rows import Interval, SurfaceRow
 from study.artifacts.points import Point
-from study.formatting import percent
+from study.formatting import band, percent
 from study.reporting.findings import beats_start, gain_rows, is_oracle, main_rows
 from study.reporting.surface_views.tiles import Status, status
 
@@ -144,8 +144,7 @@ def _finding(part: Part, row: SurfaceRow) -> str:
 def _questions(point: Point) -> str:
     """Returns the test questions: `hard questions (grade 8)`."""
     level = point.test_level
-    ends = dict.fromkeys((f"{level.low:g}", f"{level.high:g}"))
-    return f"{level.name} questions ({point.measure} {' to '.join(ends)})"
+    return f"{level.name} questions ({point.measure} {band(level.low, level.high)})"
 
 
 def _method(point: Point) -> str:

@@ -235,25 +235,20 @@ def _load_base(cell: Cell, base: PublishedBase) -> str:
     if base.revision is not None:
         lines.append(f"revision={json.dumps(base.revision)},")
     lines.append(f'dtype="{cell.dtype}",')
-    quantized = _QUANTIZED.get(cell.recipe.quantization)
-    if quantized is not None:
-        options = quantized.format(dtype=cell.dtype)
+    imported = "AutoModelForCausalLM"
+    if cell.recipe.quantization != "none":
+        from trainables.models.loading import bitsandbytes_options  # with torch
+
+        given = bitsandbytes_options(cell.recipe.quantization, cell.dtype)
+        options = ", ".join(f"{name}={value!r}" for name, value in given.items())
         lines.append(f"quantization_config=BitsAndBytesConfig({options}),")
-    imported = "AutoModelForCausalLM" + ", BitsAndBytesConfig" * (quantized is not None)
+        imported += ", BitsAndBytesConfig"
     body = "".join(f"    {line}\n" for line in lines)
     return (
         f"from transformers import {imported}\n\n"
         f"base = AutoModelForCausalLM.from_pretrained(\n{body})"
     )
 
-
-_QUANTIZED = {
-    "int8": "load_in_8bit=True",
-    "nf4": (
-        'load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_use_double_quant=True, '
-        'bnb_4bit_compute_dtype="{dtype}"'
-    ),
-}
 
 _LOAD_ADAPTER = """\
 

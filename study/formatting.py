@@ -97,6 +97,11 @@ def span(low: float | None, high: float | None) -> str:
     return "" if low is None or high is None else f"[{low:.2f}, {high:.2f}]"
 
 
+def band(low: float, high: float) -> str:
+    """Returns a range of values: `3 to 5`, or `8` if both ends are equal."""
+    return f"{low:g}" if low == high else f"{low:g} to {high:g}"
+
+
 def duration(seconds: float | None) -> str:
     """Returns a time in the unit that fits it."""
     if seconds is None:

@@ -80,7 +80,7 @@ def load_base(
         source.source,
         revision=source.revision or "main",
         dtype=DTYPES[dtype],
-        **_quantized(quantization, DTYPES[dtype], device),
+        **_quantized(quantization, dtype, device),
         attn_implementation=_attention(source),
         output_loading_info=True,
         ignore_mismatched_sizes=True,  # for the report to name them
@@ -147,20 +147,31 @@ def _check_device(device: str | torch.device) -> torch.device:
     return device
 
 
-def _quantized(quantization: str, dtype: torch.dtype, device: torch.device) -> Mapping[str, Any]:
+def _quantized(quantization: str, dtype: str, device: torch.device) -> Mapping[str, Any]:
     """Returns the options of quantized loading; none, so that a file's own quantization is kept."""
     if quantization == "none":
         return {}
     from transformers import BitsAndBytesConfig  # imports bitsandbytes when used
 
-    nf4 = {
+    config = BitsAndBytesConfig(**bitsandbytes_options(quantization, dtype))
+    return {"quantization_config": config, "device_map": {"": device}}
+
+
+def bitsandbytes_options(quantization: str, dtype: str) -> Mapping[str, Any]:
+    """Returns the fields of transformers' `BitsAndBytesConfig`.
+
+    Args:
+        quantization: `nf4` or `int8`.
+        dtype: A name in `DTYPES`, the format of the products.
+    """
+    if quantization == "int8":
+        return {"load_in_8bit": True}
+    return {
         "load_in_4bit": True,
         "bnb_4bit_quant_type": "nf4",
         "bnb_4bit_use_double_quant": True,
         "bnb_4bit_compute_dtype": dtype,
     }
-    options = {"load_in_8bit": True} if quantization == "int8" else nf4
-    return {"quantization_config": BitsAndBytesConfig(**options), "device_map": {"": device}}
 
 
 def _keep_packing(model: PreTrainedModel) -> None:

@@ -25,6 +25,7 @@ from study.analysis.surface_rows import Interval, recipe_text
 from study.artifacts.items import MEASURE
 from study.artifacts.plan import Plan
 from study.artifacts.points import PlannedArm
+from study.formatting import band
 from study.statistics.arms import ArmScores
 from study.statistics.differences import estimate_contrast
 
@@ -166,8 +167,7 @@ def _bins(values: NDArray[np.float64]) -> Iterator[_ItemGroup]:
     for start, end in zip(starts, [*starts[1:], np.inf], strict=True):
         members = (values >= start) & (values < end)
         low, high = float(values[members].min()), float(values[members].max())
-        name = f"{low:g}" if low == high else f"{low:g} to {high:g}"
-        yield _ItemGroup(name=name, low=low, high=high, members=members)
+        yield _ItemGroup(name=band(low, high), low=low, high=high, members=members)
 
 
 def _topics(topics: Sequence[str | None]) -> Iterator[_ItemGroup]:

@@ -6,7 +6,7 @@ import textwrap
 from collections.abc import Iterable, Iterator
 
 from search_spaces.explain import count
-from study.formatting import Table
+from study.formatting import Table, band
 from study.reporting.html import render
 from study.reporting.task.describe import DataReport, LevelRow
 from trainables.data.items import Item
@@ -40,7 +40,7 @@ def card_html(report: DataReport) -> str:
         title=_title(report),
         facts=_facts(report),
         tables=_tables(report),
-        band=_band,
+        band=band,
         zip=zip,
     )
 
@@ -80,7 +80,7 @@ def _tables(report: DataReport) -> list[tuple[str, Table]]:
             (
                 row.measure,
                 row.level,
-                _band(row),
+                band(row.low, row.high),
                 f"{row.num_items:,}",
                 f"{row.num_pool:,}",
                 f"{row.num_test:,}",
@@ -128,13 +128,8 @@ def _tables(report: DataReport) -> list[tuple[str, Table]]:
     ]
 
 
-def _band(row: LevelRow) -> str:
-    """Returns a level's interval."""
-    return f"{row.low:g}" if row.low == row.high else f"{row.low:g} to {row.high:g}"
-
-
 def _example(row: LevelRow, item: Item) -> Iterable[str]:
-    yield f"  {row.measure} {row.level} ({_band(row)}): {item.id}"
+    yield f"  {row.measure} {row.level} ({band(row.low, row.high)}): {item.id}"
     yield from _wrapped(item.question, "    ")
     for place, choice in enumerate(item.choices):
         yield from _wrapped(choice, "    * " if place == item.answer else "      ")
