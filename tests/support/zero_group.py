@@ -54,6 +54,12 @@ from trainables.storage.filesystem import open_storage
 ITEMS = make_items(40, seed=4)
 TEST, POOL = ITEMS[:12], ITEMS[12:]
 HALVES = ("zero-shot", "in-context", "probe", "lora")
+RESUMED: tuple[tuple[EngineName, str], ...] = (
+    ("zero-1", "lora"),
+    ("zero-2", "lora"),
+    ("zero-3", "lora"),
+    ("zero-3", "full"),
+)
 SMALL_BATCHES = 0.1
 """Of the usual tokens, so that an update has several micro-batches on every worker."""
 
@@ -154,15 +160,18 @@ class LostWorkerError(BaseException):
 
 
 def resumed(base: Base, engine: EngineName, method: str, out: Path) -> dict[str, Any]:
-    """Interrupts a training after three updates, goes on, and compares with one undisturbed."""
+    """Interrupts a training after three updates, and goes on."""
     checkpoint = Checkpoint(
         storage=open_storage(str(out)),
         cell_id=f"{engine}-{method}",
         execution={"workers": dist.get_world_size()},
         is_due=lambda: True,
     )
-    how = Execution(engine=choose_engine(engine, offload=False), token_share=SMALL_BATCHES)
-    keeping = replace(how, checkpoint=checkpoint)
+    how = Execution(
+        engine=choose_engine(engine, offload=False),
+        token_share=SMALL_BATCHES,
+        checkpoint=checkpoint,
+    )
 
     class Lost(list[Any]):
         def append(self, row: Any) -> None:
@@ -170,14 +179,13 @@ def resumed(base: Base, engine: EngineName, method: str, out: Path) -> dict[str,
                 raise LostWorkerError
             super().append(row)
 
-    undisturbed, curve = list[Any](), list[Any]()
-    run_cell(cell_inputs(method, how, undisturbed), base)
+    curve: list[Any] = []
     try:
-        run_cell(cell_inputs(method, keeping, Lost()), base)
+        run_cell(cell_inputs(method, how, Lost()), base)
     except LostWorkerError:
         progress = checkpoint.read_progress()
-    run_cell(cell_inputs(method, keeping, curve), base)
-    return {"from": progress.update, "curve": curve, "undisturbed": undisturbed}
+    run_cell(cell_inputs(method, how, curve), base)
+    return {"from": progress.update, "curve": curve}
 
 
 def failed_on_all(base: Base, worker_group: WorkerGroup) -> dict[str, Any]:
@@ -235,17 +243,13 @@ def other_bits(worker_group: WorkerGroup) -> Iterator[None]:
 def not_of_the_plain_engine(
     base: Base, teacher: Mapping[str, Any], worker_group: WorkerGroup
 ) -> dict[str, Any]:
-    """Generation and self-training on a base in pieces, also where workers' numbers differ."""
+    """Generation and self-training on a base in pieces, where workers' numbers differ."""
     engine = choose_engine("zero-3", offload=False)
     how = Execution(engine=engine, token_share=SMALL_BATCHES, worker_group=worker_group)
-    found = {
-        "zero-3 reasoning": run("reasoning", base, how),
-        "zero-3 round": run("round", base, how, teacher),
-    }
     with other_bits(worker_group):
-        return found | {
-            "other bits reasoning": run("reasoning", base, how),
-            "other bits round": run("round", base, how, teacher),
+        return {
+            "zero-3 reasoning": run("reasoning", base, how),
+            "zero-3 round": run("round", base, how, teacher),
         }
 
 
@@ -319,10 +323,9 @@ def scenarios(folder: Path, out: Path, worker_group: WorkerGroup) -> dict[str, A
         "held": sum(p.ds_tensor.numel() for p in base.model.parameters()),
         "visible": sum(p.numel() for p in base.model.parameters()),
     }
-    for name in ("zero-1", "zero-2", "zero-3", "zero-3 full"):
-        method = "full" if name.endswith("full") else "lora"
-        base = bases["zero-3" if name.startswith("zero-3") else "zero-2"]
-        found[f"resumed {name}"] = resumed(base, name.split()[0], method, out)
+    for engine, method in RESUMED:
+        base = bases["zero-3" if engine == "zero-3" else "zero-2"]
+        found[f"resumed {engine} {method}"] = resumed(base, engine, method, out)
     found |= failed_on_all(bases["zero-3"], worker_group)
     found["base afterwards"] = {"state": whole_weights(dict(base.model.named_parameters()))}
     found["left"] = sorted(left_on(bases["zero-3"]) - before)
