@@ -68,8 +68,17 @@ GEMMA3_LISTED = LinearProbe(
     search="fa9ecabe9e4b8239",
     search_labels=320,
 )
-"""Found by `python -m study.tune SPACE --method linear-probe` on easy labels. The files of Gemma's
-searches are in docs/results/arc_small_models/tune."""
+SMOLLM2_LORA = LoRA(
+    learning_rate=0.0004556336938136176,
+    rank=8,
+    epochs=7,
+    batch_size=8,
+    warm_up=0.2,
+    search="f0c13ef53a8b3442",
+    search_labels=320,
+)
+"""Found by `python -m study.tune SPACE --method METHOD` on easy labels. The files of the searches
+for Gemma's probes and for LoRA are in docs/results/arc_small_models/tune."""
 
 EASY = Arm(condition="easy")
 
@@ -122,7 +131,7 @@ def arc_gemma3_ssrm() -> Space:
 
 def arc_smollm2_lora() -> Space:
     """ARC on SmolLM2-135M: LoRA."""
-    return _lora("arc_smollm2_lora", "smollm2-135m", LoRA())
+    return _lora("arc_smollm2_lora", "smollm2-135m", SMOLLM2_LORA)
 
 
 def arc_gemma3_lora() -> Space:

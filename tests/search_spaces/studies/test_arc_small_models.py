@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from search_spaces.recipes import LinearProbe
+from search_spaces.recipes import TrainedRecipe
 from search_spaces.registry import find_space, named_spaces
 from search_spaces.space import Space
 from search_spaces.studies.small.arc_small_models import (
@@ -16,6 +16,7 @@ from search_spaces.studies.small.arc_small_models import (
     MODEL_ROOT,
     MOST_LABELS,
     ON_THE_HUB,
+    SMOLLM2_LORA,
 )
 from search_spaces.tuning import tuned
 from study.planning.planner import make_plan
@@ -69,7 +70,8 @@ def test_all_spaces_of_a_model_share_the_split_and_the_cells_that_they_have_in_c
         (GEMMA3_PROBE, "gemma3-270m-arc-grade-linear_probe.json"),
         (GEMMA3_BY_DIFFICULTY, "gemma3-270m-arc-difficulty-linear_probe.json"),
         (GEMMA3_LISTED, "gemma3-270m-arc-grade-linear_probe-listed.json"),
+        (SMOLLM2_LORA, "smollm2-135m-arc-grade-lora.json"),
     ],
 )
-def test_the_recipes_are_those_that_the_searches_found(recipe: LinearProbe, file: str) -> None:
+def test_the_recipes_are_those_that_the_searches_found(recipe: TrainedRecipe, file: str) -> None:
     assert tuned(SEARCHES / file) == recipe
