@@ -27,8 +27,8 @@ settings.load_profile("any machine")
 
 
 def pytest_collection_finish() -> None:
-    # Each cell and each retry collects garbage, which takes half a second with all that thousands of
-    # collected tests keep alive. None of it is garbage before the end.
+    # Each cell and each retry collects garbage, which takes half a second with all that thousands
+    # of collected tests keep alive. None of it is garbage before the end.
     gc.freeze()
 
 
