@@ -127,7 +127,7 @@ def _budget(parts: Sequence[Part], work: Work) -> Iterator[str]:
     )
     if expected > budget:
         yield (
-            "Nothing else was left out: the spaces run in the order of `benchmarks/arc_study.sh`, "
+            "The other spaces were kept: they run in the order of `benchmarks/arc_study.sh`, "
             "and the last of them may stay unfinished."
         )
     if unfinished := [part.name for part in parts if part.name in left and not _is_complete(part)]:

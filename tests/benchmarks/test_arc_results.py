@@ -198,10 +198,10 @@ def test_what_gave_way_is_told_with_what_it_left(
     monkeypatch.setattr(arc_costs, "LEFT_OUT", ("fake",))
     text = "\n".join(run_lines([complete]))
     assert "`fake` (which left 0.0 core-hours)" in text
-    assert text.count("fit into the budget") == 2 and "Nothing else was left out" not in text
+    assert text.count("fit into the budget") == 2 and "The other spaces were kept" not in text
     monkeypatch.setattr(arc_costs, "BUDGET_HOURS", -1)
     text = "\n".join(run_lines([complete]))
-    assert text.count("exceed the budget") == 2 and "Nothing else was left out" in text
+    assert text.count("exceed the budget") == 2 and "The other spaces were kept" in text
 
 
 @pytest.mark.parametrize("done", ["zero-shot", "easy", "nothing"])
