@@ -243,13 +243,17 @@ def other_bits(worker_group: WorkerGroup) -> Iterator[None]:
 def not_of_the_plain_engine(
     base: Base, teacher: Mapping[str, Any], worker_group: WorkerGroup
 ) -> dict[str, Any]:
-    """Generation and self-training on a base in pieces, where workers' numbers differ."""
+    """Generation and self-training on a base in pieces, also where workers' numbers differ."""
     engine = choose_engine("zero-3", offload=False)
     how = Execution(engine=engine, token_share=SMALL_BATCHES, worker_group=worker_group)
+    found = {
+        "zero-3 reasoning": run("reasoning", base, how),
+        "zero-3 round": run("round", base, how, teacher),
+    }
     with other_bits(worker_group):
-        return {
-            "zero-3 reasoning": run("reasoning", base, how),
-            "zero-3 round": run("round", base, how, teacher),
+        return found | {
+            "other bits reasoning": run("reasoning", base, how),
+            "other bits round": run("round", base, how, teacher),
         }
 
 

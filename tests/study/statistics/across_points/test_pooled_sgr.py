@@ -59,17 +59,17 @@ def test_it_is_the_textbook_meta_analysis_at_each_theta(between: float) -> None:
             assert textbook_p(x, y, sds, 0.5, end) == pytest.approx(0.1, abs=1e-6)
 
 
-@pytest.mark.parametrize("count", [3, 10])
+@pytest.mark.parametrize("count", [3, 5, 10])
 def test_coverage(count: int) -> None:
     """benchmarks/contrasts.py has more draws and populations."""
-    rng, num_draws, covered = np.random.default_rng(count), 100, 0
+    rng, num_draws, covered = np.random.default_rng(count), 150, 0
     for number in range(num_draws):
         x, y, sds = drawn(rng, count, between=0.03 * (number % 2))
         found = pool(x, y, sampling_covariance(sds, 0.5), level=0.95)
         # An unresolved pooled SGR excludes nothing.
         covered += found.low is None or found.low <= 0.7 <= (found.high or 0.0)
-    # 0.93 of many draws; of 100 it may fall short by two standard errors.
-    assert covered / num_draws >= 0.88
+    # 0.93 of many draws; of 150 it may fall short by two standard errors.
+    assert covered / num_draws >= 0.89
 
 
 def point(rng: np.random.Generator, task: str, gap: float = 0.2, num_items: int = 200) -> PointArms:
