@@ -16,6 +16,7 @@ from typing import Any
 
 import pytest
 
+from search_spaces.recipes import LinearProbe
 from study.analysis.surface_rows import recipe_text
 from study.artifacts.costs import BaseCost, StudyCost
 from study.artifacts.plan import read_plan, read_plan_summary, write_plan
@@ -294,6 +295,16 @@ def test_the_summary_of_a_plan_has_its_queue(study: FakeStudy) -> None:
         assert (short.model_name, short.base_key, short.flop) == (
             *(cell.model_name, cell.base_key, cell.flop),
         )
+
+
+def test_the_status_of_a_study_with_a_probe(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    space = fake_space(methods=(LinearProbe(n_train=8),), seeds=2)
+    study = FakeStudy(storage=open_storage(str(tmp_path)), space=space).write()
+    study.finish(study.plan.cells[:3])
+    assert main([str(tmp_path / "fake")]) == OK
+    assert "done     3 (21 %)" in capsys.readouterr().out
 
 
 def test_unreadable_claim_and_invalid_record_leave_the_cell_waiting(study: FakeStudy) -> None:

@@ -20,12 +20,46 @@ if TYPE_CHECKING:  # reading a plan must import neither torch nor the Hub's clie
     from trainables.models.source import ModelSource
 
 
+class _RecipeSummary(FrozenModel, extra="allow"):
+    """A recipe whose other fields are kept as they are."""
+
+    method: str
+    quantization: str = "none"
+
+
+_RECIPES: dict[str, _RecipeSummary] = {}
+
+
+def _shared(given: Any, validate: ValidatorFunctionWrapHandler) -> _RecipeSummary:
+    """Returns one value for all equal recipes: a plan has few, each in hundreds of cells."""
+    key = repr(given)
+    if key not in _RECIPES:
+        _RECIPES[key] = validate(given)
+    return _RECIPES[key]
+
+
+class _RoundSummary(FrozenModel, extra="ignore"):
+    threshold: float | None = None
+
+
+class _CellSummary(FrozenModel, extra="ignore"):
+    """The fields of a cell that name it, or decide how long it takes."""
+
+    model: str
+    dtype: str
+    task: str
+    recipe: Annotated[_RecipeSummary, WrapValidator(_shared)]
+    self_training: _RoundSummary | None = None
+    round: int = 0
+    seed: int | None = None
+    tested_hash: str | None = None
+
+
 class NamedCell(FrozenModel):
     """A cell with its id, its names for the reader and its expected work."""
 
     id: str
-    cell: Any
-    """A `Cell`, or the part of one that names it."""
+    cell: Cell | _CellSummary
     model_name: str
     condition: str
     """`zero-shot`, the name of a training level, `all`, or a condition of the space's own."""
@@ -82,40 +116,6 @@ class PlannedCell(NamedCell):
     keeps adapters."""
     training_flop: float = 0.0
     """The part of `flop` that trains weights, which workers that run the cell together share."""
-
-
-class _RecipeSummary(FrozenModel, extra="allow"):
-    """A recipe whose other fields are kept as they are."""
-
-    method: str
-    quantization: str = "none"
-
-
-_RECIPES: dict[str, _RecipeSummary] = {}
-
-
-def _shared(given: Any, validate: ValidatorFunctionWrapHandler) -> _RecipeSummary:
-    """Returns one value for all equal recipes: a plan has few, each in hundreds of cells."""
-    key = repr(given)
-    if key not in _RECIPES:
-        _RECIPES[key] = validate(given)
-    return _RECIPES[key]
-
-
-class _RoundSummary(FrozenModel, extra="ignore"):
-    threshold: float | None = None
-
-
-class _CellSummary(FrozenModel, extra="ignore"):
-    """The fields of a cell that name it, or decide how long it takes."""
-
-    model: str
-    dtype: str
-    task: str
-    recipe: Annotated[_RecipeSummary, WrapValidator(_shared)]
-    self_training: _RoundSummary | None = None
-    round: int = 0
-    seed: int | None = None
 
 
 class CellSummary(NamedCell, extra="ignore"):
