@@ -27,6 +27,8 @@ from tests.support.workers import worker_of
 from trainables import stop_signals
 from trainables.methods.training.resume import TrainingProgress
 from trainables.storage import layout
+from trainables.storage.filesystem import open_storage
+from trainables.storage.records import Record, read_record
 
 SIGNALS = {signal.SIGINT: 130, signal.SIGTERM: 143, signal.SIGHUP: 129}
 
@@ -40,11 +42,21 @@ def arguments_of(folder: Path) -> list[str]:
 
 
 @pytest.fixture(scope="module")
-def expected(tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, bytes]:
-    """The scores of the study when it runs undisturbed."""
+def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("undisturbed")
     assert main(arguments_of(folder)) == OK
-    return scores_of(folder / "runs")
+    return folder / "runs"
+
+
+@pytest.fixture(scope="module")
+def expected(undisturbed: Path) -> Mapping[str, bytes]:
+    """The scores of the study when it runs undisturbed."""
+    return scores_of(undisturbed)
+
+
+def records_of(out: Path) -> Mapping[str, Record]:
+    storage = open_storage(str(out))
+    return {id_: read_record(storage, id_) for id_ in scores_of(out)}
 
 
 def signal_in_the_first_training(signum: int, patch: pytest.MonkeyPatch) -> None:
@@ -85,6 +97,27 @@ def test_a_training_leaves_a_checkpoint_that_the_next_run_goes_on_from(
     assert found["lost"] == [] and found["waiting"] == len(expected) - len(scores_of(out))
     assert main(arguments) == OK
     assert scores_of(out) == expected
+
+
+def test_a_resumed_cell_counts_the_time_and_the_tokens_of_both_processes(
+    tmp_path: Path, undisturbed: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    arguments, out = arguments_of(tmp_path), tmp_path / "runs"
+    with monkeypatch.context() as patch:
+        signal_in_the_first_training(signal.SIGTERM, patch)
+        main(arguments)
+    (kept,) = out.glob("checkpoints/*/progress.json")
+    progress = json.loads(kept.read_text())
+    assert progress["tokens"] > 0 and 0.0 < progress["seconds"] < 100.0
+    kept.write_text(json.dumps({**progress, "seconds": 1000.0}))
+    assert main(arguments) == OK
+    resumed, alone = (records_of(each)[kept.parent.name] for each in (out, undisturbed))
+    assert resumed.tokens is not None and alone.tokens is not None
+    # What a process reads before its training, it reads again.
+    assert alone.tokens <= resumed.tokens < alone.tokens + progress["tokens"] / 2
+    assert 1000.0 < resumed.seconds["run"] < 1100.0
+    total = resumed.seconds["load"] + resumed.seconds["run"]
+    assert resumed.seconds["total"] == pytest.approx(total)
 
 
 def test_no_further_cell_is_begun_after_a_signal(

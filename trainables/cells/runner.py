@@ -24,7 +24,7 @@ from trainables.inference.hidden_states import StateCache
 from trainables.methods.base.interface import Execution
 from trainables.models.loading import Base
 from trainables.models.oom import halved_note
-from trainables.storage.checkpoints import Checkpoint, Timer
+from trainables.storage.checkpoints import Checkpoint, Progress, Timer, Usage
 from trainables.storage.filesystem import Storage, open_storage
 from trainables.storage.records import write_record
 
@@ -68,7 +68,7 @@ class CellRunner:
         """
         started, peak_memory = time.perf_counter(), start_measuring(self.device)
         base, states = self._base_for(planned)
-        loaded = time.perf_counter()
+        load_seconds, usage = time.perf_counter() - started, Usage()
         curve: list[Mapping[str, float]] = []
         execution = self._execution_facts(planned)
         # One worker may fail to read the parent's files: no worker begins unless all can.
@@ -82,12 +82,12 @@ class CellRunner:
                 base=base,
                 states=states,
                 curve=curve,
-                execution=self._execution(planned, share, execution),
+                execution=self._execution(planned, share, execution, usage),
             )
         )
-        with measure_usage(base) as usage:
+        with measure_usage(base, usage) as gpu:
             result = (self.run_context.run_cell or run_cell)(inputs, base)
-        ended, peak_bytes = time.perf_counter(), peak_memory()
+        run_seconds, peak_bytes = usage.seconds, peak_memory()
         notes = (*base.notes, *result.notes)
         if self.gpus:
             execution["gpus_per_worker"] = self.gpus
@@ -102,10 +102,14 @@ class CellRunner:
                 self.storage,
                 planned.cell,
                 scores,
-                seconds={"load": loaded - started, "run": ended - loaded, "total": ended - started},
+                seconds={
+                    "load": load_seconds,
+                    "run": run_seconds,
+                    "total": load_seconds + run_seconds,
+                },
                 peak_memory=peak_bytes,
                 tokens=usage.tokens,
-                gpu_utilisation=usage.gpu_utilisation,
+                gpu_utilisation=gpu.mean,
                 execution={**execution, **result.execution},
                 curve=curve,
                 notes=notes,
@@ -119,16 +123,20 @@ class CellRunner:
         """Drops the base model: the next cell loads it again."""
         self._base = None
 
-    def _execution(self, planned: PlannedCell, share: float, facts: Mapping[str, Any]) -> Execution:
+    def _execution(
+        self, planned: PlannedCell, share: float, facts: Mapping[str, Any], usage: Usage
+    ) -> Execution:
         checkpoint = None
         if isinstance(planned.cell.recipe, WeightTraining):
             checkpoint = Checkpoint(
                 storage=self.storage,
                 cell_id=planned.id,
                 execution=dict(facts),
+                usage=usage,
                 is_due=Timer(is_leaving=self.is_leaving),
                 must_stop=self.must_stop,
             )
+            usage.add(checkpoint.read_progress() or Progress())
         return Execution(
             engine=choose_engine(self.engine, offload=self.offload),
             token_share=share,

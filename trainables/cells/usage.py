@@ -11,43 +11,46 @@ from typing import Any
 import torch
 
 from trainables.models.loading import Base
+from trainables.storage.checkpoints import Usage
 
 SAMPLE_INTERVAL_S = 1.0
 
 
 @dataclass(slots=True)
-class Usage:
-    """What one process used."""
+class GpuUtilisation:
+    """How busy the GPU was in this process."""
 
-    tokens: int = 0
-    """Tokens that went through the base model in forward passes, padding included."""
     samples: list[float] = field(default_factory=list)
-    """Utilisation of the GPU, a share in [0, 1], once a second; empty on a CPU."""
+    """A share in [0, 1], once a second; empty on a CPU."""
 
     @property
-    def gpu_utilisation(self) -> float | None:
+    def mean(self) -> float | None:
         """Mean share of the time that a kernel ran on the GPU; None: not known."""
         return sum(self.samples) / len(self.samples) if self.samples else None
 
 
 @contextmanager
-def measure_usage(base: Base) -> Iterator[Usage]:
+def measure_usage(base: Base, usage: Usage) -> Iterator[GpuUtilisation]:
     """Measures the body; a GPU that other processes use counts their work too.
 
     Every forward pass embeds its tokens, whatever adapters or engines wrap the model, so they are
     counted there. Utilisation comes from NVIDIA's management library through torch.
+
+    Args:
+        base: The base model of the cell.
+        usage: The tokens are added to it.
     """
-    usage, stop = Usage(), threading.Event()
+    gpu, stop = GpuUtilisation(), threading.Event()
 
     def count(_: torch.nn.Module, inputs: tuple[Any, ...]) -> None:
         usage.tokens += inputs[0].numel()
 
     hook = base.model.get_input_embeddings().register_forward_pre_hook(count)
-    thread = threading.Thread(target=_sample, args=(base.device, usage, stop), daemon=True)
+    thread = threading.Thread(target=_sample, args=(base.device, gpu, stop), daemon=True)
     if base.device.type == "cuda":
         thread.start()
     try:
-        yield usage
+        yield gpu
     finally:
         hook.remove()
         stop.set()
@@ -55,9 +58,9 @@ def measure_usage(base: Base) -> Iterator[Usage]:
             thread.join()
 
 
-def _sample(device: torch.device, usage: Usage, stop: threading.Event) -> None:
+def _sample(device: torch.device, gpu: GpuUtilisation, stop: threading.Event) -> None:
     while not stop.wait(SAMPLE_INTERVAL_S):
         try:
-            usage.samples.append(torch.cuda.utilization(device) / 100.0)
+            gpu.samples.append(torch.cuda.utilization(device) / 100.0)
         except Exception:  # no library, no permission, or a slice of a GPU: not known
             return

@@ -54,6 +54,32 @@ class Timer:
         return True
 
 
+@dataclass(kw_only=True, slots=True)
+class Usage:
+    """Time and tokens that a cell has used, in this process and in those whose training it resumes.
+
+    Work that a lost process did after its last checkpoint is not counted.
+    """
+
+    tokens: int = 0
+    """Tokens that went through the base model in forward passes, padding included."""
+    clock: Callable[[], float] = time.perf_counter
+    _started: float = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._started = self.clock()
+
+    @property
+    def seconds(self) -> float:
+        """Wall-clock time."""
+        return self.clock() - self._started
+
+    def add(self, earlier: Progress) -> None:
+        """Adds what earlier processes had used when they wrote the checkpoint."""
+        self.tokens += earlier.tokens
+        self._started -= earlier.seconds
+
+
 class Progress(BaseModel):
     """The content of progress.json."""
 
@@ -64,6 +90,10 @@ class Progress(BaseModel):
     rows: list[dict[str, Any]] = []
     """What was logged up to this update."""
     execution: dict[str, Any] = {}
+    seconds: float = 0.0
+    """Used by all processes up to this update, like `tokens`."""
+    tokens: int = 0
+    """Of the first worker."""
     written: float = 0.0
     """Seconds since 1970."""
 
@@ -85,13 +115,21 @@ class Checkpoint:
     execution: Mapping[str, Any]
     """Kind of host, workers, engine, versions. A training resumes only under the same execution,
     so that it ends as if it had not been interrupted."""
+    usage: Usage = field(default_factory=Usage)
+    """Of the cell so far; it is written with the progress."""
     is_due: Callable[[], bool] = field(default_factory=Timer)
     must_stop: Callable[[], bool] = lambda: False
     """Whether the sweep is being stopped: the training writes its checkpoint and ends."""
 
     def read_progress(self) -> Progress | None:
-        """Returns the progress to resume from; None if there is none of the same execution."""
-        progress = read_progress(self.storage, self.cell_id)
+        """Returns the progress to resume from; None if there is none of the same execution.
+
+        None also if the run folder cannot be read: the training starts over.
+        """
+        try:
+            progress = read_progress(self.storage, self.cell_id)
+        except OSError:
+            return None
         is_same = progress is not None and progress.execution == dict(self.execution)
         return progress if is_same else None
 
@@ -101,6 +139,8 @@ class Checkpoint:
             update=update,
             rows=[dict(row) for row in rows],
             execution=dict(self.execution),
+            seconds=self.usage.seconds,
+            tokens=self.usage.tokens,
             written=time.time(),
         )
         key = layout.checkpoint_progress(self.cell_id)

@@ -85,7 +85,8 @@ class Record(FrozenModel):
     updates: int | None = Field(default=None, ge=0)
     """Optimizer updates, or solver steps of a probe; 0 without training. None in old records."""
     seconds: dict[str, float]
-    """Wall-clock time of the cell by phase; contains at least `total`."""
+    """Wall-clock time of the cell by phase; contains at least `total`. A training that resumed from
+    a checkpoint includes the time up to it."""
     peak_memory: int | None = Field(default=None, ge=0)
     """Bytes, measured while the cell ran, loading of its base included: of the GPU, or of the
     worker's process on a CPU (`trainables.cells.peak_memory`). Of the first worker of a group. None

@@ -10,6 +10,7 @@ import torch
 from trainables.cells import usage
 from trainables.cells.usage import measure_usage
 from trainables.models.loading import Base
+from trainables.storage.checkpoints import Usage
 
 
 class _Model(torch.nn.Module):
@@ -30,12 +31,13 @@ def test_tokens_of_every_forward_pass_count_and_only_inside() -> None:
     embed = base.model.get_input_embeddings()
     tokens = torch.zeros(2, 3, dtype=torch.long)
     embed(tokens)
-    with measure_usage(base) as used:
+    used = Usage()
+    with measure_usage(base, used) as gpu:
         embed(tokens)
         embed(tokens[:1])
     embed(tokens)
     assert used.tokens == 9
-    assert used.gpu_utilisation is None
+    assert gpu.mean is None
 
 
 def test_the_utilisation_of_a_gpu_is_the_mean_of_its_samples(
@@ -50,8 +52,8 @@ def test_the_utilisation_of_a_gpu_is_the_mean_of_its_samples(
 
     monkeypatch.setattr(torch.cuda, "utilization", utilisation)
     monkeypatch.setattr(usage, "SAMPLE_INTERVAL_S", 0.001)
-    with measure_usage(_base("cuda:1")) as used:
+    with measure_usage(_base("cuda:1"), Usage()) as gpu:
         while len(seen) < 3:
             time.sleep(0.001)
-    assert used.gpu_utilisation == pytest.approx(0.4)
+    assert gpu.mean == pytest.approx(0.4)
     assert seen[0] == torch.device("cuda:1")

@@ -14,7 +14,7 @@ from torch import Tensor
 from trainables.distributed.engine import Engine
 from trainables.methods.base.interface import Log
 from trainables.stop_signals import StoppedError
-from trainables.storage.checkpoints import Checkpoint, Progress
+from trainables.storage.checkpoints import Checkpoint
 
 CPU_RANDOMNESS, GPU_RANDOMNESS = "randomness of the CPU", "randomness of the GPU"
 
@@ -37,7 +37,7 @@ class TrainingProgress:
         """Resumes from an earlier process, if all workers can, and logs its rows again."""
         if self.checkpoint is None:
             return
-        progress = self._progress(self.checkpoint)
+        progress = self.checkpoint.read_progress()
         state = None if progress is None else self._read(progress.update)
         if self.engine.mean(0.0 if state is None else 1.0) < 1.0:
             return
@@ -92,12 +92,6 @@ class TrainingProgress:
             fault = error
         if self.engine.mean(0.0 if fault is None else 1.0) > 0.0:
             raise fault or OSError("another worker could not write its share of a checkpoint")
-
-    def _progress(self, checkpoint: Checkpoint) -> Progress | None:
-        try:
-            return checkpoint.read_progress()
-        except OSError:
-            return None  # the training starts over, on all workers
 
     def _read(self, update: int) -> dict[str, Tensor] | None:
         if self.checkpoint is None:
