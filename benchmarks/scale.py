@@ -36,6 +36,7 @@ from study.artifacts.plan import Plan
 from study.planning.planner import Inputs, make_plan
 from study.planning.units import make_units
 from study.running.blocks import pack_blocks, plan_units
+from study.running.pace import Pace
 from study.running.progress import ProgressReporter
 from trainables.cells.planned import Block, RunContext
 from trainables.cells.run import CellInputs, CellResult
@@ -119,7 +120,10 @@ def run(how: str, num_cells: int, num_blocks: int) -> None:
         )
         blocks = blocks_of(plan, num_blocks)
         at_start, started = memory_mib(), time.time()
-        with ProgressReporter(storage, plan_units(plan), on_finished=lambda cell, record: None):
+        units = plan_units(plan)
+        with ProgressReporter(
+            storage, units, pace=Pace(units), on_finished=lambda cell, record: None
+        ):
             if how == "twin":
                 errors = InProcessExecutor().run_blocks(blocks, run_context)
             else:

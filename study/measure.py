@@ -36,8 +36,10 @@ from study.planning.hardness.values import (
     hardness_values,
 )
 from study.planning.hardness_cells import HardnessPlan, plan_hardness, wanted_hardness
+from study.running.blocks import plan_units
 from study.running.executor import missing_cells, run_cells
 from study.running.outcomes import print_incomplete_cells
+from study.running.pace import Pace
 from study.tracking.tracker import open_tracker
 from trainables.data.task import TaskData
 from trainables.errors import CostError, UnavailableError
@@ -110,7 +112,8 @@ def make_measures(
         CostError: If the missing cells exceed the budget or the memory; before any file is written.
     """
     plan, timings = planned.plan, Timings()
-    missing = missing_cells(storage, plan.cells, timings)
+    pace = Pace(plan_units(plan))
+    missing = missing_cells(storage, plan.cells, timings, pace)
     budget = Budget(plan, missing, pricing, timings, max_cost)
     print(describe(planned, num_finished=len(plan.cells) - len(missing)), flush=True)
     with open_tracker(storage, plan, missing) as tracker:
@@ -121,6 +124,7 @@ def make_measures(
             storage,
             missing,
             tracker.log_cell,
+            pace=pace,
             address=address,
             write=write,
             budget=budget,

@@ -19,8 +19,10 @@ from study.planning.planner import Inputs, make_plan
 from study.planning.preview.invalidated import describe_invalidated_cells
 from study.planning.preview.offline_estimate import estimate_plan
 from study.planning.preview.summary import format_estimate, format_plan
+from study.running.blocks import plan_units
 from study.running.executor import missing_cells, run_cells
 from study.running.outcomes import print_incomplete_cells
+from study.running.pace import Pace
 from study.tracking.tracker import open_tracker
 from trainables.errors import UnavailableError
 from trainables.storage import layout
@@ -112,9 +114,9 @@ def run_study(
     from study.reporting.files import write_report
     from study.reporting.summary import result_parts
 
-    timings = Timings()
+    timings, pace = Timings(), Pace(plan_units(plan))
     keeps_adapters = plan.space.keep is not None
-    missing = missing_cells(storage, plan.cells, timings, keeps_adapters=keeps_adapters)
+    missing = missing_cells(storage, plan.cells, timings, pace, keeps_adapters=keeps_adapters)
     budget = Budget(plan, missing, pricing, timings, max_cost)
     print(format_plan(plan, num_finished=len(plan.cells) - len(missing)))
     _print_invalidated(storage, plan)
@@ -125,6 +127,7 @@ def run_study(
             storage,
             missing,
             tracker.log_cell,
+            pace=pace,
             address=address,
             write=lambda: _write_plan(storage, budget.plan(), inputs),
             budget=budget,

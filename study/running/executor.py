@@ -23,6 +23,7 @@ from study.running.outcomes import (
     clear_failures,
     record_block_failure,
 )
+from study.running.pace import Pace
 from study.running.preflight import check_local_devices, check_local_memory, is_here
 from study.running.progress import ProgressReporter
 from trainables import stop_signals
@@ -41,6 +42,7 @@ def missing_cells(
     storage: Storage,
     cells: Sequence[PlannedCell],
     timings: Timings | None = None,
+    pace: Pace | None = None,
     *,
     keeps_adapters: bool = False,
 ) -> list[PlannedCell]:
@@ -53,6 +55,7 @@ def missing_cells(
         storage: The run folder.
         cells: Of a plan, parents before children.
         timings: Receives every valid record.
+        pace: Receives the seconds of every valid record.
         keeps_adapters: Whether every cell whose state is kept has to have it (`Space.keep`).
     """
     folders = set(storage.list(layout.CELLS))
@@ -64,6 +67,8 @@ def missing_cells(
             valid[cell.id] = record
             if timings is not None:
                 timings.add(cell, record)
+            if pace is not None:
+                pace.add(cell, record.seconds)
         elif record is not None:
             print(f"The record of {cell.label} is not valid, so the cell runs again: {record}")
             storage.delete(layout.cell(cell.id))
@@ -86,6 +91,7 @@ def run_cells(
     missing: Sequence[PlannedCell],
     on_finished: Callable[[PlannedCell, Record], None],
     *,
+    pace: Pace,
     address: str | None,
     write: Callable[[], None],
     budget: Budget | None = None,
@@ -99,6 +105,7 @@ def run_cells(
         storage: The run folder.
         missing: The cells to run.
         on_finished: Receives every cell that finishes.
+        pace: Of the cells that earlier runs have finished.
         address: As `open_executor` takes it.
         write: Writes the study's own files, once it is certain that the cells can run.
         budget: Limits the number of blocks, prices them, and must approve them.
@@ -138,10 +145,9 @@ def run_cells(
             budget.approve(blocks)
         write()
         clear_failures(storage, missing)
+        pace.begin(units, assumed_speed=_assumed_speed(blocks))
         with (
-            ProgressReporter(
-                storage, units, on_finished=on_finished, assumed_speed=_assumed_speed(blocks)
-            ),
+            ProgressReporter(storage, units, pace=pace, on_finished=on_finished),
             stop_signals.cells_stop_first(),
         ):
             errors = executor.run_blocks(blocks, run_context)

@@ -52,6 +52,8 @@ class Kind:
 class _Measured:
     """Sums over the finished cells of a kind."""
 
+    is_earlier: bool = False
+    """Whether they are of an earlier run."""
     cells: int = 0
     seconds: float = 0.0
     flop: float = 0.0
@@ -69,16 +71,39 @@ class Pace:
     (ridge regression, that is the posterior mean under the priors above).
 
     Args:
-        units: All units of the run, to know which probes reuse hidden states.
-        assumed_speed: FLOP/s of a worker, for a guess until a cell has finished; None: no guess.
+        units: All units of the plan, to know which probes reuse hidden states.
     """
 
-    def __init__(
+    def __init__(self, units: Iterable[tuple[NamedCell, ...]]) -> None:
+        self._assumed_speed: float | None = None
+        self._kinds: dict[str, Kind] = {}
+        self._measured: dict[Kind, _Measured] = {}
+        self._loads: dict[tuple[str, str, str], float] = {}
+        self._loaded: set[tuple[str, str, str]] = set()
+        self._fit: _Fit | None = None
+        self._find_kinds(units)
+
+    def begin(
         self, units: Iterable[tuple[NamedCell, ...]], *, assumed_speed: float | None = None
     ) -> None:
+        """Begins a run: the cells added so far are of earlier ones, perhaps on other machines.
+
+        They time a kind until a cell of this run does. The first probe of a unit may have to
+        compute its hidden states again.
+
+        Args:
+            units: The cells that will run.
+            assumed_speed: FLOP/s of a worker, for a guess until a cell has been added; None: no
+                guess.
+        """
         self._assumed_speed = assumed_speed
-        self._kinds: dict[str, Kind] = {}
-        known: dict[Kind, Kind] = {}
+        self._loaded.clear()
+        for measured in self._measured.values():
+            measured.is_earlier = True
+        self._find_kinds(units)
+
+    def _find_kinds(self, units: Iterable[tuple[NamedCell, ...]]) -> None:
+        known = {kind: kind for kind in self._kinds.values()}
         texts: dict[int, tuple[Any, str]] = {}  # which holds the recipes, so no id is used twice
         for unit in units:
             scored: set[str | None] = set()
@@ -97,18 +122,19 @@ class Pace:
                 self._kinds[cell.id] = known.setdefault(kind, kind)
                 if is_probe:
                     scored.add(cell.cell.tested_hash)
-        self._measured: dict[Kind, _Measured] = {}
-        self._loads: dict[tuple[str, str, str], float] = {}
-        self._fit: _Fit | None = None
 
     def add(self, cell: NamedCell, seconds: Mapping[str, float]) -> None:
         """Adds a finished cell with the seconds in its record."""
         total = seconds.get("total", 0.0)
         load = seconds.get("load", 0.0)
         self._loads[cell.base_key] = max(load, self._loads.get(cell.base_key, 0.0))
+        self._loaded.add(cell.base_key)
         if cell.flop <= 0 or total <= load:
             return
-        measured = self._measured.setdefault(self._kinds[cell.id], _Measured())
+        kind = self._kinds[cell.id]
+        if kind not in self._measured or self._measured[kind].is_earlier:
+            self._measured[kind] = _Measured()
+        measured = self._measured[kind]
         measured.cells += 1
         measured.seconds += total - load
         measured.flop += cell.flop
@@ -124,7 +150,7 @@ class Pace:
         return len({self._kinds[cell.id] for cell in cells} - self._measured.keys())
 
     def lower_bounds(self, running: Iterable[tuple[NamedCell, float]]) -> Mapping[Kind, float]:
-        """Returns seconds per FLOP that kinds without a finished cell take at least.
+        """Returns seconds per FLOP that kinds without a finished cell of this run take at least.
 
         A cell that has run for some time is expected to run `LONGER` times as long in all.
 
@@ -134,7 +160,8 @@ class Pace:
         bounds: dict[Kind, float] = {}
         for cell, seconds in running:
             kind = self._kinds[cell.id]
-            if kind not in self._measured and cell.flop > 0:
+            measured = self._measured.get(kind)
+            if (measured is None or measured.is_earlier) and cell.flop > 0:
                 bounds[kind] = max(bounds.get(kind, 0.0), LONGER * seconds / cell.flop)
         return bounds
 
@@ -146,7 +173,7 @@ class Pace:
         least = cell.flop * lower_bounds.get(kind, 0.0)
         measured = self._measured.get(kind)
         if measured is not None:
-            return cell.flop * measured.seconds / measured.flop
+            return max(cell.flop * measured.seconds / measured.flop, least)
         speed = self._assumed_speed
         if self.is_guess and speed is None:
             return None
@@ -162,9 +189,10 @@ class Pace:
 
     def loading(self, cell: NamedCell) -> float:
         """Returns the expected seconds to load a cell's base model; 0 if a worker has loaded it."""
-        if cell.base_key in self._loads or not self._loads:
+        if cell.base_key in self._loaded or not self._loads:
             return 0.0
-        return sum(self._loads.values()) / len(self._loads)
+        mean = sum(self._loads.values()) / len(self._loads)
+        return self._loads.get(cell.base_key, mean)
 
 
 def _recipe_text(recipe: Any) -> str:

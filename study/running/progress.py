@@ -41,8 +41,8 @@ class ProgressReporter:
     Args:
         storage: The run folder.
         units: The cells that will run, in the order of the queue.
+        pace: Of the run that begins; it gets the finished cells.
         on_finished: Receives each finished cell.
-        assumed_speed: As in `Pace`.
         stream: Standard output by default.
         now: Seconds of a clock that never goes back.
     """
@@ -52,8 +52,8 @@ class ProgressReporter:
         storage: Storage,
         units: Sequence[Unit],
         *,
+        pace: Pace,
         on_finished: Callable[[PlannedCell, Record], None],
-        assumed_speed: float | None = None,
         stream: TextIO | None = None,
         now: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -63,7 +63,7 @@ class ProgressReporter:
         self._failed: set[str] = set()
         self._running: dict[str, float] = {}
         self._at_once: deque[int] = deque(maxlen=AT_ONCE_POLLS)
-        self._pace = Pace(units, assumed_speed=assumed_speed)
+        self._pace = pace
         self._has_started = False
         self._on_finished = on_finished
         self._line = StatusLine(stream or sys.stdout)

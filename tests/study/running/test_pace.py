@@ -221,10 +221,38 @@ def test_a_cell_that_outlasts_its_prediction_raises_it_for_its_kind() -> None:
     assert left is not None and left.total == pytest.approx(50.0 + 2 * 150.0)
 
 
+def test_a_run_begins_with_the_seconds_of_earlier_runs_until_it_has_its_own() -> None:
+    cells = [cell(str(i), "m", LoRA(), 1e9) for i in range(5)]
+    units = [(each,) for each in cells]
+    pace = Pace(units)
+    for each in cells[:2]:
+        pace.add(each, record(14.0, load=4.0).seconds)
+    pace.begin(units[2:], assumed_speed=1e8)
+    assert not pace.is_guess
+    left = remaining(units[2:], {}, pace)
+    assert left is not None and left.total == pytest.approx(3 * 10.0 + 4.0)  # loaded once more
+    late = remaining(units[2:], {cells[2].id: 20.0}, pace)
+    assert late is not None and late.queued == pytest.approx([30.0, 30.0])  # a slower machine
+    pace.add(cells[2], record(23.0, load=3.0).seconds)
+    left = remaining(units[3:], {}, pace)
+    assert left is not None and left.queued == pytest.approx([20.0, 20.0])
+
+
+def test_the_first_probe_that_a_run_misses_may_compute_its_hidden_states_again() -> None:
+    probes = [cell(str(i), "m", LinearProbe(), 1e9) for i in range(4)]
+    pace = Pace([tuple(probes)])
+    pace.add(probes[0], record(60.0).seconds)
+    pace.add(probes[1], record(0.1).seconds)
+    pace.begin([tuple(probes[2:])])
+    expected = [pace.expected(each) for each in probes[2:]]
+    assert expected == pytest.approx([60.0, 0.1])
+
+
 def test_the_assumed_speed_gives_a_guess_until_a_cell_has_finished() -> None:
     cells = [cell(str(i), "m", LoRA(), flop) for i, flop in enumerate([1e9, 1e9, 2e9])]
     units = [(each,) for each in cells]
-    pace = Pace(units, assumed_speed=1e8)
+    pace = Pace(units)
+    pace.begin(units, assumed_speed=1e8)
     left = remaining(units, {}, pace)
     assert pace.is_guess and left is not None and left.queued == pytest.approx([10, 10, 20])
     late = remaining(units, {cells[0].id: 20.0}, pace)  # longer than guessed, so all others are

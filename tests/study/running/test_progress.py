@@ -10,6 +10,7 @@ import pytest
 
 from study.running import progress
 from study.running.blocks import plan_units
+from study.running.pace import Pace
 from study.running.progress import ProgressReporter
 from tests.support.fakes import FakeStudy, fake_space
 from trainables.cells.planned import PlannedCell
@@ -32,11 +33,13 @@ class Follower:
         self.stream, self.seconds = stream, 0.0
         units = plan_units(self.study.plan)
         self.cells = [cell for unit in units for cell in unit]
+        pace = Pace(units)
+        pace.begin(units, assumed_speed=assumed_speed)
         self.reporter = ProgressReporter(
             self.study.storage,
             units,
+            pace=pace,
             on_finished=lambda cell, record: None,
-            assumed_speed=assumed_speed,
             stream=stream,
             now=lambda: self.seconds,
         )
