@@ -193,7 +193,7 @@ def unresolved_lines(parts: Sequence[Part]) -> Iterator[str]:
     )
     header = (
         *("model", "method", "by", "train -> test", "gap", "resolvable gap", "width"),
-        *("seeds", "questions", "ARC has", "core-hours"),
+        *("seeds", "questions", "available", "core-hours"),
     )
     hours = {part.name: sum(map(work.seconds, part.plan.cells)) / 3600 for part, _, _ in planned}
     rows = [
@@ -232,8 +232,9 @@ def _power_sentences(planned: Sequence[tuple[Part, SurfaceRow, PlannedPower]]) -
             )
         if positive:
             text += (
-                f" Of the {len(positive)} with a gap above 0, testing on more of ARC's questions "
-                f"would give a precise SGR at {len(enough)}, and more seeds would at {len(seeds)}."
+                f" Of the {len(positive)} with a gap above 0, testing on more of the available "
+                f"questions would give a precise SGR at {len(enough)}, and more seeds would at "
+                f"{len(seeds)}."
             )
         yield text
 

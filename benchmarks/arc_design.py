@@ -17,7 +17,7 @@ SETTINGS = {
 
 DEFINITIONS = (
     "SGR, the supervision gap recovered, is `(source - zero-shot) / (hard - zero-shot)`: the share "
-    "of the gap between the untrained model and the one trained on hard labels that the labels of "
+    "of the gap between the pretrained model and the one trained on hard labels that the labels of "
     "the source recover ([definition](../statistics.md#sgr)). A point is `resolved` if the 95 % "
     "interval of the gap is above 0, and `resolved, imprecise` if the interval of its SGR is also "
     "wider than 1. `gap not resolvable`: the interval of the gap includes 0, so SGR has no bounded "
@@ -30,10 +30,10 @@ def design_lines(parts: Sequence[Part]) -> Iterator[str]:
     """Yields levels, recipes and definitions."""
     yield (
         "Each source of labels trains on one level, or on `all` of them; every model is tested on "
-        "the same questions of each level.\n"
+        "the same questions of each level. The study pools ARC's own splits and draws new ones.\n"
     )
     yield from table(
-        ("by", "level", "values", "questions to train on", "tested", "in ARC's test split"),
+        ("by", "level", "values", "questions to train on", "tested", "available to test"),
         dict.fromkeys(_levels(parts)),
     )
     yield ""
@@ -119,6 +119,6 @@ def _most_unlabelled(parts: Sequence[Part]) -> str:
     if not limits:
         return ""
     return (
-        f" Self-training in context sees at most {max(filter(None, limits))} unlabelled questions, "
-        "each of which is a pass of the model; that of the probe sees all."
+        f" In-context self-training labels at most {max(filter(None, limits))} questions, because "
+        "each needs a forward pass; the probe labels all."
     )

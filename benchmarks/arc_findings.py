@@ -11,6 +11,7 @@ from benchmarks.arc_parts import (
     joined,
     labelled_rows,
     method_label,
+    num_selected,
 )
 from search_spaces.contrasts import ZERO_SHOT
 from search_spaces.explain import count
@@ -19,7 +20,13 @@ from study.analysis.names import outcome
 from study.analysis.surface_rows import Interval, SurfaceRow
 from study.artifacts.points import Point
 from study.formatting import band, percent
-from study.reporting.findings import beats_start, gain_rows, is_oracle, main_rows
+from study.reporting.findings import (
+    beats_start,
+    gain_rows,
+    is_oracle,
+    loses_to_start,
+    main_rows,
+)
 from study.reporting.surface_views.tiles import Status, status
 
 METHODS = {
@@ -76,9 +83,24 @@ def holm_sentence(parts: Sequence[Part], *, with_names: bool = True) -> str:
     which = f"{len(kept)} {'is' if len(kept) == 1 else 'are'}" if kept else "none is"
     names = f": {joined(kept)}" if kept and with_names else ""
     return (
-        f"Of the {tested} [declared contrasts](#declared-contrasts) that have finished, {which} "
-        f"significant after Holm's correction within each space{names}."
+        f"Of the {tested} [declared contrasts](#declared-contrasts) that could be tested, {which} "
+        f"significant after Holm's correction within each space{names}.{_caution(parts)}"
     )
+
+
+def _caution(parts: Sequence[Part]) -> str:
+    """What a rejected null of inferiority does not say where hard labels do not help."""
+    for part in parts:
+        gains = {(row.point.recipe, row.point.place): _side(row.hard_gain) for row in part.labelled}
+        for result in part.contrasts:
+            if result.contrast.margin is None or not part.is_significant(result):
+                continue
+            if gains.get((result.point.recipe, result.point.place), 1) <= 0:
+                return (
+                    " To be no worse than hard labels says little where hard labels do not beat "
+                    "zero-shot."
+                )
+    return ""
 
 
 def _contrast(result: ContrastResult) -> str:
@@ -188,21 +210,29 @@ def _self_training(part: Part) -> Iterator[str]:
         yield (
             f"Self-training on unlabelled hard questions ({', '.join(label)}) beats easy labels "
             f"alone at {sum(map(beats_start, trained))} of {count(len(trained), 'threshold')}"
-            f"{f' ({missing} not finished)' if missing else ''}. {_control(group, trained)}"
+            f"{f' ({missing} not finished)' if missing else ''}. {_control(part, group, trained)}"
         )
 
 
-def _control(group: Iterable[SurfaceRow], trained: Sequence[SurfaceRow]) -> str:
+def _control(part: Part, group: Iterable[SurfaceRow], trained: Sequence[SurfaceRow]) -> str:
     """What the control with gold labels makes of that result."""
     oracle = [row for row in group if is_oracle(row) and row.gain_over_start is not None]
     if not oracle:
         return "Its control with gold labels has not finished."
+    where = joined(f"{row.point.threshold:g}" for row in oracle)
+    selected = joined(f"{num_selected(part, row):.0f}" for row in oracle)
     gains = joined(difference(row.ssrm_gain) for row in oracle)
+    which = f"gold labels of the selected questions ({selected} on average)"
     if any(map(beats_start, oracle)):
-        return f"Gold labels of the selected questions do: {gains} points."
-    if any(map(beats_start, trained)):
-        return f"Gold labels of the selected questions do not: {gains} points."
-    return (
-        f"Even gold labels of the selected questions do not beat it ({gains} points), so the null "
-        "result for pseudo-labels is uninformative."
-    )
+        return f"At tau {where}, {which} do: {gains} points."
+    controlled = [row for row in trained if row.point.threshold in _thresholds(oracle)]
+    text = f"At tau {where}, {which} do not beat them either: {gains} points."
+    if not any(beats_start(row) or loses_to_start(row) for row in controlled):
+        text += " So the null result for pseudo-labels is uninformative there."
+    if len(controlled) < len(trained):
+        text += " The other thresholds have no such control."
+    return text
+
+
+def _thresholds(rows: Iterable[SurfaceRow]) -> set[float | None]:
+    return {row.point.threshold for row in rows}

@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from statistics import fmean
 
 from search_spaces.levels import Level
 from search_spaces.registry import named_spaces
@@ -45,7 +46,7 @@ class Part:
 
     @cached_property
     def contrasts(self) -> tuple[ContrastResult, ...]:
-        """Its declared contrasts whose cells have finished."""
+        """Its declared contrasts that could be tested: finished, and with some variance."""
         results = declared_contrasts(self.plan, self.surface)
         return tuple(result for result in results if result.reason is None)
 
@@ -87,6 +88,12 @@ def read_parts(archive: Storage, storage: Storage, names: Sequence[str]) -> Iter
     for name in archived:
         plan = read_plan(storage, name)
         yield Part(storage=storage, plan=plan, surface=compute_surface(storage, plan))
+
+
+def num_selected(part: Part, row: SurfaceRow) -> float:
+    """Returns how many questions a round of self-training selected, as a mean over seeds."""
+    records = part.surface.scores.records
+    return fmean((records[cell].selection or {})["num_selected"] for cell in row.point.easy.cells)
 
 
 def labelled_rows(parts: Iterable[Part]) -> Iterator[tuple[Part, SurfaceRow]]:

@@ -27,6 +27,7 @@ from benchmarks.arc_parts import (
     labelled_rows,
     method_label,
     natural,
+    num_selected,
     pair_of,
     prompt_label,
     read_parts,
@@ -161,10 +162,11 @@ def _surface(parts: Sequence[Part]) -> Iterator[str]:
 def _contrasts(parts: Sequence[Part]) -> Iterator[str]:
     yield (
         "Differences of accuracy in points. The intervals are simultaneous, and p-values are "
-        "adjusted by Holm within each space, over its contrasts that have finished. `easy_ssrm` "
-        "trains on easy labels and pseudo-labels of hard questions; its controls replace the "
-        "pseudo-labels of the selected questions by gold labels (`oracle_selected`), by random "
-        "ones (`random_labels`), or leave these questions out (`easy_same_steps`).\n"
+        "adjusted by Holm within each space, over its contrasts that could be tested: their cells "
+        "have finished, and not every difference is 0. `easy_ssrm` trains on easy labels and "
+        "pseudo-labels of hard questions. Its controls give the selected questions gold labels "
+        "(`oracle_selected`) or random ones (`random_labels`), or train on as many repeated easy "
+        "questions in their place (`easy_same_steps`).\n"
     )
     header = ("space", "method", "contrast", "by", "tested on", "null", "first - second")
     yield from table(
@@ -396,10 +398,10 @@ def _self_training(parts: Sequence[Part]) -> Iterator[str]:
         yield _picture("ssrm.svg")
     yield (
         "The probe (or the model with examples in context) trained on easy labels alone, `start`, "
-        "answers unlabelled hard questions. Those that it answers with a confidence of at least "
-        "tau are `selected`, and join the easy labels with their pseudo-labels, or with what "
-        "replaces them in a control (`labels of the selected`; `none`: they are left out). Gains "
-        "are paired by question and by draw of labels.\n"
+        "answers unlabelled hard questions. Those that it answers with a confidence above tau "
+        "are `selected`, and join the easy labels with their pseudo-labels, or with what replaces "
+        "them in a control (`labels of the selected`; `none`: repeated easy questions replace "
+        "them). Gains are paired by question and by draw of labels.\n"
     )
     header = [
         *("model", "method", "labels of the selected", "tau", "selected"),
@@ -418,9 +420,6 @@ def _self_training(parts: Sequence[Part]) -> Iterator[str]:
 def _gain(part: Part, row: SurfaceRow) -> tuple[str, ...]:
     options = row.point.self_training
     assert options is not None
-    records = part.surface.scores.records
-    selections = [records[cell].selection or {} for cell in row.point.easy.cells]
-    selected = [selection["num_selected"] for selection in selections]
     right = [_pseudo_accuracy(part, row, cell) for cell in row.point.easy.cells]
     known = [value for value in right if value is not None]
     is_pseudo = options.targets == "pseudo" and known
@@ -429,7 +428,7 @@ def _gain(part: Part, row: SurfaceRow) -> tuple[str, ...]:
         method_label(row.point),
         options.targets,
         f"{options.threshold:g}",
-        f"{np.mean(selected):.0f}",
+        f"{num_selected(part, row):.0f}",
         f"{100 * np.mean(known):.1f} %" if is_pseudo else "",
         percent(row.start),
         percent(row.easy),

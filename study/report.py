@@ -131,7 +131,7 @@ def main(
     Trains and scores nothing. With --compare, compares two studies instead. With --from, prints SGR
     of a published table and writes nothing.
 
-    Exit status: 0 done, 1 the report is written but the output could not be, 2 bad input (nothing
+    Exit status: 0 done, 1 the report was written but printing failed, 2 bad input (nothing
     was written).
     """
     report_options = (x, y, fix, figures, legacy_bootstrap, against, wandb, wandb_report)

@@ -10,7 +10,9 @@ import json
 import sys
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import Annotated, Any
+
+import typer
 
 from study.artifacts.plan import PlanSummary, collector_paused, read_plan_summary
 from study.artifacts.study_folder import open_run
@@ -39,13 +41,19 @@ NUM_NAMED = 4
 def main(
     run: options.Run,
     json_: options.Json = False,
-    instance: options.Instance = None,
+    instance: Annotated[
+        str | None,
+        typer.Option(
+            "--instance",
+            metavar="TYPE",
+            help="node type that the GPU-hours are priced at (default: that of the plan)",
+        ),
+    ] = None,
     prices: options.Prices = None,
 ) -> int:
     """Shows the progress of a study.
 
-    Reads its plan and its records only, from any machine that can read the run folder. GPU-hours
-    are priced at the node type of --instance, by default that of the plan.
+    Reads its plan and its records only, from any machine that can read the run folder.
 
     Exit status: 0 no cell has failed so far, 1 a cell failed or the output could not be written,
     2 bad input.

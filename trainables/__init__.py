@@ -1,5 +1,5 @@
 """Everything that runs where a cell runs: data, models, methods, self-training, Ray.
 
-Folders import downwards only: `tuning`, `cluster`, `cells`, `self_training`, `methods`,
+Folders import downwards only: `cluster`, `cells` and `tuning`, `self_training`, `methods`,
 `inference`, `distributed`, `models`, then `data` and `storage`.
 """

@@ -22,7 +22,7 @@ FLOOR_AT_CHANCE = "floor at chance: SGR includes learning the format"
 """Caveat of a point; the text before the colon is its short form."""
 
 MUCH_OVERLAP = 0.5
-"""Above this expected share of common labels, seeds say little about other pools (DESIGN 6)."""
+"""Above this expected share of common labels, seeds say little about other pools."""
 
 NOT_FACTORS = frozenset({"method", "search_labels"})
 """Fields of a recipe that are not factors, because they have separate columns."""

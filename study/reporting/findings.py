@@ -209,14 +209,14 @@ def _gain_sentence(rows: Sequence[SurfaceRow], surface: Surface) -> str:
     """Returns whether self-training beats its start, and whether gold labels would."""
     trained = [row for row in rows if row.role == "self-training"]
     text = f"Self-training beats its start at {_beating(trained, 'point')}"
-    worse = sum(row.ssrm_gain.high is not None and row.ssrm_gain.high < 0 for row in trained)
+    worse = sum(map(loses_to_start, trained))
     text += f" and is worse at {worse}" if worse else ""
     text += f" ({100 * surface.level:g} % intervals)"
     oracle = [row for row in rows if is_oracle(row)]
     if not oracle:
         return f"{text}; the study has no positive control."
     text += f"; gold labels of the selected items beat it at {_beating(oracle)}"
-    if not any(map(beats_start, (*trained, *oracle))):
+    if not worse and not any(map(beats_start, (*trained, *oracle))):
         text += ", so the null result for pseudo-labels is uninformative"
     return f"{text}."
 
@@ -229,6 +229,11 @@ def _beating(rows: Sequence[SurfaceRow], noun: str = "") -> str:
 def beats_start(row: SurfaceRow) -> bool:
     """Returns whether the interval of the gain over the start is above 0."""
     return row.ssrm_gain.low is not None and row.ssrm_gain.low > 0.0
+
+
+def loses_to_start(row: SurfaceRow) -> bool:
+    """Returns whether the interval of the gain over the start is below 0."""
+    return row.ssrm_gain.high is not None and row.ssrm_gain.high < 0.0
 
 
 def is_oracle(row: SurfaceRow) -> bool:

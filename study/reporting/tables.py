@@ -152,7 +152,7 @@ def point_table(
         column("caveats", "text", "caveats"),
         *over_trivial,
         column("hard - source", "points", "hard_minus_easy"),
-        PageColumn("q (E=H)", "p", lambda row: _two_digits(q_values[id(row)])),
+        PageColumn("q (hard = source)", "p", lambda row: _two_digits(q_values[id(row)])),
         column("items", "number", "num_items"),
         column("seeds", "number", "num_seeds", lambda row: row.draw_note or row.num_seeds),
         column("cost", "seconds", "cell_seconds"),

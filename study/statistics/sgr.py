@@ -76,7 +76,7 @@ class SgrEstimate(Recovery):
 
     @property
     def hard_minus_easy(self) -> Difference:
-        """Difference hard - easy; its p-value tests the null E = H."""
+        """Difference hard - easy; its p-value tests whether they are equal."""
         return self.ratio.denominator_minus_numerator
 
 

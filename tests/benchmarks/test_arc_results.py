@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +22,7 @@ from search_spaces.supervision import Condition
 from study.analysis.self_training.audit import audit_rows
 from study.analysis.self_training.rounds import read_rounds
 from study.archive import archive_study
+from study.statistics.sgr import Difference
 from tests.support.fakes import EASY, HARD, FakeStudy, contrast, fake_space
 from trainables.cells.planned import PlannedCell
 from trainables.storage.filesystem import open_storage
@@ -57,6 +59,7 @@ def make_part_of(tmp_path_factory: pytest.TempPathFactory) -> StudyOf:
         contrasts=(
             contrast("easy", "zero-shot"),
             contrast("hard", "zero-shot"),
+            contrast("easy", "hard", margin=0.9),
             *ssrm_contrasts(TAU)[:1],
         ),
     )
@@ -94,7 +97,7 @@ def test_every_section_of_a_complete_study_has_numbers(complete: Part) -> None:
     gaps = [row[header.index("hard - zero-shot")] for row in rows]
     assert rows and all("[" in gap for gap in gaps)
     found = _section(page, "What was found")
-    assert "Not finished" not in found and "have finished" in found
+    assert "Not finished" not in found and "could be tested" in found
     assert found.count("* On hard questions (steps 3 to 4), ") == 3
     assert "with 8 easy labels" in found and "in-context learning on small" in found
     design = _section(page, "Design")
@@ -104,6 +107,7 @@ def test_every_section_of_a_complete_study_has_numbers(complete: Part) -> None:
     assert {row[2] for row in _table(_section(page, "Declared contrasts"))[2:]} == {
         "easy - zero-shot",
         "hard - zero-shot",
+        "easy - hard",
         f"easy_ssrm - start, tau {TAU}",
     }
 
@@ -122,6 +126,61 @@ def test_the_verdicts_of_single_points_are_reconciled_with_holm(complete: Part) 
     assert single.count("After Holm's correction") == 3
 
 
+def _difference(low: float, high: float) -> Difference:
+    middle = (low + high) / 2
+    return Difference(estimate=middle, low=low, high=high, p_value=0.5, nu=9.0, level=0.95)
+
+
+def _with_gains(part: Part, gains: Mapping[str, tuple[float, float]]) -> Part:
+    """Sets the intervals of the gains over the start by what labels the selected questions have."""
+    rows = []
+    for row in part.surface.rows:
+        options = row.point.self_training
+        if options is not None and options.targets in gains:
+            row = replace(row, gain_over_start=_difference(*gains[options.targets]))
+        rows.append(row)
+    return replace(part, surface=replace(part.surface, rows=tuple(rows)))
+
+
+@pytest.mark.parametrize(
+    ("gold", "pseudo", "says", "is_uninformative"),
+    [
+        ((0.05, 0.1), (-0.01, 0.02), "do: ", False),
+        ((-0.02, 0.03), (-0.01, 0.02), "do not beat them either", True),
+        ((-0.02, 0.03), (-0.05, -0.02), "do not beat them either", False),
+        ((-0.02, 0.03), (0.02, 0.05), "do not beat them either", False),
+    ],
+)
+def test_the_control_with_gold_labels_decides_what_a_null_result_says(
+    complete: Part,
+    gold: tuple[float, float],
+    pseudo: tuple[float, float],
+    says: str,
+    is_uninformative: bool,
+) -> None:
+    part = _with_gains(complete, {"oracle": gold, "pseudo": pseudo})
+    lines = [line for line in finding_lines([part], ()) if "Self-training on unlabelled" in line]
+    assert lines
+    for line in lines:
+        assert "At tau 0.8, gold labels of the selected questions (" in line and says in line
+        assert ("uninformative" in line) == is_uninformative
+        assert "no such control" not in line
+
+
+@pytest.mark.parametrize("gain", [0.1, -0.1])
+def test_not_being_inferior_to_labels_that_do_not_help_says_little(
+    complete: Part, gain: float
+) -> None:
+    rows = []
+    for row in complete.surface.rows:
+        assert row.estimate is not None
+        ratio = replace(row.estimate.ratio, denominator=_difference(gain - 0.05, gain + 0.05))
+        rows.append(replace(row, estimate=replace(row.estimate, ratio=ratio)))
+    text = holm_sentence([replace(complete, surface=replace(complete.surface, rows=tuple(rows)))])
+    assert "worse by 90 points or more" in text
+    assert ("says little where hard labels do not beat zero-shot" in text) == (gain < 0.0)
+
+
 def test_unresolved_points_compare_what_they_need_with_what_there_is(complete: Part) -> None:
     section = _section(arc_results.page_text([complete]), "What is not resolved")
     header, _, *rows = _table(section)
@@ -132,7 +191,7 @@ def test_unresolved_points_compare_what_they_need_with_what_there_is(complete: P
     assert len(rows) == len(positive) > 0
     for row in rows:
         found = dict(zip(header, row, strict=True))
-        assert (found["by"], found["ARC has"]) == ("steps", "60")
+        assert (found["by"], found["available"]) == ("steps", "60")
         assert ("(seeds)" in found["core-hours"]) == (found["seeds"] != "none suffices")
 
 

@@ -1,4 +1,4 @@
 """Studies of small real models and questions, for one consumer GPU.
 
-`arc`, `small`, `ssrm_arc`.
+`arc`, `arc_small_models`, `small`, `ssrm_arc`.
 """

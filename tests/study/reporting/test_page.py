@@ -103,7 +103,7 @@ def test_headers_of_points_tell_what_surface_parquet_says_of_their_columns(
         "accuracy of the untrained model (surface.parquet: zero_shot, fraction)"
     )
     assert titles["low"].startswith("lower end of the interval of sgr (surface.parquet: sgr_low")
-    assert {name for name, text in titles.items() if not text} == {"q (E=H)"}
+    assert {name for name, text in titles.items() if not text} == {"q (hard = source)"}
 
 
 def test_the_matrix_has_a_tile_per_point_and_a_word_where_a_number_is_missing(
