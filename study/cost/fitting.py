@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import product
 from typing import Any
 
 from search_spaces.base_models import Footprint, gpus_for
@@ -150,11 +151,13 @@ def largest_setting(wanted: Setting, machines: Sequence[Machine], other_bytes: f
     """Returns a sentence: what to change in a space for one of the machines to hold it.
 
     Workers and engines change no number of a study, so they are tried before other formats of the
-    weights, and those from the largest to the smallest.
+    weights, and those from the largest to the smallest. Offload pays where the optimizer's state is
+    large; a frozen base is offloaded only if no format of it fits, because nf4 is faster.
     """
-    for formatted in _formats(wanted):
+    for is_last, formatted in product((False, True), _formats(wanted)):
+        may_offload = is_last or isinstance(formatted.recipe, FullFineTuning)
         for machine in machines:
-            for setting in _placements(formatted, machine):
+            for setting in _placements(formatted, machine, may_offload=may_offload):
                 if setting.changes and not setting.shortfall(machine, other_bytes):
                     changes = " with ".join(setting.changes)
                     return f"The largest setting that fits {machine.name} is {changes}"
@@ -187,9 +190,9 @@ def _formats(wanted: Setting) -> Iterator[Setting]:
         yield replace(each, recipe=nf4, changes=(*each.changes, change))
 
 
-def _placements(wanted: Setting, machine: Machine) -> Iterator[Setting]:
+def _placements(wanted: Setting, machine: Machine, *, may_offload: bool) -> Iterator[Setting]:
     """Yields the setting with each footprint that its engine can run."""
-    for footprint in _footprints(wanted, machine):
+    for footprint in _footprints(wanted, machine, may_offload=may_offload):
         setting = wanted
         if footprint != wanted.footprint:
             changes = (*wanted.changes, _as_code(footprint))
@@ -198,7 +201,7 @@ def _placements(wanted: Setting, machine: Machine) -> Iterator[Setting]:
             yield setting
 
 
-def _footprints(wanted: Setting, machine: Machine) -> Iterator[Footprint]:
+def _footprints(wanted: Setting, machine: Machine, *, may_offload: bool) -> Iterator[Footprint]:
     """Yields the footprint, then with fewer workers, a larger share of a GPU, or ZeRO."""
     asked = wanted.footprint
     yield asked
@@ -208,10 +211,9 @@ def _footprints(wanted: Setting, machine: Machine) -> Iterator[Footprint]:
     for share in (0.5, 1.0):
         if 0 < wanted.gpus < share:
             yield asked.model_copy(update={"gpus_per_worker": share})
-    if not wanted.gpus or not isinstance(wanted.recipe, WeightTraining):
+    if not wanted.gpus or not isinstance(wanted.recipe, WeightTraining | UNTRAINED):
         return
-    # Offload pays where the optimizer's state is large: an adapter's is not, and nf4 is faster.
-    for is_offloaded in (False, True) if isinstance(wanted.recipe, FullFineTuning) else (False,):
+    for is_offloaded in (False, True) if may_offload else (False,):
         for engine in ("zero-2", "zero-3"):
             if machine.num_gpus > 1 or is_offloaded:
                 yield Footprint(

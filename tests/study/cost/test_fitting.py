@@ -92,6 +92,29 @@ def test_several_cards_share_a_training_with_zero() -> None:
     assert advice == f"{FITS} Footprint(workers=8, gpus_per_worker=1.0, engine='zero-3')"
     dropping_out = setting(replace(EIGHT, dtype="float32"), LoRA(dropout=0.1))
     assert "zero" not in largest_setting(dropping_out, [cards]), "its masks would differ"
+    four = [replace(CARD, num_gpus=4, gpu_memory=10 * GIB)]
+    advice = f"{FITS} Footprint(workers=4, gpus_per_worker=1.0, engine='zero-3')"
+    for recipe in (ZeroShot(), InContext(), LinearProbe()):
+        assert largest_setting(setting(EIGHT, recipe), four) == advice, recipe.method
+
+
+@pytest.mark.parametrize(
+    ("recipe", "gpu_gib", "engine"),
+    [
+        (ZeroShot(), 8, "zero-3"),
+        (InContext(), 8, "zero-3"),
+        (LoRA(), 10, "zero-3"),
+        (QLoRA(), 10, "zero-2"),
+    ],
+)
+def test_a_frozen_base_is_offloaded_where_no_format_of_it_fits(
+    recipe: Recipe, gpu_gib: int, engine: str
+) -> None:
+    card = replace(CARD, gpu_memory=gpu_gib * GIB)
+    advice = f"Footprint(workers=1, gpus_per_worker=1.0, engine='{engine}', offload=True)"
+    assert largest_setting(setting(EIGHT, recipe), [card]) == f"{FITS} {advice}"
+    short_of_host = replace(card, memory=4 * GIB)
+    assert "No setting" in largest_setting(setting(EIGHT, recipe), [short_of_host])
 
 
 def test_workers_of_one_machine_share_its_memory() -> None:

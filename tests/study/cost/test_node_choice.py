@@ -100,13 +100,17 @@ def test_price_is_that_of_a_machine_of_the_cluster() -> None:
 
 def test_a_base_that_no_machine_of_the_cluster_holds_is_refused() -> None:
     here = replace(SHIPPED, types=("g5.2xlarge", "g6.12xlarge"))
-    cost = price(ZeroShot(), SEVENTY, Footprint(), here)
+    huge = replace(SEVENTY, num_params=140_000_000_000)
+    cost = price(ZeroShot(), huge, Footprint(), here)
     with pytest.raises(InsufficientMemoryError) as refused:
         check_memory(cost)
     said = str(refused.value)
     assert "base model base: a block needs 1 x " in said and "g5.2xlarge has 1 x 24 GiB" in said
     assert "g6.12xlarge has 4 x 22 GiB" in said
     assert said.endswith("No setting of this model fits: use a smaller model, or a larger machine")
+    wanted = r"g6\.12xlarge is BaseModelRef\(dtype='bfloat16'\) with .*'zero-3', offload=True\)$"
+    with pytest.raises(InsufficientMemoryError, match=wanted):
+        check_memory(price(ZeroShot(), SEVENTY, Footprint(), here))
     wanted = r"needs 8 x .*g6\.12xlarge has 4 x .* g6\.12xlarge is .*workers=4, .* engine='zero-3'"
     with pytest.raises(InsufficientMemoryError, match=wanted):
         check_memory(price(LoRA(), SEVEN, Footprint(workers=8), here))
