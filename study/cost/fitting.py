@@ -90,9 +90,9 @@ class Setting:
             return f"{count(needed, 'GPU')}, but {machine.name} has {machine.num_gpus}"
         if self.gpu_memory > machine.gpu_memory:
             how = " with gradient checkpointing" * (not isinstance(self.recipe, UNTRAINED))
-            share = f" for its workers, {self.gpus:g} of it each," * (self.gpus < 1)
+            share = f" for its workers, {self.gpus:g} of it each" * (self.gpus < 1)
             return (
-                f"a GPU with {gib(self.gpu_memory)}{share}{how}, but that of {machine.name} has "
+                f"a GPU with {gib(self.gpu_memory)}{how}{share}, but that of {machine.name} has "
                 f"{gib(machine.gpu_memory)}"
             )
         if self.cpu_memory + other_bytes <= machine.memory:

@@ -152,7 +152,10 @@ def test_small_batches_of_short_texts_take_less_memory_than_large_ones() -> None
 def test_workers_that_share_a_gpu_get_a_larger_share_of_it() -> None:
     shared = Footprint(workers=1, gpus_per_worker=0.2)
     fifth = setting(replace(ONE, dtype="bfloat16"), ZeroShot(), shared)
-    assert "for its workers, 0.2 of it each," in fifth.shortfall(CARD)
+    each = "for its workers, 0.2 of it each, but that of this machine has 24.0 GiB"
+    assert each in fifth.shortfall(CARD)
+    training = setting(ONE, LoRA(), shared).shortfall(CARD)
+    assert f"with gradient checkpointing {each}" in training
     assert largest_setting(fifth, [CARD]) == f"{FITS} Footprint(workers=1, gpus_per_worker=0.5)"
 
 
