@@ -8,8 +8,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-GGUF_SUFFIX = ".gguf"
-
 CONVERSION = """\
 from transformers import AutoModelForCausalLM, AutoTokenizer
 source = {{"pretrained_model_name_or_path": {folder!r}, "gguf_file": {file!r}}}
@@ -19,6 +17,11 @@ del model.config.quantization_config
 model.save_pretrained({target!r})
 AutoTokenizer.from_pretrained(**source).save_pretrained({target!r})"""
 """Python that writes the de-quantized model; needs the package gguf."""
+
+
+def is_gguf(file: str) -> bool:
+    """Returns whether a file is a GGUF file, by its name."""
+    return file.lower().endswith(".gguf")
 
 
 def refuse_gguf(name: str, path: Path) -> None:
@@ -31,8 +34,9 @@ def refuse_gguf(name: str, path: Path) -> None:
     Raises:
         ValueError: With the lines that convert the file.
     """
-    files = [path] if path.is_file() else sorted(path.glob(f"*{GGUF_SUFFIX}"))
-    if not files or files[0].suffix != GGUF_SUFFIX or any(path.glob("*.safetensors")):
+    candidates = [path] if path.is_file() else sorted(path.glob("*"))
+    files = [file for file in candidates if is_gguf(file.name)]
+    if not files or any(path.glob("*.safetensors")):
         return
     file = files[0].absolute()
     target = str(file.with_suffix(""))

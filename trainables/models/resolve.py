@@ -30,7 +30,7 @@ from search_spaces.base_models import BaseModelRef, BosRule
 from search_spaces.explain import did_you_mean, one_line
 from trainables.errors import UnavailableError
 from trainables.models import passed_checks
-from trainables.models.gguf import GGUF_SUFFIX, refuse_gguf
+from trainables.models.gguf import is_gguf, refuse_gguf
 from trainables.models.source import ADAPTER_CONFIG, DType, ModelSource
 from trainables.models.text_start import TextStart
 from trainables.models.weight_files import (
@@ -365,7 +365,7 @@ def _resolve_hub(ref: BaseModelRef) -> ModelSource:
         ) from error
     files = [file.rfilename for file in info.siblings or ()]
     if not any(file.endswith(".safetensors") for file in files):
-        if any(file.endswith(GGUF_SUFFIX) for file in files):
+        if any(map(is_gguf, files)):
             raise ValueError(
                 f"model {ref.name!r}: only GGUF files at commit {info.sha}: name the original "
                 "model, or download one of them and give its path, to get the lines that convert it"

@@ -22,9 +22,9 @@ def refusal_of(path: Path) -> str:
     return str(caught.value)
 
 
-@pytest.fixture
-def gguf(tmp_path: Path) -> Path:
-    file = tmp_path / "tiny.Q4_1.gguf"
+@pytest.fixture(params=["gguf", "GGUF"])
+def gguf(tmp_path: Path, request: pytest.FixtureRequest) -> Path:
+    file = tmp_path / f"tiny.Q4_1.{request.param}"
     file.write_bytes(b"GGUF")
     return file
 
@@ -70,10 +70,11 @@ def test_a_gguf_file_next_to_safetensors_is_ignored(tmp_path: Path) -> None:
     assert resolve_model(ref).content == content
 
 
+@pytest.mark.parametrize("file", ["tiny.gguf", "TINY.GGUF"])
 def test_a_hub_model_that_is_gguf_alone_is_refused(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, file: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    info = ModelInfo(id="some/gguf", sha="1" * 40, siblings=[{"rfilename": "tiny.gguf"}])
+    info = ModelInfo(id="some/gguf", sha="1" * 40, siblings=[{"rfilename": file}])
     monkeypatch.setattr(resolve.HfApi, "model_info", lambda *args, **options: info)
     monkeypatch.setattr(resolve, "snapshot_download", lambda *args, **options: str(tmp_path))
     with pytest.raises(ValueError, match=r"'some/gguf': only GGUF files at commit 1+: name the"):
