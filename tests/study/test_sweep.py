@@ -148,7 +148,8 @@ def test_dry_run_prints_the_plan_and_writes_nothing(
     said = capsys.readouterr().out
     for wanted in ("points    12", f"cells     {study.num_cells} distinct", "blocks", "work"):
         assert wanted in said
-    assert "plus about 0:40 to start Ray and its workers" in said
+    start = "plus the time to load the weights and, on Ray, about 0:40 to start its workers"
+    assert start in said
     assert list((tmp_path / "cwd").iterdir()) == []
 
 

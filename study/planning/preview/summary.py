@@ -44,8 +44,8 @@ def format_plan(plan: Plan, *, num_finished: int | None = None) -> str:
         f"  blocks    1 a node, here 1, of {count(len(plan.units), 'unit')} that workers claim",
         f"  work      {plan.flop:.2g} FLOP, about "
         f"{clock(plan.flop / CPU_FLOP_PER_SECOND)} of one CPU core (a guess until cells are timed)",
-        f"            plus about {clock(START_SECONDS)} to start Ray and its workers, and the time "
-        "to load the weights",
+        "            plus the time to load the weights and, on Ray, about "
+        f"{clock(START_SECONDS)} to start its workers",
         *([] if plan.cost is None else describe_cost(plan.cost)),
     ]
     return "\n".join(lines)
