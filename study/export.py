@@ -43,7 +43,7 @@ class PublishedBase:
     """A base model as an exported adapter or probe names it."""
 
     name: str
-    """On the Hub; of a folder without `--base` the name in the study."""
+    """On the Hub; of a folder without `--base` the last part of its name in the study."""
     revision: str | None = None
     is_on_hub: bool = True
 
@@ -182,8 +182,8 @@ def _published_base(cell: Cell, model: ModelFacts, given: str | None) -> Publish
         return PublishedBase(name=hub["name"], revision=hub["revision"])
     if given is not None:
         return PublishedBase(name=given)
-    is_path = model.name.startswith((".", "/", "~"))
-    return PublishedBase(name=Path(model.name).name if is_path else model.name, is_on_hub=False)
+    # `models/tiny` is a folder here, but an owner and a name to peft and on the Hub.
+    return PublishedBase(name=Path(model.name).name, is_on_hub=False)
 
 
 def _with_base(config: bytes, base: PublishedBase) -> bytes:

@@ -256,10 +256,11 @@ def test_an_adapter_on_a_model_of_the_hub_names_its_commit_and_quantization(
     assert isinstance(values["model"], PeftModel)
 
 
+@pytest.mark.parametrize("secret", ["/home/someone/models/tiny", "someone/tiny", "~/someone/tiny/"])
 def test_a_model_that_is_named_by_its_path_is_exported_without_it(
-    kept: Kept, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    kept: Kept, tmp_path: Path, secret: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    out, secret = tmp_path / "runs", "/home/someone/models/tiny"
+    out = tmp_path / "runs"
     shutil.copytree(kept.out, out)
     plan = out / "small" / "plan.json"
     plan.write_text(plan.read_text().replace("micro-s", secret))
@@ -270,6 +271,8 @@ def test_a_model_that_is_named_by_its_path_is_exported_without_it(
     assert f"--base OWNER/NAME: the Hub's name of {secret}" in capsys.readouterr().out
     card = card_of(tmp_path / "target")
     assert card.startswith('---\nbase_model: "tiny"\n') and "someone" not in card
+    config = json.loads((tmp_path / "target" / "adapter_config.json").read_text())
+    assert config["base_model_name_or_path"] == "tiny"
 
 
 @pytest.mark.parametrize("name", ["/any/folder", "name", "a/b/c", "owner/name@main"])
