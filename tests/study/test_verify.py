@@ -22,6 +22,7 @@ from study.verify import main
 from tests.support.tiny_models import make_items, make_model, make_tokenizer, naive_scores
 from tests.support.tiny_models import save_folder as save_model
 from trainables.data.items import Item
+from trainables.models import resolve
 
 SETS = {"arc_easy": "ARC-Easy", "arc_challenge": "ARC-Challenge"}
 NUM_ITEMS = 60
@@ -234,6 +235,31 @@ def test_bad_input_names_the_value_before_a_question_is_scored(
         assert main(bad) == BAD_INPUT
         out, err = capsys.readouterr()
         assert message in err and not out and "questions, ETA" not in err
+
+
+@pytest.mark.parametrize(
+    ("given", "loaded"),
+    [
+        ("unsloth/gemma-3-270m", "unsloth/gemma-3-270m"),
+        ("google/gemma-3-270m", "google/gemma-3-270m"),
+        ("Gemma-3-270M", "google/gemma-3-270m"),
+    ],
+)
+def test_a_model_of_the_hub_is_the_one_that_was_named(
+    given: str,
+    loaded: str,
+    data_root: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """The shipped table has numbers of google's model, which copies are compared with."""
+
+    def no_network(*_: object, **__: object) -> None:
+        raise ConnectionError
+
+    monkeypatch.setattr(resolve.HfApi, "model_info", no_network)
+    assert main([given, "--data-root", str(data_root)]) == BAD_INPUT
+    assert f"model {loaded!r}: not an embedded model" in capsys.readouterr().err
 
 
 def test_the_shipped_columns_are_documented_fields() -> None:
