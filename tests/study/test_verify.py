@@ -262,6 +262,28 @@ def test_a_model_of_the_hub_is_the_one_that_was_named(
     assert f"model {loaded!r}: not an embedded model" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"model\xff", "not UTF-8 at byte 5; save it as UTF-8"),
+        (",".join(COLUMNS).encode(), "no published accuracy; add a row for each"),
+    ],
+)
+def test_a_table_without_readable_rows_is_refused(
+    content: bytes,
+    message: str,
+    model: Path,
+    data_root: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    published = tmp_path / "own.csv"
+    published.write_bytes(content)
+    assert main(arguments(model, data_root, str(published))) == BAD_INPUT
+    out, err = capsys.readouterr()
+    assert f"{published}: {message}" in err and not out
+
+
 def test_the_shipped_columns_are_documented_fields() -> None:
     folder = Path(__file__).parents[2] / "study" / "analysis" / "published"
     header = (folder / FILE).read_text().splitlines()[0].split(",")

@@ -92,7 +92,7 @@ def published_accuracies(model: str, path: Path | None = None) -> tuple[Publishe
     """Returns the published accuracies of a model, in the order of the table.
 
     Args:
-        model: Name on the Hub, with or without its owner; upper and lower case are equal.
+        model: Name on the Hub; its owner and upper and lower case are ignored.
         path: The table; None: the shipped one.
 
     Raises:
@@ -153,7 +153,14 @@ _ROW = TypeAdapter(PublishedAccuracy)
 
 def _read(path: Path | None) -> list[PublishedAccuracy]:
     table = resources.files(__package__) / FILE if path is None else path
-    return _parsed(table.read_text(encoding="utf-8"), str(path or FILE))
+    try:
+        text = table.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path}: not UTF-8 at byte {error.start}; save it as UTF-8") from error
+    rows = _parsed(text, str(path or FILE))
+    if not rows:
+        raise ValueError(f"{path}: no published accuracy; add a row for each below the header")
+    return rows
 
 
 def _parsed(text: str, where: str) -> list[PublishedAccuracy]:
