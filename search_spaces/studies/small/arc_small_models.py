@@ -44,15 +44,15 @@ no pass and labels the whole pool."""
 PROBE_SEEDS, OTHER_SEEDS = 10, 3
 """A probe is fitted in a tenth of a second, all else takes minutes a cell."""
 
-SMOLLM2_PROBE = LinearProbe(l2=123.35915230805482, search="ff0a5d314ad005fc", search_labels=320)
+SMOLLM2_PROBE = LinearProbe(l2=123.35915230805482, search="2d1d2b35a04f7959", search_labels=320)
 SMOLLM2_BY_DIFFICULTY = LinearProbe(
-    l2=779.0368754176639, search="09135b16da82d25d", search_labels=320
+    l2=779.0368754176639, search="a1a84b8f393f8b6c", search_labels=320
 )
 SMOLLM2_LISTED = LinearProbe(
     prompt="default",
     l2=0.16128821371442265,
     layers=("last",),
-    search="247b755dec44ff37",
+    search="f83156c08fb17970",
     search_labels=320,
 )
 GEMMA3_PROBE = LinearProbe(
@@ -77,8 +77,8 @@ SMOLLM2_LORA = LoRA(
     search="f0c13ef53a8b3442",
     search_labels=320,
 )
-"""Found by `python -m study.tune SPACE --method METHOD` on easy labels. The files of the searches
-for Gemma's probes and for LoRA are in docs/results/arc_small_models/tune."""
+"""Found by `python -m study.tune SPACE --method METHOD` on easy labels. The searches' files are in
+docs/results/arc_small_models/tune."""
 
 EASY = Arm(condition="easy")
 

@@ -16,7 +16,10 @@ from search_spaces.studies.small.arc_small_models import (
     MODEL_ROOT,
     MOST_LABELS,
     ON_THE_HUB,
+    SMOLLM2_BY_DIFFICULTY,
+    SMOLLM2_LISTED,
     SMOLLM2_LORA,
+    SMOLLM2_PROBE,
 )
 from search_spaces.tuning import tuned
 from study.planning.planner import make_plan
@@ -70,6 +73,9 @@ def test_all_spaces_of_a_model_share_the_split_and_the_cells_that_they_have_in_c
         (GEMMA3_PROBE, "gemma3-270m-arc-grade-linear_probe.json"),
         (GEMMA3_BY_DIFFICULTY, "gemma3-270m-arc-difficulty-linear_probe.json"),
         (GEMMA3_LISTED, "gemma3-270m-arc-grade-linear_probe-listed.json"),
+        (SMOLLM2_PROBE, "smollm2-135m-arc-grade-linear_probe.json"),
+        (SMOLLM2_BY_DIFFICULTY, "smollm2-135m-arc-difficulty-linear_probe.json"),
+        (SMOLLM2_LISTED, "smollm2-135m-arc-grade-linear_probe-listed.json"),
         (SMOLLM2_LORA, "smollm2-135m-arc-grade-lora.json"),
     ],
 )
