@@ -1,4 +1,7 @@
-"""Synthetic rows in the column layouts of OpenBookQA, SciQ and MMLU, with their column maps."""
+"""Synthetic rows in the column layouts of OpenBookQA, SciQ and MMLU, with their column maps.
+
+`standard` has the columns of a table that needs no map.
+"""
 
 from __future__ import annotations
 
@@ -63,6 +66,19 @@ def mmlu(number: int = 24) -> Rows:
             "subject": "abstract_algebra" if n % 2 else "anatomy",
             "choices": ["0", "1", "2", "3"],
             "answer": n % 4,
+        }
+        for n in range(number)
+    ]
+
+
+def standard(number: int = 24) -> Rows:
+    return [
+        {
+            "id": f"q{n}",
+            "question": f"Who won race {n}?",
+            "choices": ["Ann", "Bo", "Cy"],
+            "answer": n % 3,
+            "laps": 1 + n % 4,
         }
         for n in range(number)
     ]

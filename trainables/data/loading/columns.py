@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import cache, partial
 from typing import Any
@@ -60,8 +61,11 @@ class _Choice:
 
 @dataclass(kw_only=True, slots=True)
 class _AnswerKinds:
-    """The kinds of answer that fit every row of a table, for messages about those that do not."""
+    """How the answers of a table are read, and which kinds would fit every row, for messages."""
 
+    of_texts: AnswerKind | None = None
+    """Kind of every answer where all values are texts, as in CSV; None: a whole number is an
+    index."""
     fitting: set[AnswerKind] = field(default_factory=lambda: {*EXPECTED} - {"boolean"})
     faults: set[str] = field(default_factory=set)
     """Messages about answers that are none of the choices."""
@@ -75,7 +79,7 @@ class _AnswerKinds:
         others = [f"answer_is={kind!r}" for kind in EXPECTED if kind in self.fitting]
         if not others or message not in self.faults:
             return message
-        return f"{message}; it would fit {' or '.join(others)} in the column map"
+        return f"{message}; it would fit {' or '.join(others)} in a column map"
 
 
 def read_items(
@@ -96,10 +100,14 @@ def read_items(
         orders: Of the measures that are texts, without a column map.
 
     Raises:
-        DataError: If the column map names a column that no row has.
+        DataError: If the column map names a column that no row has, or if texts without a column
+            map may be read in two ways.
     """
+    kinds = _AnswerKinds(of_texts="text" if is_text else None)
+    if is_text and columns is None:
+        rows = list(rows)
+        kinds.of_texts = _kind_of_texts(rows)
     known: dict[str, str] = {}
-    kinds = _AnswerKinds()
     plain = cache(partial(_plain_columns, {order.column: order for order in orders}))
 
     def seen() -> Iterator[Row]:
@@ -151,6 +159,34 @@ def _check_named(columns: Columns, known: Mapping[str, str], *, is_plain: bool) 
     raise DataError(
         f"{where}: the column map names columns that the table does not have: {named}{hint}; {have}"
     )
+
+
+def _kind_of_texts(rows: Sequence[Row]) -> AnswerKind:
+    """Returns the kind of all answers of a table of texts without a column map.
+
+    Digits may be an index or the text of a choice. Rows where an answer is neither are unusable
+    and decide nothing.
+
+    Raises:
+        DataError: If every answer is both, and they are different choices.
+    """
+    places = set()
+    for row in rows:
+        with suppress(DataError):  # reported when the row becomes an item
+            choices = _choices(row, PLAIN.choices, is_typed=False)
+            if all(choice.label is None for choice in choices):
+                value = _answer_value(row, PLAIN)
+                places.add((_place(value, "index", choices), _place(value, "text", choices)))
+    places.discard((None, None))
+    are_indices = all(index is not None for index, _ in places)
+    are_texts = all(text is not None for _, text in places)
+    if are_indices and are_texts and any(index != text for index, text in places):
+        raise DataError(
+            f"{rows[0].where.rpartition(', ')[0]}: every answer is both an index from 0 and the "
+            "text of a choice; name one in a column map, TaskAxis(data=DataSource(columns="
+            "Columns(id='id', answer_is='index'))) or answer_is='text'"
+        )
+    return "index" if are_indices and not are_texts else "text"
 
 
 def _item(row: Row, kinds: _AnswerKinds, *, columns: Columns, is_typed: bool) -> Item:
@@ -253,10 +289,8 @@ def _texts_and_labels(value: Any) -> tuple[Any, list[str] | None]:
 
 
 def _answer(row: Row, columns: Columns, choices: Sequence[_Choice], kinds: _AnswerKinds) -> int:
-    value = row.values.get(columns.answer)
-    if isinstance(value, str):
-        value = value.strip()
-    kind = columns.answer_is or _kind(value, columns, choices)
+    value = _answer_value(row, columns)
+    kind = columns.answer_is or _kind(value, columns, choices, kinds.of_texts)
     answer = _place(value, kind, choices)
     kinds.narrow(value, choices)
     if answer is not None:
@@ -264,7 +298,7 @@ def _answer(row: Row, columns: Columns, choices: Sequence[_Choice], kinds: _Answ
     expected = EXPECTED[kind]
     if kind == "label":
         expected += f" {', '.join(str(choice.label) for choice in choices)}"
-    elif columns.answer_is is None and columns.choices is not None:
+    elif columns.answer_is is None and columns.choices is not None and kinds.of_texts is None:
         expected = "an index from 0 or one of the choices"
     message = (
         f"{row.where}: answer {value!r:.80} is none of the {count(len(choices), 'choice')}; "
@@ -274,12 +308,19 @@ def _answer(row: Row, columns: Columns, choices: Sequence[_Choice], kinds: _Answ
     raise DataError(message)
 
 
-def _kind(value: Any, columns: Columns, choices: Sequence[_Choice]) -> AnswerKind:
+def _answer_value(row: Row, columns: Columns) -> Any:
+    value = row.values.get(columns.answer)
+    return value.strip() if isinstance(value, str) else value
+
+
+def _kind(
+    value: Any, columns: Columns, choices: Sequence[_Choice], of_texts: AnswerKind | None
+) -> AnswerKind:
     if columns.choices is None:
         return "boolean"
     if choices[0].label is not None:
         return "label"
-    return "index" if is_whole(value) else "text"
+    return of_texts or ("index" if is_whole(value) else "text")
 
 
 def _place(value: Any, kind: AnswerKind, choices: Sequence[_Choice]) -> int | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from typing import Any
 
@@ -180,7 +181,7 @@ def test_an_answer_that_is_no_choice_names_the_kind_that_would_fit() -> None:
     assert len(faults) == 24
     assert faults[2] == (
         "table, row 3: answer 'C' is none of the 4 choices; expected an index from 0; it would fit "
-        "answer_is='letter' or answer_is='label' in the column map"
+        "answer_is='letter' or answer_is='label' in a column map"
     )
     rows = [row | {"answer": row["answer"] + 1} for row in mmlu()]
     _, faults = read(rows, MMLU)
@@ -208,10 +209,62 @@ def test_csv_without_a_column_map_has_texts_for_numbers() -> None:
     row = {"id": "1", "question": "Which?", "choices": '["red", "green"]', "steps": "2"}
     (item,) = items_of([row | {"answer": "green", "group": ""}], None, is_text=True)
     assert (item.id, item.answer, item.hardness, item.group) == ("1", 1, {"steps": 2.0}, None)
-    _, faults = read([row | {"answer": "1"}], None, is_text=True)
-    assert "answer_is='index'" in faults[0], "1 may also be the first choice"
+    _, faults = read([row | {"answer": "0"}], Columns(id="id"), is_text=True)
+    assert faults == [
+        "table, row 1: answer '0' is none of the 2 choices; expected the text of a choice; it "
+        "would fit answer_is='index' in a column map"
+    ], "a column map states the kind"
     _, faults = read([row | {"choices": ["red", "green"], "answer": "green"}], None)
     assert "measure 'steps' has '2'" in faults[0], "JSON lines have types"
+
+
+NUMBERS = ["1", "2", "0"]
+
+
+@pytest.mark.parametrize(
+    ("choices", "answers", "places", "expected"),
+    [
+        (CHOICES, ["0", " 2 ", "1"], [0, 2, 1], "an index from 0"),
+        (CHOICES, ["0", "", "1"], [0, None, 1], "an index from 0"),
+        (CHOICES, ["0", "3", "1"], [0, None, 1], "an index from 0"),
+        (CHOICES, ["red", " blue", "green"], [0, 2, 1], "the text of a choice"),
+        (CHOICES, ["red", "", "green"], [0, None, 1], "the text of a choice"),
+        (CHOICES, ["0", "blue", "1"], [None, 2, None], "the text of a choice"),
+        (["10", "11", "2"], ["0", "2", "1"], [0, 2, 1], "an index from 0"),
+        (["10", "11", "2"], ["10", "2", "11"], [0, 2, 1], "the text of a choice"),
+        (["0", "1", "2"], ["0", "2", "1"], [0, 2, 1], "both are the same"),
+        ({"text": NUMBERS, "label": ["0", "1", "2"]}, ["0", "2", "1"], [0, 2, 1], "labels"),
+    ],
+)
+def test_the_answers_of_a_csv_file_are_all_indices_or_all_texts(
+    choices: Any, answers: list[str], places: list[int | None], expected: str
+) -> None:
+    rows: Rows = [
+        {"id": str(n), "question": "?", "choices": json.dumps(choices), "answer": answer}
+        for n, answer in enumerate(answers)
+    ]
+    items, faults = read(rows, None, is_text=True)
+    found = {item.id: item.answer for item in items}
+    assert [found.get(str(n)) for n in range(len(rows))] == places
+    assert all(fault.endswith(f"is none of the 3 choices; expected {expected}") for fault in faults)
+
+
+def test_answers_of_a_csv_file_that_are_indices_and_texts_need_a_column_map() -> None:
+    row = {"question": "?", "choices": json.dumps(NUMBERS)}
+    rows: Rows = [row | {"id": str(n), "answer": str(n)} for n in range(3)]
+    with pytest.raises(DataError) as error:
+        read(rows, None, is_text=True)
+    assert str(error.value) == (
+        "table: every answer is both an index from 0 and the text of a choice; name one in a "
+        "column map, TaskAxis(data=DataSource(columns=Columns(id='id', answer_is='index'))) or "
+        "answer_is='text'"
+    )
+    for kind, places in (("index", [0, 1, 2]), ("text", [2, 0, 1])):
+        items = items_of(rows, Columns(id="id", answer_is=kind), is_text=True)  # type: ignore[arg-type]
+        assert [item.answer for item in items] == places
+    for typed in (0, "0"):
+        (item,) = items_of([rows[0] | {"choices": NUMBERS, "answer": typed}], None)
+        assert item.answer == (0 if typed == 0 else 2), "types tell an index from a text"
 
 
 LEVEL = Level(name="easy", low=1, high=2)

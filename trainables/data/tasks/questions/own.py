@@ -1,10 +1,10 @@
 """A user's own questions: files, data sets of the Hub, and functions of the user's file.
 
 A table without a column map has `id`, `question`, `choices` (a list of texts) and `answer` (an
-index from 0, or the text of a choice); `group`, `topic` and `reasoning` are optional, and every
-other column is a hardness measure: a number, or a text whose order is in `NAME.measures.json` next
-to the file, as in `{"difficulty": ["low", "medium", "high"]}`. A column map
-(`search_spaces.data_source.Columns`) names the columns of any other table.
+index from 0, or the text of a choice; in CSV, one kind for all rows); `group`, `topic` and
+`reasoning` are optional, and every other column is a hardness measure: a number, or a text whose
+order is in `NAME.measures.json` next to the file, as in `{"difficulty": ["low", "medium",
+"high"]}`. A column map (`search_spaces.data_source.Columns`) names the columns of any other table.
 """
 
 from __future__ import annotations
