@@ -224,17 +224,19 @@ def _untyped(row: Row, columns: Columns) -> Row:
 
     Empty texts are missing values, except in the question.
     """
-    measures = {name for field, name in columns.named if field == "measures"}
     texts = {name for field, name in columns.named if field not in ("answer", "measures")}
     values = dict(row.values)
     for name, value in row.values.items():
-        if isinstance(value, float) and value.is_integer() and name not in measures:
-            values[name] = int(value)  # the column has missing values
         if name in texts:
-            values[name] = _as_text(values[name])
+            values[name] = _as_text(_whole(value))
         if isinstance(value, str) and not value.strip() and name != columns.question:
             values[name] = None
     return replace(row, values=values)
+
+
+def _whole(value: Any) -> Any:
+    """Returns a whole number for a float that is one: a column with missing values has floats."""
+    return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
 def _as_text(value: Any) -> Any:
@@ -304,12 +306,14 @@ def _answer(row: Row, columns: Columns, choices: Sequence[_Choice], kinds: _Answ
         f"{row.where}: answer {value!r:.80} is none of the {count(len(choices), 'choice')}; "
         f"expected {expected}"
     )
+    if columns.choices is not None and str(value).lower() in ("true", "false"):
+        message += "; true and false are read as yes and no by a column map with choices=None"
     kinds.faults.add(message)
     raise DataError(message)
 
 
 def _answer_value(row: Row, columns: Columns) -> Any:
-    value = row.values.get(columns.answer)
+    value = _whole(row.values.get(columns.answer))
     return value.strip() if isinstance(value, str) else value
 
 

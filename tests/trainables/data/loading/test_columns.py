@@ -198,6 +198,22 @@ def test_an_answer_that_is_no_choice_names_the_kind_that_would_fit() -> None:
     )
 
 
+@pytest.mark.parametrize("columns", [None, Columns(id="id"), Columns(id="id", answer_is="text")])
+def test_a_boolean_answer_names_the_column_map_that_loads_it(columns: Columns | None) -> None:
+    way_out = "true and false are read as yes and no by a column map with choices=None"
+    row = {"id": "1", "question": "Is it?", "choices": ["yes", "no"]}
+    for answer in (True, False, "TRUE", "false"):
+        _, faults = read([row | {"answer": answer}], columns)
+        assert faults[0].endswith(way_out) and f"answer {answer!r} is none of" in faults[0]
+    for answer in (2, "maybe", None):
+        _, faults = read([row | {"answer": answer}], columns)
+        assert way_out not in faults[0]
+    _, faults = read([row | {"choices": ["true", "false"], "answer": True}], columns)
+    assert faults[0].endswith(way_out)
+    items = items_of([row | {"answer": False}], Columns(id="id", choices=None))
+    assert [item.answer for item in items] == [1]
+
+
 def test_an_answer_of_5000_digits_is_no_choice() -> None:
     rows = [{"question": "?", "choices": CHOICES, "answer": "7" * 5000}]
     for kind in (None, "index", "number"):

@@ -85,15 +85,17 @@ def test_every_source_of_one_table_gives_the_same_items(
     assert all(task_data.is_own_data for task_data in loaded)
 
 
-def test_a_frame_has_missing_values_and_numbers(tmp_path: Path) -> None:
+@pytest.mark.parametrize("columns", [Columns(measures=("grade",)), None])
+def test_a_frame_has_missing_values_and_numbers(tmp_path: Path, columns: Columns | None) -> None:
     write_function(
         tmp_path,
         """return pandas.DataFrame({
+    "id": ["q1", "q2", "q3"],
     "question": ["a?", "b?", "c?"], "choices": [["x", "y"]] * 3, "answer": [0, 1, None],
     "grade": [3, None, 5],
 })""",
     )
-    source = DataSource(columns=Columns(measures=("grade",)), folder=str(tmp_path))
+    source = DataSource(columns=columns, folder=str(tmp_path))
     with pytest.raises(DataError, match=r"mine\.py:items, row 3: answer None is none of the 2"):
         load_task("mine.py:items", source=source)
     data = load_task("mine.py:items", source=source, skip_bad_rows=True)
