@@ -178,6 +178,13 @@ def test_a_copy_in_the_hubs_layout_has_configurations_and_splits(tmp_path: Path)
     assert len(load("hub:owner/quiz:main", "test").items) == 6
     assert len(load("hub:owner/quiz:small").items) == 8
     assert load("hub:owner/quiz:small").source == f"{folder}:small"
+    assert not load("hub:owner/quiz:small").loading_notes
+    pinned = DataSource(columns=OPENBOOKQA, revision=COMMIT)
+    data = load_task("hub:owner/quiz:small", tmp_path, source=pinned)
+    assert data.loading_notes == (
+        "The local copy in DIR/hub/owner/quiz was read; whether it is of revision "
+        f"'{COMMIT}' was not checked.",
+    )
     with pytest.raises(DataError, match=r"split dev: cannot be read .*'train', 'test'"):
         load("hub:owner/quiz:main", "dev")
     with pytest.raises(DataError, match=r"'main', 'small'.*as in hub:owner/quiz:CONFIG"):

@@ -96,7 +96,13 @@ def load_hub(request: Request) -> Loaded:
     )
     rows = hub_rows(source, instead)
     items, notes = read_items(rows, request.source.columns, request.bad)
-    if source.folder is None and not COMMIT.fullmatch(request.source.revision or ""):
+    revision = request.source.revision
+    if source.folder is not None and revision is not None:
+        notes += (
+            f"The local copy in DIR/hub/{name} was read; whether it is of revision "
+            f"{revision!r} was not checked.",
+        )
+    elif source.folder is None and not COMMIT.fullmatch(revision or ""):
         notes += (
             f"{source.label} is not pinned: later commits may change the items; set "
             f"data=DataSource(revision={source.revision!r}).",
