@@ -212,20 +212,18 @@ def free_gb(path: Path) -> float:
 
 
 def check_data(data_root: Path) -> Check:
-    """Lists the tasks that have a folder of local copies."""
+    """Lists the folders that a task may read."""
     from trainables.data.tasks.registry import TASKS
 
+    advice = f"`{command_line('data --help')}` lists the files of each task"
     if not data_root.is_dir():
-        advice = "give the folder that holds one folder per task"
         return Check("problem", f"{data_root} is not a folder", advice)
-    names = {name.partition(":")[0] for name in TASKS}
+    names = {name for task in TASKS.values() for name in re.findall(r"DIR/(\w+)", task.accepts)}
     copies = sorted(names & {path.name for path in data_root.iterdir()})
     if not copies:
-        text = f"{data_root} has no folder named after a task ({', '.join(sorted(names))})"
-        return Check(
-            "warning", text, f"`{command_line('data --help')}` lists the files of each task"
-        )
-    return Check("ok", f"local copies of {', '.join(copies)}")
+        text = f"{data_root} has no folder that a task reads ({', '.join(sorted(names))})"
+        return Check("warning", text, advice)
+    return Check("ok", f"local copies: {', '.join(f'DIR/{name}' for name in copies)}")
 
 
 def check_tracking() -> Check:

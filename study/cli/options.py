@@ -59,7 +59,8 @@ DataRoot = Annotated[
     typer.Option(
         "--data-root",
         metavar="DIR",
-        help="local copies of data sets, one folder per task (default: the Hugging Face Hub)",
+        help="folder with local copies of data sets; `data --help` lists the files of each task "
+        "(default: the Hugging Face Hub)",
     ),
 ]
 

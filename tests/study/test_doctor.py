@@ -141,8 +141,13 @@ def test_disk_of_a_folder_that_does_not_exist_yet(tmp_path: Path) -> None:
 
 def test_data_folders(tmp_path: Path) -> None:
     assert doctor.check_data(tmp_path).status == "warning"
+    (tmp_path / "mmlu_stem5").mkdir()
+    assert doctor.check_data(tmp_path).status == "warning", "MMLU is read from DIR/mmlu"
     (tmp_path / "arc").mkdir()
-    assert doctor.check_data(tmp_path).text == "local copies of arc"
+    assert doctor.check_data(tmp_path).text == "local copies: DIR/arc"
+    (tmp_path / "mmlu").mkdir()
+    (tmp_path / "hub").mkdir()
+    assert doctor.check_data(tmp_path).text == "local copies: DIR/arc, DIR/hub, DIR/mmlu"
 
 
 def test_tracking_says_the_mode_and_never_the_key(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -76,7 +76,7 @@ def load_task(
 
     Args:
         name: A task of `TASKS`; own data by its name, such as `jsonl:NAME` or `hub:owner/name`.
-        data_root: Folder that holds a folder per task; None: the Hub.
+        data_root: Folder with local copies; None: the Hub.
         skip_bad_rows: Leave unusable rows out and list them, instead of refusing the data.
         source: Columns, splits and revision of own data.
 

@@ -47,7 +47,7 @@ def load_standard_set(name: str, data_root: Path | None) -> tuple[Item, ...]:
 
     Args:
         name: A key of `STANDARD_SETS`.
-        data_root: Folder that holds a folder per task; None: the Hub.
+        data_root: Folder with local copies; None: the Hub.
 
     Raises:
         DataError: If the data is missing, broken, or has no question.
