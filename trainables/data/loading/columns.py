@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
@@ -129,7 +130,8 @@ def read_items(
 
 
 def _plain_columns(orders: Mapping[str, Ordered], names: Sequence[str]) -> Columns:
-    measures = (name for name in names if name not in OWN_FIELDS)
+    # pandas writes its index to CSV as a column without a name.
+    measures = (name for name in names if name and name not in OWN_FIELDS)
     update = {"measures": tuple(orders.get(name, name) for name in measures)}
     return PLAIN.model_copy(update={**{name: name for name in OPTIONAL}, **update})
 
@@ -261,11 +263,12 @@ def _choices(row: Row, columns: str | tuple[str, ...] | None, *, is_typed: bool)
             for place, name in enumerate(columns)
             if row.values.get(name) is not None
         ]
-    value = row.values.get(columns) if is_typed else json_field(row, columns, "a list of texts")
+    as_json = 'a list of texts as JSON, such as ["red", "green"]'
+    value = row.values.get(columns) if is_typed else json_field(row, columns, as_json)
     texts, labels = (value, None) if is_typed else _texts_and_labels(value)
     if not isinstance(texts, list) or not all(isinstance(text, str) for text in texts):
-        kind = "a list of texts" if is_typed else "a list of texts, with or without labels"
-        raise wrong_columns(row, columns, kind)
+        other = "or name the columns in a column map" if is_typed else "with or without labels"
+        raise wrong_columns(row, columns, f"a list of texts, {other}")
     if labels is not None and len(labels) != len(texts):
         raise wrong_columns(row, columns, "as many texts as labels")
     return [
@@ -341,9 +344,9 @@ def _place(value: Any, kind: AnswerKind, choices: Sequence[_Choice]) -> int | No
         case "letter":
             number = LETTERS.find(text.upper()) if len(text) == 1 else -1
         case _:
-            is_digits = isinstance(value, str) and value.isdecimal() and len(value) < 10
-            is_number = is_whole(value) or is_digits
-            number = int(value) - (kind == "number") if is_number else -1
+            # pandas writes 1.0 to CSV where other rows have no answer.
+            digits = re.fullmatch(r"(\d{1,9})(\.0)?", text)
+            number = int(digits[1]) - (kind == "number") if digits else -1
     places = [choice.place for choice in choices]
     return places.index(number) if number in places else None
 

@@ -226,6 +226,11 @@ def _csv_rows(path: Path, bad: BadRows, columns: Sequence[str] | None) -> Iterat
             header = list(reader.fieldnames or ())
             if repeated := next((name for name in header if header.count(name) > 1), None):
                 raise DataError(f"{path}, line 1: the column {repeated!r} occurs twice; rename one")
+            if len(header) == 1:
+                raise DataError(
+                    f"{path}, line 1: {header[0]!r:.80} is a single column; separate the columns "
+                    "by commas"
+                )
             for values in reader:
                 where = f"{path}, line {reader.line_num}"
                 if None in values or None in values.values():

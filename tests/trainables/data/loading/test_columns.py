@@ -93,6 +93,8 @@ CHOICES = ["red", "green", "blue"]
         (CHOICES, 1.0, None),
         (CHOICES, " green ", None),
         (CHOICES, "1", "index"),
+        (CHOICES, "1.0", "index"),
+        (CHOICES, "2.0", "number"),
         (CHOICES, 2, "number"),
         (CHOICES, "2", "number"),
         (CHOICES, "B", "letter"),
@@ -242,6 +244,7 @@ NUMBERS = ["1", "2", "0"]
     [
         (CHOICES, ["0", " 2 ", "1"], [0, 2, 1], "an index from 0"),
         (CHOICES, ["0", "", "1"], [0, None, 1], "an index from 0"),
+        (CHOICES, ["0.0", "", "1.0"], [0, None, 1], "an index from 0"),
         (CHOICES, ["0", "3", "1"], [0, None, 1], "an index from 0"),
         (CHOICES, ["red", " blue", "green"], [0, 2, 1], "the text of a choice"),
         (CHOICES, ["red", "", "green"], [0, None, 1], "the text of a choice"),
@@ -263,6 +266,31 @@ def test_the_answers_of_a_csv_file_are_all_indices_or_all_texts(
     found = {item.id: item.answer for item in items}
     assert [found.get(str(n)) for n in range(len(rows))] == places
     assert all(fault.endswith(f"is none of the 3 choices; expected {expected}") for fault in faults)
+
+
+@pytest.mark.parametrize(
+    ("choices", "is_text", "remedy"),
+    [
+        (
+            "red|green",
+            True,
+            """a list of texts as JSON, such as ["red", "green"], got 'red|green'""",
+        ),
+        ("['red', 'green']", True, """a list of texts as JSON, such as ["red", "green"], got"""),
+        ({"text": CHOICES, "label": ["A", "B", "C"]}, False, "or name the columns in a column map"),
+        ([1, 2, 3], False, "a list of texts, or name the columns in a column map, got [1, 2, 3]"),
+    ],
+)
+def test_choices_of_another_layout_name_a_remedy(choices: Any, is_text: bool, remedy: str) -> None:
+    row = {"id": "1", "question": "?", "choices": choices, "answer": "red"}
+    _, faults = read([row], None, is_text=is_text)
+    assert "field 'choices' must be a list of texts" in faults[0] and remedy in faults[0]
+
+
+def test_a_column_without_a_name_is_no_measure() -> None:
+    row = {"": "7", "id": "1", "question": "?", "choices": '["a", "b"]', "answer": "0"}
+    (item,) = items_of([row | {"steps": "2"}], None, is_text=True)
+    assert item.hardness == {"steps": 2.0}, "pandas writes its index as such a column"
 
 
 def test_answers_of_a_csv_file_that_are_indices_and_texts_need_a_column_map() -> None:

@@ -319,6 +319,19 @@ def test_a_zipped_csv_is_read(tmp_path: Path) -> None:
     assert len(load_task("csv", tmp_path, source=DataSource(columns=SCIQ)).items) == 24
 
 
+@pytest.mark.parametrize("separator", [";", "\t"])
+def test_a_csv_file_with_another_separator_is_one_message(tmp_path: Path, separator: str) -> None:
+    path = tmp_path / "csv" / "quiz.csv"
+    write_csv(path, sciq())
+    path.write_text(path.read_text().replace(",", separator))
+    with pytest.raises(DataError) as error:
+        load_task("csv:quiz", tmp_path, skip_bad_rows=True)
+    header = separator.join(sciq()[0])
+    assert str(error.value) == (
+        f"{path}, line 1: {header!r} is a single column; separate the columns by commas"
+    )
+
+
 def test_a_file_needs_the_option_that_names_its_folder() -> None:
     with pytest.raises(
         DataError, match=r"--data-root is missing: pass --data-root DIR with DIR/csv/"
