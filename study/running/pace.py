@@ -77,6 +77,8 @@ class Pace:
     def __init__(self, units: Iterable[tuple[NamedCell, ...]]) -> None:
         self._assumed_speed: float | None = None
         self._kinds: dict[str, Kind] = {}
+        self._flop: dict[str, float] = {}
+        self._pass_flop: dict[str, float] = {}
         self._measured: dict[Kind, _Measured] = {}
         self._loads: dict[tuple[str, str, str], float] = {}
         self._loaded: set[tuple[str, str, str]] = set()
@@ -107,9 +109,16 @@ class Pace:
         texts: dict[int, tuple[Any, str]] = {}  # which holds the recipes, so no id is used twice
         for unit in units:
             scored: set[str | None] = set()
+            probes = [cell for cell in unit if cell.cell.recipe.method == "linear probe"]
+            # A plan divides the pass over all items among the probes; the first one makes it.
+            one_pass = sum(cell.flop for cell in probes)
+            for cell in probes:
+                self._pass_flop.setdefault(cell.id, one_pass)
             for cell in unit:
                 recipe = cell.cell.recipe
                 is_probe = recipe.method == "linear probe"
+                is_first = is_probe and not scored
+                self._flop[cell.id] = self._pass_flop[cell.id] if is_first else cell.flop
                 if id(recipe) not in texts:  # cells of a plan's summary share their recipes
                     texts[id(recipe)] = recipe, _recipe_text(recipe)
                 kind = Kind(
@@ -137,7 +146,7 @@ class Pace:
         measured = self._measured[kind]
         measured.cells += 1
         measured.seconds += total - load
-        measured.flop += cell.flop
+        measured.flop += self._flop[cell.id]
         self._fit = None
 
     @property
@@ -162,30 +171,31 @@ class Pace:
             kind = self._kinds[cell.id]
             measured = self._measured.get(kind)
             if (measured is None or measured.is_earlier) and cell.flop > 0:
-                bounds[kind] = max(bounds.get(kind, 0.0), LONGER * seconds / cell.flop)
+                least = LONGER * seconds / self._flop[cell.id]
+                bounds[kind] = max(bounds.get(kind, 0.0), least)
         return bounds
 
     def expected(
         self, cell: NamedCell, lower_bounds: Mapping[Kind, float] = NO_BOUNDS
     ) -> float | None:
         """Returns the expected seconds of a cell; None before the first without assumed speed."""
-        kind = self._kinds[cell.id]
-        least = cell.flop * lower_bounds.get(kind, 0.0)
+        kind, flop = self._kinds[cell.id], self._flop[cell.id]
+        least = flop * lower_bounds.get(kind, 0.0)
         measured = self._measured.get(kind)
         if measured is not None:
-            return max(cell.flop * measured.seconds / measured.flop, least)
+            return max(flop * measured.seconds / measured.flop, least)
         speed = self._assumed_speed
         if self.is_guess and speed is None:
             return None
         if kind.reuses_states:
             return max(FIT_SECONDS, least)
         if self.is_guess and speed is not None:
-            return max(cell.flop / speed, least)
+            return max(flop / speed, least)
         if self._fit is None:
             self._fit = _Fit(
                 {k: (m.flop / m.cells, m.seconds / m.cells) for k, m in self._measured.items()}
             )
-        return max(self._fit.seconds(kind, cell.flop), least)
+        return max(self._fit.seconds(kind, flop), least)
 
     def loading(self, cell: NamedCell) -> float:
         """Returns the expected seconds to load a cell's base model; 0 if a worker has loaded it."""

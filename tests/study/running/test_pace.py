@@ -15,7 +15,7 @@ from search_spaces.cell import Cell
 from search_spaces.recipes import InContext, LinearProbe, LoRA, Recipe, ZeroShot
 from search_spaces.supervision import SelfTraining
 from study.running.blocks import units_of
-from study.running.pace import Pace, remaining
+from study.running.pace import FIT_SECONDS, Pace, remaining
 from trainables.cells.planned import PlannedCell, Unit
 from trainables.storage.records import Record
 
@@ -197,6 +197,18 @@ def test_probes_that_find_hidden_states_are_a_kind_of_their_own() -> None:
     assert expected is not None and expected < 1.0  # their fits, not another pass
     pace.add(probes[1], record(0.1).seconds)
     assert pace.expected(probes[2]) == pytest.approx(0.1)
+
+
+def test_the_first_probe_of_a_unit_is_expected_to_make_the_pass_over_all_items() -> None:
+    zero_shot = cell("z", "m", ZeroShot(), 4e9)
+    probes = [cell(str(i), "m", LinearProbe(), 1e9) for i in range(16)]
+    pace = Pace([(zero_shot, *probes)])
+    pace.add(zero_shot, record(100.0).seconds)
+    first = pace.expected(probes[0])
+    assert first is not None and 100.0 < first <= 400.0
+    assert pace.expected(probes[1]) == pytest.approx(FIT_SECONDS)
+    pace.begin([tuple(probes[8:])])
+    assert pace.expected(probes[8]) == pytest.approx(first), "half of the cells need a whole pass"
 
 
 def test_the_first_probe_on_other_test_items_computes_their_hidden_states() -> None:
