@@ -40,7 +40,8 @@ class Kind:
     is_round: bool
     """A round of self-training also scores its pool."""
     reuses_states: bool
-    """A probe whose hidden states an earlier one of its unit computed, on the same test items."""
+    """A probe whose hidden states an earlier one of its unit computed: of the same test items, and
+    in a round of self-training of the same unlabelled items, whose choices are in other orders."""
 
     @property
     def method(self) -> tuple[str, bool, bool]:
@@ -108,16 +109,18 @@ class Pace:
         known = {kind: kind for kind in self._kinds.values()}
         texts: dict[int, tuple[Any, str]] = {}  # which holds the recipes, so no id is used twice
         for unit in units:
-            scored: set[str | None] = set()
+            known_states: set[str | None] = set()
             probes = [cell for cell in unit if cell.cell.recipe.method == "linear probe"]
-            # A plan divides the pass over all items among the probes; the first one makes it.
-            one_pass = sum(cell.flop for cell in probes)
+            # A plan divides the pass over all items among these probes; the first one makes it.
+            shares = {cell.flop for cell in probes if cell.cell.self_training is None}
+            one_pass = sum(cell.flop for cell in probes if cell.flop in shares)
             for cell in probes:
                 self._pass_flop.setdefault(cell.id, one_pass)
             for cell in unit:
                 recipe = cell.cell.recipe
                 is_probe = recipe.method == "linear probe"
-                is_first = is_probe and not scored
+                states = {cell.cell.tested_hash, cell.cell.unlabelled_hash}
+                is_first = is_probe and not known_states
                 self._flop[cell.id] = self._pass_flop[cell.id] if is_first else cell.flop
                 if id(recipe) not in texts:  # cells of a plan's summary share their recipes
                     texts[id(recipe)] = recipe, _recipe_text(recipe)
@@ -126,11 +129,11 @@ class Pace:
                     task=cell.cell.task,
                     recipe=texts[id(recipe)][1],
                     is_round=cell.cell.self_training is not None,
-                    reuses_states=is_probe and cell.cell.tested_hash in scored,
+                    reuses_states=is_probe and states <= known_states,
                 )
                 self._kinds[cell.id] = known.setdefault(kind, kind)
                 if is_probe:
-                    scored.add(cell.cell.tested_hash)
+                    known_states |= states | {None}
 
     def add(self, cell: NamedCell, seconds: Mapping[str, float]) -> None:
         """Adds a finished cell with the seconds in its record."""

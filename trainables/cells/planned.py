@@ -53,6 +53,7 @@ class _CellSummary(FrozenModel, extra="ignore"):
     round: int = 0
     seed: int | None = None
     tested_hash: str | None = None
+    unlabelled_hash: str | None = None
 
 
 class NamedCell(FrozenModel):

@@ -60,6 +60,7 @@ def cell(
     *,
     is_round: bool = False,
     tested_hash: str | None = None,
+    unlabelled_hash: str | None = None,
 ) -> PlannedCell:
     content = Cell.model_construct(
         model=model,
@@ -68,6 +69,7 @@ def cell(
         recipe=recipe,
         self_training=SelfTraining() if is_round else None,
         tested_hash=tested_hash,
+        unlabelled_hash=unlabelled_hash,
     )
     return PlannedCell.model_construct(id=id_, cell=content, model_name=model, flop=flop)
 
@@ -202,7 +204,8 @@ def test_probes_that_find_hidden_states_are_a_kind_of_their_own() -> None:
 def test_the_first_probe_of_a_unit_is_expected_to_make_the_pass_over_all_items() -> None:
     zero_shot = cell("z", "m", ZeroShot(), 4e9)
     probes = [cell(str(i), "m", LinearProbe(), 1e9) for i in range(16)]
-    pace = Pace([(zero_shot, *probes)])
+    own_pass = cell("r", "m", LinearProbe(), 9e9, is_round=True)
+    pace = Pace([(zero_shot, *probes, own_pass)])
     pace.add(zero_shot, record(100.0).seconds)
     first = pace.expected(probes[0])
     assert first is not None and 100.0 < first <= 400.0
@@ -222,6 +225,22 @@ def test_the_first_probe_on_other_test_items_computes_their_hidden_states() -> N
     pace.add(by_grade[1], record(0.1).seconds)
     left = remaining([tuple(by_rating)], {by_rating[0].id: 50.0}, pace)
     assert left is not None and left.total < 30.0
+
+
+def test_the_first_round_on_a_pool_computes_the_hidden_states_of_the_other_rounds() -> None:
+    probes = [cell(f"p{i}", "m", LinearProbe(), 1e9) for i in range(2)]
+    rounds = [
+        cell(f"r{i}", "m", LinearProbe(), 1e9, is_round=True, unlabelled_hash="pool")
+        for i in range(100)
+    ]
+    pace = Pace([(*probes, *rounds)])
+    pace.add(probes[0], record(60.0).seconds)
+    pace.add(probes[1], record(0.1).seconds)
+    left = remaining([tuple(rounds)], {rounds[0].id: 100.0}, pace)
+    assert left is not None and 50.0 <= left.total < 120.0
+    pace.add(rounds[0], record(200.0).seconds)
+    pace.add(rounds[1], record(4.0).seconds)
+    assert pace.expected(rounds[2]) == pytest.approx(4.0)
 
 
 def test_a_cell_that_outlasts_its_prediction_raises_it_for_its_kind() -> None:
