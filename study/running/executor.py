@@ -203,16 +203,16 @@ def _pack_by_footprint(
     There are as many as the executor can run at once, and as the budget can start nodes for.
     """
     footprints = {model.name: space.footprint_of(model) for model in space.models}
-    units_of: dict[Footprint, list[Unit]] = {}
+    by_footprint: dict[Footprint, list[Unit]] = {}
     for unit in units:
-        units_of.setdefault(footprints[unit[0].model_name], []).append(unit)
+        by_footprint.setdefault(footprints[unit[0].model_name], []).append(unit)
     blocks: list[Block] = []
-    for footprint, group in units_of.items():
+    for footprint, group in by_footprint.items():
         fits = executor.fit(footprint)
         if budget is not None and fits.slots > 1:
             affordable = budget.most_blocks(has_gpus=fits.gpus_per_worker > 0)
             if affordable is not None:
-                slots = min(fits.slots, max(1, affordable // len(units_of)))
+                slots = min(fits.slots, max(1, affordable // len(by_footprint)))
                 fits = replace(fits, slots=slots)
         blocks += pack_blocks(group, fits, first_index=len(blocks))
     return blocks
