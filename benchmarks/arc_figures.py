@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 import matplotlib as mpl
@@ -43,13 +43,19 @@ def draw_panels(
     columns = min(len(panels), COLUMNS)
     rows = -(-len(panels) // columns)
     names = list(dict.fromkeys(name for series in panels.values() for name in series))
-    at_all = [p[0] for series in panels.values() for of in series.values() for p in of]
-    step = 1.05 if log_x else 0.015 * (max(at_all) - min(at_all))
+    at_all = _positions(panels.values())
+    step = 1.05 if log_x else 0.015 * (at_all[-1] - at_all[0])
     with mpl.rc_context({"svg.hashsalt": path.stem, "font.size": 9}):
         figure = Figure(figsize=(3.4 * columns + 0.6, 2.9 * rows), layout="constrained")
-        axes = figure.subplots(rows, columns, sharey=True, squeeze=False).ravel()
+        # On a logarithmic axis, the ticks of all panels together may overlap.
+        axes = figure.subplots(rows, columns, sharex=not log_x, sharey=True, squeeze=False).ravel()
         for axis, (title, series) in zip(axes, panels.items(), strict=False):
             axis.set(title=title, xlabel=x)
+            if log_x:
+                axis.set_xscale("log", base=2)
+            ticks = _positions([series]) if log_x else at_all
+            axis.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
+            axis.tick_params(labelbottom=True)
             axis.grid(alpha=0.3)
             _draw_series(axis, series, names, step, log_x=log_x)
             for name, height in lines.get(title, {}).items():
@@ -61,6 +67,10 @@ def draw_panels(
         for axis in axes[::columns]:
             axis.set_ylabel(y)
         figure.savefig(path, metadata={"Date": None})
+
+
+def _positions(panels: Iterable[Mapping[str, Sequence[Point]]]) -> list[float]:
+    return sorted({p[0] for series in panels for points in series.values() for p in points})
 
 
 def _draw_series(
@@ -84,7 +94,3 @@ def _draw_series(
         axis.errorbar(
             at, means, ends, capsize=2, label=name, color=colour, marker="o", markersize=3
         )
-    if log_x:
-        axis.set_xscale("log", base=2)
-        ticks = sorted({p[0] for points in series.values() for p in points})
-        axis.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
