@@ -204,7 +204,7 @@ def _gain_matrices(
         right: dict[tuple[str, str], str] = {}
         if len({row.point.train_level for row in members}) == 1:
             for row in members:
-                cells.setdefault(("start, right %", row.point.model), percent(row.start))
+                cells.setdefault(("start accuracy, %", row.point.model), percent(row.start))
         for row, source in zip(members, _short_sources(members, hidden), strict=True):
             gain = row.ssrm_gain.estimate
             cells[source, row.point.model] = DASH if gain is None else gain_span(row)

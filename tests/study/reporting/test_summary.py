@@ -271,7 +271,7 @@ class TestSelfTraining:
         assert len(shown) <= 25 and max(map(len, shown)) <= 80
         names = "\n".join(shown)
         for row in (
-            "start, right %",
+            "start accuracy, %",
             "tau 0.5",
             "right, tau 0.9",
             "oracle",
