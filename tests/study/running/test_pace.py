@@ -205,10 +205,12 @@ def test_the_first_probe_of_a_unit_is_expected_to_make_the_pass_over_all_items()
     zero_shot = cell("z", "m", ZeroShot(), 4e9)
     probes = [cell(str(i), "m", LinearProbe(), 1e9) for i in range(16)]
     own_pass = cell("r", "m", LinearProbe(), 9e9, is_round=True)
-    pace = Pace([(zero_shot, *probes, own_pass)])
-    pace.add(zero_shot, record(100.0).seconds)
+    pace, without = Pace([(zero_shot, *probes, own_pass)]), Pace([(zero_shot, *probes)])
+    for each in (pace, without):
+        each.add(zero_shot, record(100.0).seconds)
     first = pace.expected(probes[0])
     assert first is not None and 100.0 < first <= 400.0
+    assert first == without.expected(probes[0]), "a round with a pass of its own adds none"
     assert pace.expected(probes[1]) == pytest.approx(FIT_SECONDS)
     pace.begin([tuple(probes[8:])])
     assert pace.expected(probes[8]) == pytest.approx(first), "half of the cells need a whole pass"
