@@ -225,14 +225,11 @@ def _control(part: Part, group: Iterable[SurfaceRow], trained: Sequence[SurfaceR
     which = f"gold labels of the selected questions ({selected} on average)"
     if any(map(beats_start, oracle)):
         return f"At tau {where}, {which} do: {gains} points."
-    controlled = [row for row in trained if row.point.threshold in _thresholds(oracle)]
+    thresholds = {row.point.threshold for row in oracle}
+    controlled = [row for row in trained if row.point.threshold in thresholds]
     text = f"At tau {where}, {which} do not beat them either: {gains} points."
     if not any(beats_start(row) or loses_to_start(row) for row in controlled):
         text += " So the null result for pseudo-labels is uninformative there."
     if len(controlled) < len(trained):
         text += " The other thresholds have no such control."
     return text
-
-
-def _thresholds(rows: Iterable[SurfaceRow]) -> set[float | None]:
-    return {row.point.threshold for row in rows}

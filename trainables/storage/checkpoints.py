@@ -63,16 +63,12 @@ class Usage:
 
     tokens: int = 0
     """Tokens that went through the base model in forward passes, padding included."""
-    clock: Callable[[], float] = time.perf_counter
-    _started: float = field(init=False)
-
-    def __post_init__(self) -> None:
-        self._started = self.clock()
+    _started: float = field(init=False, default_factory=time.perf_counter)
 
     @property
     def seconds(self) -> float:
         """Wall-clock time."""
-        return self.clock() - self._started
+        return time.perf_counter() - self._started
 
     def add(self, earlier: Progress) -> None:
         """Adds what earlier processes had used when they wrote the checkpoint."""
